@@ -1,0 +1,58 @@
+"""The data sets by name; see :func:`load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import DownloadError, ModelsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from models.data.dataset import Dataset
+
+DATASETS = {
+    "mnist": "MNIST and nothing else: from --data-dir, the cache or the public mirrors, checked by SHA-256",
+    "folder": "any data set of MNIST's four files in --data-dir (Fashion-MNIST, KMNIST), unchecked",
+    "digits": "scikit-learn's 1,797 handwritten digits, enlarged to 28 x 28; needs no network",
+    "auto": "mnist, or digits when there are no files and no network",
+}
+
+
+def load(name: str, data_dir: Path | None, console: Console) -> Dataset:
+    """The data set ``name`` (a key of DATASETS), from ``data_dir`` where given; remarks go to ``console``.
+
+    Raises ModelsError for an unknown name and for data that is missing or damaged. ``auto`` alone substitutes
+    another data set, says so in one line, and only when nothing can be downloaded: a named folder that is bad
+    stays an error.
+    """
+    check_name(name)
+    from models.data.dataset import prepare
+    from models.data.digits import digits
+    from models.data.folder import read_folder
+    from models.data.mnist import mnist
+
+    if name == "digits":
+        return prepare("digits", *digits())
+    if name == "folder":
+        if data_dir is None:
+            raise ModelsError("--dataset folder needs a folder: name it with --data-dir")
+        return prepare(data_dir.resolve().name, *read_folder(data_dir))
+    try:
+        return prepare("mnist", *mnist(data_dir, console))
+    except DownloadError as error:
+        if name == "mnist":
+            raise DownloadError(f"{error}, or use --dataset digits") from None
+        console.print(
+            "No MNIST files here and none to be had from the network: using scikit-learn's digits instead "
+            "(--data-dir takes a folder of MNIST files)",
+            soft_wrap=True,
+        )
+        return prepare("digits", *digits())
+
+
+def check_name(name: str) -> None:
+    """Raises ModelsError, which lists the known ones, for the name of no data set."""
+    if name not in DATASETS:
+        raise ModelsError(f"no data set is called {name!r}; the data sets are {', '.join(DATASETS)}")

@@ -1,0 +1,71 @@
+"""What the trainer trains on: all images as one float32 tensor, ready before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.data.idx import Bytes
+from models.recipes import ImageShape
+
+
+class Split(NamedTuple):
+    """Images (N, H, W) and their labels (N,), unsigned bytes, as files hold them."""
+
+    images: Bytes
+    labels: Bytes
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Normalised float32 images (N, 1, H, W) with int64 labels (N,), to train and to test on.
+
+    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1; both splits are shifted and
+    scaled by them.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    mean: float
+    deviation: float
+
+    @property
+    def shape(self) -> ImageShape:
+        """(channels, height, width) of one image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+
+def prepare(name: str, train: Split, test: Split) -> Dataset:
+    """The data set ``name`` from its two splits, normalised by the training pixels."""
+    mean, deviation = _mean_and_deviation(train.images)
+
+    def normalised(images: Bytes) -> Tensor:
+        pixels = torch.from_numpy(images).to(torch.float32).unsqueeze(1)  # (N, 1, H, W)
+        return pixels.sub_(255 * mean).div_(255 * deviation)
+
+    def labels(split: Split) -> Tensor:
+        return torch.from_numpy(split.labels).to(torch.int64)
+
+    return Dataset(
+        name, normalised(train.images), labels(train), normalised(test.images), labels(test), mean, deviation
+    )
+
+
+def _mean_and_deviation(images: Bytes) -> tuple[float, float]:
+    """Of the pixels on the scale 0..1, from their histogram: exact, whatever the number of threads.
+
+    One constant image has no deviation; 1 then stands in for it.
+    """
+    counts = np.bincount(images.ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))
+    return float(mean), float(deviation) or 1.0

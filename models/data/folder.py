@@ -1,0 +1,73 @@
+"""Any data set of MNIST's four files, in a folder: MNIST itself, Fashion-MNIST, KMNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from models.data.dataset import Split
+from models.data.idx import Bytes, read_idx
+from models.errors import ModelsError
+
+CLASSES = 10
+IMAGES, LABELS = 3, 1  # dimensions
+
+TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NO_CHECKSUMS: Mapping[str, str] = {}
+
+
+def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple[Split, Split]:
+    """The training and the test split in ``folder``; ``sha256`` gives the files' checksums by name.
+
+    Each file may stand there plain or with ``.gz``. Raises ModelsError for a missing or a bad file, for
+    images and labels that don't belong together, and for splits that differ in image size.
+    """
+    if not folder.is_dir():
+        raise ModelsError(
+            f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc."
+        )
+    train, test = (_read_split(folder, files, sha256) for files in (TRAIN_FILES, TEST_FILES))
+    if train.images.shape[1:] != test.images.shape[1:]:
+        sizes = [" x ".join(map(str, split.images.shape[1:])) for split in (train, test)]
+        raise ModelsError(
+            f"{folder}: training images are {sizes[0]}, test images {sizes[1]}; they are of two data sets"
+        )
+    return train, test
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """The file ``name`` in ``folder``, plain or with ``.gz``, or None."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Path) -> Split:
+    """The two as a split, if they can be one: as many labels as images, one at least, all labels in 0..9.
+
+    Raises ModelsError, which names the files they are from.
+    """
+    if images.size == 0:
+        raise ModelsError(f"{images_from}: holds no images; is it the right file?")
+    if len(images) != len(labels):
+        raise ModelsError(
+            f"{labels_from}: {len(labels):,} labels for the {len(images):,} images of {images_from.name}; "
+            "the two are of different data sets"
+        )
+    if labels.max() >= CLASSES:
+        at = int((labels >= CLASSES).argmax())
+        raise ModelsError(
+            f"{labels_from}: label {labels[at]} at position {at} is outside 0..9; "
+            "only data sets of ten classes can be used"
+        )
+    return Split(images, labels)
+
+
+def _read_split(folder: Path, files: tuple[str, str], sha256: Mapping[str, str]) -> Split:
+    paths = [find(folder, name) for name in files]
+    for name, path in zip(files, paths, strict=True):
+        if path is None:
+            raise ModelsError(f"{folder}: has no {name} (plain or .gz); put the data set's four files there")
+    images_from, labels_from = (path for path in paths if path is not None)
+    images = read_idx(images_from, IMAGES, sha256.get(files[0]))
+    labels = read_idx(labels_from, LABELS, sha256.get(files[1]))
+    return check_split(images, labels, images_from, labels_from)

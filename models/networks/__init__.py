@@ -1,0 +1,25 @@
+"""The networks: each file here is one, and its ``NETWORK`` says how to build and train it.
+
+A new network is a new file; its name on the command line is the file's.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+
+from models.errors import ModelsError
+from models.recipes import Network
+
+
+def names() -> list[str]:
+    """The known networks, sorted; loads none of them."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Network:
+    """The network called ``name``; raises ModelsError, which lists the known ones, when there is none."""
+    if name not in names():
+        raise ModelsError(f"no network is called {name!r}; the networks are {', '.join(names())}")
+    network: Network = import_module(f"{__name__}.{name}").NETWORK
+    return network

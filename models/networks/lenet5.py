@@ -1,0 +1,57 @@
+"""LeNet-5: the convolutional network that read the digits on bank cheques.
+
+Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition",
+Proceedings of the IEEE 86(11), 1998, figure 2. Kept: the sizes, the tanh, the average pooling. As most do
+today, every map of conv2 sees all six maps before it, pooling has no weights of its own, and the radial-basis
+output is a linear layer trained by cross-entropy.
+"""
+
+from torch import Tensor, nn
+
+from fastconv.torch import AvgPool2d, Conv2d
+from models.errors import ModelsError
+from models.recipes import ImageShape, Network, Recipe
+
+CLASSES = 10
+
+
+class LeNet5(nn.Module):
+    """(N, channels, size, size) images to (N, 10) logits.
+
+    ``size`` is 32, as in the paper, or 28: then conv1 pads by 2, which makes the same 32 x 32.
+    """
+
+    def __init__(self, channels: int = 1, size: int = 28, backend: str | None = None) -> None:
+        super().__init__()
+        padding = {28: 2, 32: 0}[size]
+        self.conv1 = Conv2d(channels, 6, 5, padding=padding, backend=backend)
+        self.pool1 = AvgPool2d(2, backend=backend)
+        self.conv2 = Conv2d(6, 16, 5, backend=backend)
+        self.pool2 = AvgPool2d(2, backend=backend)
+        self.conv3 = Conv2d(16, 120, 5, backend=backend)
+        self.dense1 = nn.Linear(120, 84)
+        self.dense2 = nn.Linear(84, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of a batch."""
+        x = self.pool1(self.conv1(x).tanh())  # (N, 6, 14, 14)
+        x = self.pool2(self.conv2(x).tanh())  # (N, 16, 5, 5)
+        x = self.conv3(x).tanh().flatten(1)  # (N, 120)
+        logits: Tensor = self.dense2(self.dense1(x).tanh())
+        return logits
+
+
+def build(shape: ImageShape, backend: str) -> LeNet5:
+    """LeNet-5 for ``shape``: any channels, 28 x 28 or 32 x 32."""
+    channels, height, width = shape
+    if height != width or height not in (28, 32):
+        raise ModelsError(f"lenet5 reads images of 28 x 28 or 32 x 32, not {height} x {width}")
+    return LeNet5(channels, height, backend)
+
+
+NETWORK = Network(
+    summary="convs 6-16-120 of 5x5, tanh, average pooling, dense 84-10; 28 x 28, or the paper's 32 x 32",
+    source="LeCun, Bottou, Bengio, Haffner 1998",
+    build=build,
+    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=5),
+)

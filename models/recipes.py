@@ -1,0 +1,42 @@
+"""What a network is to the trainer: how to build it, and the recipe that trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ImageShape = tuple[int, int, int]
+"""(channels, height, width) of one image."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings a network's source trains it with; each can be overridden on the command line.
+
+    ``optimizer`` is ``"adam"`` or ``"sgd"``; ``momentum`` counts for SGD only.
+    """
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    optimizer: str = "adam"
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Network:
+    """One trainable network.
+
+    ``build(shape, backend)`` makes the module for images of ``shape`` (channels, height, width), its
+    convolutions and poolings on ``backend``. It takes its initial weights from
+    torch's global generator and raises ModelsError for a shape it isn't made for.
+    """
+
+    summary: str
+    source: str
+    build: Callable[[ImageShape, str], nn.Module]
+    recipe: Recipe

@@ -1,0 +1,94 @@
+"""The same training on every backend: from one seed, on the same batches, each for the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from itertools import count
+from time import perf_counter
+
+from rich.console import Console
+from torch import nn
+from torch.autograd import backward
+from torch.nn.functional import cross_entropy
+
+import fastconv
+from models.data.dataset import Dataset
+from models.training.loop import Step, begin, epoch_steps
+from models.training.progress import TrainingProgress
+from models.training.settings import Settings
+
+REFERENCE = "torch"
+CHOOSER = "auto"
+"""Picks another backend for each problem, so it is no contestant."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One backend and the steps it trained; ``trouble`` is why it has none, or stopped."""
+
+    backend: str
+    steps: Sequence[Step] = field(default_factory=list)
+    trouble: str | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Over all steps but the first, which warms the caches; over the first alone if there is no other."""
+        timed = self.steps[1:] or self.steps
+        return sum(step.images for step in timed) / sum(step.seconds for step in timed)
+
+
+def compare(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> list[Contestant]:
+    """Train ``settings`` on every backend in turn, torch first, for about ``seconds`` each.
+
+    The clock is looked at after each step, so that a backend makes one at least, however long that takes;
+    kernels are compiled before it starts. A backend that fails is listed with its error; the others still
+    run.
+    """
+    backends = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
+    backends.sort(key=lambda backend: backend.name != REFERENCE)  # stable: the others keep their order
+    return [
+        _contestant(replace(settings, backend=backend.name), dataset, seconds, console)
+        if backend.available
+        else Contestant(backend.name, trouble=backend.reason)
+        for backend in backends
+    ]
+
+
+def shared_steps(contestants: Sequence[Contestant]) -> int:
+    """How many steps all of them made."""
+    return min((len(contestant.steps) for contestant in contestants), default=0)
+
+
+def disagreement(one: Contestant, other: Contestant) -> float:
+    """The largest relative difference between the losses of the steps that both made."""
+    return max(
+        abs(mine.loss - yours.loss) / (abs(yours.loss) or 1.0)
+        for mine, yours in zip(one.steps, other.steps, strict=False)
+    )
+
+
+def _contestant(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> Contestant:
+    name, batch_size = settings.backend, settings.recipe.batch_size
+    model, optimizer = begin(settings, dataset.shape)
+    steps: list[Step] = []
+    try:
+        with TrainingProgress(console, name, None) as progress:
+            _warm_up(model, dataset)
+            start = perf_counter()
+            for epoch in count(1):
+                for step in epoch_steps(model, optimizer, dataset, batch_size, settings.seed, epoch):
+                    steps.append(step)
+                    progress.advance(step.images, step.loss)
+                    if perf_counter() - start >= seconds:
+                        return Contestant(name, steps)
+    except Exception as error:  # whatever a backend does wrong is its result, not the comparison's end
+        return Contestant(name, steps, trouble=f"{type(error).__name__}: {error}")
+    raise AssertionError("unreachable")
+
+
+def _warm_up(model: nn.Module, dataset: Dataset) -> None:
+    """Compile what compiles at its first call, on one image and a copy of the model."""
+    logits = deepcopy(model)(dataset.train_images[:1])
+    backward(cross_entropy(logits, dataset.train_labels[:1]))

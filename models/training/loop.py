@@ -1,0 +1,87 @@
+"""The training loop: from settings to a model, from a model to its steps, and the test of what it learned.
+
+The order of the images depends on the seed and the epoch alone, so every backend sees the same batches, and
+any epoch can be entered afresh.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torch.autograd import backward
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Adam, Optimizer
+
+from models import networks
+from models.data.dataset import Dataset
+from models.errors import TrainingError
+from models.recipes import ImageShape, Recipe
+from models.training.settings import Settings
+
+TEST_BATCH = 500
+
+
+class Step(NamedTuple):
+    """One optimiser step: the mean loss of its batch before the step, its images, and the seconds it took."""
+
+    loss: float
+    images: int
+    seconds: float
+
+
+def begin(settings: Settings, shape: ImageShape) -> tuple[nn.Module, Optimizer]:
+    """The network with its initial weights and the optimiser, on the settings' threads."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+        threadpool_limits(settings.threads)  # the matrix products of NumPy
+    torch.manual_seed(settings.seed)
+    model = networks.load(settings.network).build(shape, settings.backend)
+    return model, _optimizer(settings.recipe, model)
+
+
+def epoch_steps(
+    model: nn.Module, optimizer: Optimizer, dataset: Dataset, batch_size: int, seed: int, epoch: int
+) -> Iterator[Step]:
+    """Train one epoch (the first is number 1), a step at each turn; the last batch may be smaller.
+
+    Raises TrainingError when the loss is no longer a finite number.
+    """
+    model.train()
+    images, labels = dataset.train_images, dataset.train_labels
+    order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(labels)))
+    for number, batch in enumerate(torch.split(order, batch_size), start=1):
+        start = perf_counter()
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images[batch]), labels[batch])
+        backward(loss)
+        optimizer.step()
+        value = loss.item()
+        if not math.isfinite(value):
+            at = f"in step {number} of epoch {epoch}"
+            raise TrainingError(f"the loss is {value} {at}; try a smaller --learning-rate")
+        yield Step(value, len(batch), perf_counter() - start)
+
+
+@torch.no_grad()
+def test(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
+    """The share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them."""
+    model.eval()
+    correct, loss = 0, 0.0
+    for batch, wanted in zip(torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True):
+        logits = model(batch)
+        correct += int((logits.argmax(1) == wanted).sum())
+        loss += cross_entropy(logits, wanted, reduction="sum").item()
+    return correct / len(labels), loss / len(labels)
+
+
+def _optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
+    if recipe.optimizer == "sgd":
+        return SGD(model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
+    return Adam(model.parameters(), lr=recipe.learning_rate)

@@ -1,0 +1,63 @@
+"""The tables that end a training and a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from models.data.dataset import Dataset
+from models.training.compare import REFERENCE, Contestant, disagreement, shared_steps
+from models.training.progress import clock
+from models.training.settings import Settings
+from models.training.train import TrainedRun
+
+
+def training_table(settings: Settings, dataset: Dataset, run: TrainedRun) -> Table:
+    """One finished run, a line for each thing one wants to know of it."""
+    recipe = settings.recipe
+    last, best = run.epochs[-1], max(run.epochs, key=lambda epoch: epoch.test_accuracy)
+    seconds = sum(epoch.seconds for epoch in run.epochs)
+    momentum = f", momentum {recipe.momentum:g}" if recipe.optimizer == "sgd" else ""
+    rows = {
+        "network": f"{settings.network}, {run.parameters:,} parameters",
+        "backend": settings.backend,
+        "data": f"{dataset.name}, {len(dataset.train_labels):,} images to train on, "
+        f"{len(dataset.test_labels):,} to test on",
+        "recipe": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}{momentum}, "
+        f"batch {recipe.batch_size}, seed {settings.seed}",
+        "training": f"{len(run.epochs)} epochs in {clock(seconds)}, "
+        f"{len(run.epochs) * len(dataset.train_labels) / seconds:,.0f} images/s",
+        "loss": f"{last.train_loss:.4f} training, {last.test_loss:.4f} test",
+        "test accuracy": f"{last.test_accuracy:.2%} (best {best.test_accuracy:.2%}, epoch {best.number})",
+        "run folder": str(run.path),
+    }
+    table = Table(title="Summary", title_justify="left", show_header=False)
+    for row in rows.items():
+        table.add_row(*row)
+    return table
+
+
+def comparison_report(contestants: Sequence[Contestant]) -> RenderableType:
+    """A table of the backends that ran, the fastest first, and a line for each that didn't or failed."""
+    ran = sorted((one for one in contestants if one.steps), key=lambda one: -one.images_per_second)
+    reference = next((one for one in ran if one.backend == REFERENCE), None)
+    shared = shared_steps(ran)
+    table = Table("backend", title="The same training on each backend", title_justify="left")
+    for heading in ("images/s", f"x {REFERENCE}", "steps", "loss", f"off {REFERENCE}"):
+        table.add_column(heading, justify="right")
+    for one in ran:
+        loss = f"{one.steps[shared - 1].loss:.6f}"
+        speed, ratio, off = one.images_per_second, "", ""
+        if reference is not None:
+            ratio = f"{speed / reference.images_per_second:.2f}"
+            off = f"{disagreement(one, reference):.1e}"
+        table.add_row(one.backend, f"{speed:,.0f}", ratio, f"{len(one.steps):,}", loss, off)
+    notes = [
+        f"loss: of step {shared}, the last that all made. "
+        f"off {REFERENCE}: largest relative difference of a loss, over the steps both made."
+    ]
+    notes += [f"{one.backend}: {one.trouble}" for one in contestants if one.trouble]
+    return Group(table, *(Text(note) for note in notes))
