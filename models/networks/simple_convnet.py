@@ -4,10 +4,13 @@ Source: K. Saito, "Deep Learning from Scratch", O'Reilly Japan 2016, chapter 7 (
 there, weights start from a normal distribution of deviation 0.01 and biases from zero, and Adam trains them.
 """
 
+from functools import partial
+
 from torch import Tensor, nn
 
 from fastconv.torch import Conv2d, MaxPool2d
 from models.errors import ModelsError
+from models.initial import initialise
 from models.recipes import ImageShape, Network, Recipe
 
 CLASSES = 10
@@ -28,11 +31,7 @@ class SimpleConvNet(nn.Module):
         self.pool1 = MaxPool2d(2, backend=backend)
         self.dense1 = nn.Linear(pooled, HIDDEN)
         self.dense2 = nn.Linear(HIDDEN, CLASSES)
-        for name, parameter in self.named_parameters():
-            if name.endswith("weight"):
-                nn.init.normal_(parameter, std=WEIGHT_DEVIATION)
-            else:
-                nn.init.zeros_(parameter)
+        initialise(self, partial(nn.init.normal_, std=WEIGHT_DEVIATION))
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch."""

@@ -1,0 +1,177 @@
+"""Downloads, from mirrors that serve on loopback what each test wants them to."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from models.data import download, mnist
+from models.data.folder import find
+from models.errors import DownloadError, ModelsError
+
+Mirror = Callable[[dict[str, bytes]], str]
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    """Starts a server of files, by name, and gives its URL; a file it doesn't have is a 404."""
+    servers = []
+
+    def serve(files: dict[str, bytes]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = files.get(self.path.rpartition("/")[2])
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Length", str(len(content or b"")))
+                self.end_headers()
+                self.wfile.write(content or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/mnist/"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def files(idx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A stand-in for MNIST: its four files as mirrors serve them, their checksums where MNIST's were."""
+    served, sums = {}, {}
+    for name in mnist.SHA256:
+        path = find(idx_folder, name)
+        assert path is not None
+        content = path.read_bytes()
+        plain = gzip.decompress(content) if path.suffix == ".gz" else content
+        served[f"{name}.gz"], sums[name] = gzip.compress(plain), hashlib.sha256(plain).hexdigest()
+    monkeypatch.setattr(mnist, "SHA256", sums)
+    return served
+
+
+@contextmanager
+def mirrors(monkeypatch: pytest.MonkeyPatch, *urls: str) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(mnist, "MIRRORS", urls)
+        yield
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_downloads_once(
+    mirror: Mirror, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    with mirrors(monkeypatch, mirror(files)):
+        train, test = mnist.mnist(None, console)
+    assert len(train.images) == 40
+    assert len(test.labels) == 20
+    assert names(tmp_path / "cache") == sorted(files)
+    mnist.mnist(None, console)  # there are no mirrors any more
+
+
+def test_damaged_cache_is_mended(
+    mirror: Mirror, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    """Only the damaged file is fetched again: the second mirror has no other."""
+    with mirrors(monkeypatch, mirror(files)):
+        mnist.mnist(None, console)
+    name = "t10k-labels-idx1-ubyte.gz"
+    damaged = tmp_path / "cache" / name
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with mirrors(monkeypatch, mirror({name: files[name]})):
+        mnist.mnist(None, console)
+    assert damaged.read_bytes() == files[name]
+
+
+def test_next_mirror_is_tried(
+    mirror: Mirror, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, console: Console
+) -> None:
+    portal = dict.fromkeys(files, b"<html>please sign in</html>")
+    refused = {name: gzip.compress(b"\0\0\x08\x01\0\0\0\x01\5") for name in files}
+    with mirrors(monkeypatch, mirror({}), mirror(portal), mirror(refused), mirror(files)):
+        train, _ = mnist.mnist(None, console)
+    assert len(train.images) == 40
+
+
+def test_every_mirrors_reason_is_told_and_nothing_left(
+    mirror: Mirror, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    monkeypatch.setattr(download, "READ_SECONDS", 0.2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    good = files["train-images-idx3-ubyte.gz"]
+    swapped = gzip.compress(gzip.decompress(good)[:-1] + b"\0")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and never answers
+        urls = (
+            mirror({}),
+            mirror(dict.fromkeys(files, swapped)),
+            mirror(dict.fromkeys(files, good[:-20])),
+            f"http://127.0.0.1:{silent.getsockname()[1]}/",
+            nobody,
+        )
+        with mirrors(monkeypatch, *urls), pytest.raises(DownloadError) as caught:
+            mnist.mnist(None, console)
+    message = str(caught.value)
+    for reason in (
+        "HTTP 404",
+        "not the original file",
+        "archive is damaged",
+        "no answer in time",
+        "no connection",
+    ):
+        assert reason in message
+    assert "--data-dir" in message
+    assert "\n" not in message
+    assert names(tmp_path / "cache") == []
+
+
+def test_a_file_cut_on_its_way_is_not_kept(
+    mirror: Mirror, files: dict[str, bytes], tmp_path: Path, console: Console
+) -> None:
+    def check(path: Path) -> None:
+        raise ModelsError(f"{path}: cut short; download it again")
+
+    with pytest.raises(DownloadError, match=r"cut short\); name a folder"):
+        download.download(tmp_path / next(iter(files)), [mirror(files)], check, console)
+    assert names(tmp_path) == ["data"]
+
+
+def test_no_cache_folder_is_no_crash(
+    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(mnist, "cache_folder", lambda: tmp_path / "file" / "mnist")
+    with pytest.raises(DownloadError, match=r"can't be made.*--data-dir"):
+        mnist.mnist(None, console)
+
+
+def test_progress_reaches_the_end(
+    mirror: Mirror, files: dict[str, bytes], tmp_path: Path, console: Console
+) -> None:
+    """Without a terminal it is one line a file; a terminal's bar is filled."""
+    name = next(iter(files))
+    download.download(tmp_path / name, [mirror(files)], lambda path: None, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert printed.startswith(f"downloading {name} from 127.0.0.1")
+    assert f"({len(files[name]):,} bytes)" in printed
+    assert printed.count("\n") == 1
+    terminal = Console(file=console.file, width=100, force_terminal=True)
+    download.download(tmp_path / name, [mirror(files)], lambda path: None, terminal)
+    assert "━" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,69 @@
+"""Four files as one data set: what belongs together, and what is said when it doesn't."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.data.folder import TEST_FILES, TRAIN_FILES, read_folder
+from models.data.mnist import SHA256
+from models.errors import ModelsError
+
+
+def test_reads_both_splits(idx_folder: Path) -> None:
+    train, test = read_folder(idx_folder)
+    assert train.images.shape == (40, 28, 28)
+    assert test.images.shape == (20, 28, 28)
+    assert train.labels.tolist() == [i % 10 for i in range(40)]
+    assert (train.images[:20] != test.images).any()
+
+
+def test_mnist_is_known_by_its_content(idx_folder: Path) -> None:
+    with pytest.raises(
+        ModelsError, match=r"train-images-idx3-ubyte: not the original file .*--dataset folder"
+    ):
+        read_folder(idx_folder, SHA256)
+
+
+def test_each_file_has_its_checksum() -> None:
+    assert set(SHA256) == {*TRAIN_FILES, *TEST_FILES}
+    assert len(set(SHA256.values())) == 4
+    assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in SHA256.values())
+
+
+@pytest.mark.parametrize("name", [*TRAIN_FILES, *TEST_FILES])
+def test_missing_file_is_named(idx_folder: Path, name: str) -> None:
+    for path in idx_folder.glob(f"{name}*"):
+        path.unlink()
+    with pytest.raises(ModelsError, match=f"has no {name}"):
+        read_folder(idx_folder)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelsError, match="no such folder"):
+        read_folder(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "says"),
+    [
+        (TRAIN_FILES[1], np.zeros(39), "39 labels for the 40 images of train-images-idx3-ubyte"),
+        (TRAIN_FILES[1], np.arange(40) // 3, "label 10 at position 30 is outside 0..9"),
+        (TRAIN_FILES[0], np.zeros((0, 28, 28)), "holds no images"),
+        (TEST_FILES[0], np.zeros((20, 28, 0)), "holds no images"),
+        (TEST_FILES[0], np.zeros((20, 32, 32)), "training images are 28 x 28, test images 32 x 32"),
+    ],
+    ids=["fewer labels", "eleven classes", "no images", "no pixels", "two sizes"],
+)
+def test_what_does_not_belong_together(
+    idx_folder: Path, to_idx: Callable[..., bytes], name: str, array: np.ndarray, says: str
+) -> None:
+    for path in idx_folder.glob(f"{name}*"):
+        path.unlink()
+    (idx_folder / f"{name}.gz").write_bytes(gzip.compress(to_idx(array)))
+    with pytest.raises(ModelsError, match=says):
+        read_folder(idx_folder)

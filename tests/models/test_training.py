@@ -1,0 +1,242 @@
+"""The training loop: what a run writes, that it learns, and that only the seed decides how."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from models.data.dataset import Dataset
+from models.errors import InterruptedRun, ModelsError, TrainingError
+from models.training import loop, train
+from models.training.loop import begin, epoch_steps
+from models.training.settings import settings
+
+LENET = {"network": "lenet5", "backend": "torch", "epochs": 2}
+
+
+def losses(dataset: Dataset, **given: Any) -> list[float]:
+    chosen = settings(**{**LENET, **given})
+    model, optimizer = begin(chosen, dataset.shape)
+    epochs = range(1, chosen.recipe.epochs + 1)
+    batch = chosen.recipe.batch_size
+    return [
+        step.loss
+        for epoch in epochs
+        for step in epoch_steps(model, optimizer, dataset, batch, chosen.seed, epoch)
+    ]
+
+
+def log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("network", ["lenet5", "simple_convnet"])
+@pytest.mark.parametrize("backend", ["torch", "im2col"])
+def test_same_seed_same_losses_to_the_bit(digits: Dataset, network: str, backend: str) -> None:
+    first = losses(digits, network=network, backend=backend, seed=3)
+    torch.rand(7)  # whatever happened before doesn't count
+    assert losses(digits, network=network, backend=backend, seed=3) == first
+    assert losses(digits, network=network, backend=backend, seed=4) != first
+
+
+@pytest.mark.parametrize("network", ["lenet5", "simple_convnet"])
+def test_backends_give_the_same_losses_to_rounding(digits: Dataset, network: str) -> None:
+    expected = losses(digits, network=network, backend="torch")
+    assert losses(digits, network=network, backend="im2col") == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str) -> None:
+    chosen = settings(**LENET, optimizer=optimizer, learning_rate=0.02, momentum=0.5)
+    _, made = begin(chosen, digits.shape)
+    assert type(made).__name__.lower() == optimizer
+    assert made.defaults["lr"] == 0.02
+    assert made.defaults.get("momentum", 0.5) == 0.5
+
+
+@pytest.mark.parametrize(
+    "given", [{"optimizer": "adam"}, {"optimizer": "sgd", "learning_rate": 0.1}], ids=["adam", "sgd"]
+)
+def test_training_learns(digits: Dataset, given: dict[str, Any]) -> None:
+    steps = losses(digits, epochs=8, **given)
+    assert sum(steps[-3:]) < 0.5 * sum(steps[:3])
+
+
+def test_every_image_once_an_epoch_in_another_order(digits: Dataset) -> None:
+    """The model is a spy: it sees image numbers in place of pixels."""
+    seen: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(images.flatten().int())
+            return self.weight.expand(len(images), 10)
+
+    model = Spy()
+    optimizer = torch.optim.SGD(model.parameters())
+    numbered = replace(digits, train_images=torch.arange(250).float().view(250, 1, 1, 1))
+    orders = []
+    for epoch in (1, 2):
+        seen.clear()
+        steps = list(epoch_steps(model, optimizer, numbered, 100, 0, epoch))
+        assert [len(batch) for batch in seen] == [step.images for step in steps] == [100, 100, 50]
+        orders.append(torch.cat(seen))
+        assert torch.equal(orders[-1].sort().values, torch.arange(250).int())
+    assert not torch.equal(*orders)
+    assert not torch.equal(orders[0], torch.arange(250).int())
+
+
+def test_run_folder_holds_the_run(digits: Dataset, console: Console, tmp_path: Path) -> None:
+    chosen = settings(**LENET)
+    run = train.train(chosen, digits, console, tmp_path / "a" / "run")
+    assert run.path == tmp_path / "a" / "run"
+    assert sorted(file.name for file in run.path.iterdir()) == [
+        "config.json",
+        "log.jsonl",
+        "weights.safetensors",
+    ]
+
+    config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    assert (config["network"], config["backend"], config["seed"]) == ("lenet5", "torch", 0)
+    assert config["recipe"]["learning_rate"] == 0.001
+    assert config["dataset"]["train_images"] == 250
+    assert config["versions"]["torch"] == torch.__version__
+
+    records = log(run.path)
+    steps = [record for record in records if record["event"] == "step"]
+    assert [step["loss"] for step in steps] == losses(digits)
+    assert [(step["epoch"], step["step"]) for step in steps] == [
+        (1, 1),
+        (1, 2),
+        (1, 3),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+    ]
+    epochs = [record for record in records if record["event"] == "epoch"]
+    assert [epoch["test_accuracy"] for epoch in epochs] == [epoch.test_accuracy for epoch in run.epochs]
+    assert epochs[0]["train_loss"] == pytest.approx(
+        sum(step["loss"] * step["images"] for step in steps[:3]) / 250
+    )
+    assert records[-1] == {"event": "end", "epochs": 2}
+
+
+def test_weights_reload(digits: Dataset, console: Console) -> None:
+    """A fresh network with the kept weights, on another backend, scores what the run logged last."""
+    run = train.train(settings(**LENET), digits, console)
+    model, _ = begin(settings("lenet5", "im2col", seed=9), digits.shape)
+    fresh = loop.test(model, digits.test_images, digits.test_labels)
+    model.load_state_dict(load_file(run.path / "weights.safetensors"))
+    accuracy, loss = loop.test(model, digits.test_images, digits.test_labels)
+    assert (accuracy, loss) == pytest.approx(
+        (run.epochs[-1].test_accuracy, run.epochs[-1].test_loss), rel=1e-4
+    )
+    assert accuracy > fresh[0]
+
+
+def test_accuracy_is_counted_over_all_batches(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "TEST_BATCH", 30)
+
+    class Says3(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.eye(10)[3].expand(len(images), 10)
+
+    accuracy, loss = loop.test(Says3(), digits.test_images, digits.test_labels)
+    threes = (digits.test_labels == 3).float().mean().item()
+    assert accuracy == pytest.approx(threes)
+    assert loss == pytest.approx(torch.tensor(9 + torch.e).log().item() - threes, abs=1e-5)
+
+
+def test_progress_has_plain_lines(digits: Dataset, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.training.progress.PLAIN_SECONDS", 0.0)
+    train.train(settings(**LENET), digits, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "epoch 2/2  450 images  loss" in printed
+    assert "images/s" in printed
+    assert "left" in printed
+    assert "test accuracy" in printed
+    assert "\x1b" not in printed
+
+
+def test_progress_is_live_on_a_terminal(digits: Dataset, console: Console) -> None:
+    terminal = Console(file=console.file, width=100, force_terminal=True)
+    train.train(settings(**LENET), digits, terminal)
+    assert "\x1b[" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "epoch 2/2" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_lost_loss_stops_the_run_and_leaves_nothing(
+    digits: Dataset, console: Console, tmp_path: Path
+) -> None:
+    broken = replace(digits, train_images=digits.train_images.clone())
+    broken.train_images[17] = torch.nan
+    with pytest.raises(TrainingError, match=r"the loss is nan in step \d of epoch 1; try a smaller"):
+        train.train(settings(**LENET), broken, console)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(("finished", "says"), [(0, "nothing was kept"), (1, "its weights and log are in")])
+def test_interruption_keeps_whole_epochs_only(
+    digits: Dataset,
+    console: Console,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    finished: int,
+    says: str,
+) -> None:
+    def interrupted(*arguments: Any) -> Any:
+        steps = epoch_steps(*arguments)
+        yield next(steps)
+        if arguments[-1] > finished:
+            raise KeyboardInterrupt
+        yield from steps
+
+    monkeypatch.setattr(train, "epoch_steps", interrupted)
+    with pytest.raises(InterruptedRun, match=f"stopped after {finished} of 2 epochs; {says}"):
+        train.train(settings(**LENET), digits, console, tmp_path / "run")
+    if not finished:
+        assert not (tmp_path / "run").exists()
+        return
+    weights = load_file(tmp_path / "run" / "weights.safetensors")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    whole = train.train(settings(**{**LENET, "epochs": 1}), digits, console)
+    for name, weight in load_file(whole.path / "weights.safetensors").items():
+        assert torch.equal(weight, weights[name])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"network": "lenet"}, "no network is called 'lenet'; the networks are lenet5"),
+        ({"backend": "cuda9"}, "no backend is called 'cuda9'; the backends are .*im2col"),
+        ({"optimizer": "adamw"}, "no optimizer is called 'adamw'; the optimizers are adam, sgd"),
+        ({"learning_rate": float("nan")}, "learning rate is nan"),
+        ({"learning_rate": 0.0}, "learning rate is 0"),
+        ({"momentum": 1.0}, "momentum is 1"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"epochs": -1}, "number of epochs is -1"),
+    ],
+)
+def test_settings_are_checked(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ModelsError, match=says):
+        settings(**{**LENET, **given})
+
+
+def test_threads_reach_torch(digits: Dataset) -> None:
+    before = torch.get_num_threads()
+    try:
+        begin(settings(**LENET, threads=1), digits.shape)
+        assert torch.get_num_threads() == 1
+    finally:
+        begin(settings(**LENET, threads=before), digits.shape)
