@@ -1,0 +1,45 @@
+"""fastconv: convolution and pooling with interchangeable backends, one API, the semantics of torch.nn.functional.
+
+    import fastconv
+    y = fastconv.conv2d(x, w, b, padding=1)                    # the fastest backend that can run here
+    y = fastconv.conv2d(x, w, b, padding=1, backend="im2col")  # this one
+    with fastconv.use_backend("naive"): ...                    # all calls in the block
+
+For torch users: `fastconv.torch`.
+"""
+
+from fastconv import functional, numpy_ops
+from fastconv._version import __version__
+from fastconv.backends.base import Backend
+from fastconv.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendUnavailableError,
+    UnknownBackendError,
+    UnsupportedError,
+)
+from fastconv.functional import *  # noqa: F403
+from fastconv.geometry import ConvGeometry, PoolGeometry
+
+# After the imports above: `fastconv.backends` is a package too, and the name belongs to the function.
+from fastconv.registry import BackendInfo, backends, get_backend, register_backend, set_backend, use_backend
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "Backend",
+    "BackendInfo",
+    "BackendUnavailableError",
+    "ConvGeometry",
+    "PoolGeometry",
+    "UnknownBackendError",
+    "UnsupportedError",
+    "backends",
+    "get_backend",
+    "register_backend",
+    "set_backend",
+    "use_backend",
+    *functional.__all__,
+]

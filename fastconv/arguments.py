@@ -1,0 +1,242 @@
+"""Checks of arguments, made once, on plain numbers and shapes: the same for every kind of array and every backend.
+
+What torch refuses is refused here, with torch's type of exception. Geometries are kept, so a layer's second call
+looks its geometry up instead of checking and computing again.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from fastconv.errors import ArgumentError, ArgumentTypeError, ArgumentValueError
+from fastconv.geometry import (
+    ConvGeometry,
+    ConvParameters,
+    Pair,
+    PoolGeometry,
+    PoolParameters,
+    Sides,
+    same_padding,
+    transposed_size,
+)
+
+Shape = tuple[int, ...]
+IntOrPair = int | Sequence[int]
+Padding = int | str | Sequence[int]
+
+
+def integer(name: str, value: Any, at_least: int) -> int:
+    """``value`` as an int; a TypeError for what is no integer, an ArgumentError for one that is too small."""
+    number = value
+    if not isinstance(value, int) or isinstance(value, bool):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise ArgumentTypeError(
+                name, f"{value!r} of type {type(value).__name__}", "it must be an integer"
+            )
+        number = operator.index(value)
+    if number < at_least:
+        raise ArgumentError(name, number, f"it must be at least {at_least}")
+    return number
+
+
+def integers(name: str, value: IntOrPair, count: int, at_least: int) -> tuple[int, ...]:
+    """``count`` integers, from one for all of them, from a 1-sequence, or from one each."""
+    if not isinstance(value, (tuple, list)):
+        return (integer(name, value, at_least),) * count
+    if len(value) not in (1, count):
+        raise ArgumentError(name, tuple(value), f"it must be an integer or a sequence of {count}")
+    return tuple([integer(name, element, at_least) for element in value]) * (count if len(value) == 1 else 1)
+
+
+def pair(name: str, value: IntOrPair, at_least: int) -> Pair:
+    """Height and width, from an integer for both, a 1-sequence or a 2-sequence."""
+    height, width = integers(name, value, 2, at_least)
+    return height, width
+
+
+def size(name: str, value: Sequence[int], dims: int) -> Shape:
+    """A shape of ``dims`` sizes."""
+    if not isinstance(value, (tuple, list)):
+        raise ArgumentTypeError(name, f"{value!r}", f"it must be a sequence of {dims} integers")
+    if len(value) != dims:
+        raise ArgumentError(name, tuple(value), f"it must be a sequence of {dims} integers")
+    return tuple([integer(name, element, 0) for element in value])
+
+
+def sides(padding: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> Sides:
+    """Four sides of padding, from an integer, a pair, four sides (top, bottom, left, right), "same" or "valid"."""
+    if isinstance(padding, str):
+        if padding == "valid":
+            return 0, 0, 0, 0
+        if padding != "same":
+            raise ArgumentError("padding", repr(padding), 'it must be "same", "valid", or integers')
+        if stride != (1, 1):
+            raise ArgumentError("padding", "'same'", f"that needs a stride of 1, and stride is {stride}")
+        return same_padding(kernel, dilation)
+    if isinstance(padding, (tuple, list)) and len(padding) == 4:
+        top, bottom, left, right = integers("padding", padding, 4, 0)
+        return top, bottom, left, right
+    if isinstance(padding, (tuple, list)) and len(padding) not in (1, 2):
+        allowed = "it must be an integer, a sequence of 2, or of 4: top, bottom, left, right"
+        raise ArgumentError("padding", tuple(padding), allowed)
+    height, width = pair("padding", padding, 0)
+    return height, height, width, width
+
+
+def image_dims(name: str, shape: Shape, spatial: int) -> None:
+    """Refuse anything but (C, *spatial) and (N, C, *spatial)."""
+    if len(shape) not in (spatial + 1, spatial + 2):
+        axes = "H, W" if spatial == 2 else "L"
+        raise ArgumentError(
+            name, f"shape {tuple(shape)}", f"it must be (N, C, {axes}), or (C, {axes}) unbatched"
+        )
+
+
+def weight_dims(shape: Shape, spatial: int) -> None:
+    """Refuse anything but (K, C / G, *kernel)."""
+    if len(shape) != spatial + 2:
+        axes = "R, S" if spatial == 2 else "S"
+        raise ArgumentError("weight", f"shape {tuple(shape)}", f"it must be (K, C / groups, {axes})")
+
+
+def make_conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters) -> ConvGeometry:
+    """The geometry of a convolution of ``x`` (N, C, H, W) by ``w`` (K, C / G, R, S) with bias ``b`` (K,), checked."""
+    _check_weight(w, how.groups)
+    if x[1] != w[1] * how.groups:
+        allowed = f"weight {tuple(w)} with groups={how.groups} needs {w[1] * how.groups} channels, and it has {x[1]}"
+        raise ArgumentError("input", f"shape {tuple(x)}", allowed)
+    if x[2] < 1 or x[3] < 1:
+        raise ArgumentError("input", f"shape {tuple(x)}", "only N and C may be 0, height and width may not")
+    check_bias(b, w[0])
+    geometry = ConvGeometry(x[0], x[1], x[2], x[3], w[0], w[2], w[3], *how)
+    if geometry.P < 1 or geometry.Q < 1:
+        top, bottom, left, right = how.padding
+        reach = (how.dilation[0] * (w[2] - 1) + 1, how.dilation[1] * (w[3] - 1) + 1)
+        padded = (x[2] + top + bottom, x[3] + left + right)
+        allowed = (
+            f"the kernel covers {reach} pixels with its dilation and must fit in the padded input, {padded}"
+        )
+        raise ArgumentError("weight", f"shape {tuple(w)}", allowed)
+    return geometry
+
+
+def transposed_input_size(
+    x: Shape, w: Shape, b: Shape | None, how: ConvParameters, output_padding: Pair
+) -> Shape:
+    """(N, C, H, W), what a transposed convolution makes of ``x`` (N, K, P, Q) and ``w`` (K, C / G, R, S); checked."""
+    _check_weight(w, how.groups)
+    if x[1] != w[0]:
+        allowed = f"weight {tuple(w)} needs {w[0]} channels, and it has {x[1]}"
+        raise ArgumentError("input", f"shape {tuple(x)}", allowed)
+    if x[2] < 1 or x[3] < 1:
+        raise ArgumentError("input", f"shape {tuple(x)}", "only N may be 0, height and width may not")
+    if w[1] < 1:
+        raise ArgumentError("weight", f"shape {tuple(w)}", "every size must be at least 1")
+    check_bias(b, w[1] * how.groups)
+    for extra, step, spread in zip(output_padding, how.stride, how.dilation, strict=True):
+        if extra >= max(step, spread):
+            allowed = f"it must be smaller than either stride {how.stride} or dilation {how.dilation}"
+            raise ArgumentError("output_padding", output_padding, allowed)
+    H, W = transposed_size((x[2], x[3]), (w[2], w[3]), how, output_padding)
+    if H < 1 or W < 1:
+        allowed = f"the result would be of {(H, W)} pixels: use a larger input or less padding"
+        raise ArgumentError("input", f"shape {tuple(x)}", allowed)
+    return x[0], w[1] * how.groups, H, W
+
+
+def fold_geometry(columns: Shape, size: Pair, kernel: Pair, how: ConvParameters, make: Any) -> ConvGeometry:
+    """The geometry whose windows the ``columns`` (N, C * R * S, P * Q) are, made by ``make`` for images of ``size``; checked."""
+    taps = kernel[0] * kernel[1]
+    if columns[1] % taps or columns[1] == 0:
+        allowed = f"its second axis must be a multiple of {taps}, the kernel's elements"
+        raise ArgumentError("input", f"shape {tuple(columns)}", allowed)
+    channels = columns[1] // taps
+    geometry = make((columns[0], channels, *size), (1, channels, *kernel), None, how)
+    if columns[2] != geometry.P * geometry.Q:
+        allowed = f"an image of {size} pixels has {geometry.P} x {geometry.Q} windows of {kernel}"
+        raise ArgumentError("input", f"shape {tuple(columns)}", allowed)
+    return geometry
+
+
+def make_pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
+    """The geometry of a pooling of ``x`` (N, C, H, W), checked."""
+    for padding, kernel in zip(how.padding, how.kernel, strict=True):
+        if padding > kernel // 2:
+            raise ArgumentError("padding", how.padding, f"it must be at most half the kernel, {how.kernel}")
+    if x[1] < 1 or x[2] < 1 or x[3] < 1:
+        raise ArgumentError("input", f"shape {tuple(x)}", "only N may be 0")
+    geometry = PoolGeometry(x[0], x[1], x[2], x[3], *how.kernel, *how[1:])
+    if geometry.P < 1 or geometry.Q < 1:
+        allowed = f"a window of {how.kernel} with dilation {how.dilation} must fit in the input padded by {how.padding}"
+        raise ArgumentError("input", f"shape {tuple(x)}", allowed)
+    return geometry
+
+
+def adaptive_size(value: int | None | Sequence[int | None], sizes: Sequence[int]) -> Shape:
+    """The result's size of an adaptive pooling: one integer for every axis, or one each; None keeps an axis's size."""
+    if not isinstance(value, (tuple, list)):
+        value = (value,) * len(sizes)
+    if len(value) != len(sizes):
+        raise ArgumentError(
+            "output_size", tuple(value), f"it must be an integer or a sequence of {len(sizes)}"
+        )
+    return tuple(
+        [
+            whole if wanted is None else integer("output_size", wanted, 0)
+            for wanted, whole in zip(value, sizes, strict=True)
+        ]
+    )
+
+
+def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: Sequence[int] | None) -> Pair:
+    """(H, W) of a max unpooling of ``x`` (..., P, Q); the ``wanted`` one if it pools to the size of ``x``."""
+    usual = tuple([(x[a - 2] - 1) * stride[a] - 2 * padding[a] + kernel[a] for a in (0, 1)])
+    if wanted is None:
+        return usual[0], usual[1]
+    given = tuple(wanted)
+    H, W = given[2:] if len(given) == 4 else given if len(given) == 2 else (0, 0)
+    if not (abs(H - usual[0]) < stride[0] and abs(W - usual[1]) < stride[1]):
+        allowed = f"it must be (H, W), within less than a stride {stride} of {usual}"
+        raise ArgumentValueError("output_size", given, allowed)
+    return H, W
+
+
+def divisor(value: int | None) -> int | None:
+    """``divisor_override``: any integer but 0, or None."""
+    if value is None:
+        return None
+    number = integer("divisor_override", value, -(2**63))
+    if number == 0:
+        raise ArgumentError("divisor_override", 0, "it must not be 0")
+    return number
+
+
+def same_shape(name: str, given: Shape, expected: Shape, of: str) -> None:
+    """Refuse ``given`` unless it is the ``expected`` shape ``of`` something."""
+    if tuple(given) != tuple(expected):
+        raise ArgumentError(name, f"shape {tuple(given)}", f"it must be {tuple(expected)}, the shape of {of}")
+
+
+def check_bias(b: Shape | None, channels: int) -> None:
+    """Refuse a bias that isn't (channels,)."""
+    if b is not None and tuple(b) != (channels,):
+        raise ArgumentError(
+            "bias", f"shape {tuple(b)}", f"it must be ({channels},), one number an output channel"
+        )
+
+
+def _check_weight(w: Shape, groups: int) -> None:
+    if w[0] < 1 or w[2] < 1 or w[3] < 1:
+        raise ArgumentError(
+            "weight", f"shape {tuple(w)}", "every size but that of the channels must be at least 1"
+        )
+    if w[0] % groups:
+        raise ArgumentError("groups", groups, f"it must divide the first axis of weight {tuple(w)}")
+
+
+# 4,096 geometries are a few hundred kilobytes; the largest networks have some hundred layers.
+conv_geometry = lru_cache(maxsize=4096)(make_conv_geometry)
+pool_geometry = lru_cache(maxsize=4096)(make_pool_geometry)

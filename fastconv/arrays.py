@@ -1,0 +1,121 @@
+"""The kinds of array that the API takes, and what it needs of each.
+
+The functions in `fastconv.functional` are written once, for every kind: they check arguments, lift one dimension
+and unbatched images to batches of planes, and leave all that touches elements to an `ArrayOps`. NumPy's is built in;
+importing `fastconv.torch` adds that of torch tensors, whose operations record gradients.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from fastconv.errors import ArgumentTypeError
+from fastconv.geometry import ConvParameters, Pair, PoolParameters
+
+Shape = tuple[int, ...]
+
+
+class Array(Protocol):
+    """What NumPy arrays and torch tensors have in common, as far as the API uses it."""
+
+    @property
+    def shape(self) -> Any: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> Any: ...
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+A = TypeVar("A", bound=Array)
+
+
+class ArrayOps(Protocol):
+    """Operations on one kind of array, images being (N, C, H, W); ``backend`` is a name, or None for the current one.
+
+    The first nine are the primitives of `fastconv.backends.base`; they check shapes and data types. The others are
+    the little that the API needs besides.
+    """
+
+    def conv2d(self, x: Any, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any: ...
+
+    def conv2d_input(
+        self, size: Shape, w: Any, grad: Any, how: ConvParameters, backend: str | None
+    ) -> Any: ...
+
+    def conv2d_weight(
+        self, x: Any, size: Shape, grad: Any, how: ConvParameters, backend: str | None
+    ) -> Any: ...
+
+    def max_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> tuple[Any, Any]: ...
+
+    def max_pool2d_backward(self, grad: Any, indices: Any, size: Pair, backend: str | None) -> Any: ...
+
+    def avg_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> Any: ...
+
+    def avg_pool2d_backward(
+        self, grad: Any, size: Shape, how: PoolParameters, backend: str | None
+    ) -> Any: ...
+
+    def unfold(self, x: Any, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
+
+    def fold(
+        self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None
+    ) -> Any: ...
+
+    def pad(self, x: Any, rows: int, columns: int) -> Any:
+        """x with so many zero rows below and zero columns to the right."""
+
+    def take(self, x: Any, rows: list[int], columns: list[int]) -> Any:
+        """(N, C, len(rows), len(columns)): the listed rows and columns of x."""
+
+    def table(self, entries: list[Any], like: Any) -> Any:
+        """(Nested) lists as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""
+
+    def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
+        """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""
+
+    def channel_sum(self, x: Any) -> Any:
+        """(C,): the sum over images and pixels."""
+
+    def add_bias(self, x: Any, b: Any) -> Any:
+        """x with b (C,) added to each pixel; x may be overwritten."""
+
+    def power(self, x: Any, exponent: float) -> Any:
+        """x to the ``exponent``, element by element."""
+
+    def root(self, x: Any, count: int, degree: float) -> Any:
+        """(x * ``count``) to the power of 1 / ``degree``; its gradient where x is 0 is 0."""
+
+    def widen(self, x: Any) -> Any:
+        """x as float32 if it is of a half-precision type, so that a composition rounds once, at its end; else x."""
+
+    def cast(self, x: Any, dtype: Any) -> Any:
+        """x in the data type; x itself if it has it."""
+
+
+_kinds: dict[type, ArrayOps] = {}
+
+
+def register_kind(cls: type, ops: ArrayOps) -> None:
+    """Let the API take arrays of ``cls`` and its subclasses."""
+    _kinds[cls] = ops
+
+
+def ops_of(name: str, array: Any) -> ArrayOps:
+    """The operations for ``array``; a TypeError that names the argument where its kind is unknown."""
+    ops = _kinds.get(type(array))
+    if ops is not None:
+        return ops
+    for cls, ops in _kinds.items():
+        if isinstance(array, cls) and not isinstance(array, np.ma.MaskedArray):
+            return ops
+    given = f"{type(array).__module__}.{type(array).__qualname__}"
+    allowed = "it must be a numpy.ndarray"
+    if given.startswith("torch."):
+        allowed = "tensors are taken once fastconv.torch is imported"
+    elif isinstance(array, np.ma.MaskedArray):
+        allowed = "masks are not understood: fill them in first, with array.filled(...)"
+    raise ArgumentTypeError(name, given, allowed)

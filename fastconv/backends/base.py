@@ -1,0 +1,119 @@
+"""The contract between the API and a backend: nine primitives over checked arguments.
+
+The API has done every check before a primitive is called, so a backend checks nothing again:
+
+- arrays are NumPy arrays, float32 or float64, all of one type, in native byte order and aligned; of any strides
+  (negative and zero ones too), and perhaps read-only. A backend that sets `tensors` gets torch tensors as they
+  are, on any device, when the caller has tensors;
+- a geometry is valid, and the arrays have the shapes it says. N may be 0, and so may C in a convolution;
+- the result is a new C-contiguous array, of the operands' type (indices int64), that shares no memory with them.
+
+To add a backend, subclass `Backend`, fill in the primitives and register it (`fastconv.register_backend`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from fastconv.backends.columns import fold, unfold
+from fastconv.errors import UnsupportedError
+from fastconv.geometry import ConvGeometry, PoolGeometry
+
+Array = Any
+Geometry = ConvGeometry | PoolGeometry
+
+OPERATIONS = (
+    "conv2d",
+    "conv2d_input",
+    "conv2d_weight",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "unfold",
+    "fold",
+)
+"""The primitives' names."""
+
+
+class Backend(ABC):
+    """One way to compute the primitives. Importing its module and making an instance must be quick."""
+
+    name: str
+    """What users call it: ``backend="..."``."""
+
+    summary: ClassVar[str]
+    """One line for the table of backends."""
+
+    tensors: ClassVar[bool] = False
+    """Whether primitives take torch tensors too, on any device, and then give tensors."""
+
+    def unavailable(self) -> str | None:
+        """Why this backend can't run here and what to do about it, or None where it can."""
+        return None
+
+    def refuses(self, operation: str, geometry: Geometry | None, dtype: Any) -> str | None:
+        """Why it can't do ``operation`` on ``geometry`` (None for `max_pool2d_backward`), or None where it can."""
+        return None
+
+    def select(self, operation: str, geometry: Geometry | None, dtype: Any) -> Backend:
+        """The backend that will run ``operation``: this one, or an UnsupportedError."""
+        reason = self.refuses(operation, geometry, dtype)
+        if reason is not None:
+            raise UnsupportedError(
+                f"backend {self.name!r} can't do {operation}: {reason}. "
+                f"Choose another with backend=..., or backend='auto'; fastconv.backends() lists them"
+            )
+        return self
+
+    def warmup(self) -> None:
+        """Compile ahead of time what the first calls would otherwise compile."""
+        return None
+
+    @abstractmethod
+    def conv2d(self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry) -> Array:
+        """y (N, K, P, Q) from x (N, C, H, W), w (K, C / G, R, S) and b (K,).
+
+        y[n, k, p, q] = b[k] + sum over d, r, s of w[k, d, r, s] * x[n, g * C / G + d, h, w] with g the group of k
+        and (h, w) as in `fastconv.geometry`; x is 0 outside the image, so an infinite weight there gives NaN.
+        """
+
+    @abstractmethod
+    def conv2d_input(self, grad: Array, w: Array, geometry: ConvGeometry) -> Array:
+        """The adjoint for x, (N, C, H, W), from grad (N, K, P, Q) and w. It is also the transposed convolution."""
+
+    @abstractmethod
+    def conv2d_weight(self, x: Array, grad: Array, geometry: ConvGeometry) -> Array:
+        """The adjoint for w, (K, C / G, R, S), from x and grad (N, K, P, Q)."""
+
+    @abstractmethod
+    def max_pool2d(self, x: Array, geometry: PoolGeometry) -> tuple[Array, Array]:
+        """The largest element of each window and its index h * W + w in the plane, both (N, C, P, Q).
+
+        Of equal elements the first in row-major order is taken, of several NaN the last. A window that touches
+        no pixel, which dilation makes possible, gives minus infinity and the index -1.
+        """
+
+    @abstractmethod
+    def max_pool2d_backward(self, grad: Array, indices: Array, size: tuple[int, int]) -> Array:
+        """(N, C, H, W), ``size`` being (H, W): each element of grad added at its index; indices of -1 are left out."""
+
+    @abstractmethod
+    def avg_pool2d(self, x: Array, geometry: PoolGeometry) -> Array:
+        """(N, C, P, Q): the sum over each window's pixels divided by ``geometry.divisors``."""
+
+    @abstractmethod
+    def avg_pool2d_backward(self, grad: Array, geometry: PoolGeometry) -> Array:
+        """The adjoint of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
+
+    def unfold(self, x: Array, geometry: ConvGeometry) -> Array:
+        """(N, C * R * S, P * Q): each column is one window of x, padding as zeros.
+
+        The geometry has one group and equal padding on opposite sides; its K is without meaning.
+        """
+        return unfold(x, geometry)
+
+    def fold(self, columns: Array, geometry: ConvGeometry) -> Array:
+        """The adjoint of `unfold`: (N, C, H, W), overlapping windows added."""
+        return fold(columns, geometry)

@@ -1,0 +1,42 @@
+"""The column matrix of an image, and its adjoint.
+
+Each column is one window: the lowering of Chellapilla, Puri and Simard, "High performance convolutional neural
+networks for document processing" (2006). Filled and emptied one tap at a time: within a tap every copy is a plain
+strided one and the padding needs no copy at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.geometry import ConvGeometry
+
+
+def gather(columns: np.ndarray, x: np.ndarray, geometry: ConvGeometry, first_row: int = 0) -> None:
+    """Fill columns (..., R, S, P', Q) from x (..., H, W), P' output rows from ``first_row`` on; padding as zeros."""
+    if any(geometry.padding):
+        columns[...] = 0
+    for tap in geometry.taps(first_row, columns.shape[-2]):
+        columns[..., tap.r, tap.s, *tap.windows] = x[..., *tap.pixels]
+
+
+def scatter(x: np.ndarray, columns: np.ndarray, geometry: ConvGeometry, first_row: int = 0) -> None:
+    """The adjoint of `gather`: add columns (..., R, S, P', Q) to x (..., H, W)."""
+    for tap in geometry.taps(first_row, columns.shape[-2]):
+        x[..., *tap.pixels] += columns[..., tap.r, tap.s, *tap.windows]
+
+
+def unfold(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
+    """(N, C * R * S, P * Q) from x (N, C, H, W)."""
+    g = geometry
+    columns = np.empty((g.N, g.C, g.R, g.S, g.P, g.Q), x.dtype)
+    gather(columns, x, g)
+    return columns.reshape(g.columns_shape)
+
+
+def fold(columns: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
+    """(N, C, H, W) from columns (N, C * R * S, P * Q)."""
+    g = geometry
+    x = np.zeros(g.input_shape, columns.dtype)
+    scatter(x, columns.reshape(g.N, g.C, g.R, g.S, g.P, g.Q), g)
+    return x

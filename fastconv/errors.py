@@ -1,0 +1,35 @@
+"""The exceptions that fastconv raises, each of the type that torch raises in the same place.
+
+A message names the argument, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+
+class _Argument(Exception):
+    def __init__(self, argument: str, given: object, allowed: str) -> None:
+        super().__init__(f"{argument}: got {given}, but {allowed}")
+
+
+class ArgumentError(_Argument, RuntimeError):
+    """An argument whose value or shape is not allowed."""
+
+
+class ArgumentTypeError(_Argument, TypeError):
+    """An argument of the wrong type or data type."""
+
+
+class ArgumentValueError(_Argument, ValueError):
+    """An argument refused where torch raises ValueError."""
+
+
+class UnknownBackendError(ValueError):
+    """No backend has this name."""
+
+
+class BackendUnavailableError(RuntimeError):
+    """The backend exists but can't run here; the message says why and what to do."""
+
+
+class UnsupportedError(NotImplementedError):
+    """The backend can't do this operation on this problem; the message names both and a remedy."""

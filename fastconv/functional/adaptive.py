@@ -1,0 +1,137 @@
+"""Adaptive pooling: the size of the result is given, the windows follow from it.
+
+Where the result's size divides the image's, the windows are uniform and this is plain pooling. Elsewhere
+they overlap and differ in length, so the pixels of each are listed one window after another (`AdaptiveAxis`), short
+windows filled up, and plain pooling of that list does the rest: for a maximum the filler is the window's own last
+pixel, which changes nothing; for an average it is a row or column of zeros below or beside the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv.arguments import adaptive_size, image_dims
+from fastconv.arrays import A, ops_of
+from fastconv.functional.lifting import lift_lines, lower_lines
+from fastconv.functional.pooling import avg_pool2d, max_pool2d
+from fastconv.geometry import AdaptiveAxis
+
+OutputSize = int | None | Sequence[int | None]
+
+
+def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
+    """Two-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool2d`.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
+        output_size: the result's (P, Q), or one integer for both; None keeps the image's own size.
+        backend: one of `fastconv.backends`; None for the current choice.
+
+    Returns:
+        (N, C, P, Q), or (C, P, Q) unbatched. Element (p, q) averages the pixels from row floor(p * H / P) up to row
+        ceil((p + 1) * H / P), and likewise columns.
+
+    Raises:
+        as `fastconv.max_pool2d`.
+    """
+    ops = ops_of("input", input)
+    rows, columns = _axes(input, output_size)
+    if rows.windows == 0 or columns.windows == 0:
+        return ops.take(input, rows.starts, columns.starts)
+    kernel = (rows.kernel, columns.kernel)
+    if rows.divides and columns.divides:
+        return avg_pool2d(input, kernel, backend=backend)
+    bordered = ops.pad(ops.widen(input), 1, 1)
+    listed = ops.take(bordered, rows.pixels(filler=rows.size), columns.pixels(filler=columns.size))
+    sums = avg_pool2d(listed, kernel, divisor_override=1, backend=backend)
+    counts = ops.table([[float(h * w) for w in columns.lengths] for h in rows.lengths], sums)
+    return ops.cast(sums / counts, input.dtype)
+
+
+def adaptive_max_pool2d(
+    input: A, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None
+) -> Any:
+    """Two-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool2d`.
+
+    Args:
+        input, output_size, backend: as in `adaptive_avg_pool2d`.
+        return_indices: whether to give the indices too.
+
+    Returns:
+        (N, C, P, Q), or (C, P, Q) unbatched; with ``return_indices`` also where each element was found, int64,
+        counted h * W + w in its plane.
+
+    Raises:
+        as `fastconv.max_pool2d`.
+    """
+    ops = ops_of("input", input)
+    rows, columns = _axes(input, output_size)
+    if rows.windows == 0 or columns.windows == 0:
+        one = ops.take(input, rows.starts or [0], columns.starts or [0])
+        values, indices = max_pool2d(one, 1, return_indices=True, backend=backend)
+        empty = (
+            values[..., : rows.windows, : columns.windows],
+            indices[..., : rows.windows, : columns.windows],
+        )
+        return empty if return_indices else empty[0]
+    kernel = (rows.kernel, columns.kernel)
+    if rows.divides and columns.divides:
+        return max_pool2d(input, kernel, return_indices=return_indices, backend=backend)
+    h, w = rows.pixels(), columns.pixels()
+    pooled = max_pool2d(ops.take(input, h, w), kernel, return_indices=return_indices, backend=backend)
+    if not return_indices:
+        return pooled
+    values, indices = pooled
+    plane = ops.table([row * columns.size + column for row in h for column in w], indices)
+    return values, plane[indices]
+
+
+def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
+    """One-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool1d`.
+
+    Args:
+        input: (N, C, L), or (C, L) unbatched.
+        output_size: the result's Q, an integer or a 1-sequence.
+        backend: as in `adaptive_avg_pool2d`.
+
+    Returns:
+        (N, C, Q), or (C, Q) unbatched.
+
+    Raises:
+        as `adaptive_avg_pool2d`.
+    """
+    ops_of("input", input)
+    image_dims("input", input.shape, 1)
+    (windows,) = adaptive_size(output_size, input.shape[-1:])
+    return lower_lines(adaptive_avg_pool2d(lift_lines(input), (1, windows), backend=backend))
+
+
+def adaptive_max_pool1d(
+    input: A, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None
+) -> Any:
+    """One-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool1d`.
+
+    Args:
+        input: (N, C, L), or (C, L) unbatched.
+        output_size: the result's Q, an integer or a 1-sequence.
+        return_indices, backend: as in `adaptive_max_pool2d`.
+
+    Returns:
+        (N, C, Q), or (C, Q) unbatched; with ``return_indices`` also the positions on the line, int64.
+
+    Raises:
+        as `adaptive_max_pool2d`.
+    """
+    ops_of("input", input)
+    image_dims("input", input.shape, 1)
+    (windows,) = adaptive_size(output_size, input.shape[-1:])
+    pooled = adaptive_max_pool2d(lift_lines(input), (1, windows), return_indices, backend=backend)
+    return tuple(lower_lines(part) for part in pooled) if return_indices else lower_lines(pooled)
+
+
+def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAxis]:
+    image_dims("input", input.shape, 2)
+    sizes = input.shape[-2:]
+    P, Q = adaptive_size(output_size, sizes)
+    return AdaptiveAxis(sizes[0], P), AdaptiveAxis(sizes[1], Q)

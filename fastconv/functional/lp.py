@@ -1,0 +1,70 @@
+"""L^p pooling in one and two dimensions: a root of an average of powers."""
+
+from __future__ import annotations
+
+from fastconv.arguments import IntOrPair, image_dims, integers, pair
+from fastconv.arrays import A, ops_of
+from fastconv.functional.pooling import avg_pool1d, avg_pool2d
+
+
+def lp_pool2d(
+    input: A,
+    norm_type: float,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    ceil_mode: bool = False,
+    *,
+    backend: str | None = None,
+) -> A:
+    """Two-dimensional L^p pooling, as `torch.nn.functional.lp_pool2d`: (sum of x ** p over each window) ** (1 / p).
+
+    As in torch, x is not made positive first, and a window that overhangs the image counts as if its mean went on.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W) unbatched.
+        norm_type: p, any number but 0.
+        kernel_size, stride, ceil_mode, backend: as in `fastconv.avg_pool2d`.
+
+    Returns:
+        (N, C, P, Q), or (C, P, Q) unbatched.
+
+    Raises:
+        ZeroDivisionError: ``norm_type`` is 0.
+        otherwise as `fastconv.max_pool2d`.
+    """
+    ops = ops_of("input", input)
+    image_dims("input", input.shape, 2)
+    height, width = pair("kernel_size", kernel_size, 1)
+    powers = ops.power(ops.widen(input), norm_type)
+    means = avg_pool2d(powers, (height, width), stride, 0, ceil_mode, backend=backend)
+    return ops.cast(ops.root(means, height * width, norm_type), input.dtype)
+
+
+def lp_pool1d(
+    input: A,
+    norm_type: float,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    ceil_mode: bool = False,
+    *,
+    backend: str | None = None,
+) -> A:
+    """One-dimensional L^p pooling, as `torch.nn.functional.lp_pool1d`; see `lp_pool2d`.
+
+    Args:
+        input: (N, C, L), or (C, L) unbatched.
+        norm_type: p, any number but 0.
+        kernel_size, stride, ceil_mode, backend: as in `fastconv.avg_pool1d`.
+
+    Returns:
+        (N, C, Q), or (C, Q) unbatched.
+
+    Raises:
+        as `lp_pool2d`.
+    """
+    ops = ops_of("input", input)
+    image_dims("input", input.shape, 1)
+    (width,) = integers("kernel_size", kernel_size, 1, 1)
+    powers = ops.power(ops.widen(input), norm_type)
+    means = avg_pool1d(powers, width, stride, 0, ceil_mode, backend=backend)
+    return ops.cast(ops.root(means, width, norm_type), input.dtype)

@@ -1,0 +1,191 @@
+"""What the API needs of NumPy arrays: operands checked and made plain, then handed to a backend's primitive.
+
+float16 is computed in float32 and rounded once. Foreign byte orders and unaligned arrays are copied into native ones;
+strides are left to the backend. Inputs are never written to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv import registry
+from fastconv.arguments import conv_geometry, fold_geometry, image_dims, pool_geometry, same_shape
+from fastconv.arrays import Shape, register_kind
+from fastconv.errors import ArgumentError, ArgumentTypeError
+from fastconv.geometry import ConvParameters, Pair, PoolParameters
+
+_HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
+_COMPUTED = (_SINGLE, np.dtype(np.float64))
+
+
+class NumpyOps:
+    """`fastconv.arrays.ArrayOps` for NumPy arrays."""
+
+    def conv2d(
+        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, how: ConvParameters, backend: str | None
+    ) -> np.ndarray:
+        (x, w, b), dtype = _operands(input=x, weight=w, bias=b)
+        geometry = conv_geometry(x.shape, w.shape, None if b is None else b.shape, how)
+        runner = registry.resolve(backend).select("conv2d", geometry, x.dtype)
+        return _rounded(runner.conv2d(x, w, b, geometry), dtype)
+
+    def conv2d_input(
+        self, size: Shape, w: np.ndarray, grad: np.ndarray, how: ConvParameters, backend: str | None
+    ) -> np.ndarray:
+        (w, grad), dtype = _operands(weight=w, grad_output=grad)
+        geometry = conv_geometry(size, w.shape, None, how)
+        same_shape("grad_output", grad.shape, geometry.output_shape, "the convolution's result")
+        runner = registry.resolve(backend).select("conv2d_input", geometry, grad.dtype)
+        return _rounded(runner.conv2d_input(grad, w, geometry), dtype)
+
+    def conv2d_weight(
+        self, x: np.ndarray, size: Shape, grad: np.ndarray, how: ConvParameters, backend: str | None
+    ) -> np.ndarray:
+        (x, grad), dtype = _operands(input=x, grad_output=grad)
+        geometry = conv_geometry(x.shape, size, None, how)
+        same_shape("grad_output", grad.shape, geometry.output_shape, "the convolution's result")
+        runner = registry.resolve(backend).select("conv2d_weight", geometry, x.dtype)
+        return _rounded(runner.conv2d_weight(x, grad, geometry), dtype)
+
+    def max_pool2d(
+        self, x: np.ndarray, how: PoolParameters, backend: str | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        (x,), dtype = _operands(input=x)
+        geometry = pool_geometry(x.shape, how)
+        values, indices = (
+            registry.resolve(backend).select("max_pool2d", geometry, x.dtype).max_pool2d(x, geometry)
+        )
+        return _rounded(values, dtype), indices
+
+    def max_pool2d_backward(
+        self, grad: np.ndarray, indices: np.ndarray, size: Pair, backend: str | None
+    ) -> np.ndarray:
+        (grad,), dtype = _operands(grad_output=grad)
+        indices = _indices(indices, size, lowest=-1)
+        runner = registry.resolve(backend).select("max_pool2d_backward", None, grad.dtype)
+        return _rounded(runner.max_pool2d_backward(grad, indices, size), dtype)
+
+    def avg_pool2d(self, x: np.ndarray, how: PoolParameters, backend: str | None) -> np.ndarray:
+        (x,), dtype = _operands(input=x)
+        geometry = pool_geometry(x.shape, how)
+        runner = registry.resolve(backend).select("avg_pool2d", geometry, x.dtype)
+        return _rounded(runner.avg_pool2d(x, geometry), dtype)
+
+    def avg_pool2d_backward(
+        self, grad: np.ndarray, size: Shape, how: PoolParameters, backend: str | None
+    ) -> np.ndarray:
+        (grad,), dtype = _operands(grad_output=grad)
+        geometry = pool_geometry(size, how)
+        same_shape("grad_output", grad.shape, geometry.output_shape, "the pooling's result")
+        runner = registry.resolve(backend).select("avg_pool2d_backward", geometry, grad.dtype)
+        return _rounded(runner.avg_pool2d_backward(grad, geometry), dtype)
+
+    def unfold(self, x: np.ndarray, kernel: Pair, how: ConvParameters, backend: str | None) -> np.ndarray:
+        (x,), dtype = _operands(input=x)
+        geometry = conv_geometry(x.shape, (1, x.shape[1], *kernel), None, how)
+        return _rounded(
+            registry.resolve(backend).select("unfold", geometry, x.dtype).unfold(x, geometry), dtype
+        )
+
+    def fold(
+        self, columns: np.ndarray, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None
+    ) -> np.ndarray:
+        (columns,), dtype = _operands(input=columns)
+        geometry = fold_geometry(columns.shape, size, kernel, how, conv_geometry)
+        runner = registry.resolve(backend).select("fold", geometry, columns.dtype)
+        return _rounded(runner.fold(columns, geometry), dtype)
+
+    def pad(self, x: np.ndarray, rows: int, columns: int) -> np.ndarray:
+        widths = [(0, 0)] * (x.ndim - 2) + [(0, rows), (0, columns)]
+        return np.pad(x, widths)
+
+    def take(self, x: np.ndarray, rows: list[int], columns: list[int]) -> np.ndarray:
+        return x[..., np.array(rows, np.int64)[:, None], np.array(columns, np.int64)]
+
+    def table(self, entries: list[Any], like: np.ndarray) -> np.ndarray:
+        table = np.array(entries)
+        return table.astype(like.dtype) if table.dtype.kind == "f" else table.astype(np.int64)
+
+    def scatter(self, x: np.ndarray, indices: np.ndarray, size: Pair) -> np.ndarray:
+        _operands(input=x)
+        indices = _indices(indices, size, lowest=0)
+        N, C = x.shape[:2]
+        planes = np.zeros((N, C, size[0] * size[1]), x.dtype)
+        np.put_along_axis(planes, indices.reshape(N, C, -1), x.reshape(N, C, -1), 2)
+        return planes.reshape(N, C, *size)
+
+    def channel_sum(self, x: np.ndarray) -> np.ndarray:
+        (x,), dtype = _operands(grad_output=x)
+        # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
+        return x.sum(axis=(0, 2, 3), dtype=np.float64).astype(dtype)
+
+    def add_bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
+        (x, b), _ = _operands(input=x, bias=b)
+        x += b[:, None, None]
+        return x
+
+    def power(self, x: np.ndarray, exponent: float) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return x**exponent
+
+    def root(self, x: np.ndarray, count: int, degree: float) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return (x * count) ** (1.0 / degree)
+
+    def widen(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(_SINGLE) if x.dtype == _HALF else x
+
+    def cast(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return _rounded(x, dtype)
+
+
+def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
+    """The arrays in the data type to compute in, native and aligned, and the data type of the result."""
+    plain: list[Any] = []
+    first: np.dtype | None = None
+    for name, array in arrays.items():
+        if array is None:
+            plain.append(None)
+            continue
+        if not isinstance(array, np.ndarray):
+            raise ArgumentTypeError(
+                name, type(array).__name__, "it must be a numpy.ndarray like the other operands"
+            )
+        dtype = array.dtype.newbyteorder("=")
+        if dtype not in _COMPUTED and dtype != _HALF:
+            raise ArgumentTypeError(
+                name, f"data type {array.dtype}", "it must be float32, float64 or float16"
+            )
+        if first is None:
+            first = dtype
+        elif dtype != first:
+            allowed = f"all operands must be of one data type, and {next(iter(arrays))} is {first}"
+            raise ArgumentError(name, f"data type {array.dtype}", allowed)
+        plain.append(np.require(array, _SINGLE if dtype == _HALF else dtype, "A"))
+    assert first is not None
+    return plain, first
+
+
+def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
+    """The indices, int64, each inside a plane of ``size``."""
+    if indices.dtype != np.int64:
+        raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
+    pixels = size[0] * size[1]
+    if indices.size and (indices.min() < lowest or indices.max() >= pixels):
+        worst = indices.max() if indices.max() >= pixels else indices.min()
+        raise ArgumentError(
+            "indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative"
+        )
+    return np.require(indices, np.int64, "A")
+
+
+def _rounded(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if result.dtype == dtype:
+        return result
+    with np.errstate(over="ignore"):
+        return result.astype(dtype)
+
+
+register_kind(np.ndarray, NumpyOps())

@@ -1,0 +1,214 @@
+"""Which backends exist, which can run here and why not, and which one is chosen.
+
+Chosen is, in this order: the ``backend=`` keyword; the innermost ``with use_backend(...)`` of this thread or task;
+`set_backend`; the environment's ``FASTCONV_BACKEND``, read when fastconv is imported; ``auto``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+from fastconv.backends.base import Backend
+from fastconv.errors import ArgumentTypeError, BackendUnavailableError, UnknownBackendError
+
+ENTRY_POINT_GROUP = "fastconv.backends"
+
+_BUILTIN = {
+    "auto": "fastconv.backends.auto:Auto",
+    "naive": "fastconv.backends.naive:Naive",
+    "im2col": "fastconv.backends.im2col:Im2col",
+    "torch": "fastconv.backends.torch:Torch",
+}
+"""Where each is; imported when first asked for."""
+
+_lock = threading.RLock()
+_loaded: dict[str, Backend] = {}
+_ready: dict[str, Backend] = {}
+"""The loaded ones known to run here: asking a backend again may take longer than a small convolution."""
+_plugins: dict[str, EntryPoint] | None = None
+
+_context: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+_default: str = os.environ.get("FASTCONV_BACKEND") or "auto"
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """A backend's state on this machine."""
+
+    name: str
+    summary: str
+    available: bool
+    reason: str | None
+    """Why it is not available and what to do, or None."""
+
+
+def backends() -> tuple[BackendInfo, ...]:
+    """Every known backend with its state here: built in, registered, and installed by entry point.
+
+    A backend whose package fails to load is listed as unavailable, with the error as reason.
+    """
+    return tuple(_info(name) for name in _known())
+
+
+def get(name: str) -> Backend:
+    """The backend called ``name``, which may be unavailable.
+
+    Raises:
+        UnknownBackendError: no backend has this name; the message lists those that exist.
+        BackendUnavailableError: its package fails to load.
+    """
+    backend = _loaded.get(name)
+    return backend if backend is not None else _load(name)
+
+
+def resolve(name: str | None = None) -> Backend:
+    """The backend that a call with ``backend=name`` uses, ready to run.
+
+    Raises:
+        UnknownBackendError: no backend has this name.
+        BackendUnavailableError: it can't run here; the message says why.
+    """
+    chosen = name or _context.get() or _default
+    backend = _ready.get(chosen)
+    if backend is None:
+        backend = get(chosen)
+        reason = backend.unavailable()
+        if reason is not None:
+            raise BackendUnavailableError(f"backend {backend.name!r} can't run here: {reason}")
+        _ready[chosen] = backend
+    return backend
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Choose a backend for the calls inside a ``with`` block, in this thread or asynchronous task alone.
+
+    Args:
+        name: one of the names that `backends` lists.
+
+    Raises:
+        UnknownBackendError: no backend has this name.
+        BackendUnavailableError: it can't run here.
+    """
+    token = _context.set(resolve(_checked(name)).name)
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def set_backend(name: str) -> None:
+    """Choose the process's default backend; the ``backend=`` keyword and `use_backend` beat it.
+
+    Args:
+        name: one of the names that `backends` lists; "auto" is the default of old.
+
+    Raises:
+        UnknownBackendError: no backend has this name.
+        BackendUnavailableError: it can't run here.
+    """
+    global _default
+    _default = resolve(_checked(name)).name
+
+
+def get_backend() -> str:
+    """The name of the backend that a call without ``backend=`` uses here and now."""
+    return _context.get() or _default
+
+
+def register_backend(backend: Backend, *, replace: bool = False) -> None:
+    """Add a backend under its own ``name``.
+
+    A package can do without this call: an entry point in the group ``fastconv.backends``, naming a subclass of
+    `Backend` that is made without arguments, is found by itself.
+
+    Args:
+        backend: an instance of a subclass of `fastconv.Backend`.
+        replace: whether it may take the place of a backend of the same name.
+
+    Raises:
+        TypeError: not an instance of `Backend`, or its name is no string.
+        ValueError: the name is empty or taken.
+    """
+    if not isinstance(backend, Backend):
+        raise ArgumentTypeError(
+            "backend", repr(backend), "it must be an instance of a subclass of fastconv.Backend"
+        )
+    name = _checked(getattr(backend, "name", None))
+    if not name:
+        raise ValueError("backend: its name is empty")
+    with _lock:
+        if name in _known() and not replace:
+            raise ValueError(
+                f"backend: a backend is called {name!r} already; pass replace=True to take its place"
+            )
+        _loaded[name] = backend
+        _ready.pop(name, None)
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str):
+        raise ArgumentTypeError("backend", repr(name), "a backend's name must be a string")
+    return name
+
+
+def _known() -> list[str]:
+    return list(dict.fromkeys([*_BUILTIN, *_discovered(), *_loaded]))
+
+
+def _discovered() -> dict[str, EntryPoint]:
+    """The entry points, looked up once: that takes some ten milliseconds."""
+    global _plugins
+    with _lock:
+        if _plugins is None:
+            _plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+        return _plugins
+
+
+def _load(name: object) -> Backend:
+    name = _checked(name)
+    with _lock:
+        if name in _loaded:
+            return _loaded[name]
+        if name in _BUILTIN:
+            module, _, cls = _BUILTIN[name].partition(":")
+            backend = getattr(importlib.import_module(module), cls)()
+        elif name in _discovered():
+            backend = _instance(_discovered()[name])
+        else:
+            raise UnknownBackendError(
+                f"backend: got {name!r}, but the backends are {', '.join(map(repr, _known()))}"
+            )
+        _loaded[name] = backend
+        return backend
+
+
+def _instance(point: EntryPoint) -> Backend:
+    try:
+        backend = point.load()()
+    except Exception as error:  # third-party code may raise anything; the others must go on working
+        raise BackendUnavailableError(
+            f"backend {point.name!r} fails to load from {point.value!r}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(backend, Backend):
+        raise BackendUnavailableError(
+            f"backend {point.name!r}: {point.value!r} is no subclass of fastconv.Backend"
+        )
+    backend.name = point.name
+    return backend
+
+
+def _info(name: str) -> BackendInfo:
+    try:
+        backend = get(name)
+    except BackendUnavailableError as error:
+        return BackendInfo(name, "", False, str(error))
+    reason = backend.unavailable()
+    return BackendInfo(name, backend.summary, reason is None, reason)

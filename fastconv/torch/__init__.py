@@ -1,0 +1,39 @@
+"""fastconv for torch users: functions on tensors with gradients, drop-in layers, and the swap of a whole model.
+
+from fastconv.torch import Conv2d, convert, functional as F
+
+y = F.conv2d(x, weight, bias, padding=1)       # autograd, double backward, torch.compile
+layer = Conv2d(3, 16, 3, backend="im2col")     # torch.nn.Conv2d with one more argument
+model = convert(model, backend="im2col")       # in place; revert(model) undoes it
+"""
+
+from fastconv.torch import functional
+from fastconv.torch.convert import convert, revert
+from fastconv.torch.modules import (
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    MaxPool1d,
+    MaxPool2d,
+)
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "convert",
+    "functional",
+    "revert",
+]

@@ -1,0 +1,229 @@
+"""Gradients of the operators, as `torch.autograd.Function`s that call one another: so any order of them exists.
+
+Convolution and its two adjoints are the three partial derivatives of one trilinear form,
+
+    <grad, conv2d(x, w)> = <conv2d_input(grad, w), x> = <conv2d_weight(x, grad), w>,
+
+so the gradient of each is made of the other two, and double backward needs nothing new. Pooling is linear once its
+indices are known: the adjoint of putting back is looking up.
+
+A Function costs some microseconds and keeps its operands alive, so it is used only where a gradient is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd import Function
+
+from fastconv.torch import ops
+
+Tensor = torch.Tensor
+
+
+def _recorded(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
+    """y (N, K, P, Q); ``how`` is stride, padding, dilation, groups, backend."""
+    return _Conv2d.apply(x, w, b, *how) if _recorded(x, w, b) else ops.conv2d(x, w, b, *how)
+
+
+def conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
+    """The adjoint for x."""
+    return (
+        _Conv2dInput.apply(size, w, grad, *how)
+        if _recorded(w, grad)
+        else ops.conv2d_input(size, w, grad, *how)
+    )
+
+
+def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
+    """The adjoint for w."""
+    return (
+        _Conv2dWeight.apply(x, size, grad, *how)
+        if _recorded(x, grad)
+        else ops.conv2d_weight(x, size, grad, *how)
+    )
+
+
+def max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
+    """Values and indices; ``how`` is kernel, stride, padding, dilation, ceil_mode, backend."""
+    return _MaxPool2d.apply(x, *how) if _recorded(x) else ops.max_pool2d(x, *how)
+
+
+def max_pool2d_backward(grad: Tensor, indices: Tensor, size: Any, backend: str) -> Tensor:
+    """The adjoint of max pooling at ``indices``; ``size`` is (H, W)."""
+    if _recorded(grad):
+        return _MaxPool2dBackward.apply(grad, indices, size, backend)
+    return ops.max_pool2d_backward(grad, indices, size, backend)
+
+
+def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
+    """``how`` is kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override, backend."""
+    return _AvgPool2d.apply(x, *how) if _recorded(x) else ops.avg_pool2d(x, *how)
+
+
+def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
+    """The adjoint of average pooling."""
+    return (
+        _AvgPool2dBackward.apply(grad, size, *how)
+        if _recorded(grad)
+        else ops.avg_pool2d_backward(grad, size, *how)
+    )
+
+
+def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:
+    """Columns; ``how`` as in `conv2d`."""
+    return _Unfold.apply(x, kernel, *how) if _recorded(x) else ops.unfold(x, kernel, *how)
+
+
+def fold(columns: Tensor, size: Any, kernel: Any, *how: Any) -> Tensor:
+    """The adjoint of `unfold`; ``size`` is (H, W)."""
+    return (
+        _Fold.apply(columns, size, kernel, *how)
+        if _recorded(columns)
+        else ops.fold(columns, size, kernel, *how)
+    )
+
+
+class _Conv2d(Function):
+    forward = staticmethod(ops.conv2d)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, w, _, *ctx.how = inputs
+        ctx.save_for_backward(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, w = ctx.saved_tensors
+        for_x, for_w, for_b = ctx.needs_input_grad[:3]
+        return (
+            conv2d_input(x.shape, w, grad, *ctx.how) if for_x else None,
+            conv2d_weight(x, w.shape, grad, *ctx.how) if for_w else None,
+            grad.sum((0, 2, 3)) if for_b else None,
+            *[None] * len(ctx.how),
+        )
+
+
+class _Conv2dInput(Function):
+    forward = staticmethod(ops.conv2d_input)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, w, grad, *ctx.how = inputs
+        ctx.save_for_backward(w, grad)
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> Any:
+        w, grad = ctx.saved_tensors
+        _, for_w, for_grad = ctx.needs_input_grad[:3]
+        return (
+            None,
+            conv2d_weight(x, w.shape, grad, *ctx.how) if for_w else None,
+            conv2d(x, w, None, *ctx.how) if for_grad else None,
+            *[None] * len(ctx.how),
+        )
+
+
+class _Conv2dWeight(Function):
+    forward = staticmethod(ops.conv2d_weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, _, grad, *ctx.how = inputs
+        ctx.save_for_backward(x, grad)
+
+    @staticmethod
+    def backward(ctx: Any, w: Tensor) -> Any:
+        x, grad = ctx.saved_tensors
+        for_x, _, for_grad = ctx.needs_input_grad[:3]
+        return (
+            conv2d_input(x.shape, w, grad, *ctx.how) if for_x else None,
+            None,
+            conv2d(x, w, None, *ctx.how) if for_grad else None,
+            *[None] * len(ctx.how),
+        )
+
+
+class _MaxPool2d(Function):
+    forward = staticmethod(ops.max_pool2d)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, *ctx.how = inputs
+        ctx.size = x.shape[2:]
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Any) -> Any:
+        (indices,) = ctx.saved_tensors
+        return max_pool2d_backward(grad, indices, ctx.size, ctx.how[-1]), *[None] * len(ctx.how)
+
+
+class _MaxPool2dBackward(Function):
+    forward = staticmethod(ops.max_pool2d_backward)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> Any:
+        (indices,) = ctx.saved_tensors
+        found = x.flatten(2).gather(2, indices.clamp(min=0).flatten(2)).view(indices.shape)
+        return found.masked_fill(indices < 0, 0), None, None, None
+
+
+class _AvgPool2d(Function):
+    forward = staticmethod(ops.avg_pool2d)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, *ctx.how = inputs
+        ctx.size = x.shape
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return avg_pool2d_backward(grad, ctx.size, *ctx.how), *[None] * len(ctx.how)
+
+
+class _AvgPool2dBackward(Function):
+    forward = staticmethod(ops.avg_pool2d_backward)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, _, *ctx.how = inputs
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> Any:
+        return avg_pool2d(x, *ctx.how), None, *[None] * len(ctx.how)
+
+
+class _Unfold(Function):
+    forward = staticmethod(ops.unfold)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        x, ctx.kernel, *ctx.how = inputs
+        ctx.size = x.shape[2:]
+
+    @staticmethod
+    def backward(ctx: Any, columns: Tensor) -> Any:
+        return fold(columns, ctx.size, ctx.kernel, *ctx.how), None, *[None] * len(ctx.how)
+
+
+class _Fold(Function):
+    forward = staticmethod(ops.fold)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, _, ctx.kernel, *ctx.how = inputs
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> Any:
+        return unfold(x, ctx.kernel, *ctx.how), None, None, *[None] * len(ctx.how)

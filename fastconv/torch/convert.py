@@ -1,0 +1,108 @@
+"""Swap a torch model's convolutions and poolings for fastconv's, and back.
+
+A layer changes its class in place, so the object, its Parameters, buffers, hooks and mode stay what they were:
+optimizers and state_dicts go on working, and other models that use the same classes aren't touched. Layers are
+swapped, calls of torch.nn.functional inside a model's own ``forward`` are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from fastconv import registry
+from fastconv.torch import modules
+from fastconv.torch.modules import Layer
+
+M = TypeVar("M", bound=nn.Module)
+
+_COUNTERPARTS: dict[type[nn.Module], type[Layer]] = {
+    nn.Conv1d: modules.Conv1d,
+    nn.Conv2d: modules.Conv2d,
+    nn.ConvTranspose1d: modules.ConvTranspose1d,
+    nn.ConvTranspose2d: modules.ConvTranspose2d,
+    nn.MaxPool1d: modules.MaxPool1d,
+    nn.MaxPool2d: modules.MaxPool2d,
+    nn.AvgPool1d: modules.AvgPool1d,
+    nn.AvgPool2d: modules.AvgPool2d,
+    nn.AdaptiveAvgPool2d: modules.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d: modules.AdaptiveMaxPool2d,
+}
+
+_ORIGINAL = "_fastconv_original_class"
+
+
+def convert(
+    model: M, backend: str | None = None, filter: Callable[[str, nn.Module], bool] | None = None
+) -> M:
+    """Let a model's convolutions and poolings compute through fastconv.
+
+    Args:
+        model: any module, a single convolution too. It is changed in place.
+        backend: one of `fastconv.backends`; None for the choice in force at each call.
+        filter: called with each layer's name in the model ("" for the model itself) and the layer; False leaves
+            the layer alone.
+
+    Returns:
+        The model. Layers that were converted before take the new backend. Layers whose class computes in a way of
+        its own are left alone.
+
+    Raises:
+        UnknownBackendError, BackendUnavailableError: no such backend, or it can't run here.
+        ValueError: a lazy layer that doesn't have its parameters yet; then no layer has been changed.
+    """
+    registry.resolve(backend)
+    chosen = [
+        layer
+        for name, layer in model.named_modules()
+        if _counterpart(type(layer)) is not None and (filter is None or filter(name, layer))
+    ]
+    for layer in chosen:
+        if isinstance(layer, LazyModuleMixin):
+            raise ValueError(f"model: {layer} is lazy; run a batch through the model first, then convert it")
+    for layer in chosen:
+        if not isinstance(layer, Layer):
+            layer.__dict__[_ORIGINAL] = type(layer)
+            layer.__class__ = _counterpart(type(layer))
+        layer.backend = backend  # type: ignore[assignment]
+    return model
+
+
+def revert(model: M) -> M:
+    """Undo `convert`: every converted layer gets its old class back. Layers made as fastconv's stay.
+
+    Args:
+        model: a module that was converted, as a whole or in parts. It is changed in place.
+
+    Returns:
+        The model.
+    """
+    for layer in model.modules():
+        original = layer.__dict__.pop(_ORIGINAL, None)
+        if original is not None:
+            layer.__class__ = original
+            layer.__dict__.pop("backend", None)
+    return model
+
+
+@lru_cache(maxsize=None)
+def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
+    """fastconv's class for layers of ``cls``; None where there is none, or ``cls`` computes in a way of its own.
+
+    A subclass that inherits torch's computation, as parametrisations make it, keeps what it adds.
+    """
+    if issubclass(cls, Layer):
+        return cls
+    for base, layer in _COUNTERPARTS.items():
+        if cls is base:
+            return layer
+        if issubclass(cls, base) and all(
+            getattr(cls, method, None) is getattr(base, method, None)
+            for method in ("forward", "_conv_forward")
+        ):
+            return type(cls.__name__, (layer, cls), {"__module__": cls.__module__})
+    return None

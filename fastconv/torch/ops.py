@@ -1,0 +1,254 @@
+"""The primitives as operators of `torch.library`, so that torch.compile, export and opcheck know them.
+
+Each operator runs a backend's primitive on the tensors' own memory: on the CPU a NumPy backend reads and writes it
+without a copy, and a backend that takes tensors gets them as they are. bfloat16 and float16 are computed in float32
+and rounded once. Gradients are recorded outside (`fastconv.torch.autograd`), where no operator is differentiable.
+
+An empty ``backend`` means the choice in force when the operator runs (`fastconv.registry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from fastconv import registry
+from fastconv.arguments import (
+    conv_geometry,
+    fold_geometry,
+    image_dims,
+    make_conv_geometry,
+    make_pool_geometry,
+    pool_geometry,
+    same_shape,
+)
+from fastconv.backends.base import Backend
+from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
+
+Tensor = torch.Tensor
+
+_HALVES = (torch.bfloat16, torch.float16)
+_COMPUTED = (torch.float32, torch.float64)
+
+_library = torch.library.Library("fastconv", "DEF")
+
+_CONV = "int[] stride, int[] padding, int[] dilation, int groups"
+_POOL = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
+_AVERAGE = f"{_POOL}, bool count_include_pad, int? divisor_override"
+
+
+class _Plan(NamedTuple):
+    """What an operator call comes to, before anything is computed."""
+
+    geometry: ConvGeometry | PoolGeometry | None
+    operands: tuple[Any, ...]
+    """Of the backend's primitive; the first gives data type and device of the result."""
+    shape: tuple[int, ...]
+    layout: torch.memory_format
+    with_indices: bool = False
+    """Whether a second result, int64, of the same shape goes with the first."""
+
+
+def check_indices(indices: Tensor, size: Sequence[int], lowest: int) -> None:
+    """Refuse indices that aren't int64 or lie outside a plane of ``size``."""
+    _check_index_type(indices)
+    pixels = size[0] * size[1]
+    if indices.numel():
+        least, most = (int(bound) for bound in torch.aminmax(indices))
+        if least < lowest or most >= pixels:
+            allowed = f"they must be in a plane of {tuple(size)}: below {pixels}, not negative"
+            raise ArgumentError("indices", most if most >= pixels else least, allowed)
+
+
+def _check_index_type(indices: Tensor, *_: Any) -> None:
+    if indices.dtype != torch.int64:
+        raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be torch.int64")
+
+
+class _Checks(NamedTuple):
+    """The checks of arguments, as far as they can be made."""
+
+    conv: Callable[..., ConvGeometry]
+    pool: Callable[..., PoolGeometry]
+    indices: Callable[[Tensor, Sequence[int], int], None]
+
+
+_REAL = _Checks(conv_geometry, pool_geometry, check_indices)
+_FAKE = _Checks(make_conv_geometry, make_pool_geometry, _check_index_type)
+"""For fake tensors: their sizes may be symbols, which no cache can hold, and their elements have no values."""
+
+
+def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
+    """Define the operator ``schema`` names, from the function that checks its arguments and plans it."""
+
+    def define(plan: Callable[..., _Plan]) -> Any:
+        name = schema.partition("(")[0]
+
+        def kernel(*arguments: Any) -> Any:
+            return _run(name, arguments[-1], plan(_REAL, *arguments))
+
+        def fake(*arguments: Any) -> Any:
+            return _allocate(plan(_FAKE, *arguments))
+
+        _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _library.impl(name, kernel, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"fastconv::{name}", fake, lib=_library)
+        return getattr(torch.ops.fastconv, name).default
+
+    return define
+
+
+@_operator(f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONV}, str backend) -> Tensor")
+def conv2d(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> _Plan:
+    _check_types(input=x, weight=w, bias=b)
+    g = check.conv(x.shape, w.shape, None if b is None else b.shape, _conv(how))
+    return _Plan(g, (x, w, b, g), g.output_shape, _layout(x, w))
+
+
+@_operator(
+    f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor"
+)
+def conv2d_input(check: _Checks, size: Sequence[int], w: Tensor, grad: Tensor, *how: Any) -> _Plan:
+    _check_types(weight=w, grad_output=grad)
+    g = check.conv(tuple(size), w.shape, None, _conv(how))
+    same_shape("grad_output", grad.shape, g.output_shape, "the convolution's result")
+    return _Plan(g, (grad, w, g), g.input_shape, _layout(grad, w))
+
+
+@_operator(
+    f"conv2d_weight(Tensor input, SymInt[] weight_size, Tensor grad_output, {_CONV}, str backend) -> Tensor"
+)
+def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, *how: Any) -> _Plan:
+    _check_types(input=x, grad_output=grad)
+    image_dims("input", x.shape, 2)
+    g = check.conv(x.shape, tuple(size), None, _conv(how))
+    same_shape("grad_output", grad.shape, g.output_shape, "the convolution's result")
+    return _Plan(g, (x, grad, g), g.weight_shape, _layout(x, grad))
+
+
+@_operator(f"max_pool2d(Tensor input, {_POOL}, str backend) -> (Tensor, Tensor)")
+def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
+    _check_types(input=x)
+    g = check.pool(x.shape, _pool(how))
+    return _Plan(g, (x, g), g.output_shape, _layout(x), with_indices=True)
+
+
+@_operator("max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] size, str backend) -> Tensor")
+def max_pool2d_backward(
+    check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str
+) -> _Plan:
+    _check_types(grad_output=grad)
+    check.indices(indices, size, -1)
+    return _Plan(None, (grad, indices, tuple(size)), (*grad.shape[:2], *size), _layout(grad))
+
+
+@_operator(f"avg_pool2d(Tensor input, {_AVERAGE}, str backend) -> Tensor")
+def avg_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
+    _check_types(input=x)
+    g = check.pool(x.shape, _pool(how))
+    return _Plan(g, (x, g), g.output_shape, _layout(x))
+
+
+@_operator(f"avg_pool2d_backward(Tensor grad_output, SymInt[] input_size, {_AVERAGE}, str backend) -> Tensor")
+def avg_pool2d_backward(check: _Checks, grad: Tensor, size: Sequence[int], *how: Any) -> _Plan:
+    _check_types(grad_output=grad)
+    g = check.pool(tuple(size), _pool(how))
+    same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
+    return _Plan(g, (grad, g), g.input_shape, _layout(grad))
+
+
+@_operator(f"unfold(Tensor input, int[] kernel, {_CONV}, str backend) -> Tensor")
+def unfold(check: _Checks, x: Tensor, kernel: Sequence[int], *how: Any) -> _Plan:
+    _check_types(input=x)
+    g = check.conv(x.shape, (1, x.shape[1], *kernel), None, _conv(how))
+    return _Plan(g, (x, g), g.columns_shape, torch.contiguous_format)
+
+
+@_operator(f"fold(Tensor input, SymInt[] output_size, int[] kernel, {_CONV}, str backend) -> Tensor")
+def fold(check: _Checks, columns: Tensor, size: Sequence[int], kernel: Sequence[int], *how: Any) -> _Plan:
+    _check_types(input=columns)
+    g = fold_geometry(columns.shape, tuple(size), tuple(kernel), _conv(how), check.conv)
+    return _Plan(g, (columns, g), g.input_shape, torch.contiguous_format)
+
+
+def _run(operation: str, name: str, plan: _Plan) -> Any:
+    """The primitive of the backend ``name`` on tensors."""
+    dtype = plan.operands[0].dtype
+    computed = torch.float32 if dtype in _HALVES else dtype
+    backend = registry.resolve(name or None).select(operation, plan.geometry, computed)
+    result = getattr(backend, operation)(*[_plain(operand, backend, computed) for operand in plan.operands])
+    if plan.with_indices:
+        return _finished(result[0], dtype, plan.layout), _finished(result[1], torch.int64, plan.layout)
+    return _finished(result, dtype, plan.layout)
+
+
+def _allocate(plan: _Plan) -> Any:
+    """Results without content, of the shapes, types and layouts of the real ones."""
+    first = plan.operands[0]
+    values = torch.empty(plan.shape, dtype=first.dtype, device=first.device, memory_format=plan.layout)
+    return (values, torch.empty_like(values, dtype=torch.int64)) if plan.with_indices else values
+
+
+def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
+    if not isinstance(operand, Tensor):
+        return operand
+    tensor = operand.detach()
+    if tensor.dtype in _HALVES:
+        tensor = tensor.to(computed)
+    if backend.tensors:
+        return tensor
+    if tensor.device.type != "cpu":
+        raise UnsupportedError(
+            f"backend {backend.name!r} computes on the CPU, and the tensor is on {tensor.device}: "
+            "move it with tensor.cpu(), or choose a backend for that device"
+        )
+    return tensor.resolve_neg().numpy()
+
+
+def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
+    tensor = result if isinstance(result, Tensor) else torch.from_numpy(result)
+    return tensor.to(dtype).contiguous(memory_format=layout)
+
+
+def _layout(*tensors: Tensor) -> torch.memory_format:
+    """channels_last if one of the tensors is, as torch's convolution has it."""
+    return (
+        torch.channels_last
+        if any(_is_channels_last(tensor) for tensor in tensors)
+        else torch.contiguous_format
+    )
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Told by strides, so that an image of one channel may be channels_last too, and one of one pixel is not."""
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return False
+    return x.stride(1) == 1 and x.stride(3) == x.shape[1] and x.shape[1] * x.shape[2] * x.shape[3] > 1
+
+
+def _conv(how: Sequence[Any]) -> ConvParameters:
+    stride, padding, dilation, groups = how[:4]
+    return ConvParameters(tuple(stride), tuple(padding), tuple(dilation), groups)
+
+
+def _pool(how: Sequence[Any]) -> PoolParameters:
+    kernel, stride, padding, dilation, *rest = how[:-1]
+    return PoolParameters(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), *rest)
+
+
+def _check_types(**tensors: Tensor | None) -> None:
+    first: torch.dtype | None = None
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if tensor.dtype not in _COMPUTED and tensor.dtype not in _HALVES:
+            allowed = "it must be torch.float32, float64, bfloat16 or float16"
+            raise ArgumentTypeError(name, f"data type {tensor.dtype}", allowed)
+        if first is None:
+            first = tensor.dtype
+        elif tensor.dtype != first:
+            allowed = f"all operands must be of one data type, and {next(iter(tensors))} is {first}"
+            raise ArgumentError(name, f"data type {tensor.dtype}", allowed)

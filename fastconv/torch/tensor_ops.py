@@ -1,0 +1,135 @@
+"""What the API needs of torch tensors: operations that record gradients, under autocast too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fastconv import registry
+from fastconv.arrays import Shape, register_kind
+from fastconv.errors import ArgumentTypeError
+from fastconv.geometry import ConvParameters, Pair, PoolParameters
+from fastconv.torch import autograd
+from fastconv.torch.ops import check_indices
+
+Tensor = torch.Tensor
+
+_HALVES = (torch.bfloat16, torch.float16)
+
+
+class TensorOps:
+    """`fastconv.arrays.ArrayOps` for torch tensors."""
+
+    def conv2d(
+        self, x: Tensor, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None
+    ) -> Tensor:
+        _check_tensors(weight=w, bias=b)
+        x, w, b = _autocast(x, w, b)
+        return autograd.conv2d(x, w, b, *how, _chosen(backend))
+
+    def conv2d_input(
+        self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None
+    ) -> Tensor:
+        _check_tensors(grad_output=grad)
+        w, grad = _autocast(w, grad)
+        return autograd.conv2d_input(size, w, grad, *how, _chosen(backend))
+
+    def conv2d_weight(
+        self, x: Tensor, size: Shape, grad: Tensor, how: ConvParameters, backend: str | None
+    ) -> Tensor:
+        _check_tensors(grad_output=grad)
+        x, grad = _autocast(x, grad)
+        return autograd.conv2d_weight(x, size, grad, *how, _chosen(backend))
+
+    def max_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> tuple[Tensor, Tensor]:
+        return autograd.max_pool2d(x, *how[:5], _chosen(backend))
+
+    def max_pool2d_backward(self, grad: Tensor, indices: Tensor, size: Pair, backend: str | None) -> Tensor:
+        _check_tensors(indices=indices)
+        return autograd.max_pool2d_backward(grad, indices, size, _chosen(backend))
+
+    def avg_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
+        return autograd.avg_pool2d(x, *how, _chosen(backend))
+
+    def avg_pool2d_backward(
+        self, grad: Tensor, size: Shape, how: PoolParameters, backend: str | None
+    ) -> Tensor:
+        return autograd.avg_pool2d_backward(grad, size, *how, _chosen(backend))
+
+    def unfold(self, x: Tensor, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
+        return autograd.unfold(x, kernel, *how, _chosen(backend))
+
+    def fold(
+        self, columns: Tensor, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None
+    ) -> Tensor:
+        return autograd.fold(columns, size, kernel, *how, _chosen(backend))
+
+    def pad(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        return torch.nn.functional.pad(x, (0, columns, 0, rows))
+
+    def take(self, x: Tensor, rows: list[int], columns: list[int]) -> Tensor:
+        h = torch.tensor(rows, dtype=torch.int64, device=x.device)
+        w = torch.tensor(columns, dtype=torch.int64, device=x.device)
+        return x.index_select(-2, h).index_select(-1, w)
+
+    def table(self, entries: list[Any], like: Tensor) -> Tensor:
+        table = torch.tensor(entries, device=like.device)
+        return table.to(like.dtype) if table.is_floating_point() else table
+
+    def scatter(self, x: Tensor, indices: Tensor, size: Pair) -> Tensor:
+        _check_tensors(indices=indices)
+        check_indices(indices, size, lowest=0)
+        planes = x.new_zeros((*x.shape[:2], size[0] * size[1]))
+        return planes.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, size)
+
+    def channel_sum(self, x: Tensor) -> Tensor:
+        return x.sum((0, 2, 3))
+
+    def add_bias(self, x: Tensor, b: Tensor) -> Tensor:
+        _check_tensors(bias=b)
+        return x + b.to(x.dtype)[:, None, None]
+
+    def power(self, x: Tensor, exponent: float) -> Tensor:
+        return x.pow(exponent)
+
+    def root(self, x: Tensor, count: int, degree: float) -> Tensor:
+        # Not a plain power: relu's gradient at 0 is 0, which keeps 0 ** (1 / degree) from giving NaN backwards.
+        return (torch.sign(x) * torch.relu(torch.abs(x))).mul(count).pow(1.0 / degree)
+
+    def widen(self, x: Tensor) -> Tensor:
+        return x.float() if x.dtype in _HALVES else x
+
+    def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.to(dtype)
+
+
+def _chosen(backend: str | None) -> str:
+    """The backend's name, fixed now so that the backward pass takes the same one.
+
+    torch.compile can't trace a context variable: there an unnamed backend stays open until the graph runs.
+    """
+    if torch.compiler.is_compiling():
+        return backend or ""
+    return registry.resolve(backend).name
+
+
+def _autocast(*operands: Any) -> Any:
+    """The operands of a convolution in autocast's data type, where autocast is on."""
+    device = operands[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return operands
+    dtype = torch.get_autocast_dtype(device)
+    single = torch.float32
+    return tuple(t.to(dtype) if t is not None and t.dtype in (single, *_HALVES) else t for t in operands)
+
+
+def _check_tensors(**operands: Any) -> None:
+    for name, operand in operands.items():
+        if operand is not None and not isinstance(operand, torch.Tensor):
+            raise ArgumentTypeError(
+                name, type(operand).__name__, "it must be a torch.Tensor like the other operands"
+            )
+
+
+register_kind(torch.Tensor, TensorOps())
