@@ -22,7 +22,7 @@ class TrainingError(ModelsError):
     exit_code = 1
 
 
-class InterruptedRun(ModelsError):
+class StoppedError(ModelsError):
     """Ctrl-C stopped a training run; the message says what was kept."""
 
     exit_code = 130

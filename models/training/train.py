@@ -15,7 +15,7 @@ from rich.console import Console
 import fastconv
 from fastconv.errors import UnsupportedError
 from models.data.dataset import Dataset
-from models.errors import InterruptedRun, TrainingError
+from models.errors import StoppedError, TrainingError
 from models.training.loop import Step, begin, epoch_steps, test
 from models.training.progress import TrainingProgress
 from models.training.run_folder import run_folder
@@ -50,7 +50,7 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
     """Train as ``settings`` say, into ``run_dir`` or a new folder under ``runs``; see :mod:`.run_folder`.
 
     Raises ModelsError for images the network isn't made for and for a folder that can't be used,
-    TrainingError when the loss gets lost or the backend can't do a layer, and InterruptedRun on Ctrl-C.
+    TrainingError when the loss gets lost or the backend can't do a layer, and StoppedError on Ctrl-C.
     """
     model, optimizer = begin(settings, dataset.shape)
     recipe = settings.recipe
@@ -83,7 +83,7 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
         raise TrainingError(str(error)) from error
     except KeyboardInterrupt:
         kept = f"its weights and log are in {run.path}" if epochs else "nothing was kept"
-        raise InterruptedRun(f"stopped after {len(epochs)} of {recipe.epochs} epochs; {kept}") from None
+        raise StoppedError(f"stopped after {len(epochs)} of {recipe.epochs} epochs; {kept}") from None
     return TrainedRun(run.path, epochs, sum(weight.numel() for weight in model.parameters()))
 
 

@@ -46,21 +46,29 @@ def test_folder_that_cannot_be_used(tmp_path: Path, there: str) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_error_before_weights_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
-    (tmp_path / "mine").mkdir()
-    for path in (tmp_path / "new", tmp_path / "mine"):
-        with pytest.raises(error), run_folder(path, "") as run:
+    def fail(path: Path) -> None:
+        with run_folder(path, "") as run:
             run.save_config({"a": 1})
             run.log(event="step")
             raise error
+
+    (tmp_path / "mine").mkdir()
+    for path in (tmp_path / "new", tmp_path / "mine"):
+        with pytest.raises(error):
+            fail(path)
     assert not (tmp_path / "new").exists()
     assert list((tmp_path / "mine").iterdir()) == []
 
 
 def test_error_after_weights_keeps_them(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), run_folder(tmp_path / "run", "") as run:
-        run.log(event="step")
-        run.save_weights({"w": torch.ones(2)})
-        raise RuntimeError
+    def fail() -> None:
+        with run_folder(tmp_path / "run", "") as run:
+            run.log(event="step")
+            run.save_weights({"w": torch.ones(2)})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"log.jsonl", "weights.safetensors"}
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_info
 
 from models.data.dataset import Dataset
-from models.errors import InterruptedRun, ModelsError, TrainingError
+from models.errors import ModelsError, StoppedError, TrainingError
 from models.training import loop, train
 from models.training.loop import begin, epoch_steps
 from models.training.settings import settings
@@ -202,7 +203,7 @@ def test_interruption_keeps_whole_epochs_only(
         yield from steps
 
     monkeypatch.setattr(train, "epoch_steps", interrupted)
-    with pytest.raises(InterruptedRun, match=f"stopped after {finished} of 2 epochs; {says}"):
+    with pytest.raises(StoppedError, match=f"stopped after {finished} of 2 epochs; {says}"):
         train.train(settings(**LENET), digits, console, tmp_path / "run")
     if not finished:
         assert not (tmp_path / "run").exists()
@@ -234,9 +235,12 @@ def test_settings_are_checked(given: dict[str, Any], says: str) -> None:
 
 
 def test_threads_reach_torch(digits: Dataset) -> None:
+    """And NumPy's products stay on one: two pools on the same cores would hold each other up."""
     before = torch.get_num_threads()
     try:
         begin(settings(**LENET, threads=1), digits.shape)
         assert torch.get_num_threads() == 1
+        pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
+        assert {pool["num_threads"] for pool in pools} <= {1}
     finally:
         begin(settings(**LENET, threads=before), digits.shape)
