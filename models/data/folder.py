@@ -24,9 +24,7 @@ def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple
     images and labels that don't belong together, and for splits that differ in image size.
     """
     if not folder.is_dir():
-        raise ModelsError(
-            f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc."
-        )
+        raise ModelsError(f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc.")
     train, test = (_read_split(folder, files, sha256) for files in (TRAIN_FILES, TEST_FILES))
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = [" x ".join(map(str, split.images.shape[1:])) for split in (train, test)]

@@ -56,9 +56,7 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> Bytes:
         raise ModelsError(f"{path}: can't be read ({error.strerror}); check path and permissions") from None
     sizes = " x ".join(map(str, shape))
     if len(content) < wanted:
-        raise ModelsError(
-            f"{path}: cut short, {len(content):,} bytes where its header says {sizes}; download it again"
-        )
+        raise ModelsError(f"{path}: cut short, {len(content):,} bytes where its header says {sizes}; download it again")
     if len(content) > wanted:
         raise ModelsError(f"{path}: bytes follow the {sizes} that its header says; download it again")
     digest.update(header)

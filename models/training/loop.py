@@ -68,7 +68,7 @@ def epoch_steps(
 
 
 @torch.no_grad()
-def test(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
+def score(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
     """The share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them."""
     model.eval()
     correct, loss = 0, 0.0

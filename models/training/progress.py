@@ -23,9 +23,7 @@ class TrainingProgress:
     def __init__(self, console: Console, description: str, total: float | None) -> None:
         self._plain = not console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(20), _Figures(), TimeElapsedColumn())
-        self._progress = Progress(
-            *columns, console=console, transient=True, disable=self._plain, refresh_per_second=4
-        )
+        self._progress = Progress(*columns, console=console, transient=True, disable=self._plain, refresh_per_second=4)
         self._task = self._progress.add_task(description, total=total, loss=None)
         self._next_line = monotonic() + PLAIN_SECONDS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import fastconv
 from models import networks
@@ -41,7 +41,6 @@ def settings(
     Raises ModelsError for a network, backend or optimizer that isn't known or available, and for a learning
     rate, momentum, batch size or number of epochs that can't be trained with.
     """
-    assert set(overrides) <= {field.name for field in fields(Recipe)}
     given = {name: value for name, value in overrides.items() if value is not None}
     recipe = replace(networks.load(network).recipe, **given)  # type: ignore[arg-type]
     _check_recipe(recipe)

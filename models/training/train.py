@@ -16,7 +16,7 @@ import fastconv
 from fastconv.errors import UnsupportedError
 from models.data.dataset import Dataset
 from models.errors import StoppedError, TrainingError
-from models.training.loop import Step, begin, epoch_steps, test
+from models.training.loop import Step, begin, epoch_steps, score
 from models.training.progress import TrainingProgress
 from models.training.run_folder import run_folder
 from models.training.settings import Settings
@@ -50,7 +50,8 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
     """Train as ``settings`` say, into ``run_dir`` or a new folder under ``runs``; see :mod:`.run_folder`.
 
     Raises ModelsError for images the network isn't made for and for a folder that can't be used,
-    TrainingError when the loss gets lost or the backend can't do a layer, and StoppedError on Ctrl-C.
+    TrainingError when the loss gets lost, the backend can't do a layer or the folder can't be written to, and
+    StoppedError on Ctrl-C.
     """
     model, optimizer = begin(settings, dataset.shape)
     recipe = settings.recipe
@@ -70,10 +71,10 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
                     run.log(event="step", epoch=number, step=len(steps), **step._asdict())
                     progress.advance(step.images, step.loss)
                 progress.describe(f"{title}, testing")
-                epoch = _epoch(number, steps, *test(model, dataset.test_images, dataset.test_labels))
+                epoch = _epoch(number, steps, *score(model, dataset.test_images, dataset.test_labels))
                 run.save_weights(model.state_dict())
-                run.log(event="epoch", **asdict(epoch))
                 epochs.append(epoch)
+                run.log(event="epoch", **asdict(epoch))
                 progress.say(
                     f"{title}  loss {epoch.train_loss:.4f}  test accuracy {epoch.test_accuracy:.2%}  "
                     f"{epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
@@ -81,6 +82,8 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
             run.log(event="end", epochs=len(epochs))
     except UnsupportedError as error:
         raise TrainingError(str(error)) from error
+    except OSError as error:
+        raise TrainingError(f"the run can't be written ({error}); make room, or choose with --run-dir") from error
     except KeyboardInterrupt:
         kept = f"its weights and log are in {run.path}" if epochs else "nothing was kept"
         raise StoppedError(f"stopped after {len(epochs)} of {recipe.epochs} epochs; {kept}") from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from models.data import load
@@ -31,6 +32,15 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from more, and beside a busy process two would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def console() -> Console:
     """Not a terminal; what was printed is ``console.file.getvalue()``."""
@@ -41,9 +51,7 @@ def console() -> Console:
 def to_idx() -> ToIdx:
     """An array of bytes as the content of an IDX file, or of a false one: the header's parts can be given."""
 
-    def content(
-        array: np.ndarray, zeros: bytes = b"\0\0", type_code: int = 8, shape: tuple[int, ...] = ()
-    ) -> bytes:
+    def content(array: np.ndarray, zeros: bytes = b"\0\0", type_code: int = 8, shape: tuple[int, ...] = ()) -> bytes:
         sizes = shape or array.shape
         header = zeros + bytes([type_code, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
         return header + array.astype(np.uint8).tobytes()

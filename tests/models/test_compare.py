@@ -110,9 +110,7 @@ def test_a_failing_backend_is_a_result(
     assert "im2col: ZeroDivisionError: division by zero" in report(list(contestants.values()))
 
 
-def test_images_no_network_is_made_for_are_an_error(
-    lenet5: Settings, digits: Dataset, console: Console
-) -> None:
+def test_images_no_network_is_made_for_are_an_error(lenet5: Settings, digits: Dataset, console: Console) -> None:
     small = replace(digits, train_images=torch.zeros(250, 1, 20, 20))
     with pytest.raises(ModelsError, match="not 20 x 20"):
         compare(lenet5, small, 0.0, console)
@@ -157,6 +155,4 @@ def test_a_loss_of_zero_can_be_compared() -> None:
 
 
 def test_report_without_torch() -> None:
-    assert "torch: not installed" in report(
-        [Contestant("torch", trouble="not installed"), Contestant("a", steps(1.0))]
-    )
+    assert "torch: not installed" in report([Contestant("torch", trouble="not installed"), Contestant("a", steps(1.0))])

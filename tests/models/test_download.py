@@ -162,9 +162,7 @@ def test_no_cache_folder_is_no_crash(
         mnist.mnist(None, console)
 
 
-def test_progress_reaches_the_end(
-    mirror: Mirror, files: dict[str, bytes], tmp_path: Path, console: Console
-) -> None:
+def test_progress_reaches_the_end(mirror: Mirror, files: dict[str, bytes], tmp_path: Path, console: Console) -> None:
     """Without a terminal it is one line a file; a terminal's bar is filled."""
     name = next(iter(files))
     download.download(tmp_path / name, [mirror(files)], lambda path: None, console)

@@ -23,9 +23,7 @@ def test_reads_both_splits(idx_folder: Path) -> None:
 
 
 def test_mnist_is_known_by_its_content(idx_folder: Path) -> None:
-    with pytest.raises(
-        ModelsError, match=r"train-images-idx3-ubyte: not the original file .*--dataset folder"
-    ):
+    with pytest.raises(ModelsError, match=r"train-images-idx3-ubyte: not the original file .*--dataset folder"):
         read_folder(idx_folder, SHA256)
 
 

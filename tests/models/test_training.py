@@ -27,11 +27,7 @@ def losses(dataset: Dataset, **given: Any) -> list[float]:
     model, optimizer = begin(chosen, dataset.shape)
     epochs = range(1, chosen.recipe.epochs + 1)
     batch = chosen.recipe.batch_size
-    return [
-        step.loss
-        for epoch in epochs
-        for step in epoch_steps(model, optimizer, dataset, batch, chosen.seed, epoch)
-    ]
+    return [step.loss for epoch in epochs for step in epoch_steps(model, optimizer, dataset, batch, chosen.seed, epoch)]
 
 
 def log(path: Path) -> list[dict[str, Any]]:
@@ -126,9 +122,7 @@ def test_run_folder_holds_the_run(digits: Dataset, console: Console, tmp_path: P
     ]
     epochs = [record for record in records if record["event"] == "epoch"]
     assert [epoch["test_accuracy"] for epoch in epochs] == [epoch.test_accuracy for epoch in run.epochs]
-    assert epochs[0]["train_loss"] == pytest.approx(
-        sum(step["loss"] * step["images"] for step in steps[:3]) / 250
-    )
+    assert epochs[0]["train_loss"] == pytest.approx(sum(step["loss"] * step["images"] for step in steps[:3]) / 250)
     assert records[-1] == {"event": "end", "epochs": 2}
 
 
@@ -136,12 +130,10 @@ def test_weights_reload(digits: Dataset, console: Console) -> None:
     """A fresh network with the kept weights, on another backend, scores what the run logged last."""
     run = train.train(settings(**LENET), digits, console)
     model, _ = begin(settings("lenet5", "im2col", seed=9), digits.shape)
-    fresh = loop.test(model, digits.test_images, digits.test_labels)
+    fresh = loop.score(model, digits.test_images, digits.test_labels)
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
-    accuracy, loss = loop.test(model, digits.test_images, digits.test_labels)
-    assert (accuracy, loss) == pytest.approx(
-        (run.epochs[-1].test_accuracy, run.epochs[-1].test_loss), rel=1e-4
-    )
+    accuracy, loss = loop.score(model, digits.test_images, digits.test_labels)
+    assert (accuracy, loss) == pytest.approx((run.epochs[-1].test_accuracy, run.epochs[-1].test_loss), rel=1e-4)
     assert accuracy > fresh[0]
 
 
@@ -152,7 +144,7 @@ def test_accuracy_is_counted_over_all_batches(digits: Dataset, monkeypatch: pyte
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.eye(10)[3].expand(len(images), 10)
 
-    accuracy, loss = loop.test(Says3(), digits.test_images, digits.test_labels)
+    accuracy, loss = loop.score(Says3(), digits.test_images, digits.test_labels)
     threes = (digits.test_labels == 3).float().mean().item()
     assert accuracy == pytest.approx(threes)
     assert loss == pytest.approx(torch.tensor(9 + torch.e).log().item() - threes, abs=1e-5)
@@ -176,13 +168,23 @@ def test_progress_is_live_on_a_terminal(digits: Dataset, console: Console) -> No
     assert "epoch 2/2" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_lost_loss_stops_the_run_and_leaves_nothing(
-    digits: Dataset, console: Console, tmp_path: Path
-) -> None:
+def test_lost_loss_stops_the_run_and_leaves_nothing(digits: Dataset, console: Console, tmp_path: Path) -> None:
     broken = replace(digits, train_images=digits.train_images.clone())
     broken.train_images[17] = torch.nan
     with pytest.raises(TrainingError, match=r"the loss is nan in step \d of epoch 1; try a smaller"):
         train.train(settings(**LENET), broken, console)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_full_disk_is_one_line(
+    digits: Dataset, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("models.training.run_folder.os.fsync", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        train.train(settings(**LENET), digits, console)
     assert list((tmp_path / "runs").iterdir()) == []
 
 
@@ -236,11 +238,7 @@ def test_settings_are_checked(given: dict[str, Any], says: str) -> None:
 
 def test_threads_reach_torch(digits: Dataset) -> None:
     """And NumPy's products stay on one: two pools on the same cores would hold each other up."""
-    before = torch.get_num_threads()
-    try:
-        begin(settings(**LENET, threads=1), digits.shape)
-        assert torch.get_num_threads() == 1
-        pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
-        assert {pool["num_threads"] for pool in pools} <= {1}
-    finally:
-        begin(settings(**LENET, threads=before), digits.shape)
+    begin(settings(**LENET, threads=2), digits.shape)
+    assert torch.get_num_threads() == 2
+    pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
+    assert {pool["num_threads"] for pool in pools} <= {1}
