@@ -8,8 +8,9 @@
 For torch users: `fastconv.torch`.
 """
 
-from fastconv import functional, numpy_ops
-from fastconv._version import __version__
+from fastconv import functional
+from fastconv import numpy_ops as numpy_ops
+from fastconv._version import __version__ as __version__
 from fastconv.backends.base import Backend
 from fastconv.errors import (
     ArgumentError,

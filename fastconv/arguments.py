@@ -7,7 +7,7 @@ looks its geometry up instead of checking and computing again.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,9 +33,7 @@ def integer(name: str, value: Any, at_least: int) -> int:
     number = value
     if not isinstance(value, int) or isinstance(value, bool):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise ArgumentTypeError(
-                name, f"{value!r} of type {type(value).__name__}", "it must be an integer"
-            )
+            raise ArgumentTypeError(name, f"{value!r} of type {type(value).__name__}", "it must be an integer")
         number = operator.index(value)
     if number < at_least:
         raise ArgumentError(name, number, f"it must be at least {at_least}")
@@ -90,9 +88,7 @@ def image_dims(name: str, shape: Shape, spatial: int) -> None:
     """Refuse anything but (C, *spatial) and (N, C, *spatial)."""
     if len(shape) not in (spatial + 1, spatial + 2):
         axes = "H, W" if spatial == 2 else "L"
-        raise ArgumentError(
-            name, f"shape {tuple(shape)}", f"it must be (N, C, {axes}), or (C, {axes}) unbatched"
-        )
+        raise ArgumentError(name, f"shape {tuple(shape)}", f"it must be (N, C, {axes}), or (C, {axes}) unbatched")
 
 
 def weight_dims(shape: Shape, spatial: int) -> None:
@@ -116,16 +112,12 @@ def make_conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters)
         top, bottom, left, right = how.padding
         reach = (how.dilation[0] * (w[2] - 1) + 1, how.dilation[1] * (w[3] - 1) + 1)
         padded = (x[2] + top + bottom, x[3] + left + right)
-        allowed = (
-            f"the kernel covers {reach} pixels with its dilation and must fit in the padded input, {padded}"
-        )
+        allowed = f"the kernel covers {reach} pixels with its dilation and must fit in the padded input, {padded}"
         raise ArgumentError("weight", f"shape {tuple(w)}", allowed)
     return geometry
 
 
-def transposed_input_size(
-    x: Shape, w: Shape, b: Shape | None, how: ConvParameters, output_padding: Pair
-) -> Shape:
+def transposed_input_size(x: Shape, w: Shape, b: Shape | None, how: ConvParameters, output_padding: Pair) -> Shape:
     """(N, C, H, W), what a transposed convolution makes of ``x`` (N, K, P, Q) and ``w`` (K, C / G, R, S); checked."""
     _check_weight(w, how.groups)
     if x[1] != w[0]:
@@ -147,8 +139,13 @@ def transposed_input_size(
     return x[0], w[1] * how.groups, H, W
 
 
-def fold_geometry(columns: Shape, size: Pair, kernel: Pair, how: ConvParameters, make: Any) -> ConvGeometry:
-    """The geometry whose windows the ``columns`` (N, C * R * S, P * Q) are, made by ``make`` for images of ``size``; checked."""
+def fold_geometry(
+    columns: Shape, size: Sequence[int], kernel: Sequence[int], how: ConvParameters, make: Callable[..., ConvGeometry]
+) -> ConvGeometry:
+    """The geometry whose windows the ``columns`` (N, C * R * S, P * Q) are, images being of ``size``; checked.
+
+    ``make`` is `conv_geometry` or `make_conv_geometry`.
+    """
     taps = kernel[0] * kernel[1]
     if columns[1] % taps or columns[1] == 0:
         allowed = f"its second axis must be a multiple of {taps}, the kernel's elements"
@@ -168,27 +165,32 @@ def make_pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
             raise ArgumentError("padding", how.padding, f"it must be at most half the kernel, {how.kernel}")
     if x[1] < 1 or x[2] < 1 or x[3] < 1:
         raise ArgumentError("input", f"shape {tuple(x)}", "only N may be 0")
-    geometry = PoolGeometry(x[0], x[1], x[2], x[3], *how.kernel, *how[1:])
+    geometry = PoolGeometry(
+        x[0],
+        x[1],
+        x[2],
+        x[3],
+        *how.kernel,
+        how.stride,
+        how.padding,
+        how.dilation,
+        how.ceil_mode,
+        how.count_include_pad,
+        how.divisor_override,
+    )
     if geometry.P < 1 or geometry.Q < 1:
         allowed = f"a window of {how.kernel} with dilation {how.dilation} must fit in the input padded by {how.padding}"
         raise ArgumentError("input", f"shape {tuple(x)}", allowed)
     return geometry
 
 
-def adaptive_size(value: int | None | Sequence[int | None], sizes: Sequence[int]) -> Shape:
+def adaptive_size(value: int | Sequence[int | None] | None, sizes: Sequence[int]) -> Shape:
     """The result's size of an adaptive pooling: one integer for every axis, or one each; None keeps an axis's size."""
-    if not isinstance(value, (tuple, list)):
-        value = (value,) * len(sizes)
-    if len(value) != len(sizes):
-        raise ArgumentError(
-            "output_size", tuple(value), f"it must be an integer or a sequence of {len(sizes)}"
-        )
-    return tuple(
-        [
-            whole if wanted is None else integer("output_size", wanted, 0)
-            for wanted, whole in zip(value, sizes, strict=True)
-        ]
-    )
+    wanted = value if isinstance(value, (tuple, list)) else (value,) * len(sizes)
+    if len(wanted) != len(sizes):
+        raise ArgumentError("output_size", tuple(wanted), f"it must be an integer or a sequence of {len(sizes)}")
+    pairs = zip(wanted, sizes, strict=True)
+    return tuple([own if size is None else integer("output_size", size, 0) for size, own in pairs])
 
 
 def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: Sequence[int] | None) -> Pair:
@@ -223,16 +225,12 @@ def same_shape(name: str, given: Shape, expected: Shape, of: str) -> None:
 def check_bias(b: Shape | None, channels: int) -> None:
     """Refuse a bias that isn't (channels,)."""
     if b is not None and tuple(b) != (channels,):
-        raise ArgumentError(
-            "bias", f"shape {tuple(b)}", f"it must be ({channels},), one number an output channel"
-        )
+        raise ArgumentError("bias", f"shape {tuple(b)}", f"it must be ({channels},), one number an output channel")
 
 
 def _check_weight(w: Shape, groups: int) -> None:
     if w[0] < 1 or w[2] < 1 or w[3] < 1:
-        raise ArgumentError(
-            "weight", f"shape {tuple(w)}", "every size but that of the channels must be at least 1"
-        )
+        raise ArgumentError("weight", f"shape {tuple(w)}", "every size but that of the channels must be at least 1")
     if w[0] % groups:
         raise ArgumentError("groups", groups, f"it must divide the first axis of weight {tuple(w)}")
 

@@ -41,13 +41,9 @@ class ArrayOps(Protocol):
 
     def conv2d(self, x: Any, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any: ...
 
-    def conv2d_input(
-        self, size: Shape, w: Any, grad: Any, how: ConvParameters, backend: str | None
-    ) -> Any: ...
+    def conv2d_input(self, size: Shape, w: Any, grad: Any, how: ConvParameters, backend: str | None) -> Any: ...
 
-    def conv2d_weight(
-        self, x: Any, size: Shape, grad: Any, how: ConvParameters, backend: str | None
-    ) -> Any: ...
+    def conv2d_weight(self, x: Any, size: Shape, grad: Any, how: ConvParameters, backend: str | None) -> Any: ...
 
     def max_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> tuple[Any, Any]: ...
 
@@ -55,15 +51,11 @@ class ArrayOps(Protocol):
 
     def avg_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> Any: ...
 
-    def avg_pool2d_backward(
-        self, grad: Any, size: Shape, how: PoolParameters, backend: str | None
-    ) -> Any: ...
+    def avg_pool2d_backward(self, grad: Any, size: Shape, how: PoolParameters, backend: str | None) -> Any: ...
 
     def unfold(self, x: Any, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
 
-    def fold(
-        self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None
-    ) -> Any: ...
+    def fold(self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
 
     def pad(self, x: Any, rows: int, columns: int) -> Any:
         """x with so many zero rows below and zero columns to the right."""
@@ -77,8 +69,8 @@ class ArrayOps(Protocol):
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
         """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""
 
-    def channel_sum(self, x: Any) -> Any:
-        """(C,): the sum over images and pixels."""
+    def channel_sum(self, x: Any, channels: int) -> Any:
+        """(``channels``,): the sum over images and pixels of x, which has so many channels or none."""
 
     def add_bias(self, x: Any, b: Any) -> Any:
         """x with b (C,) added to each pixel; x may be overwritten."""

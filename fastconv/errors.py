@@ -6,20 +6,20 @@ A message names the argument, what was given and what is allowed.
 from __future__ import annotations
 
 
-class _Argument(Exception):
+class _ArgumentError(Exception):
     def __init__(self, argument: str, given: object, allowed: str) -> None:
         super().__init__(f"{argument}: got {given}, but {allowed}")
 
 
-class ArgumentError(_Argument, RuntimeError):
+class ArgumentError(_ArgumentError, RuntimeError):
     """An argument whose value or shape is not allowed."""
 
 
-class ArgumentTypeError(_Argument, TypeError):
+class ArgumentTypeError(_ArgumentError, TypeError):
     """An argument of the wrong type or data type."""
 
 
-class ArgumentValueError(_Argument, ValueError):
+class ArgumentValueError(_ArgumentError, ValueError):
     """An argument refused where torch raises ValueError."""
 
 

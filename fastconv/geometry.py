@@ -59,9 +59,7 @@ def window_count(size: int, kernel: int, stride: int, dilation: int, before: int
     return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def pool_window_count(
-    size: int, kernel: int, stride: int, dilation: int, padding: int, ceil_mode: bool
-) -> int:
+def pool_window_count(size: int, kernel: int, stride: int, dilation: int, padding: int, ceil_mode: bool) -> int:
     """As `window_count`, with torch's rule for ``ceil_mode``.
 
     With ``ceil_mode`` a last window may overhang the padded input, but one that would start beyond the input
@@ -131,8 +129,8 @@ def taps(
 class ConvGeometry:
     """A convolution's shapes and parameters, checked and normalised.
 
-    ``x`` is (N, C, H, W), ``w`` is (K, C / G, R, S), ``y`` is (N, K, P, Q). Sizes are in pixels. Any of N and C
-    may be 0; all else is at least 1.
+    ``x`` is (N, C, H, W), ``w`` is (K, C / G, R, S), ``y`` is (N, K, P, Q). Sizes are in pixels. N and C may be 0,
+    all else is at least 1. With C = 0, ``y`` has no channels either.
     """
 
     N: int
@@ -166,7 +164,8 @@ class ConvGeometry:
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
-        return self.N, self.K, self.P, self.Q
+        # torch's rule: from no channels come none.
+        return self.N, self.K if self.C else 0, self.P, self.Q
 
     @property
     def columns_shape(self) -> tuple[int, int, int]:
@@ -177,9 +176,7 @@ class ConvGeometry:
         """The taps of the output rows from ``first_row`` on, by default of all; see `taps`."""
         windows = (self.P if rows is None else rows, self.Q)
         before = (self.padding[0], self.padding[2])
-        return taps(
-            (self.H, self.W), (self.R, self.S), windows, self.stride, before, self.dilation, first_row
-        )
+        return taps((self.H, self.W), (self.R, self.S), windows, self.stride, before, self.dilation, first_row)
 
     @property
     def flops(self) -> int:
@@ -302,7 +299,7 @@ class AdaptiveAxis:
 
     def pixels(self, filler: int | None = None) -> list[int]:
         """(windows * kernel) pixels; short windows are filled with ``filler``, by default with their own last pixel."""
-        listed = []
+        listed: list[int] = []
         for first, length in zip(self.starts, self.lengths, strict=True):
             last = first + length - 1
             listed += range(first, last + 1)

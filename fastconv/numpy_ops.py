@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import registry
-from fastconv.arguments import conv_geometry, fold_geometry, image_dims, pool_geometry, same_shape
+from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape
 from fastconv.arrays import Shape, register_kind
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
@@ -49,19 +49,13 @@ class NumpyOps:
         runner = registry.resolve(backend).select("conv2d_weight", geometry, x.dtype)
         return _rounded(runner.conv2d_weight(x, grad, geometry), dtype)
 
-    def max_pool2d(
-        self, x: np.ndarray, how: PoolParameters, backend: str | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def max_pool2d(self, x: np.ndarray, how: PoolParameters, backend: str | None) -> tuple[np.ndarray, np.ndarray]:
         (x,), dtype = _operands(input=x)
         geometry = pool_geometry(x.shape, how)
-        values, indices = (
-            registry.resolve(backend).select("max_pool2d", geometry, x.dtype).max_pool2d(x, geometry)
-        )
+        values, indices = registry.resolve(backend).select("max_pool2d", geometry, x.dtype).max_pool2d(x, geometry)
         return _rounded(values, dtype), indices
 
-    def max_pool2d_backward(
-        self, grad: np.ndarray, indices: np.ndarray, size: Pair, backend: str | None
-    ) -> np.ndarray:
+    def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: Pair, backend: str | None) -> np.ndarray:
         (grad,), dtype = _operands(grad_output=grad)
         indices = _indices(indices, size, lowest=-1)
         runner = registry.resolve(backend).select("max_pool2d_backward", None, grad.dtype)
@@ -85,9 +79,7 @@ class NumpyOps:
     def unfold(self, x: np.ndarray, kernel: Pair, how: ConvParameters, backend: str | None) -> np.ndarray:
         (x,), dtype = _operands(input=x)
         geometry = conv_geometry(x.shape, (1, x.shape[1], *kernel), None, how)
-        return _rounded(
-            registry.resolve(backend).select("unfold", geometry, x.dtype).unfold(x, geometry), dtype
-        )
+        return _rounded(registry.resolve(backend).select("unfold", geometry, x.dtype).unfold(x, geometry), dtype)
 
     def fold(
         self, columns: np.ndarray, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None
@@ -116,8 +108,10 @@ class NumpyOps:
         np.put_along_axis(planes, indices.reshape(N, C, -1), x.reshape(N, C, -1), 2)
         return planes.reshape(N, C, *size)
 
-    def channel_sum(self, x: np.ndarray) -> np.ndarray:
+    def channel_sum(self, x: np.ndarray, channels: int) -> np.ndarray:
         (x,), dtype = _operands(grad_output=x)
+        if x.shape[1] == 0:
+            return np.zeros(channels, dtype)
         # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
         return x.sum(axis=(0, 2, 3), dtype=np.float64).astype(dtype)
 
@@ -150,14 +144,10 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
             plain.append(None)
             continue
         if not isinstance(array, np.ndarray):
-            raise ArgumentTypeError(
-                name, type(array).__name__, "it must be a numpy.ndarray like the other operands"
-            )
+            raise ArgumentTypeError(name, type(array).__name__, "it must be a numpy.ndarray like the other operands")
         dtype = array.dtype.newbyteorder("=")
         if dtype not in _COMPUTED and dtype != _HALF:
-            raise ArgumentTypeError(
-                name, f"data type {array.dtype}", "it must be float32, float64 or float16"
-            )
+            raise ArgumentTypeError(name, f"data type {array.dtype}", "it must be float32, float64 or float16")
         if first is None:
             first = dtype
         elif dtype != first:
@@ -175,9 +165,7 @@ def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     pixels = size[0] * size[1]
     if indices.size and (indices.min() < lowest or indices.max() >= pixels):
         worst = indices.max() if indices.max() >= pixels else indices.min()
-        raise ArgumentError(
-            "indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative"
-        )
+        raise ArgumentError("indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative")
     return np.require(indices, np.int64, "A")
 
 

@@ -138,17 +138,13 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
         ValueError: the name is empty or taken.
     """
     if not isinstance(backend, Backend):
-        raise ArgumentTypeError(
-            "backend", repr(backend), "it must be an instance of a subclass of fastconv.Backend"
-        )
+        raise ArgumentTypeError("backend", repr(backend), "it must be an instance of a subclass of fastconv.Backend")
     name = _checked(getattr(backend, "name", None))
     if not name:
         raise ValueError("backend: its name is empty")
     with _lock:
         if name in _known() and not replace:
-            raise ValueError(
-                f"backend: a backend is called {name!r} already; pass replace=True to take its place"
-            )
+            raise ValueError(f"backend: a backend is called {name!r} already; pass replace=True to take its place")
         _loaded[name] = backend
         _ready.pop(name, None)
 
@@ -183,9 +179,7 @@ def _load(name: object) -> Backend:
         elif name in _discovered():
             backend = _instance(_discovered()[name])
         else:
-            raise UnknownBackendError(
-                f"backend: got {name!r}, but the backends are {', '.join(map(repr, _known()))}"
-            )
+            raise UnknownBackendError(f"backend: got {name!r}, but the backends are {', '.join(map(repr, _known()))}")
         _loaded[name] = backend
         return backend
 
@@ -198,9 +192,7 @@ def _instance(point: EntryPoint) -> Backend:
             f"backend {point.name!r} fails to load from {point.value!r}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(backend, Backend):
-        raise BackendUnavailableError(
-            f"backend {point.name!r}: {point.value!r} is no subclass of fastconv.Backend"
-        )
+        raise BackendUnavailableError(f"backend {point.name!r}: {point.value!r} is no subclass of fastconv.Backend")
     backend.name = point.name
     return backend
 

@@ -39,9 +39,7 @@ class Auto(Backend):
                 return registry.resolve(name).select(operation, geometry, dtype)
             except (BackendUnavailableError, UnsupportedError):
                 continue
-        raise UnsupportedError(
-            f"none of the backends {', '.join(ORDER)} can do {operation} on {geometry} in {dtype}"
-        )
+        raise UnsupportedError(f"none of the backends {', '.join(ORDER)} can do {operation} on {geometry} in {dtype}")
 
     conv2d = _delegate("conv2d")
     conv2d_input = _delegate("conv2d_input")

@@ -5,7 +5,8 @@ The API has done every check before a primitive is called, so a backend checks n
 - arrays are NumPy arrays, float32 or float64, all of one type, in native byte order and aligned; of any strides
   (negative and zero ones too), and perhaps read-only. A backend that sets `tensors` gets torch tensors as they
   are, on any device, when the caller has tensors;
-- a geometry is valid, and the arrays have the shapes it says. N may be 0, and so may C in a convolution;
+- a geometry is valid, and the arrays have the shapes it says. N may be 0, and so may C in a convolution, whose
+  result then has no channels;
 - the result is a new C-contiguous array, of the operands' type (indices int64), that shares no memory with them.
 
 To add a backend, subclass `Backend`, fill in the primitives and register it (`fastconv.register_backend`).
@@ -67,9 +68,8 @@ class Backend(ABC):
             )
         return self
 
-    def warmup(self) -> None:
+    def warmup(self) -> None:  # noqa: B027, doing nothing is right for most
         """Compile ahead of time what the first calls would otherwise compile."""
-        return None
 
     @abstractmethod
     def conv2d(self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry) -> Array:

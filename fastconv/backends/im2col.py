@@ -25,6 +25,9 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 
 COLUMN_BYTES = 256 << 20
 
+_QUIET = np.errstate(all="ignore")
+"""NaN, infinities and overflow travel without a warning, as in torch."""
+
 
 class Im2col(Backend):
     """Unfold + one GEMM a group + fold, in NumPy; ``column_bytes`` bounds the column matrix."""
@@ -35,9 +38,8 @@ class Im2col(Backend):
         self.name = name
         self.column_bytes = column_bytes
 
-    def conv2d(
-        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry
-    ) -> np.ndarray:
+    @_QUIET
+    def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         y = np.empty(g.output_shape, x.dtype)
         weight = w.reshape(g.groups, g.K // g.groups, -1)
@@ -50,6 +52,7 @@ class Im2col(Backend):
                 part += b[:, None, None, None]
         return y
 
+    @_QUIET
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         x = np.zeros(g.input_shape, grad.dtype)
@@ -61,6 +64,7 @@ class Im2col(Backend):
             scatter(image, columns.reshape(scatter_shape).transpose(0, 3, 1, 2, 4, 5), g, first)
         return x
 
+    @_QUIET
     def conv2d_weight(self, x: np.ndarray, grad: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         w = np.zeros((g.groups, g.K // g.groups, g.C // g.groups * g.R * g.S), x.dtype)
@@ -82,6 +86,7 @@ class Im2col(Backend):
             np.copyto(at, plane[tap.pixels], where=wins)
         return values, indices
 
+    @_QUIET
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         N, C = grad.shape[:2]
         H, W = size
@@ -91,6 +96,7 @@ class Im2col(Backend):
         np.add.at(x, (planes + indices)[touched], grad[touched])
         return x.reshape(N, C, H, W)
 
+    @_QUIET
     def avg_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         g = geometry
         y = np.zeros(g.output_shape, x.dtype)
@@ -99,6 +105,7 @@ class Im2col(Backend):
         y /= g.divisors.astype(x.dtype)
         return y
 
+    @_QUIET
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         g = geometry
         x = np.zeros(g.input_shape, grad.dtype)
@@ -108,11 +115,14 @@ class Im2col(Backend):
         return x
 
     def _slices(self, g: ConvGeometry, itemsize: int) -> Iterator[tuple[slice, int, int]]:
-        """(images, first output row, rows): whole images as many as fit, or single images in runs of rows."""
+        """(images, first output row, rows): whole images as many as fit, or single images in runs of rows.
+
+        Without channels there is nothing to multiply, and no result.
+        """
         row_bytes = max(1, g.C * g.R * g.S * g.Q * itemsize)
         images = self.column_bytes // (row_bytes * g.P)
         rows = g.P if images else max(1, self.column_bytes // row_bytes)
-        for n in range(0, g.N, max(1, images)):
+        for n in range(0, g.N if g.C else 0, max(1, images)):
             for first in range(0, g.P, rows):
                 yield slice(n, min(n + max(1, images), g.N)), first, min(rows, g.P - first)
 

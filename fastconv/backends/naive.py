@@ -172,9 +172,7 @@ class Naive(Backend):
     name = "naive"
     summary: ClassVar[str] = "the definition as loops, summed in float64 (Numba, one thread)"
 
-    def conv2d(
-        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry
-    ) -> np.ndarray:
+    def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         bias = np.zeros(g.K, x.dtype) if b is None else b
         y = np.empty(g.output_shape, x.dtype)

@@ -51,9 +51,7 @@ class Torch(Backend):
         g = geometry
         image, padding = _evenly_padded(_tensor(x), g)
         weight = image.new_empty(1).expand(g.weight_shape)  # only its shape is read
-        return _like(
-            _convolution_backward(_tensor(grad), image, weight, g, padding, (False, True, False))[1], x
-        )
+        return _like(_convolution_backward(_tensor(grad), image, weight, g, padding, (False, True, False))[1], x)
 
     def max_pool2d(self, x: Any, geometry: PoolGeometry) -> tuple[Any, Any]:
         import torch.nn.functional as F

@@ -17,7 +17,7 @@ from fastconv.functional.lifting import lift_lines, lower_lines
 from fastconv.functional.pooling import avg_pool2d, max_pool2d
 from fastconv.geometry import AdaptiveAxis
 
-OutputSize = int | None | Sequence[int | None]
+OutputSize = int | Sequence[int | None] | None
 
 
 def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:

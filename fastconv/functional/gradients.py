@@ -108,13 +108,11 @@ def conv2d_backward(
     return (
         conv2d_input(input.shape, weight, grad_output, *parameters, backend=backend) if for_input else None,
         conv2d_weight(input, weight.shape, grad_output, *parameters, backend=backend) if for_weight else None,
-        ops.channel_sum(grad_output) if for_bias else None,
+        ops.channel_sum(grad_output, weight.shape[0]) if for_bias else None,
     )
 
 
-def max_pool2d_backward(
-    grad_output: A, indices: A, input_size: Sequence[int], *, backend: str | None = None
-) -> A:
+def max_pool2d_backward(grad_output: A, indices: A, input_size: Sequence[int], *, backend: str | None = None) -> A:
     """The gradient of `fastconv.max_pool2d`: each element added where its maximum was found.
 
     Args:
@@ -134,9 +132,7 @@ def max_pool2d_backward(
     ops_of("indices", indices)
     shape = size("input_size", input_size, 4)
     same_shape("indices", indices.shape, grad_output.shape, "grad_output")
-    same_shape(
-        "grad_output", grad_output.shape, (*shape[:2], *grad_output.shape[2:]), "a pooling of input_size"
-    )
+    same_shape("grad_output", grad_output.shape, (*shape[:2], *grad_output.shape[2:]), "a pooling of input_size")
     return ops.max_pool2d_backward(grad_output, indices, (shape[2], shape[3]), backend)
 
 

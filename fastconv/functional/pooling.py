@@ -7,7 +7,7 @@ from typing import Any
 from fastconv.arguments import IntOrPair, divisor, image_dims, pair
 from fastconv.arrays import A, ops_of
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
-from fastconv.geometry import PoolParameters
+from fastconv.geometry import Pair, PoolParameters
 
 
 def max_pool2d(
@@ -198,13 +198,10 @@ def avg_parameters(
     )
 
 
-def _steps(stride: IntOrPair | None, kernel: tuple[int, int]) -> tuple[int, int]:
-    return kernel if _is_default(stride) else pair("stride", stride, 1)
+def _steps(stride: IntOrPair | None, kernel: Pair) -> Pair:
+    """The stride; None, () and [] mean the kernel."""
+    return kernel if stride is None or stride in ((), []) else pair("stride", stride, 1)
 
 
-def _line_steps(stride: IntOrPair | None) -> tuple[int, int] | None:
-    return None if _is_default(stride) else lift_line("stride", stride, 1, 1)
-
-
-def _is_default(stride: IntOrPair | None) -> bool:
-    return stride is None or (isinstance(stride, (tuple, list)) and len(stride) == 0)
+def _line_steps(stride: IntOrPair | None) -> Pair | None:
+    return None if stride is None or stride in ((), []) else lift_line("stride", stride, 1, 1)

@@ -33,20 +33,12 @@ def conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
 
 def conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
     """The adjoint for x."""
-    return (
-        _Conv2dInput.apply(size, w, grad, *how)
-        if _recorded(w, grad)
-        else ops.conv2d_input(size, w, grad, *how)
-    )
+    return _Conv2dInput.apply(size, w, grad, *how) if _recorded(w, grad) else ops.conv2d_input(size, w, grad, *how)
 
 
 def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
     """The adjoint for w."""
-    return (
-        _Conv2dWeight.apply(x, size, grad, *how)
-        if _recorded(x, grad)
-        else ops.conv2d_weight(x, size, grad, *how)
-    )
+    return _Conv2dWeight.apply(x, size, grad, *how) if _recorded(x, grad) else ops.conv2d_weight(x, size, grad, *how)
 
 
 def max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
@@ -68,11 +60,7 @@ def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
 
 def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
     """The adjoint of average pooling."""
-    return (
-        _AvgPool2dBackward.apply(grad, size, *how)
-        if _recorded(grad)
-        else ops.avg_pool2d_backward(grad, size, *how)
-    )
+    return _AvgPool2dBackward.apply(grad, size, *how) if _recorded(grad) else ops.avg_pool2d_backward(grad, size, *how)
 
 
 def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:
@@ -82,11 +70,12 @@ def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:
 
 def fold(columns: Tensor, size: Any, kernel: Any, *how: Any) -> Tensor:
     """The adjoint of `unfold`; ``size`` is (H, W)."""
-    return (
-        _Fold.apply(columns, size, kernel, *how)
-        if _recorded(columns)
-        else ops.fold(columns, size, kernel, *how)
-    )
+    return _Fold.apply(columns, size, kernel, *how) if _recorded(columns) else ops.fold(columns, size, kernel, *how)
+
+
+def channel_sum(x: Tensor, channels: int) -> Tensor:
+    """(``channels``,): the gradient of a bias, x having so many channels, or none if the input had none."""
+    return x.sum((0, 2, 3)) if x.shape[1] else x.new_zeros(channels)
 
 
 class _Conv2d(Function):
@@ -104,7 +93,7 @@ class _Conv2d(Function):
         return (
             conv2d_input(x.shape, w, grad, *ctx.how) if for_x else None,
             conv2d_weight(x, w.shape, grad, *ctx.how) if for_w else None,
-            grad.sum((0, 2, 3)) if for_b else None,
+            channel_sum(grad, w.shape[0]) if for_b else None,
             *[None] * len(ctx.how),
         )
 

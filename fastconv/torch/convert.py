@@ -8,7 +8,7 @@ swapped, calls of torch.nn.functional inside a model's own ``forward`` are not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import TypeVar
 
 from torch import nn
@@ -36,9 +36,7 @@ _COUNTERPARTS: dict[type[nn.Module], type[Layer]] = {
 _ORIGINAL = "_fastconv_original_class"
 
 
-def convert(
-    model: M, backend: str | None = None, filter: Callable[[str, nn.Module], bool] | None = None
-) -> M:
+def convert(model: M, backend: str | None = None, filter: Callable[[str, nn.Module], bool] | None = None) -> M:
     """Let a model's convolutions and poolings compute through fastconv.
 
     Args:
@@ -59,16 +57,16 @@ def convert(
     chosen = [
         layer
         for name, layer in model.named_modules()
-        if _counterpart(type(layer)) is not None and (filter is None or filter(name, layer))
+        if _counterpart(layer.__class__) is not None and (filter is None or filter(name, layer))
     ]
     for layer in chosen:
         if isinstance(layer, LazyModuleMixin):
             raise ValueError(f"model: {layer} is lazy; run a batch through the model first, then convert it")
     for layer in chosen:
         if not isinstance(layer, Layer):
-            layer.__dict__[_ORIGINAL] = type(layer)
-            layer.__class__ = _counterpart(type(layer))
-        layer.backend = backend  # type: ignore[assignment]
+            layer.__dict__[_ORIGINAL] = layer.__class__
+            layer.__class__ = _counterpart(layer.__class__)
+        layer.backend = backend
     return model
 
 
@@ -89,7 +87,7 @@ def revert(model: M) -> M:
     return model
 
 
-@lru_cache(maxsize=None)
+@cache
 def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
     """fastconv's class for layers of ``cls``; None where there is none, or ``cls`` computes in a way of its own.
 
@@ -101,8 +99,7 @@ def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
         if cls is base:
             return layer
         if issubclass(cls, base) and all(
-            getattr(cls, method, None) is getattr(base, method, None)
-            for method in ("forward", "_conv_forward")
+            getattr(cls, method, None) is getattr(base, method, None) for method in ("forward", "_conv_forward")
         ):
             return type(cls.__name__, (layer, cls), {"__module__": cls.__module__})
     return None

@@ -4,5 +4,5 @@ Imported from here, tensors are taken for sure: this module adds them to the kin
 """
 
 from fastconv.functional import *  # noqa: F403
-from fastconv.functional import __all__ as __all__
-from fastconv.torch import tensor_ops as tensor_ops
+from fastconv.functional import __all__  # noqa: F401
+from fastconv.torch import tensor_ops  # noqa: F401

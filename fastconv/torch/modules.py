@@ -43,9 +43,7 @@ class Conv1d(Layer, nn.Conv1d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         image, padding = _padded(self, input)
-        return F.conv1d(
-            image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend
-        )
+        return F.conv1d(image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend)
 
 
 class Conv2d(Layer, nn.Conv2d):
@@ -53,9 +51,7 @@ class Conv2d(Layer, nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         image, padding = _padded(self, input)
-        return F.conv2d(
-            image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend
-        )
+        return F.conv2d(image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend)
 
 
 def _transposed(layer: Any, function: Any, dims: int, input: Tensor, output_size: list[int] | None) -> Tensor:

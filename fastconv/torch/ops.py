@@ -108,9 +108,7 @@ def conv2d(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) ->
     return _Plan(g, (x, w, b, g), g.output_shape, _layout(x, w))
 
 
-@_operator(
-    f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor"
-)
+@_operator(f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor")
 def conv2d_input(check: _Checks, size: Sequence[int], w: Tensor, grad: Tensor, *how: Any) -> _Plan:
     _check_types(weight=w, grad_output=grad)
     g = check.conv(tuple(size), w.shape, None, _conv(how))
@@ -118,9 +116,7 @@ def conv2d_input(check: _Checks, size: Sequence[int], w: Tensor, grad: Tensor, *
     return _Plan(g, (grad, w, g), g.input_shape, _layout(grad, w))
 
 
-@_operator(
-    f"conv2d_weight(Tensor input, SymInt[] weight_size, Tensor grad_output, {_CONV}, str backend) -> Tensor"
-)
+@_operator(f"conv2d_weight(Tensor input, SymInt[] weight_size, Tensor grad_output, {_CONV}, str backend) -> Tensor")
 def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, *how: Any) -> _Plan:
     _check_types(input=x, grad_output=grad)
     image_dims("input", x.shape, 2)
@@ -137,9 +133,7 @@ def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
 
 
 @_operator("max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] size, str backend) -> Tensor")
-def max_pool2d_backward(
-    check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str
-) -> _Plan:
+def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str) -> _Plan:
     _check_types(grad_output=grad)
     check.indices(indices, size, -1)
     return _Plan(None, (grad, indices, tuple(size)), (*grad.shape[:2], *size), _layout(grad))
@@ -215,11 +209,7 @@ def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> T
 
 def _layout(*tensors: Tensor) -> torch.memory_format:
     """channels_last if one of the tensors is, as torch's convolution has it."""
-    return (
-        torch.channels_last
-        if any(_is_channels_last(tensor) for tensor in tensors)
-        else torch.contiguous_format
-    )
+    return torch.channels_last if any(_is_channels_last(tensor) for tensor in tensors) else torch.contiguous_format
 
 
 def _is_channels_last(x: Tensor) -> bool:

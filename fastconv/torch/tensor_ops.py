@@ -21,23 +21,17 @@ _HALVES = (torch.bfloat16, torch.float16)
 class TensorOps:
     """`fastconv.arrays.ArrayOps` for torch tensors."""
 
-    def conv2d(
-        self, x: Tensor, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None
-    ) -> Tensor:
+    def conv2d(self, x: Tensor, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None) -> Tensor:
         _check_tensors(weight=w, bias=b)
         x, w, b = _autocast(x, w, b)
         return autograd.conv2d(x, w, b, *how, _chosen(backend))
 
-    def conv2d_input(
-        self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None
-    ) -> Tensor:
+    def conv2d_input(self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
         _check_tensors(grad_output=grad)
         w, grad = _autocast(w, grad)
         return autograd.conv2d_input(size, w, grad, *how, _chosen(backend))
 
-    def conv2d_weight(
-        self, x: Tensor, size: Shape, grad: Tensor, how: ConvParameters, backend: str | None
-    ) -> Tensor:
+    def conv2d_weight(self, x: Tensor, size: Shape, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
         _check_tensors(grad_output=grad)
         x, grad = _autocast(x, grad)
         return autograd.conv2d_weight(x, size, grad, *how, _chosen(backend))
@@ -52,17 +46,13 @@ class TensorOps:
     def avg_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
         return autograd.avg_pool2d(x, *how, _chosen(backend))
 
-    def avg_pool2d_backward(
-        self, grad: Tensor, size: Shape, how: PoolParameters, backend: str | None
-    ) -> Tensor:
+    def avg_pool2d_backward(self, grad: Tensor, size: Shape, how: PoolParameters, backend: str | None) -> Tensor:
         return autograd.avg_pool2d_backward(grad, size, *how, _chosen(backend))
 
     def unfold(self, x: Tensor, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
         return autograd.unfold(x, kernel, *how, _chosen(backend))
 
-    def fold(
-        self, columns: Tensor, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None
-    ) -> Tensor:
+    def fold(self, columns: Tensor, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
         return autograd.fold(columns, size, kernel, *how, _chosen(backend))
 
     def pad(self, x: Tensor, rows: int, columns: int) -> Tensor:
@@ -83,8 +73,8 @@ class TensorOps:
         planes = x.new_zeros((*x.shape[:2], size[0] * size[1]))
         return planes.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, size)
 
-    def channel_sum(self, x: Tensor) -> Tensor:
-        return x.sum((0, 2, 3))
+    def channel_sum(self, x: Tensor, channels: int) -> Tensor:
+        return autograd.channel_sum(x, channels)
 
     def add_bias(self, x: Tensor, b: Tensor) -> Tensor:
         _check_tensors(bias=b)
@@ -127,9 +117,7 @@ def _autocast(*operands: Any) -> Any:
 def _check_tensors(**operands: Any) -> None:
     for name, operand in operands.items():
         if operand is not None and not isinstance(operand, torch.Tensor):
-            raise ArgumentTypeError(
-                name, type(operand).__name__, "it must be a torch.Tensor like the other operands"
-            )
+            raise ArgumentTypeError(name, type(operand).__name__, "it must be a torch.Tensor like the other operands")
 
 
 register_kind(torch.Tensor, TensorOps())

@@ -1,0 +1,66 @@
+"""``python -m fastconv``: what this machine can run, and compiling ahead of time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from fastconv import registry
+from fastconv.errors import BackendUnavailableError, UnknownBackendError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 0, or 2 for a wrong argument."""
+    parser = argparse.ArgumentParser(prog="python -m fastconv", description=__doc__.partition(": ")[2])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    info = commands.add_parser("info", help="show the machine, the packages, and each backend's state")
+    info.set_defaults(run=lambda _: show_info())
+    warm = commands.add_parser("warmup", help="compile the kernels now and keep them for later processes")
+    warm.add_argument("--backend", help="only this one (default: every backend that can run here)")
+    warm.set_defaults(run=lambda options: warm_up(options.backend))
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (UnknownBackendError, BackendUnavailableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def show_info() -> None:
+    """Print the machine, the packages and the table of backends."""
+    from fastconv import machine
+
+    _print_table(list(machine.describe().items()))
+    print()
+    chosen = registry.get_backend()
+    rows = [("backend", "state", "what it is")]
+    for backend in registry.backends():
+        name = f"{backend.name} *" if backend.name == chosen else backend.name
+        state = "available" if backend.available else "unavailable"
+        rows.append((name, state, backend.summary if backend.available else backend.reason or ""))
+    _print_table(rows)
+    print("\n* the current choice; change it with backend=, use_backend, set_backend or FASTCONV_BACKEND")
+
+
+def warm_up(name: str | None) -> None:
+    """Compile one backend's kernels, or those of all that can run here, and print how long each took."""
+    names = [name] if name else [backend.name for backend in registry.backends() if backend.available]
+    for each in names:
+        backend = registry.resolve(each)
+        print(f"{each:10}", end=" ", flush=True)
+        start = time.perf_counter()
+        backend.warmup()
+        print(f"{time.perf_counter() - start:6.2f} s")
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What a result or a bug report needs to know of the machine and the packages."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from fastconv._version import __version__
+
+_PACKAGES = ("numpy", "numba", "llvmlite", "torch", "numba-cuda")
+_THREADING_LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
+
+
+def describe() -> dict[str, str]:
+    """The machine and the packages, as names and values for people."""
+    return {
+        "fastconv": __version__,
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "packages": ", ".join(f"{package} {_version(package)}" for package in _PACKAGES),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": processor(),
+        "instruction set": instruction_set(),
+        "cores": f"{usable_cores()} usable of {os.cpu_count()}",
+        "BLAS": blas(),
+        "threading layers": ", ".join(threading_layers()) or "none",
+        "GPU": gpu() or "none found",
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def instruction_set() -> str:
+    """The widest vector instructions that the processor has, and whether it fuses multiply and add."""
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    widest = next((name for name in ("avx512f", "avx2", "avx", "sse2", "sve", "neon") if features.get(name)), "unknown")
+    fused = " with fused multiply-add" if features.get("fma") or widest in ("neon", "sve") else ""
+    return f"{widest}{fused} ({llvm.get_host_cpu_name()})"
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def threading_layers() -> list[str]:
+    """Numba's threading layers that are built for and load on this machine, in the order in which Numba tries them."""
+    return [name for name, module in _THREADING_LAYERS.items() if _loads(f"numba.np.ufunc.{module}")]
+
+
+def gpu() -> str | None:
+    """The NVIDIA GPUs with memory and driver, or None where the driver's tool finds none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return "; ".join(answer.stdout.strip().splitlines()) or None
+
+
+def blas() -> str:
+    """The library behind NumPy's matrix product."""
+    config = np.show_config(mode="dicts")
+    found = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
+    return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _loads(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None and importlib.import_module(module) is not None
+    except ImportError:
+        return False

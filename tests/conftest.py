@@ -1,0 +1,78 @@
+"""Fixtures that every test may use: random arrays, poisoned memory, and a record of which backend ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv import registry
+from fastconv.backends.base import OPERATIONS
+
+BACKENDS = [info.name for info in fastconv.backends() if info.available and info.name != "auto"]
+
+Draw = Callable[..., np.ndarray]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that asks for a ``backend`` runs on each."""
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", BACKENDS)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    """The data types that backends compute in."""
+    return request.param
+
+
+@pytest.fixture
+def draw(dtype: str) -> Draw:
+    """Arrays of standard normal numbers, the same in every run."""
+    rng = np.random.default_rng(20)
+    return lambda *shape: rng.standard_normal(shape).astype(dtype)
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """np.empty gives memory full of NaN, so an element that a kernel forgets to write can't pass by chance."""
+    genuine = np.empty
+
+    def empty(*args: Any, **kwargs: Any) -> np.ndarray:
+        array = genuine(*args, **kwargs)
+        array.fill(np.nan if array.dtype.kind == "f" else -(2**31) if array.dtype.kind == "i" else 0)
+        return array
+
+    monkeypatch.setattr(np, "empty", empty)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The primitives that ran, as (backend, operation), in order."""
+    record: list[tuple[str, str]] = []
+
+    def spied(name: str, operation: str, primitive: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            record.append((name, operation))
+            return primitive(*args)
+
+        return call
+
+    for name in BACKENDS:
+        backend = registry.get(name)
+        for operation in OPERATIONS:
+            monkeypatch.setattr(backend, operation, spied(name, operation, getattr(backend, operation)))
+    return record
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers or chooses is gone after it."""
+    monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
+    monkeypatch.setattr(registry, "_ready", dict(registry._ready))
+    monkeypatch.setattr(registry, "_plugins", dict(registry._discovered()))
+    monkeypatch.setattr(registry, "_default", registry._default)
+    yield
