@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from rich.console import Console
@@ -126,8 +127,10 @@ def test_every_mirrors_reason_is_told_and_nothing_left(
             f"http://127.0.0.1:{silent.getsockname()[1]}/",
             nobody,
         )
+        start = monotonic()
         with mirrors(monkeypatch, *urls), pytest.raises(DownloadError) as caught:
             mnist.mnist(None, console)
+        assert monotonic() - start < 10
     message = str(caught.value)
     for reason in (
         "HTTP 404",

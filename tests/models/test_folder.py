@@ -51,11 +51,12 @@ def test_missing_folder(tmp_path: Path) -> None:
     [
         (TRAIN_FILES[1], np.zeros(39), "39 labels for the 40 images of train-images-idx3-ubyte"),
         (TRAIN_FILES[1], np.arange(40) // 3, "label 10 at position 30 is outside 0..9"),
+        (TRAIN_FILES[1], np.arange(40) // 39 * 10, "label 10 at position 39 is outside 0..9"),
         (TRAIN_FILES[0], np.zeros((0, 28, 28)), "holds no images"),
         (TEST_FILES[0], np.zeros((20, 28, 0)), "holds no images"),
         (TEST_FILES[0], np.zeros((20, 32, 32)), "training images are 28 x 28, test images 32 x 32"),
     ],
-    ids=["fewer labels", "eleven classes", "no images", "no pixels", "two sizes"],
+    ids=["fewer labels", "fourteen classes", "one label too large", "no images", "no pixels", "two sizes"],
 )
 def test_what_does_not_belong_together(
     idx_folder: Path, to_idx: Callable[..., bytes], name: str, array: np.ndarray, says: str

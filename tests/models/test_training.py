@@ -35,12 +35,26 @@ def log(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("network", ["lenet5", "simple_convnet"])
-@pytest.mark.parametrize("backend", ["torch", "im2col"])
-def test_same_seed_same_losses_to_the_bit(digits: Dataset, network: str, backend: str) -> None:
-    first = losses(digits, network=network, backend=backend, seed=3)
+@pytest.mark.parametrize("name", ["torch", "im2col"])
+def test_same_seed_same_losses_to_the_bit(digits: Dataset, network: str, name: str) -> None:
+    first = losses(digits, network=network, backend=name, seed=3)
     torch.rand(7)  # whatever happened before doesn't count
-    assert losses(digits, network=network, backend=backend, seed=3) == first
-    assert losses(digits, network=network, backend=backend, seed=4) != first
+    assert losses(digits, network=network, backend=name, seed=3) == first
+    assert losses(digits, network=network, backend=name, seed=4) != first
+
+
+@pytest.mark.parametrize("network", ["lenet5", "simple_convnet"])
+@pytest.mark.parametrize("name", ["naive", "im2col"])
+def test_the_backend_asked_for_is_the_one_that_runs(
+    digits: Dataset, network: str, name: str, ran: list[tuple[str, str]]
+) -> None:
+    """Forwards and backwards: ``ran`` has the primitives in order."""
+    model, optimizer = begin(settings(network, name), digits.shape)
+    next(epoch_steps(model, optimizer, digits, 4, 0, 1))
+    assert {backend for backend, _ in ran} == {name}
+    pooling = {operation for _, operation in ran if "pool" in operation}
+    assert len(pooling) == 2  # and its gradient
+    assert {"conv2d", "conv2d_weight"} <= {operation for _, operation in ran}
 
 
 @pytest.mark.parametrize("network", ["lenet5", "simple_convnet"])
