@@ -196,14 +196,12 @@ def adaptive_size(value: int | Sequence[int | None] | None, sizes: Sequence[int]
 def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: Sequence[int] | None) -> Pair:
     """(H, W) of a max unpooling of ``x`` (..., P, Q); the ``wanted`` one if it pools to the size of ``x``."""
     usual = tuple([(x[a - 2] - 1) * stride[a] - 2 * padding[a] + kernel[a] for a in (0, 1)])
-    if wanted is None:
-        return usual[0], usual[1]
-    given = tuple(wanted)
-    H, W = given[2:] if len(given) == 4 else given if len(given) == 2 else (0, 0)
-    if not (abs(H - usual[0]) < stride[0] and abs(W - usual[1]) < stride[1]):
-        allowed = f"it must be (H, W), within less than a stride {stride} of {usual}"
+    given = usual if wanted is None else tuple(wanted)
+    size = given[2:] if len(given) == 4 else given
+    if len(size) != 2 or not all(size[a] >= 0 and abs(size[a] - usual[a]) < stride[a] for a in (0, 1)):
+        allowed = f"it must be (H, W), not negative, and within less than a stride {stride} of {usual}"
         raise ArgumentValueError("output_size", given, allowed)
-    return H, W
+    return size[0], size[1]
 
 
 def divisor(value: int | None) -> int | None:

@@ -160,7 +160,7 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
 
 def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     """The indices, int64, each inside a plane of ``size``."""
-    if indices.dtype != np.int64:
+    if indices.dtype.newbyteorder("=") != np.int64:
         raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
     pixels = size[0] * size[1]
     if indices.size and (indices.min() < lowest or indices.max() >= pixels):

@@ -49,9 +49,16 @@ CONVOLUTIONS = [
     ConvCase("stride_1x1", (1, 4, 7, 7), (3, 4, 1, 1), {"stride": 2}),
     ConvCase("dilated", (2, 3, 9, 8), (4, 3, 3, 2), {"dilation": (2, 3)}),
     ConvCase("dilated_strided_padded", (1, 3, 10, 9), (2, 3, 3, 3), {"dilation": 2, "stride": 2, "padding": 2}),
-    ConvCase("asymmetric_all", (2, 4, 9, 7), (6, 2, 3, 2), {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2}),
+    ConvCase(
+        "asymmetric_all",
+        (2, 4, 9, 7),
+        (6, 2, 3, 2),
+        {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2), "groups": 2},
+    ),
     ConvCase("groups_2", (2, 4, 6, 5), (6, 2, 3, 3), {"groups": 2, "padding": 1}),
-    ConvCase("groups_23_channels", (1, 46, 5, 5), (4, 23, 3, 3), {"groups": 2, "stride": 2, "dilation": 2, "padding": 2}),
+    ConvCase(
+        "groups_23_channels", (1, 46, 5, 5), (4, 23, 3, 3), {"groups": 2, "stride": 2, "dilation": 2, "padding": 2}
+    ),
     ConvCase("depthwise", (2, 5, 6, 5), (5, 1, 3, 3), {"groups": 5, "padding": 1}),
     ConvCase("depthwise_multiplier", (2, 3, 6, 5), (9, 1, 3, 3), {"groups": 3, "stride": 2}),
     ConvCase("tall", (1, 2, 17, 3), (3, 2, 5, 1), {"padding": (2, 0)}),
@@ -87,7 +94,9 @@ POOLINGS = [
 
 DILATED_POOLINGS = [
     PoolCase("dilated", (1, 2, 9, 8), 3, {"dilation": 2, "stride": 1}),
-    PoolCase("dilated_padded_ceil", (2, 2, 9, 10), (2, 3), {"dilation": (3, 2), "stride": 2, "padding": 1, "ceil_mode": True}),
+    PoolCase(
+        "dilated_padded_ceil", (2, 2, 9, 10), (2, 3), {"dilation": (3, 2), "stride": 2, "padding": 1, "ceil_mode": True}
+    ),
 ]
 
 MAX_POOLINGS = POOLINGS + DILATED_POOLINGS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 
 import fastconv
 from fastconv import registry
-from fastconv.backends.base import OPERATIONS
+from fastconv.backends.base import OPERATIONS, Backend
 
 BACKENDS = [info.name for info in fastconv.backends() if info.available and info.name != "auto"]
 
@@ -49,30 +49,33 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "empty", empty)
 
 
-@pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The primitives that ran, as (backend, operation), in order."""
-    record: list[tuple[str, str]] = []
+def spy(backend: Backend, record: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the backend write (its name, operation) to the record whenever a primitive of its own runs."""
 
-    def spied(name: str, operation: str, primitive: Callable[..., Any]) -> Callable[..., Any]:
+    def spied(operation: str, primitive: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
-            record.append((name, operation))
+            record.append((backend.name, operation))
             return primitive(*args)
 
         return call
 
+    for operation in OPERATIONS:
+        monkeypatch.setattr(backend, operation, spied(operation, getattr(backend, operation)))
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The primitives that ran, as (backend, operation), in order."""
+    record: list[tuple[str, str]] = []
     for name in BACKENDS:
-        backend = registry.get(name)
-        for operation in OPERATIONS:
-            monkeypatch.setattr(backend, operation, spied(name, operation, getattr(backend, operation)))
+        spy(registry.get(name), record, monkeypatch)
     return record
 
 
 @pytest.fixture
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers or chooses is gone after it."""
     monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
     monkeypatch.setattr(registry, "_ready", dict(registry._ready))
     monkeypatch.setattr(registry, "_plugins", dict(registry._discovered()))
     monkeypatch.setattr(registry, "_default", registry._default)
-    yield

@@ -39,8 +39,11 @@ def conv2d_gradients(
 
 
 def gradients(result: torch.Tensor, leaves: tuple[torch.Tensor, ...], grad: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The gradients of <result, grad> for the leaves; zeros where a leaf took no part."""
+    """The gradients of <result, grad> for the leaves; zeros where a leaf took no part.
+
+    torch refuses to differentiate some empty results: their gradients are zeros.
+    """
+    if result.numel() == 0:
+        return tuple(np.zeros(tuple(leaf.shape)) for leaf in leaves)
     found = torch.autograd.grad(result, leaves, torch.from_numpy(np.array(grad, np.float64)), allow_unused=True)
-    return tuple(
-        np.zeros(tuple(leaf.shape)) if g is None else g.numpy() for g, leaf in zip(found, leaves, strict=True)
-    )
+    return tuple(np.zeros(tuple(leaf.shape)) if g is None else g.numpy() for g, leaf in zip(found, leaves, strict=True))

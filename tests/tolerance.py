@@ -31,4 +31,6 @@ def assert_equal(actual: Any, expected: np.ndarray, what: str = "result") -> Non
     np.testing.assert_array_equal(actual[~finite].astype(np.float64), expected[~finite], err_msg=what)
     scale = max(1.0, float(np.abs(expected[finite]).max(initial=0.0)))
     wrong = ~(np.abs(actual[finite].astype(np.float64) - expected[finite]) <= tolerance * scale)
-    assert not wrong.any(), f"{what}: {wrong.sum()} of {wrong.size} elements differ by more than {tolerance * scale:.1e}"
+    assert not wrong.any(), (
+        f"{what}: {wrong.sum()} of {wrong.size} elements differ by more than {tolerance * scale:.1e}"
+    )

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastconv.arguments import adaptive_size, image_dims
 from fastconv.arrays import A, ops_of
+from fastconv.errors import ArgumentValueError
 from fastconv.functional.lifting import lift_lines, lower_lines
 from fastconv.functional.pooling import avg_pool2d, max_pool2d
 from fastconv.geometry import AdaptiveAxis
@@ -131,6 +132,9 @@ def adaptive_max_pool1d(
 
 
 def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAxis]:
+    if isinstance(output_size, (tuple, list)) and input.ndim <= len(output_size):
+        allowed = f"output_size {tuple(output_size)} needs {len(output_size) + 1} axes or more"
+        raise ArgumentValueError("input", f"shape {tuple(input.shape)}", allowed)
     image_dims("input", input.shape, 2)
     sizes = input.shape[-2:]
     P, Q = adaptive_size(output_size, sizes)

@@ -13,7 +13,7 @@ from fastconv.arguments import (
     weight_dims,
 )
 from fastconv.arrays import A, ops_of
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentTypeError
 from fastconv.functional.lifting import lift_line, lift_lines, lift_sides, lower_lines
 from fastconv.geometry import ConvParameters
 
@@ -150,7 +150,7 @@ def conv_transpose2d(
     ops_of("weight", weight)
     weight_dims(weight.shape, 2)
     if isinstance(padding, str):
-        raise ArgumentError("padding", repr(padding), "a transposed convolution takes integers")
+        raise ArgumentTypeError("padding", repr(padding), "a transposed convolution takes integers")
     steps, spread = pair("stride", stride, 1), pair("dilation", dilation, 1)
     cut = sides(padding, tuple(weight.shape[2:]), steps, spread)
     how = ConvParameters(steps, cut, spread, integer("groups", groups, 1))
@@ -201,7 +201,7 @@ def conv_transpose1d(
     ops_of("weight", weight)
     weight_dims(weight.shape, 1)
     if isinstance(padding, str):
-        raise ArgumentError("padding", repr(padding), "a transposed convolution takes integers")
+        raise ArgumentTypeError("padding", repr(padding), "a transposed convolution takes integers")
     lines = conv_transpose2d(
         lift_lines(input),
         lift_lines(weight),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 from fastconv.arguments import IntOrPair, image_dims, integers, pair
 from fastconv.arrays import A, ops_of
-from fastconv.functional.pooling import avg_pool1d, avg_pool2d
+from fastconv.functional.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 
 
 def lp_pool2d(
@@ -19,6 +23,7 @@ def lp_pool2d(
     """Two-dimensional L^p pooling, as `torch.nn.functional.lp_pool2d`: (sum of x ** p over each window) ** (1 / p).
 
     As in torch, x is not made positive first, and a window that overhangs the image counts as if its mean went on.
+    The limits are the largest magnitude in each window, for p infinite, and the smallest, for p minus infinity.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.
@@ -35,6 +40,8 @@ def lp_pool2d(
     ops = ops_of("input", input)
     image_dims("input", input.shape, 2)
     height, width = pair("kernel_size", kernel_size, 1)
+    if norm_type in (math.inf, -math.inf):
+        return _limit(max_pool2d, input, norm_type, (height, width), stride, ceil_mode, backend)
     powers = ops.power(ops.widen(input), norm_type)
     means = avg_pool2d(powers, (height, width), stride, 0, ceil_mode, backend=backend)
     return ops.cast(ops.root(means, height * width, norm_type), input.dtype)
@@ -65,6 +72,21 @@ def lp_pool1d(
     ops = ops_of("input", input)
     image_dims("input", input.shape, 1)
     (width,) = integers("kernel_size", kernel_size, 1, 1)
+    if norm_type in (math.inf, -math.inf):
+        return _limit(max_pool1d, input, norm_type, width, stride, ceil_mode, backend)
     powers = ops.power(ops.widen(input), norm_type)
     means = avg_pool1d(powers, width, stride, 0, ceil_mode, backend=backend)
     return ops.cast(ops.root(means, width, norm_type), input.dtype)
+
+
+def _limit(
+    pool: Callable[..., Any],
+    input: Any,
+    norm_type: float,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None,
+    ceil_mode: bool,
+    backend: str | None,
+) -> Any:
+    sign = 1 if norm_type > 0 else -1
+    return sign * pool(sign * abs(input), kernel_size, stride, 0, 1, ceil_mode, backend=backend)

@@ -107,7 +107,7 @@ def _chosen(backend: str | None) -> str:
 def _autocast(*operands: Any) -> Any:
     """The operands of a convolution in autocast's data type, where autocast is on."""
     device = operands[0].device.type
-    if not torch.is_autocast_enabled(device):
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return operands
     dtype = torch.get_autocast_dtype(device)
     single = torch.float32

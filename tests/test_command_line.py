@@ -1,0 +1,51 @@
+"""``python -m fastconv``."""
+
+from __future__ import annotations
+
+import pytest
+
+import fastconv
+from fastconv.__main__ import main
+
+pytestmark = pytest.mark.usefixtures("own_registry")
+
+
+def test_info_shows_machine_and_backends(capsys) -> None:
+    assert main(["info"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("fastconv", "python", "numba", "instruction set", "cores", "threading layers", "GPU", "auto *"):
+        assert word in shown
+    for backend in fastconv.backends():
+        assert backend.name in shown
+
+
+def test_info_says_why_not(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(fastconv.registry.get("torch"), "unavailable", lambda: "torch is not installed: do this")
+    main(["info"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("torch")]
+    assert line.split(maxsplit=2) == ["torch", "unavailable", "torch is not installed: do this"]
+
+
+def test_warmup_compiles(capsys) -> None:
+    assert main(["warmup", "--backend", "naive"]) == 0
+    assert capsys.readouterr().out.startswith("naive")
+    from fastconv.backends import naive
+
+    for kernel in (naive.conv2d, naive.conv2d_input, naive.max_pool2d, naive.avg_pool2d_backward):
+        assert len(kernel.signatures) >= 2  # float32 and float64
+
+
+def test_errors(capsys) -> None:
+    assert main(["warmup", "--backend", "cudnn"]) == 2
+    assert "got 'cudnn', but the backends are" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["compile"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"], ["warmup", "--help"]], ids=" ".join)
+def test_help(arguments: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert "usage: python -m fastconv" in capsys.readouterr().out

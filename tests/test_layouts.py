@@ -1,0 +1,131 @@
+"""Arrays as users have them: any strides, any byte order, unaligned, read-only; and data types other than float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv
+from tests import oracle
+from tests.tolerance import assert_equal
+
+
+def _unaligned(x: np.ndarray) -> np.ndarray:
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    moved = raw[1:].view(x.dtype).reshape(x.shape)
+    moved[...] = x
+    return moved
+
+
+def _read_only(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "channels_last": lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+    "fortran": np.asfortranarray,
+    "transposed_plane": lambda x: np.ascontiguousarray(x.swapaxes(2, 3)).swapaxes(2, 3),
+    "sliced": lambda x: np.pad(x, [(1, 1), (0, 2), (1, 0), (2, 3)])[1:-1, :-2, 1:, 2:-3],
+    "every_other": lambda x: np.repeat(x, 2, axis=3)[..., ::2],
+    "negative": lambda x: np.ascontiguousarray(x[:, :, ::-1, ::-1])[:, :, ::-1, ::-1],
+    "read_only": _read_only,
+    "unaligned": _unaligned,
+    "byte_swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "fortran_read_only": lambda x: _read_only(np.asfortranarray(x)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_convolution(layout: Callable[..., Any], backend: str, dtype: str, draw) -> None:
+    x, w, grad = draw(2, 4, 7, 6), draw(6, 2, 3, 2), draw(2, 6, 7, 5)
+    how = {"groups": 2, "padding": (1, 0)}
+    y = fastconv.conv2d(layout(x), layout(w), **how, backend=backend)
+    assert y.dtype == dtype
+    assert y.dtype.isnative
+    assert_equal(y, oracle.conv2d(x, w, None, how))
+    found = fastconv.conv2d_backward(layout(grad), layout(x), layout(w), **how, backend=backend)
+    for mine, right in zip(found, oracle.conv2d_gradients(x, w, grad, how), strict=True):
+        assert_equal(mine, right)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_pooling(layout: Callable[..., Any], backend: str, dtype: str, draw) -> None:
+    x, grad = draw(2, 3, 8, 6), draw(2, 3, 4, 3)
+    values, indices = fastconv.max_pool2d(x, 2, return_indices=True, backend=backend)
+    for result, expected in [
+        (fastconv.max_pool2d(layout(x), 2, backend=backend), values),
+        (
+            fastconv.max_pool2d_backward(layout(grad), layout(indices), x.shape, backend=backend),
+            fastconv.max_pool2d_backward(grad, indices, x.shape, backend=backend),
+        ),
+        (fastconv.avg_pool2d(layout(x), 2, backend=backend), fastconv.avg_pool2d(x, 2, backend=backend)),
+        (
+            fastconv.avg_pool2d_backward(layout(grad), x.shape, 2, backend=backend),
+            fastconv.avg_pool2d_backward(grad, x.shape, 2, backend=backend),
+        ),
+        (fastconv.unfold(layout(x), 3, backend=backend), fastconv.unfold(x, 3, backend=backend)),
+    ]:
+        assert result.dtype == dtype
+        assert result.flags.c_contiguous
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_zero_strides(backend: str, draw) -> None:
+    """Broadcast operands, such as the gradient of a plain sum."""
+    x, w = draw(2, 3, 6, 6), draw(4, 3, 3, 3)
+    ones = np.broadcast_to(x.dtype.type(1), (2, 4, 4, 4))
+    kernel = np.broadcast_to(w[:1], w.shape)
+    assert_equal(fastconv.conv2d(x, kernel, backend=backend), oracle.conv2d(x, kernel, None, {}))
+    found = fastconv.conv2d_backward(ones, x, kernel, backend=backend)
+    for mine, right in zip(found, oracle.conv2d_gradients(x, kernel, ones, {}), strict=True):
+        assert_equal(mine, right)
+
+
+def test_results_own_their_memory(backend: str, draw) -> None:
+    """Even where the operation could be a view."""
+    x, one = draw(2, 1, 4, 4), np.ones((1, 1, 1, 1), draw(1).dtype)
+    before = x.copy()
+    for result in (
+        fastconv.conv2d(x, one, backend=backend),
+        fastconv.max_pool2d(x, 1, backend=backend),
+        fastconv.avg_pool2d(x, 1, backend=backend),
+        fastconv.unfold(x, 1, backend=backend),
+        fastconv.adaptive_avg_pool2d(x, 4, backend=backend),
+    ):
+        assert not np.shares_memory(result, x)
+        result[...] = 7
+    np.testing.assert_array_equal(x, before)
+
+
+class TestHalfPrecision:
+    """float16 is computed in float32 and rounded once."""
+
+    def test_convolution(self, backend: str) -> None:
+        rng = np.random.default_rng(3)
+        x, w, b = (rng.standard_normal(shape).astype(np.float16) for shape in ((2, 3, 6, 5), (4, 3, 3, 3), (4,)))
+        y = fastconv.conv2d(x, w, b, padding=1, backend=backend)
+        single = fastconv.conv2d(*(a.astype(np.float32) for a in (x, w, b)), padding=1, backend=backend)
+        np.testing.assert_array_equal(y, single.astype(np.float16))
+
+    def test_transposed_rounds_after_the_bias(self, backend: str) -> None:
+        rng = np.random.default_rng(3)
+        x, w, b = (rng.standard_normal(shape).astype(np.float16) for shape in ((2, 3, 6, 5), (3, 4, 3, 3), (4,)))
+        y = fastconv.conv_transpose2d(x, w, b, backend=backend)
+        single = fastconv.conv_transpose2d(*(a.astype(np.float32) for a in (x, w, b)), backend=backend)
+        np.testing.assert_array_equal(y, single.astype(np.float16))
+
+    @pytest.mark.parametrize("function", ["avg_pool2d", "adaptive_avg_pool2d"])
+    def test_averages_do_not_overflow(self, function: str, backend: str) -> None:
+        x = np.full((1, 1, 7, 7), 60000, np.float16)
+        y = getattr(fastconv, function)(x, 3, backend=backend)
+        assert y.dtype == np.float16
+        np.testing.assert_array_equal(y, np.full_like(y, 60000))
+
+    def test_overflow_is_infinite(self, backend: str) -> None:
+        x, w = np.full((1, 1, 2, 2), 60000, np.float16), np.ones((1, 1, 2, 2), np.float16)
+        np.testing.assert_array_equal(fastconv.conv2d(x, w, backend=backend), np.full((1, 1, 1, 1), np.inf))

@@ -1,0 +1,180 @@
+"""What torch refuses is refused, with torch's type of exception and a message that says what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import fastconv
+from fastconv.torch import functional as ours
+
+X, W = np.ones((2, 4, 8, 7), np.float32), np.ones((6, 4, 3, 3), np.float32)
+LINE, LINE_W = X[:, :, 0], W[:, :, 0]
+B = np.ones(6, np.float32)
+
+REFUSED: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
+    # name of the culprit in the message, function, arrays and other arguments
+    ("stride", "conv2d", (X, W), {"stride": 0}),
+    ("stride", "conv2d", (X, W), {"stride": (1, 1, 1)}),
+    ("stride", "conv2d", (X, W), {"stride": ()}),
+    ("stride", "conv2d", (X, W), {"stride": 1.0}),
+    ("stride", "conv2d", (X, W), {"stride": True}),
+    ("stride", "conv2d", (X, W), {"stride": "1"}),
+    ("dilation", "conv2d", (X, W), {"dilation": (1, 0)}),
+    ("padding", "conv2d", (X, W), {"padding": -1}),
+    ("padding", "conv2d", (X, W), {"padding": (1, 1, 1)}),
+    ("padding", "conv2d", (X, W), {"padding": "full"}),
+    ("padding", "conv2d", (X, W), {"padding": "same", "stride": 2}),
+    ("groups", "conv2d", (X, W), {"groups": 0}),
+    ("groups", "conv2d", (X, W[:5, :2]), {"groups": 2}),
+    ("input", "conv2d", (X, W), {"groups": 2}),
+    ("input", "conv2d", (X[:, :3], W), {}),
+    ("input", "conv2d", (X[0, 0], W), {}),
+    ("input", "conv2d", (X[None], W), {}),
+    ("input", "conv2d", (X[:, :, :0], W), {"padding": 3}),
+    ("weight", "conv2d", (X, W[0]), {}),
+    ("weight", "conv2d", (X, W[:0]), {}),
+    ("weight", "conv2d", (X, W[:, :, :0]), {}),
+    ("weight", "conv2d", (X[:, :, :2], W), {}),
+    ("weight", "conv2d", (X[:, :, :4], W[:, :, :3]), {"dilation": 2, "stride": 2}),
+    ("weight", "conv2d", (X[:0, :, :2], W), {}),
+    ("bias", "conv2d", (X, W, B[:5]), {}),
+    ("bias", "conv2d", (X, W, B[None]), {}),
+    ("weight", "conv2d", (X, W.astype(np.float64)), {}),
+    ("bias", "conv2d", (X, W, B.astype(np.float64)), {}),
+    ("input", "conv1d", (X, LINE_W), {}),
+    ("stride", "conv1d", (LINE, LINE_W), {"stride": (1, 1)}),
+    ("weight", "conv1d", (LINE, W), {}),
+    ("output_padding", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W), {"output_padding": 1}),
+    ("output_padding", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W), {"output_padding": -1}),
+    ("padding", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W), {"padding": "same"}),
+    ("input", "conv_transpose2d", (X, W), {}),
+    ("input", "conv_transpose2d", (np.ones((2, 6, 1, 1), np.float32), W), {"padding": 2}),
+    ("input", "conv_transpose2d", (np.ones((2, 6, 0, 1), np.float32), W), {}),
+    ("bias", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W, B), {}),
+    ("groups", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W), {"groups": 4}),
+    ("kernel_size", "max_pool2d", (X,), {"kernel_size": 0}),
+    ("kernel_size", "max_pool2d", (X,), {"kernel_size": (2, 2, 2)}),
+    ("stride", "max_pool2d", (X,), {"kernel_size": 2, "stride": 0}),
+    ("stride", "max_pool2d", (X,), {"kernel_size": 2, "stride": (1, 1, 1)}),
+    ("padding", "max_pool2d", (X,), {"kernel_size": 3, "padding": 2}),
+    ("padding", "max_pool2d", (X,), {"kernel_size": 3, "padding": -1}),
+    ("dilation", "max_pool2d", (X,), {"kernel_size": 2, "dilation": 0}),
+    ("input", "max_pool2d", (X,), {"kernel_size": 9}),
+    ("input", "max_pool2d", (X[:0],), {"kernel_size": 9}),
+    ("input", "max_pool2d", (X[:, :0],), {"kernel_size": 2}),
+    ("input", "max_pool2d", (X[:, :, :0],), {"kernel_size": 2}),
+    ("input", "max_pool2d", (X[0, 0],), {"kernel_size": 2}),
+    ("input", "max_pool1d", (X,), {"kernel_size": 2}),
+    ("padding", "avg_pool2d", (X,), {"kernel_size": 3, "padding": 2}),
+    ("divisor_override", "avg_pool2d", (X,), {"kernel_size": 2, "divisor_override": 0}),
+    ("output_size", "adaptive_avg_pool2d", (X,), {"output_size": -1}),
+    ("output_size", "adaptive_avg_pool2d", (X,), {"output_size": (1, 2, 3)}),
+    ("output_size", "adaptive_max_pool2d", (X,), {"output_size": (2,)}),
+    ("input", "adaptive_max_pool2d", (X[0, 0],), {"output_size": 2}),
+    ("stride", "unfold", (X,), {"kernel_size": 2, "stride": 0}),
+    ("weight", "unfold", (X,), {"kernel_size": 9}),
+    ("input", "fold", (np.ones((1, 17, 36), np.float32),), {"output_size": 8, "kernel_size": 3}),
+    ("input", "fold", (np.ones((1, 18, 35), np.float32),), {"output_size": 8, "kernel_size": 3}),
+    ("input", "fold", (np.ones((1, 1, 18, 36), np.float32),), {"output_size": 8, "kernel_size": 3}),
+]
+
+
+def _id(refused: tuple[str, str, tuple[Any, ...], dict[str, Any]]) -> str:
+    _, function, arrays, how = refused
+    shapes = ",".join("x".join(map(str, array.shape)) for array in arrays)
+    return f"{function}-{shapes}-{how}".replace(" ", "")
+
+
+@pytest.mark.parametrize(("culprit", "function", "arrays", "how"), REFUSED, ids=map(_id, REFUSED))
+def test_refused_as_by_torch(
+    culprit: str, function: str, arrays: tuple[np.ndarray, ...], how: dict[str, Any], backend: str, ran: list[Any]
+) -> None:
+    tensors = [torch.from_numpy(array) for array in arrays]
+    with pytest.raises(Exception) as theirs:  # noqa: PT011, whichever type torch raises is the right one
+        getattr(F, function)(*tensors, **how)
+    for namespace, operands in [(fastconv, arrays), (ours, tensors)]:
+        with pytest.raises(theirs.type, match=f"^{culprit}: got .*, but ") as mine:
+            getattr(namespace, function)(*operands, **how, backend=backend)
+        assert len(str(mine.value)) < 250
+    assert ran == []
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "complex64", "longdouble"])
+@pytest.mark.parametrize("function", ["conv2d", "max_pool2d", "avg_pool2d", "unfold"])
+def test_data_types(function: str, dtype: str, backend: str) -> None:
+    x = np.ones((1, 2, 4, 4), dtype)
+    other = np.ones((1, 2, 2, 2), dtype) if function == "conv2d" else 2
+    with pytest.raises(TypeError, match=r"input: got data type .*, but it must be float32, float64 or float16"):
+        getattr(fastconv, function)(x, other, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ([[[[1.0]]]], "builtins.list, but it must be a numpy.ndarray"),
+        (np.ma.masked_array(X), "masks are not understood"),
+        (None, "NoneType"),
+    ],
+    ids=["list", "masked", "none"],
+)
+def test_kinds_of_array(given: Any, match: str) -> None:
+    with pytest.raises(TypeError, match=match):
+        fastconv.max_pool2d(given, 1)
+    with pytest.raises(TypeError, match="weight"):
+        fastconv.conv2d(X, given)
+
+
+def test_mixed_kinds() -> None:
+    with pytest.raises(TypeError, match=r"weight: got Tensor, but it must be a numpy\.ndarray"):
+        fastconv.conv2d(X, torch.ones(6, 4, 3, 3))
+    with pytest.raises(TypeError, match=r"weight: got ndarray, but it must be a torch\.Tensor"):
+        ours.conv2d(torch.ones(2, 4, 8, 7), W)
+
+
+@pytest.mark.parametrize("output_size", [(9, 9), (3, 3), (1, 4, 4), (4,)], ids=str)
+def test_unpool_sizes(output_size: tuple[int, ...]) -> None:
+    values, indices = np.ones((1, 2, 3, 3), np.float32), np.zeros((1, 2, 3, 3), np.int64)
+    with pytest.raises(ValueError, match="output_size: got"):
+        fastconv.max_unpool2d(values, indices, 2, output_size=output_size)
+
+
+def test_unpool_indices() -> None:
+    values, indices = np.ones((1, 2, 3, 3), np.float32), np.full((1, 2, 3, 3), 99)
+    with pytest.raises(RuntimeError, match="indices: got 99"):
+        fastconv.max_unpool2d(values, indices, 2)
+    with pytest.raises(TypeError, match="indices: got data type int32"):
+        fastconv.max_unpool2d(values, indices.astype(np.int32), 2)
+    with pytest.raises(RuntimeError, match=r"indices: got shape \(1, 2, 3, 2\)"):
+        fastconv.max_unpool2d(values, indices[..., :2], 2)
+    with pytest.raises(ValueError, match="backend"):
+        fastconv.max_unpool2d(values, indices, 2, backend="nope")
+
+
+class TestGradients:
+    """Shapes that don't belong together never reach a backend."""
+
+    def test_grad_output(self, backend: str) -> None:
+        grad = np.ones((2, 6, 6, 4), np.float32)
+        for call in (
+            lambda: fastconv.conv2d_input(X.shape, W, grad, backend=backend),
+            lambda: fastconv.conv2d_weight(X, W.shape, grad, backend=backend),
+            lambda: fastconv.avg_pool2d_backward(grad, X.shape, 2, backend=backend),
+        ):
+            with pytest.raises(RuntimeError, match="grad_output: got shape"):
+                call()
+
+    def test_sizes(self, backend: str) -> None:
+        grad = np.ones((2, 6, 6, 5), np.float32)
+        with pytest.raises(RuntimeError, match="input_size"):
+            fastconv.conv2d_input((4, 8, 7), W, grad, backend=backend)
+        with pytest.raises(TypeError, match="input_size"):
+            fastconv.conv2d_input(8, W, grad, backend=backend)  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="weight_size"):
+            fastconv.conv2d_weight(X, (6, 4, 3), grad, backend=backend)
+        with pytest.raises(RuntimeError, match="grad_output"):
+            fastconv.max_pool2d_backward(grad, np.zeros(grad.shape, np.int64), (2, 4, 8, 7), backend=backend)
