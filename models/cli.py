@@ -128,7 +128,7 @@ def compare(
 
 @app.command()
 def demo(data_dir: DataDir = None) -> None:
-    """Train LeNet-5 on real digits, then compare the backends: two to four minutes on two cores."""
+    """Train LeNet-5 on real digits, then compare the backends: one to three minutes on two cores."""
     from models.demo import demo
 
     demo(data_dir, Console())

@@ -14,7 +14,7 @@ from models.training.tables import comparison_report, training_table
 from models.training.train import train
 
 NETWORK = "lenet5"
-EPOCHS = {"mnist": 2, "digits": 30}
+EPOCHS = {"mnist": 2, "digits": 20}
 """Enough to pass the goal with room to spare."""
 GOAL = 0.95
 COMPARE_SECONDS = 8.0
@@ -23,7 +23,7 @@ COMPARE_SECONDS = 8.0
 def demo(data_dir: Path | None, console: Console) -> None:
     """Train on MNIST, or on scikit-learn's digits where there is no MNIST, and compare the backends.
 
-    Takes two to four minutes on two cores. Raises TrainingError when the network reads fewer than 95% of the
+    Takes one to three minutes on two cores. Raises TrainingError when the network reads fewer than 95% of the
     test images.
     """
     dataset = load("auto", data_dir, console)

@@ -103,6 +103,15 @@ def test_no_network_is_one_line() -> None:
     assert result.stderr.count("\n") == 1
 
 
+def test_ctrl_c_outside_training_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "load", interrupted)
+    result = run("compare", "lenet5")
+    assert (result.exit_code, result.stderr) == (130, "stopped\n")
+
+
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: object) -> None:
         raise IndexError
