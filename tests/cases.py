@@ -68,6 +68,8 @@ CONVOLUTIONS = [
     ConvCase("empty_batch", (0, 3, 6, 5), (4, 3, 3, 3), {"padding": 1}),
     ConvCase("empty_batch_groups", (0, 4, 6, 5), (4, 2, 3, 3), {"groups": 2}),
     ConvCase("no_channels", (2, 0, 6, 5), (4, 0, 3, 3)),
+    ConvCase("channels_100000", (1, 100_000, 1, 1), (32, 100_000, 1, 1)),
+    ConvCase("long_axis", (1, 1, 1, 2**17 + 1), (2, 1, 1, 3)),
     ConvCase("lenet_conv1", (4, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}),
     ConvCase("lenet_conv2", (4, 6, 14, 14), (16, 6, 5, 5)),
     ConvCase("lenet_conv3", (4, 16, 5, 5), (120, 16, 5, 5)),
@@ -88,6 +90,7 @@ POOLINGS = [
     PoolCase("tall", (1, 2, 9, 2), (5, 1), {"stride": (2, 1), "padding": (2, 0)}),
     PoolCase("global", (2, 5, 6, 7), (6, 7)),
     PoolCase("empty_batch", (0, 3, 6, 8), 2),
+    PoolCase("long_axis", (1, 1, 2**17 + 1, 1), (3, 1), {"stride": 2}),
     PoolCase("lenet", (2, 6, 28, 28), 2),
     PoolCase("resnet", (1, 4, 16, 17), 3, {"stride": 2, "padding": 1}),
 ]

@@ -77,13 +77,13 @@ class Im2col(Backend):
         g = geometry
         values = np.full(g.output_shape, -np.inf, x.dtype)
         indices = np.full(g.output_shape, -1, np.int64)
-        plane = np.arange(g.H * g.W).reshape(g.H, g.W)
+        rows, columns = np.arange(g.H)[:, None] * g.W, np.arange(g.W)
         for tap in g.taps():
             best, at = values[..., *tap.windows], indices[..., *tap.windows]
             pixels = x[..., *tap.pixels]
             wins = (pixels > best) | np.isnan(pixels) | (at < 0)
             np.copyto(best, pixels, where=wins)
-            np.copyto(at, plane[tap.pixels], where=wins)
+            np.copyto(at, rows[tap.pixels[0]] + columns[tap.pixels[1]], where=wins)
         return values, indices
 
     @_QUIET
