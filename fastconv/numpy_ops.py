@@ -101,11 +101,11 @@ class NumpyOps:
         return table.astype(like.dtype) if table.dtype.kind == "f" else table.astype(np.int64)
 
     def scatter(self, x: np.ndarray, indices: np.ndarray, size: Pair) -> np.ndarray:
-        _operands(input=x)
+        (x,), dtype = _operands(input=x)
         indices = _indices(indices, size, lowest=0)
-        N, C = x.shape[:2]
-        planes = np.zeros((N, C, size[0] * size[1]), x.dtype)
-        np.put_along_axis(planes, indices.reshape(N, C, -1), x.reshape(N, C, -1), 2)
+        N, C, P, Q = x.shape
+        planes = np.zeros((N, C, size[0] * size[1]), dtype)
+        np.put_along_axis(planes, indices.reshape(N, C, P * Q), x.reshape(N, C, P * Q), 2)
         return planes.reshape(N, C, *size)
 
     def channel_sum(self, x: np.ndarray, channels: int) -> np.ndarray:
@@ -129,10 +129,10 @@ class NumpyOps:
             return (x * count) ** (1.0 / degree)
 
     def widen(self, x: np.ndarray) -> np.ndarray:
-        return x.astype(_SINGLE) if x.dtype == _HALF else x
+        return x.astype(_SINGLE) if x.dtype.newbyteorder("=") == _HALF else x
 
     def cast(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        return _rounded(x, dtype)
+        return _rounded(x, dtype.newbyteorder("="))
 
 
 def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
