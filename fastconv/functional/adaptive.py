@@ -13,7 +13,7 @@ from typing import Any
 
 from fastconv.arguments import adaptive_size, image_dims
 from fastconv.arrays import A, ops_of
-from fastconv.errors import ArgumentValueError
+from fastconv.errors import ArgumentError, ArgumentValueError
 from fastconv.functional.lifting import lift_lines, lower_lines
 from fastconv.functional.pooling import avg_pool2d, max_pool2d
 from fastconv.geometry import AdaptiveAxis
@@ -39,7 +39,8 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
     ops = ops_of("input", input)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
-        return ops.take(input, rows.starts, columns.starts)
+        one = ops.take(input, rows.starts or [0], columns.starts or [0])
+        return _cut(avg_pool2d(one, 1, backend=backend), rows, columns)
     kernel = (rows.kernel, columns.kernel)
     if rows.divides and columns.divides:
         return avg_pool2d(input, kernel, backend=backend)
@@ -71,11 +72,8 @@ def adaptive_max_pool2d(
     if rows.windows == 0 or columns.windows == 0:
         one = ops.take(input, rows.starts or [0], columns.starts or [0])
         values, indices = max_pool2d(one, 1, return_indices=True, backend=backend)
-        empty = (
-            values[..., : rows.windows, : columns.windows],
-            indices[..., : rows.windows, : columns.windows],
-        )
-        return empty if return_indices else empty[0]
+        empty = _cut(values, rows, columns)
+        return (empty, _cut(indices, rows, columns)) if return_indices else empty
     kernel = (rows.kernel, columns.kernel)
     if rows.divides and columns.divides:
         return max_pool2d(input, kernel, return_indices=return_indices, backend=backend)
@@ -137,5 +135,12 @@ def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAx
         raise ArgumentValueError("input", f"shape {tuple(input.shape)}", allowed)
     image_dims("input", input.shape, 2)
     sizes = input.shape[-2:]
+    if min(sizes) < 1:
+        raise ArgumentError("input", f"shape {tuple(input.shape)}", "only N may be 0")
     P, Q = adaptive_size(output_size, sizes)
     return AdaptiveAxis(sizes[0], P), AdaptiveAxis(sizes[1], Q)
+
+
+def _cut(pooled: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
+    """The pooled image of one pixel at least, of the size that was asked for, which is 0."""
+    return pooled[..., : rows.windows, : columns.windows]
