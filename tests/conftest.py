@@ -43,7 +43,8 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def empty(*args: Any, **kwargs: Any) -> np.ndarray:
         array = genuine(*args, **kwargs)
-        array.fill(np.nan if array.dtype.kind == "f" else -(2**31) if array.dtype.kind == "i" else 0)
+        if array.dtype.kind in "fi":
+            array.fill(np.nan if array.dtype.kind == "f" else np.iinfo(array.dtype).min)
         return array
 
     monkeypatch.setattr(np, "empty", empty)

@@ -33,11 +33,6 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def poisoned() -> None:
-    """np.empty stays as it is: numpy.random uses it too, for bytes that no poison of the kernels' fits in."""
-
-
-@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Networks this small gain nothing from more, and beside a busy process two would wait for each other."""
     before = torch.get_num_threads()
