@@ -1,0 +1,1 @@
+"""The bench: every backend and every peer on one table of problems, beside the machine's own limits."""
