@@ -1,0 +1,74 @@
+"""Who takes part: fastconv's backends, torch, and the other libraries that are installed.
+
+A contestant turns a problem and its operands into a call without arguments, which is what gets timed: everything that
+can be done once, such as copying operands into the library's own arrays or compiling, is done before. It computes in
+float32 on ``threads`` threads, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import fastconv
+from bench.arrays import Operands
+from bench.problems import Problem
+
+Call = Callable[[], Any]
+
+
+class NotOfferedError(Exception):
+    """The contestant has no such operation; the message says what it lacks."""
+
+
+class Contestant(Protocol):
+    """What an adapter module's ``make(variant, threads)`` gives."""
+
+    def prepare(self, problem: Problem, operation: str, arrays: Operands) -> Call:
+        """The call to time; NotOfferedError where there is none."""
+
+    def arrays(self, result: Any) -> tuple[Any, ...]:
+        """What a call gave, as NumPy arrays in the order of `bench.arrays.expected`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant by name, the module that adapts it, and the packages without which it can't take part."""
+
+    module: str
+    variant: str = ""
+    packages: tuple[str, ...] = ()
+
+
+_PEERS = {
+    "torch": Entry("torch", "contiguous", ("torch",)),
+    "torch.channels_last": Entry("torch", "channels_last", ("torch",)),
+    "onnxruntime": Entry("onnxruntime", "", ("onnx", "onnxruntime")),
+    "openvino": Entry("openvino", "", ("openvino",)),
+    "jax": Entry("jax", "", ("jax",)),
+    "tinygrad": Entry("tinygrad", "", ("tinygrad",)),
+}
+
+
+def entries() -> dict[str, Entry]:
+    """Every contestant that can take part here: fastconv's backends first, then the installed peers."""
+    own = {
+        f"fastconv.{backend.name}": Entry("fastconv", backend.name)
+        for backend in fastconv.backends()
+        if backend.available and backend.name != "auto"
+    }
+    installed = {
+        name: entry for name, entry in _PEERS.items() if all(importlib.util.find_spec(p) for p in entry.packages)
+    }
+    return {**own, **installed}
+
+
+def make(name: str, threads: int) -> Contestant:
+    """The contestant called ``name``, which `entries` lists; imports its library into this process."""
+    entry = entries()[name]
+    adapter = importlib.import_module(f"bench.contestants.{entry.module}_adapter")
+    contestant: Contestant = adapter.make(entry.variant, threads)
+    return contestant

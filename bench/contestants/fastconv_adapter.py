@@ -1,0 +1,51 @@
+"""fastconv's backends, through the API on NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastconv
+from bench.arrays import Operands
+from bench.contestants import Call
+from bench.problems import Problem
+from fastconv import ConvGeometry
+
+
+class Fastconv:
+    """One backend."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+
+    def prepare(self, problem: Problem, operation: str, arrays: Operands) -> Call:
+        g, x, w, grad, backend = problem.geometry, arrays.x, arrays.w, arrays.grad, self.backend
+        if isinstance(g, ConvGeometry):
+            how = (g.stride, g.padding, g.dilation, g.groups)
+            return {
+                "forward": lambda: fastconv.conv2d(x, w, arrays.b, *how, backend=backend),
+                "backward": lambda: fastconv.conv2d_backward(grad, x, w, *how, backend=backend),
+                "input": lambda: fastconv.conv2d_input(x.shape, w, grad, *how, backend=backend),
+                "weight": lambda: fastconv.conv2d_weight(x, w.shape, grad, *how, backend=backend),
+            }[operation]
+        pool = ((g.R, g.S), g.stride, g.padding)
+        if problem.kind == "avg":
+            return {
+                "forward": lambda: fastconv.avg_pool2d(x, *pool, backend=backend),
+                "backward": lambda: fastconv.avg_pool2d_backward(grad, x.shape, *pool, backend=backend),
+            }[operation]
+        if operation == "forward":
+            return lambda: fastconv.max_pool2d(x, *pool, backend=backend)
+        indices = fastconv.max_pool2d(x, *pool, return_indices=True, backend=backend)[1]
+        return lambda: fastconv.max_pool2d_backward(grad, indices, x.shape, backend=backend)
+
+    def arrays(self, result: Any) -> tuple[Any, ...]:
+        return result if isinstance(result, tuple) else (result,)
+
+
+def make(variant: str, threads: int) -> Fastconv:
+    """The backend ``variant``; threads are those of the environment and, for torch, set here."""
+    if variant == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+    return Fastconv(variant)
