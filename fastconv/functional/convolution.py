@@ -15,7 +15,7 @@ from fastconv.arguments import (
 from fastconv.arrays import A, ops_of
 from fastconv.errors import ArgumentTypeError
 from fastconv.functional.lifting import lift_line, lift_lines, lift_sides, lower_lines
-from fastconv.geometry import ConvParameters
+from fastconv.geometry import ConvParameters, transposed_size
 
 
 def conv2d(
@@ -158,11 +158,14 @@ def conv_transpose2d(
 
     image = ops.widen(input[None] if input.ndim == 3 else input)
     size = transposed_input_size(image.shape, weight.shape, None if bias is None else bias.shape, how, extra)
-    # An output padding of a whole stride or more opens windows that `input` has no pixel for: zeros.
-    rows, columns = extra[0] // steps[0], extra[1] // steps[1]
-    if rows or columns:
-        image = ops.pad(image, rows, columns)
-    result = ops.conv2d_input(size, ops.widen(weight), image, how, backend)
+    if extra[0] < steps[0] and extra[1] < steps[1]:
+        result = ops.conv2d_input(size, ops.widen(weight), image, how, backend)
+    else:
+        # A whole stride or more would open windows that `input` has no pixel for: so it is added, and cut, afterwards.
+        whole = how._replace(padding=(0, 0, 0, 0))
+        uncut = (*size[:2], *transposed_size(image.shape[2:], weight.shape[2:], whole, (0, 0)))
+        padded = ops.pad(ops.conv2d_input(uncut, ops.widen(weight), image, whole, backend), *extra)
+        result = padded[..., cut[0] : cut[0] + size[2], cut[2] : cut[2] + size[3]]
     if bias is not None:
         result = ops.add_bias(result, ops.widen(bias))
     result = ops.cast(result, input.dtype)
