@@ -13,6 +13,7 @@ import numpy as np
 from fastconv import registry
 from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape
 from fastconv.arrays import Shape, register_kind
+from fastconv.backends.quiet import QUIET
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
 
@@ -108,6 +109,7 @@ class NumpyOps:
         np.put_along_axis(planes, indices.reshape(N, C, P * Q), x.reshape(N, C, P * Q), 2)
         return planes.reshape(N, C, *size)
 
+    @QUIET
     def channel_sum(self, x: np.ndarray, channels: int) -> np.ndarray:
         (x,), dtype = _operands(grad_output=x)
         if x.shape[1] == 0:
@@ -115,18 +117,19 @@ class NumpyOps:
         # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
         return x.sum(axis=(0, 2, 3), dtype=np.float64).astype(dtype)
 
+    @QUIET
     def add_bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
         (x, b), _ = _operands(input=x, bias=b)
         x += b[:, None, None]
         return x
 
+    @QUIET
     def power(self, x: np.ndarray, exponent: float) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return x**exponent
+        return x**exponent
 
+    @QUIET
     def root(self, x: np.ndarray, count: int, degree: float) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return (x * count) ** (1.0 / degree)
+        return (x * count) ** (1.0 / degree)
 
     def widen(self, x: np.ndarray) -> np.ndarray:
         return x.astype(_SINGLE) if x.dtype.newbyteorder("=") == _HALF else x
@@ -169,11 +172,9 @@ def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     return np.require(indices, np.int64, "A")
 
 
+@QUIET
 def _rounded(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if result.dtype == dtype:
-        return result
-    with np.errstate(over="ignore"):
-        return result.astype(dtype)
+    return result.astype(dtype, copy=False)
 
 
 register_kind(np.ndarray, NumpyOps())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry
 
 
@@ -20,6 +21,7 @@ def gather(columns: np.ndarray, x: np.ndarray, geometry: ConvGeometry, first_row
         columns[..., tap.r, tap.s, *tap.windows] = x[..., *tap.pixels]
 
 
+@QUIET
 def scatter(x: np.ndarray, columns: np.ndarray, geometry: ConvGeometry, first_row: int = 0) -> None:
     """The adjoint of `gather`: add columns (..., R, S, P', Q) to x (..., H, W)."""
     for tap in geometry.taps(first_row, columns.shape[-2]):

@@ -21,12 +21,10 @@ import numpy as np
 
 from fastconv.backends.base import Backend
 from fastconv.backends.columns import gather, scatter
+from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 COLUMN_BYTES = 256 << 20
-
-_QUIET = np.errstate(all="ignore")
-"""NaN, infinities and overflow travel without a warning, as in torch."""
 
 
 class Im2col(Backend):
@@ -38,7 +36,7 @@ class Im2col(Backend):
         self.name = name
         self.column_bytes = column_bytes
 
-    @_QUIET
+    @QUIET
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         y = np.empty(g.output_shape, x.dtype)
@@ -52,7 +50,7 @@ class Im2col(Backend):
                 part += b[:, None, None, None]
         return y
 
-    @_QUIET
+    @QUIET
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         x = np.zeros(g.input_shape, grad.dtype)
@@ -64,7 +62,7 @@ class Im2col(Backend):
             scatter(image, columns.reshape(scatter_shape).transpose(0, 3, 1, 2, 4, 5), g, first)
         return x
 
-    @_QUIET
+    @QUIET
     def conv2d_weight(self, x: np.ndarray, grad: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         w = np.zeros((g.groups, g.K // g.groups, g.C // g.groups * g.R * g.S), x.dtype)
@@ -86,7 +84,7 @@ class Im2col(Backend):
             np.copyto(at, rows[tap.pixels[0]] + columns[tap.pixels[1]], where=wins)
         return values, indices
 
-    @_QUIET
+    @QUIET
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         N, C = grad.shape[:2]
         H, W = size
@@ -96,7 +94,7 @@ class Im2col(Backend):
         np.add.at(x, (planes + indices)[touched], grad[touched])
         return x.reshape(N, C, H, W)
 
-    @_QUIET
+    @QUIET
     def avg_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         g = geometry
         y = np.zeros(g.output_shape, x.dtype)
@@ -105,7 +103,7 @@ class Im2col(Backend):
         y /= g.divisors.astype(x.dtype)
         return y
 
-    @_QUIET
+    @QUIET
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         g = geometry
         x = np.zeros(g.input_shape, grad.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastconv.backends.base import Backend
 from fastconv.backends.jit import jit
+from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 
@@ -179,6 +180,7 @@ class Naive(Backend):
         conv2d(_plain(x), _plain(w), _plain(bias), y, g.stride, g.padding, g.dilation, g.groups)
         return y
 
+    @QUIET
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         x = np.zeros(g.input_shape)
@@ -197,6 +199,7 @@ class Naive(Backend):
         max_pool2d(_plain(x), y, indices, (g.R, g.S), g.stride, g.padding, g.dilation)
         return y, indices
 
+    @QUIET
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         x = np.zeros((*grad.shape[:2], *size))
         max_pool2d_backward(_plain(grad), _plain(indices), x)
@@ -208,6 +211,7 @@ class Naive(Backend):
         avg_pool2d(_plain(x), _plain(g.divisors), y, (g.R, g.S), g.stride, g.padding)
         return y
 
+    @QUIET
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         g = geometry
         x = np.zeros(g.input_shape)
