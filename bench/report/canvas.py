@@ -1,0 +1,98 @@
+"""What all pictures share: type, lines, the scale of speeds over torch's, and the files they are saved as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from bench.report.palette import GRID, INK, PALE, Look
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "hatch.linewidth": 0.6,
+    "svg.hashsalt": "fastconv",  # the same picture gives the same file
+}
+
+
+SLOWEST, FASTEST = 1 / 8, 16
+"""The ends of the scale of speeds over torch's; what lies beyond is drawn at the end."""
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of every picture, for as long as the block lasts."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write NAME.png and NAME.svg, without the date, so that the same results give the same bytes."""
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    figure.savefig(paths[0], dpi=120, metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"Date": None})
+    return paths
+
+
+def marker(label: str, look: Look, size: float = 6) -> Line2D:
+    """A contestant's marker, for a legend."""
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker=look.marker,
+        markersize=size,
+        markerfacecolor=look.face,
+        markeredgecolor=look.colour,
+        label=label,
+    )
+
+
+def frame(figure: Figure, title: str, footnote: str, handles: Sequence[Artist] = ()) -> None:
+    """Title above, legend under it, footnote below, the axes between; each at its distance in inches."""
+    width, height = figure.get_size_inches()
+    columns = max(1, int(width / 2.2))
+    header = 0.5 + 0.22 * -(-len(handles) // columns)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, 0.3 / height, 1, 1 - (header + 0.3) / height))  # type: ignore[call-arg]
+    figure.text(0.1 / width, 1 - 0.12 / height, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.1 / width, 0.12 / height, footnote, va="bottom", fontsize=8, color=PALE)
+    if handles:
+        corner = (0.05 / width, 1 - 0.4 / height)
+        figure.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=columns, frameon=False, borderaxespad=0
+        )
+
+
+def speed_scale(axes: Axes, ratios: Iterable[float]) -> tuple[float, float]:
+    """Make the x axis one of speeds over torch's: doublings, and a line where torch is. Gives the ends shown."""
+    values = [*ratios, 0.8, 2.0]
+    low, high = max(min(values) / 1.15, SLOWEST), min(max(values) * 1.1, FASTEST)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**power for power in range(-4, 5)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}"))
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.axvline(1, color=INK, linewidth=1.4, zorder=1.5)
+    return low, high
