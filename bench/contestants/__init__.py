@@ -36,12 +36,17 @@ class Contestant(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant by name, the module that adapts it, and the packages without which it can't take part."""
+    """A contestant: the module that adapts it, a word for that, the packages it can't do without."""
 
     module: str
     variant: str = ""
     packages: tuple[str, ...] = ()
+    most_flops: float | None = None
+    """The largest problem it is asked to do."""
 
+
+_MOST_FLOPS = {"naive": 5e8}
+"""Plain loops do about a GFLOP a second, and a problem takes some ten calls."""
 
 _PEERS = {
     "torch": Entry("torch", "contiguous", ("torch",)),
@@ -56,7 +61,7 @@ _PEERS = {
 def entries() -> dict[str, Entry]:
     """Every contestant that can take part here: fastconv's backends first, then the installed peers."""
     own = {
-        f"fastconv.{backend.name}": Entry("fastconv", backend.name)
+        f"fastconv.{backend.name}": Entry("fastconv", backend.name, most_flops=_MOST_FLOPS.get(backend.name))
         for backend in fastconv.backends()
         if backend.available and backend.name != "auto"
     }

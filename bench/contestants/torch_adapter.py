@@ -39,9 +39,7 @@ class Torch:
         if operation == "forward":
             return lambda: F.max_pool2d(x, *pool)
         indices = F.max_pool2d(x, *pool, return_indices=True)[1]
-        return lambda: torch.ops.aten.max_pool2d_with_indices_backward(
-            grad, x, *pool, g.dilation, g.ceil_mode, indices
-        )
+        return lambda: torch.ops.aten.max_pool2d_with_indices_backward(grad, x, *pool, g.dilation, g.ceil_mode, indices)
 
     def arrays(self, result: Any) -> tuple[Any, ...]:
         parts = result if isinstance(result, tuple) else (result,)

@@ -1,0 +1,186 @@
+"""The command line: ``python -m bench run | report | compare | list``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
+from bench.results import Results, ResultsError, load, save
+from fastconv import machine
+
+
+class BenchError(Exception):
+    """What the person at the keyboard can mend; shown in one line."""
+
+
+class _OneLineErrors(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (BenchError, ProblemError, ResultsError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Time every backend and every peer on one table of problems, beside the machine's own limits.",
+)
+RESULTS = Path("bench/results")
+
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help=f"A set of problems, repeatable: all, {', '.join(SETS)}.")
+]
+Custom = Annotated[
+    list[str] | None,
+    typer.Option("--problem", help='A problem of your own, repeatable: "N=8 C=64 H=56 K=128 R=3 stride=2 padding=1".'),
+]
+Operations = Annotated[
+    list[str] | None, typer.Option("--op", help=f"An operation, repeatable: {', '.join(OPERATIONS)}. Default: all.")
+]
+
+
+@app.command()
+def run(
+    sets: Sets = None,
+    problem: Custom = None,
+    op: Operations = None,
+    contestant: Annotated[
+        list[str] | None,
+        typer.Option("--contestant", help="Who takes part, repeatable; see `list`. Default: all here."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each contestant. Default: one a core.")] = None,
+    bursts: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 9,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Length of a turn.")] = 0.05,
+    out: Annotated[Path | None, typer.Option(help="File of results. Default: a new one in bench/results.")] = None,
+) -> None:
+    """Hold the contest and write a file of results."""
+    from bench import contestants, environment, limit
+    from bench.contest import Rules, hold
+
+    console = Console()
+    problems = _problems(sets, problem)
+    operations = _operations(op)
+    names = _known_contestants(contestant, list(contestants.entries()))
+    rules = Rules(threads or machine.usable_cores(), bursts, seconds)
+    busy = environment.busy_share()
+    if busy is not None and busy > environment.BUSY:
+        console.print(f"[bold]warning:[/] others use {busy:.0%} of this machine; the figures will be theirs too")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        events = sum(operation in p.operations for p in problems for operation in operations)
+        task = progress.add_task("the machine's limits", total=events + 1)
+        limits = limit.measure(rules.threads)
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what, advance=1)
+
+        described = environment.describe(names, rules.threads)
+        results = Results(described, limits, hold(problems, operations, names, rules, tell))
+    path = out or RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}.json"
+    save(results, path)
+    console.print(_troubles(results))
+    console.print(f"results in {path}; `python -m bench report {path}` shows them")
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the newest record counts.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench/report-out"),
+    readme: Annotated[
+        bool, typer.Option("--readme", help="Rewrite the README's tables between their markers.")
+    ] = False,
+) -> None:
+    """Write Markdown, pictures and one HTML page from files of results."""
+    from bench.report import rewrite_readme, write_report
+
+    console = Console()
+    results = _joined([load(path) for path in files])
+    for path in write_report(results, out):
+        console.print(str(path), highlight=False)
+    if readme:
+        rewrite_readme(results, Path("README.md"))
+        console.print("README.md")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="File of results.")],
+    after: Annotated[Path, typer.Argument(help="File of results.")],
+) -> None:
+    """Show what changed between two files of results, with a verdict where that is outside the spread."""
+    from bench.compare import compare, to_table
+
+    Console().print(to_table(compare(load(before), load(after))))
+
+
+@app.command("list")
+def list_all(sets: Sets = None) -> None:
+    """List contestants and sets, or the problems of a set."""
+    from bench import contestants
+
+    console = Console()
+    if sets:
+        table = Table("problem", "kind", "GFLOP", "MB", title=f"Problems of {', '.join(sets)}", title_justify="left")
+        for each in select(sets):
+            flops, moved = each.flops("forward") / 1e9, each.bytes("forward") / 1e6
+            table.add_row(each.name, each.kind, f"{flops:.3g}", f"{moved:.3g}")
+        console.print(table)
+        return
+    console.print(f"contestants: {', '.join(contestants.entries())}", highlight=False)
+    counts = ", ".join(f"{name} ({sum(name in p.sets for p in PROBLEMS)})" for name in SETS)
+    console.print(f"sets: all ({sum('smoke' not in p.sets for p in PROBLEMS)}), {counts}", highlight=False)
+    console.print(f"operations: {', '.join(OPERATIONS)}", highlight=False)
+
+
+def _problems(sets: list[str] | None, custom: list[str] | None) -> list[Problem]:
+    chosen = select(sets or ([] if custom else ["mnist"]), custom or [])
+    if not chosen:
+        raise BenchError("no problems: name a --set or a --problem")
+    return chosen
+
+
+def _operations(wanted: list[str] | None) -> list[str]:
+    strange = set(wanted or ()) - set(OPERATIONS)
+    if strange:
+        raise BenchError(f"no operation is called {', '.join(sorted(strange))}; they are {', '.join(OPERATIONS)}")
+    return wanted or list(OPERATIONS)
+
+
+def _known_contestants(wanted: list[str] | None, known: list[str]) -> list[str]:
+    strange = [name for name in wanted or () if name not in known]
+    if strange:
+        raise BenchError(f"no contestant is called {', '.join(strange)}; here are {', '.join(known)}")
+    return wanted or known
+
+
+def _joined(files: list[Results]) -> Results:
+    """Several files as one: the last file's machine and limits, and of each record the last."""
+    records = {(r.problem, r.operation, r.contestant): r for results in files for r in results.records}
+    return Results(files[-1].environment, files[-1].limit, list(records.values()))
+
+
+def _troubles(results: Results) -> Table | str:
+    """Who did not run and why, wrong results first."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for record in results.records:
+        if record.trouble:
+            rows.setdefault((record.contestant, record.trouble), []).append(f"{record.problem} {record.operation}")
+    if not rows:
+        return "every contestant ran everything"
+    table = Table("contestant", "did not run because", "where", title="Not timed", title_justify="left")
+    for (name, trouble), where in sorted(rows.items(), key=lambda row: not row[0][1].startswith("WRONG")):
+        places = where[0] if len(where) == 1 else f"{len(where)} events, {where[0]} first"
+        table.add_row(name, trouble, places)
+    return table

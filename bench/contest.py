@@ -1,0 +1,140 @@
+"""The contest: every contestant in a process of its own, taking turns in short bursts, each verified first.
+
+For a problem and an operation the contestants prepare one after another, and a result that differs from torch's in
+float64 disqualifies. Then they burst in turns, another one first in each round, so that a disturbance hits all alike
+and none always runs on cores that another has just heated.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import Any
+from unittest import mock
+
+from bench import contestants, worker
+from bench.arrays import Result, expected, fault, operands
+from bench.problems import Problem
+from bench.results import Record
+
+PATIENCE = 1.0
+"""Seconds: whose call takes longer is timed in one burst only."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the contest goes: threads of each contestant, bursts, and seconds of a burst."""
+
+    threads: int
+    bursts: int = 9
+    seconds: float = 0.05
+
+
+@dataclass
+class Racer:
+    """A contestant's process, as the contest sees it."""
+
+    name: str
+    pipe: Connection
+
+    def ask(self, *command: Any) -> tuple[Any, str | None]:
+        """The answer's value, or why there is none."""
+        try:
+            self.pipe.send(command)
+            verdict, value = self.pipe.recv()
+        except (EOFError, OSError):
+            return None, "its process ended"
+        return (value, None) if verdict == "done" else (None, value)
+
+
+def hold(
+    problems: Sequence[Problem],
+    operations: Sequence[str],
+    names: Sequence[str],
+    rules: Rules,
+    tell: Callable[[str], None] = lambda what: None,
+) -> list[Record]:
+    """Let the contestants ``names`` run every operation of every problem; ``tell`` hears what is going on.
+
+    Raises:
+        KeyError: a name that `bench.contestants.entries` doesn't list.
+    """
+    records: list[Record] = []
+    with started(names, rules.threads) as racers:
+        for problem in problems:
+            for operation in (o for o in operations if o in problem.operations):
+                tell(f"{problem.name} {operation}")
+                records += event(problem, operation, racers, rules)
+    return records
+
+
+def event(problem: Problem, operation: str, racers: Sequence[Racer], rules: Rules) -> list[Record]:
+    """One operation of one problem: verify everyone, then burst in turns."""
+    right = expected(problem, operation, operands(problem))
+    troubles = {racer.name: _trouble(racer, problem, operation, right) for racer in racers}
+    times: dict[str, list[float]] = {racer.name: [] for racer in racers}
+    for turn in range(rules.bursts):
+        first = turn % len(racers)
+        for racer in (*racers[first:], *racers[:first]):
+            bursts = times[racer.name]
+            if troubles[racer.name] is None and not (bursts and bursts[0] > PATIENCE):
+                seconds, troubles[racer.name] = racer.ask("burst", rules.seconds)
+                bursts += [] if seconds is None else [seconds]
+    record = Record(
+        problem.name,
+        sorted(problem.sets),
+        problem.kind,
+        operation,
+        "",
+        problem.flops(operation),
+        problem.bytes(operation),
+    )
+    return [
+        replace(record, contestant=racer.name, bursts=times[racer.name], trouble=troubles[racer.name])
+        for racer in racers
+    ]
+
+
+@contextmanager
+def started(names: Sequence[str], threads: int) -> Iterator[list[Racer]]:
+    """The contestants' processes, ended with the block."""
+    known = contestants.entries()
+    for name in names:
+        if name not in known:
+            raise KeyError(f"no contestant is called {name!r}; here are {', '.join(known)}")
+    with ExitStack() as stack:
+        yield [_start(name, threads, stack) for name in names]
+
+
+def _start(name: str, threads: int, stack: ExitStack) -> Racer:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=worker.serve, args=(theirs, name, threads), daemon=True)
+    with mock.patch.dict(os.environ, dict.fromkeys(worker.THREAD_VARIABLES, str(threads))):
+        process.start()
+    theirs.close()
+    stack.callback(process.join, 10)
+    stack.callback(_stop, ours)
+    return Racer(name, ours)
+
+
+def _stop(pipe: Connection) -> None:
+    with suppress(OSError):  # it may have ended by itself
+        pipe.send(("stop",))
+    pipe.close()
+
+
+def _trouble(racer: Racer, problem: Problem, operation: str, right: Result) -> str | None:
+    """Why it may not run: too slow by far, no such operation, an error, or a wrong result."""
+    most = contestants.entries()[racer.name].most_flops
+    if most is not None and problem.flops(operation) > most:
+        return f"left out above {most / 1e9:g} GFLOP: a call would take seconds"
+    arrays, trouble = racer.ask("prepare", problem, operation)
+    if trouble is not None:
+        return trouble
+    wrong = fault(arrays, right)
+    return None if wrong is None else f"WRONG RESULT: {wrong}"

@@ -1,0 +1,37 @@
+"""One training step of each network of `models/`, batch 100: forward, backward, optimiser."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from models import networks
+from models.training.loop import begin
+from models.training.settings import settings
+
+pytestmark = [pytest.mark.operation("training_step"), pytest.mark.benchmark(max_time=0.5)]
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.mark.parametrize("network", networks.names())
+def test_training_step(network: str, backend: str, threads: int, benchmark: BenchmarkFixture) -> None:
+    chosen = settings(network, backend, threads=threads)
+    model, optimizer = begin(chosen, SHAPE)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(chosen.recipe.batch_size, *SHAPE, generator=generator)
+    labels = torch.randint(10, (chosen.recipe.batch_size,), generator=generator)
+    losses: list[float] = []
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    benchmark.group = f"training step, {network}"
+    benchmark.extra_info.update(backend=backend, threads=threads, images=len(labels))
+    benchmark(step)
+    assert losses[-1] < losses[0]

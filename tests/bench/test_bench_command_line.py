@@ -1,0 +1,105 @@
+"""``python -m bench``: run, list, wrong words; and the suites' own options."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import limit
+from bench.cli import app
+from bench.results import Limit, ResultsError, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def _invoke(*arguments: str):
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "160"})
+
+
+def test_run_writes_a_file_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit, "measure", lambda threads: Limit(1e9 * threads, {2**20: 1e9}))
+    out = tmp_path / "results.json"
+    words = ["--problem", "N=1 C=2 H=6 K=2 R=3", "--op", "forward", "--bursts", "2", "--seconds", "0.001"]
+    who = ["--contestant", "fastconv.im2col", "--contestant", "torch", "--threads", "1", "--out", str(out)]
+    done = _invoke("run", *words, *who)
+    assert done.exit_code == 0, done.output
+    assert "every contestant ran everything" in done.output
+    results = load(out)
+    assert [record.contestant for record in results.records] == ["fastconv.im2col", "torch"]
+    assert results.limit.flops == 1e9
+    for fact in ("processor", "instruction set", "threads", "contestants", "commit", "date"):
+        assert results.environment[fact]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_list() -> None:
+    shown = _invoke("list").output
+    for word in ("fastconv.im2col", "torch.channels_last", "resnet50", "backward"):
+        assert word in shown
+    assert "vgg16.3_2_n2" in _invoke("list", "--set", "vgg16").output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--set", "vgg"], "no set is called vgg; the sets are"),
+        (["run", "--op", "sideways"], "no operation is called sideways; they are forward"),
+        (["run", "--contestant", "cudnn"], "no contestant is called cudnn; here are fastconv.naive"),
+        (["run", "--problem", "N=1"], "lacks ['C', 'H', 'K', 'R']"),
+        (["report", "missing.json"], "missing.json: can't be read (No such file or directory)"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_words_get_one_line(words: list[str], message: str) -> None:
+    done = _invoke(*words)
+    assert done.exit_code == 2
+    assert f"error: {message}" in done.output or message in done.output
+    assert len(done.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "limit": {"flops": "x"}}'])
+def test_foreign_files_are_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.json"
+    path.write_text(content)
+    with pytest.raises(ResultsError, match=r"foreign\.json: "):
+        load(path)
+
+
+def _suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "bench", "-q", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_the_suites_choose_verify_and_record(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    words = ["--problem", "N=1 C=2 H=6 K=2 R=3", "--op", "forward", "--backend", "im2col", "--backend", "torch"]
+    done = _suite(*words, "--threads", "1", f"--benchmark-json={out}", "--benchmark-max-time=0.01")
+    assert done.returncode == 0, done.stdout
+    found = json.loads(out.read_text())["benchmarks"]
+    assert [b["extra_info"]["backend"] for b in found] == ["fastconv.im2col", "torch"]
+    assert {b["group"] for b in found} == {"C2_H6_K2_R3_n1 forward"}
+    for benchmark in found:
+        info = benchmark["extra_info"]
+        assert info["threads"] == 1
+        assert info["flops"] == 2 * 2 * 16 * 2 * 9
+        assert info["bytes"] > 0
+        assert info["GFLOP/s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "vgg"], "no set is called vgg"),
+        (["--op", "sideways"], "nothing is called sideways"),
+        (["--backend", "cudnn"], "none is called fastconv.cudnn"),
+    ],
+)
+def test_the_suites_refuse_wrong_words(words: list[str], message: str) -> None:
+    done = _suite("--collect-only", *words)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
