@@ -9,7 +9,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from types import NoneType
 from typing import Any
+
+import numpy as np
 
 from fastconv.errors import ArgumentError, ArgumentTypeError, ArgumentValueError
 from fastconv.geometry import (
@@ -44,15 +47,23 @@ def integers(name: str, value: IntOrPair, count: int, at_least: int) -> tuple[in
     """``count`` integers, from one for all of them, from a 1-sequence, or from one each."""
     if not isinstance(value, (tuple, list)):
         return (integer(name, value, at_least),) * count
-    if len(value) not in (1, count):
-        raise ArgumentError(name, tuple(value), f"it must be an integer or a sequence of {count}")
-    return tuple([integer(name, element, at_least) for element in value]) * (count if len(value) == 1 else 1)
+    elements = tuple([integer(name, element, at_least) for element in value])
+    if len(elements) not in (1, count):
+        raise ArgumentError(name, elements, f"it must be an integer or a sequence of {count}")
+    return elements * (count if len(elements) == 1 else 1)
 
 
 def pair(name: str, value: IntOrPair, at_least: int) -> Pair:
     """Height and width, from an integer for both, a 1-sequence or a 2-sequence."""
     height, width = integers(name, value, 2, at_least)
     return height, width
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, and not just anything that Python takes for one of them."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(name, repr(value), "it must be True or False")
+    return bool(value)
 
 
 def size(name: str, value: Sequence[int], dims: int) -> Shape:
@@ -187,16 +198,18 @@ def make_pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
 def adaptive_size(value: int | Sequence[int | None] | None, sizes: Sequence[int]) -> Shape:
     """The result's size of an adaptive pooling: one integer for every axis, or one each; None keeps an axis's size."""
     wanted = value if isinstance(value, (tuple, list)) else (value,) * len(sizes)
-    if len(wanted) != len(sizes):
-        raise ArgumentError("output_size", tuple(wanted), f"it must be an integer or a sequence of {len(sizes)}")
-    pairs = zip(wanted, sizes, strict=True)
-    return tuple([own if size is None else integer("output_size", size, 0) for size, own in pairs])
+    elements = tuple([size if size is None else integer("output_size", size, 0) for size in wanted])
+    if len(elements) != len(sizes):
+        raise ArgumentError("output_size", elements, f"it must be an integer or a sequence of {len(sizes)}")
+    return tuple([own if size is None else size for size, own in zip(elements, sizes, strict=True)])
 
 
 def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: Sequence[int] | None) -> Pair:
     """(H, W) of a max unpooling of ``x`` (..., P, Q); the ``wanted`` one if it pools to the size of ``x``."""
     usual = tuple([(x[a - 2] - 1) * stride[a] - 2 * padding[a] + kernel[a] for a in (0, 1)])
-    given = usual if wanted is None else tuple(wanted)
+    if not isinstance(wanted, (tuple, list, NoneType)):
+        raise ArgumentTypeError("output_size", repr(wanted), "it must be (H, W)")
+    given = usual if wanted is None else tuple([integer("output_size", element, -(2**63)) for element in wanted])
     size = given[2:] if len(given) == 4 else given
     if len(size) != 2 or not all(size[a] >= 0 and abs(size[a] - usual[a]) < stride[a] for a in (0, 1)):
         allowed = f"it must be (H, W), not negative, and within less than a stride {stride} of {usual}"

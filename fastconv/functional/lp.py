@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from fastconv.arguments import IntOrPair, image_dims, integers, pair
 from fastconv.arrays import A, ops_of
+from fastconv.errors import ArgumentTypeError
 from fastconv.functional.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 
 
@@ -42,7 +44,7 @@ def lp_pool2d(
     height, width = pair("kernel_size", kernel_size, 1)
     if norm_type in (math.inf, -math.inf):
         return _limit(max_pool2d, input, norm_type, (height, width), stride, ceil_mode, backend)
-    powers = ops.power(ops.widen(input), norm_type)
+    powers = ops.power(ops.widen(input), _number(norm_type))
     means = avg_pool2d(powers, (height, width), stride, 0, ceil_mode, backend=backend)
     return ops.cast(ops.root(means, height * width, norm_type), input.dtype)
 
@@ -74,9 +76,15 @@ def lp_pool1d(
     (width,) = integers("kernel_size", kernel_size, 1, 1)
     if norm_type in (math.inf, -math.inf):
         return _limit(max_pool1d, input, norm_type, width, stride, ceil_mode, backend)
-    powers = ops.power(ops.widen(input), norm_type)
+    powers = ops.power(ops.widen(input), _number(norm_type))
     means = avg_pool1d(powers, width, stride, 0, ceil_mode, backend=backend)
     return ops.cast(ops.root(means, width, norm_type), input.dtype)
+
+
+def _number(norm_type: float) -> float:
+    if not isinstance(norm_type, Real):
+        raise ArgumentTypeError("norm_type", repr(norm_type), "it must be a number")
+    return norm_type
 
 
 def _limit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.arguments import IntOrPair, divisor, image_dims, pair
+from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair
 from fastconv.arrays import A, ops_of
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
 from fastconv.geometry import Pair, PoolParameters
@@ -54,7 +54,7 @@ def max_pool2d(
         _steps(stride, kernel),
         pair("padding", padding, 0),
         pair("dilation", dilation, 1),
-        bool(ceil_mode),
+        flag("ceil_mode", ceil_mode),
     )
     if input.ndim == 3:
         values, indices = ops.max_pool2d(input[None], how, backend)
@@ -192,8 +192,8 @@ def avg_parameters(
         _steps(stride, kernel),
         pair("padding", padding, 0),
         (1, 1),
-        bool(ceil_mode),
-        bool(count_include_pad),
+        flag("ceil_mode", ceil_mode),
+        flag("count_include_pad", count_include_pad),
         divisor(divisor_override),
     )
 
