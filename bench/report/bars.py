@@ -8,76 +8,78 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.report.canvas import frame, marker, speed_scale
+from bench.report.canvas import marker, panel, sheet, speed_scale
 from bench.report.cells import MARKS, digits
 from bench.report.palette import Look
 from bench.report.races import Race, by_family, by_stage, contestants, geometric_mean, stage_title, verdict
 from bench.results import REFERENCE
 
-_ROW = 0.25
-"""Inches a bar takes."""
+_ROW, _TITLE, _AXIS = 0.25, 0.42, 0.42
+"""Inches that a bar, a panel's title above it and its axis below it take."""
+
+_LETTER, _FIGURES = 0.078, 1.3
+"""Inches that a letter of a row's label takes, and the figures at a row's end."""
 
 
 def overview(races: list[Race], looks: dict[str, Look], footnote: str) -> Figure:
-    """A panel for every stage, a bar for every contestant: the geometric mean over all problems."""
+    """A panel for every stage, two side by side, a bar for every contestant: the geometric mean over all problems."""
     stages = by_stage(races)
     names = [name for name in contestants(races) if name != REFERENCE]
-    rows = (len(stages) + 1) // 2
-    figure = Figure(figsize=(11, 1.4 + rows * (0.5 + _ROW * len(names))), layout="constrained")
-    grid = figure.subplots(rows, 2 if len(stages) > 1 else 1, squeeze=False, sharex=True).ravel()
-    means = {
-        stage: {name: [r for race in found if (r := _speed(race, name)) is not None] for name in names}
-        for stage, found in stages.items()
-    }
-    shown = [geometric_mean(values) for table in means.values() for values in table.values() if values]
-    for axes, stage in zip(grid, stages, strict=False):
+    means = {stage: {name: _mean(found, name) for name in names} for stage, found in stages.items()}
+    shown = [mean for table in means.values() for mean in table.values() if mean]
+    left, width, height = 0.2 + _LETTER * max(map(len, names)), 2.9, _ROW * len(names)
+    pitch = left + width + _FIGURES
+    rows = -(-len(stages) // 2)
+    title = "How fast is each contestant, compared with torch? (1: as fast; 2: twice as fast)"
+    body = rows * (_TITLE + height + _AXIS) + 0.2
+    figure, top = sheet(2 * pitch, body, title, f"{footnote} · bars are cut at 1/8", ())
+    for index, (stage, found) in enumerate(stages.items()):
+        row, column = divmod(index, 2)
+        down = top + _TITLE + row * (_TITLE + height + _AXIS)
+        axes = panel(figure, left + column * pitch, down, width, height)
         ends = speed_scale(axes, shown)
         for place, name in enumerate(names):
-            values = means[stage][name]
-            mean = geometric_mean(values) if values else None
-            part = "" if len(values) == len(stages[stage]) else f"({len(values)} of {len(stages[stage])})"
-            _bar(axes, place, mean, looks[name], ends, part if values else "not run")
+            count = sum(_speed(race, name) is not None for race in found)
+            part = "" if count == len(found) else f"({count} of {len(found)})" if count else "not run"
+            _bar(axes, place, means[stage][name], looks[name], ends, part)
         _rows(axes, names, stage_title(stage))
-    for axes in grid[len(stages) :]:
-        axes.set_visible(False)
-    for axes in grid[: len(stages)][-2:]:
-        axes.set_xlabel("speed over torch's, geometric mean of all problems")
-        axes.tick_params(labelbottom=True)
-    frame(
-        figure,
-        "How fast is each contestant, compared with torch? (1: as fast; 2: twice as fast; bars are cut at 1/8)",
-        footnote,
-    )
+        if index >= len(stages) - 2:
+            axes.set_xlabel("speed over torch's, geometric mean")
     return figure
 
 
 def by_problem(races: list[Race], looks: dict[str, Look], footnote: str) -> Figure:
-    """A panel for every family, a row for every problem of one stage: bars for the fastest of fastconv's backends,
+    """A panel for every family, a row for every problem of one stage: a bar for the fastest of fastconv's backends,
     markers for everyone."""
     families = by_family(races)
-    heights = [len(found) + 2.2 for found in families.values()]
-    figure = Figure(figsize=(11, 2.0 + _ROW * sum(heights)), layout="constrained")
-    grid = figure.subplots(len(families), 1, squeeze=False, height_ratios=heights, sharex=True).ravel()
     shown = [ratio for race in races for name in race.runners if (ratio := _speed(race, name)) is not None]
-    for axes, (family, found) in zip(grid, families.items(), strict=True):
+    left, width = 0.2 + _LETTER * max(len(race.problem) for race in races), 6.6
+    body = sum(_TITLE + _ROW * len(found) + _AXIS for found in families.values()) + 0.2
+    others = {name: look for name, look in looks.items() if name != REFERENCE}
+    title = f"{stage_title(races[0].stage)}: fastconv's fastest backend (bars) and everyone (markers), over torch"
+    note = f"{footnote} · markers at an end lie beyond it"
+    handles = [marker(name, look) for name, look in others.items()]
+    figure, top = sheet(left + width + _FIGURES, body, title, note, handles)
+    for family, found in families.items():
+        axes = panel(figure, left, top + _TITLE, width, _ROW * len(found))
+        top += _TITLE + _ROW * len(found) + _AXIS
         ends = speed_scale(axes, shown)
         for place, race in enumerate(found):
             champion = race.champion
             if champion:
                 name = champion.contestant
                 _bar(axes, place, race.to_torch(champion), looks[name], ends, name.removeprefix("fastconv."))
-            for name, look in looks.items():
-                if name != REFERENCE and (ratio := _speed(race, name)) is not None:
-                    _mark(axes, place, min(max(ratio, ends[0]), ends[1]), look)
+        for name, look in others.items():
+            _marks(axes, [_speed(race, name) for race in found], look, ends)
         _rows(axes, [race.problem for race in found], family)
-        axes.tick_params(labelbottom=True)
-    grid[-1].set_xlabel(
-        "speed over torch's (1: as fast; 2: twice as fast), from best bursts; markers at an end lie beyond it"
-    )
-    handles = [marker(name, look) for name, look in looks.items() if name != REFERENCE]
-    title = f"{stage_title(races[0].stage)}: fastconv's fastest backend (bars) and everyone (markers), over torch"
-    frame(figure, title, footnote, handles)
+    axes.set_xlabel("speed over torch's (1: as fast; 2: twice as fast), from best bursts")
     return figure
+
+
+def _mean(races: list[Race], name: str) -> float | None:
+    """The geometric mean of a contestant's speeds over torch's; None without any."""
+    speeds = [speed for race in races if (speed := _speed(race, name)) is not None]
+    return geometric_mean(speeds) if speeds else None
 
 
 def _speed(race: Race, name: str) -> float | None:
@@ -106,23 +108,16 @@ def _bar(axes: Axes, place: int, ratio: float | None, look: Look, ends: tuple[fl
     )
 
 
-def _mark(axes: Axes, place: int, ratio: float, look: Look) -> None:
-    axes.plot(
-        ratio,
-        place,
-        marker=look.marker,
-        markersize=5.5,
-        markerfacecolor=look.face,
-        markeredgecolor=look.colour if look.hollow else "white",
-        markeredgewidth=1.1 if look.hollow else 0.6,
-        linestyle="none",
-        clip_on=False,
-        zorder=3,
-    )
+def _marks(axes: Axes, ratios: list[float | None], look: Look, ends: tuple[float, float]) -> None:
+    """A contestant's marker on every row that it has a ratio for."""
+    known = [(min(max(ratio, ends[0]), ends[1]), row) for row, ratio in enumerate(ratios) if ratio is not None]
+    points = axes.plot([x for x, _ in known], [row for _, row in known], linestyle="none", marker=look.marker)[0]
+    points.set(markersize=5.5, markerfacecolor=look.face, clip_on=False, zorder=3)
+    points.set(markeredgecolor=look.colour if look.hollow else "white", markeredgewidth=1.1 if look.hollow else 0.6)
 
 
 def _rows(axes: Axes, labels: list[str], title: str) -> None:
     axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_title(title)

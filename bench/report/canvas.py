@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -15,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report.palette import GRID, INK, PALE, Look
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.edgecolor": PALE,
@@ -67,21 +69,31 @@ def marker(label: str, look: Look, size: float = 6) -> Line2D:
     )
 
 
-def frame(figure: Figure, title: str, footnote: str, handles: Sequence[Artist] = ()) -> None:
-    """Title above, legend under it, footnote below, the axes between; each at its distance in inches."""
-    width, height = figure.get_size_inches()
+def sheet(
+    width: float, height: float, title: str, footnote: str, handles: Sequence[Artist] = ()
+) -> tuple[Figure, float]:
+    """A figure with a body of so many inches, title and legend above it and footnote below; and where the body begins,
+    in inches from the top."""
     columns = max(1, int(width / 2.2))
     header = 0.5 + 0.22 * -(-len(handles) // columns)
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.set(rect=(0, 0.3 / height, 1, 1 - (header + 0.3) / height))  # type: ignore[call-arg]
-    figure.text(0.1 / width, 1 - 0.12 / height, title, va="top", fontsize=13, fontweight="bold")
-    figure.text(0.1 / width, 0.12 / height, footnote, va="bottom", fontsize=8, color=PALE)
+    footnote = textwrap.fill(footnote, int(width * 15))
+    footer = 0.2 + 0.14 * (footnote.count("\n") + 1)
+    whole = header + height + footer
+    figure = Figure(figsize=(width, whole))
+    figure.text(0.1 / width, 1 - 0.12 / whole, title, va="top", fontsize=13, fontweight="bold")
+    figure.text(0.1 / width, 0.12 / whole, footnote, va="bottom", fontsize=8, color=PALE)
     if handles:
-        corner = (0.05 / width, 1 - 0.4 / height)
+        corner = (0.05 / width, 1 - 0.42 / whole)
         figure.legend(
             handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=columns, frameon=False, borderaxespad=0
         )
+    return figure, header
+
+
+def panel(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches from the figure's upper left corner."""
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
 
 
 def speed_scale(axes: Axes, ratios: Iterable[float]) -> tuple[float, float]:

@@ -6,11 +6,11 @@ from bench.report.cells import Cell, digits
 from bench.report.grid import Column, Grid
 from bench.results import Limit, Results
 
-HARDWARE = ("machine", "processor", "cpu", "instruction set", "cores", "threads", "gpu")
+HARDWARE = ("processor", "instruction set", "cores", "threads", "GPU")
 """The entries of an environment that make the machine what it is, as far as speed goes."""
 
-_SENTENCE = (*HARDWARE, "date", "commit")
-_UNITS = {"threads": "threads", "cores": "cores", "commit": "commit"}
+_SENTENCE = ("processor", "instruction set", "threads", "contestants", "commit", "date")
+_FORMS = {"threads": "threads: {}", "commit": "commit {}"}
 _BYTES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 LIMIT = (
@@ -22,9 +22,9 @@ LIMIT = (
 
 
 def sentence(results: Results) -> str:
-    """One line: the machine, its limits, date and commit, as far as the results tell."""
-    environment = results.environment
-    parts = [f"{_UNITS.get(key, '')} {environment[key]}".strip() for key in _SENTENCE if environment.get(key)]
+    """One line: the machine, versions, commit, date and peak, as far as the results tell."""
+    known = {key: results.environment[key] for key in _SENTENCE if results.environment.get(key)}
+    parts = [_FORMS.get(key, "{}").format(value) for key, value in known.items()]
     return " · ".join([*parts, f"peak {peak(results.limit)}"])
 
 

@@ -1,8 +1,8 @@
 """The roofline plot: what each contestant reaches on each problem, under what the machine allows.
 
-After Williams, Waterman and Patterson, "Roofline", CACM 2009. A problem's intensity is its arithmetic over its bytes, so
-it has a vertical of its own; the bar on it is its limit, the markers are the contestants. Verticals that would coincide
-stand side by side instead.
+After Williams, Waterman and Patterson, "Roofline", CACM 2009. A problem's intensity is its arithmetic over its bytes,
+so it has a vertical of its own; the bar on it is its limit, the markers are the contestants. Verticals that would
+coincide stand side by side instead.
 """
 
 from __future__ import annotations
@@ -13,51 +13,50 @@ from math import atan2, degrees, log
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from bench.report.canvas import frame, marker
+from bench.report.canvas import marker, panel, sheet
 from bench.report.columns import names, panels, spread
 from bench.report.header import size
 from bench.report.palette import GRID, INK, PALE, Look
 from bench.report.races import Race, stage_title
 from bench.results import Limit, Record
 
-_PANEL = (6.4, 4.3)
-"""Inches, of which the axes take some nine tenths and eight tenths."""
+_PANEL, _MARGIN = (5.6, 3.4), (0.75, 0.95)
+"""Inches that a panel's axes take, and what stands around them."""
 
-_NAMES = 0.36
-"""The part of a panel's height, at its foot, where the problems' names stand."""
+_LETTER = 0.053
+"""Inches that a letter of a problem's name takes; names stand upright at the foot of a panel."""
 
 _GAP = 0.034
 """Between two problems, in parts of the panel's width."""
 
-_DEEPEST = 1 / 40
+_DEEPEST = 1 / 16
 """The part of its limit below which a contestant is drawn at the foot, so that the others have room."""
 
 
 def roofline(races: list[Race], limit: Limit, looks: dict[str, Look], footnote: str) -> Figure:
-    """A panel for every family of one stage's problems, of the same height; the width is the panel's own."""
+    """A panel for every family of one stage's problems, each with scales of its own."""
     table = panels(races)
     columns = min(2, len(table))
     rows = -(-len(table) // columns)
-    extent = (max(_PANEL[0] * columns, 9), 1.4 + _PANEL[1] * rows)
-    figure = Figure(figsize=extent, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    lowest = _lowest(races)
-    for axes, (title, found) in zip(grid, table.items(), strict=False):
+    bar = Line2D([], [], color=INK, marker="_", markersize=11, markeredgewidth=2.2, linestyle="none")
+    bar.set_label("limit of the problem")
+    handles = [*(marker(name, look) for name, look in looks.items()), bar]
+    handles.append(Line2D([], [], color=PALE, linewidth=1, label="bandwidth"))
+    what = "comparisons and additions" if races[0].stage[0] else "arithmetic"
+    title = f"{stage_title(races[0].stage)}: {what} a second, under the machine's limits"
+    wide, high = _PANEL[0] + _MARGIN[0], _PANEL[1] + _MARGIN[1]
+    note = f"{footnote} · markers on the dotted line lie below it"
+    figure, top = sheet(max(columns * wide + 0.2, 9), rows * high, title, note, handles)
+    for index, (family, found) in enumerate(table.items()):
+        row, column = divmod(index, columns)
+        axes = panel(figure, column * wide + 0.6, top + row * high + 0.35, *_PANEL)
+        lowest = _lowest(found)
         _scales(axes, found, limit, lowest)
         _roofs(axes, limit)
         _problems(axes, sorted(found, key=_intensity), looks, lowest)
-        axes.set_title(title)
-    for axes in grid[len(table) :]:
-        axes.set_visible(False)
-    bar = Line2D([], [], color=INK, marker="_", markersize=11, markeredgewidth=2.2, linestyle="none")
-    bar.set_label("limit of the problem")
-    roof = Line2D([], [], color=PALE, linewidth=1, label="bandwidth")
-    handles = [*(marker(name, look) for name, look in looks.items()), bar, roof]
-    what = "comparisons and additions" if races[0].stage[0] else "arithmetic"
-    title = f"{stage_title(races[0].stage)}: {what} a second, under the machine's limits"
-    frame(figure, title, f"{footnote} · markers on the dotted line lie below it", handles)
+        axes.set_title(family)
     return figure
 
 
@@ -87,14 +86,15 @@ def _scales(axes: Axes, races: Sequence[Race], limit: Limit, lowest: float) -> N
     low, high = lowest / 1.25, max(limit.flops / 1e9, *reached) * 1.5
     axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity, FLOP/byte", ylabel="GFLOP/s")
     wide = max(1.0, (10 / (max(across) / min(across))) ** 0.5)
-    axes.set_xlim(min(across) / wide / 1.6, max(across) * wide * 1.3)
-    axes.set_ylim(low / (high / low) ** (_NAMES / (1 - _NAMES)), high)
+    axes.set_xlim(min(across) / wide / 2.5, max(across) * wide * 1.3)
+    foot = (_LETTER * max(map(len, names(races))) + 0.15) / _PANEL[1]
+    axes.set_ylim(low / (high / low) ** (foot / (1 - foot)), high)
     axes.axhline(lowest, color=PALE, linewidth=0.8, linestyle=":")
     axes.grid(axis="y", color=GRID, linewidth=0.6)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=30))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
     axes.set_yticks([tick for tick in axes.get_yticks() if lowest / 1.3 <= tick <= high])
 
 
@@ -106,13 +106,13 @@ def _roofs(axes: Axes, limit: Limit) -> None:
     axes.text(right, peak * 1.04, f"peak {peak:.0f} GFLOP/s ", ha="right", va="bottom", fontsize=8)
     slopes = sorted(limit.bandwidth.items())
     low, high = axes.get_ylim()
-    angle = degrees(atan2(_PANEL[1] * 0.8 / log(high / low), _PANEL[0] * 0.9 / log(right / left)))
+    angle = degrees(atan2(_PANEL[1] / log(high / low), _PANEL[0] / log(right / left)))
     for index, (footprint, rate) in enumerate(slopes):
         ridge = min(limit.flops / rate, right)
         if ridge <= left:
             continue
         axes.plot([left, ridge], [left * rate / 1e9, ridge * rate / 1e9], color=PALE, linewidth=1, zorder=1)
-        if index in {0, len(slopes) - 1}:
+        if index in {0, len(slopes) - 1} and ridge > 3 * left:
             text = axes.text(left * 1.02, left * rate / 1e9 * 1.04, f"{rate / 1e9:.0f} GB/s at {size(footprint)}")
             text.set(rotation=angle, rotation_mode="anchor", va="bottom", fontsize=7, clip_on=True)
 
@@ -121,12 +121,15 @@ def _problems(axes: Axes, races: Sequence[Race], looks: dict[str, Look], lowest:
     """Each race on its vertical: its limit, everyone below, and its name at the foot."""
     left, right = axes.get_xlim()
     wanted = [log(_intensity(race) / left) / log(right / left) for race in races]
-    for race, name, spot in zip(races, names(races), spread(wanted, _GAP, 0.02, 0.98), strict=True):
-        across = left * (right / left) ** spot
-        axes.vlines(across, lowest, _allowed(race), color=GRID, linewidth=1, zorder=1.2)
-        axes.plot(across, _allowed(race), marker="_", markersize=11, markeredgewidth=2.2, color=INK, zorder=2)
-        for contestant, record in race.runners.items():
-            look = looks[contestant]
-            point = axes.plot(across, max(_reached(record), lowest), marker=look.marker, markersize=5.5, zorder=3)[0]
-            point.set(markerfacecolor=look.face, markeredgecolor=look.colour, alpha=0.9)
-        axes.text(across, lowest / 1.3, name, rotation=90, ha="center", va="top", fontsize=7)
+    across = [left * (right / left) ** spot for spot in spread(wanted, _GAP, 0.02, 0.98)]
+    allowed = [_allowed(race) for race in races]
+    axes.vlines(across, lowest, allowed, color=GRID, linewidth=1, zorder=1.2)
+    axes.plot(across, allowed, linestyle="none", marker="_", markersize=11, markeredgewidth=2.2, color=INK, zorder=2)
+    for name, look in looks.items():
+        runs = [(x, race.runners[name]) for x, race in zip(across, races, strict=True) if name in race.runners]
+        reached = [max(_reached(record), lowest) for _, record in runs]
+        points = axes.plot([x for x, _ in runs], reached, linestyle="none", marker=look.marker, markersize=5.5)[0]
+        points.set(markerfacecolor=look.face, markeredgecolor=look.colour, alpha=0.9, zorder=3)
+    for x, name in zip(across, names(races), strict=True):
+        label = axes.annotate(name, (x, lowest), (0, -6), textcoords="offset points", rotation=90, fontsize=7)
+        label.set(ha="center", va="top")

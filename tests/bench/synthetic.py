@@ -8,13 +8,14 @@ from bench.problems import Problem, select
 from bench.results import Limit, Record, Results
 
 ENVIRONMENT = {
-    "machine": "Synthetic 9000",
-    "instruction set": "avx512",
-    "threads": "2",
     "python": "3.12.0",
-    "torch": "2.13.0",
+    "processor": "Synthetic 9000",
+    "instruction set": "avx512f",
+    "cores": "2 usable of 2",
+    "threads": "2",
+    "contestants": "onnxruntime 1.27.0, torch 2.13.0",
     "commit": "0123abc",
-    "date": "2026-01-02",
+    "date": "2026-01-02 03:04 UTC",
 }
 LIMIT = Limit(flops=400e9, bandwidth={2**16: 300e9, 2**20: 150e9, 2**24: 60e9, 2**28: 20e9})
 
