@@ -1,4 +1,4 @@
-"""How a contestant is drawn: the same colour, marker and hatch in every picture of a report.
+"""How a contestant is drawn: the same colour and marker in every picture of a report.
 
 Colours are Okabe and Ito's, which colour-blind readers tell apart. In grey the markers do it: fastconv's are filled,
 its peers' hollow, and each has a shape of its own.
@@ -29,7 +29,6 @@ _PEERS = (
     ("#009E73", "p"),
     ("#CC79A7", "h"),
 )
-_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "---", "ooo")
 
 INK, PALE, GRID = "#1f2328", "#6e7781", "#d8dee4"
 
@@ -40,7 +39,6 @@ class Look:
 
     colour: str
     marker: str
-    hatch: str
     hollow: bool
 
     @property
@@ -55,5 +53,5 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     for ours, palette in ((True, _OURS), (False, _PEERS)):
         for place, name in enumerate(name for name in names if is_ours(name) == ours):
             colour, marker = palette[place % len(palette)]
-            chosen[name] = Look(colour, marker, _HATCHES[place % len(_HATCHES)], hollow=not ours)
+            chosen[name] = Look(colour, marker, hollow=not ours)
     return chosen

@@ -12,7 +12,7 @@ from bench.report import bars
 from bench.report.canvas import save, style
 from bench.report.header import sentence
 from bench.report.palette import looks
-from bench.report.races import Stage, by_stage, contestants, races, stage_title
+from bench.report.races import Race, Stage, by_stage, contestants, races, stage_title
 from bench.report.roofline import roofline
 from bench.results import Results
 
@@ -39,15 +39,18 @@ def draw(results: Results, folder: Path) -> list[Picture]:
 
 
 def _figures(results: Results) -> Iterator[tuple[str, str, Stage | None, Figure]]:
-    """File name, title, stage and figure of each; without torch there is nothing to draw bars over."""
+    """File name, title, stage and figure of each; bars only where somebody can be compared with torch."""
     found = races(results)
     styles, footnote = looks(contestants(found)), sentence(results)
-    compared = any(race.reference for race in found)
-    if compared:
+    if _compared(found):
         title = "Every contestant's speed over torch's, geometric mean"
         yield "overview", title, None, bars.overview(found, styles, footnote)
     for stage, some in by_stage(found).items():
         title, slug = stage_title(stage), f"{'pool' if stage[0] else 'conv'}-{stage[1]}"
-        if compared:
+        if _compared(some):
             yield f"bars-{slug}", f"{title}: speed over torch's", stage, bars.by_problem(some, styles, footnote)
         yield f"roofline-{slug}", f"{title}: roofline", stage, roofline(some, results.limit, styles, footnote)
+
+
+def _compared(found: list[Race]) -> bool:
+    return any(race.reference and len(race.runners) > 1 for race in found)

@@ -99,7 +99,7 @@ def races(results: Results) -> list[Race]:
         floor = results.limit.floor(first.flops, first.bytes)
         stage = (first.kind != "conv", operation)
         found.append(Race(problem, stage, frozenset(first.sets), floor, runners))
-    return sorted(found, key=lambda race: _place(race.stage))
+    return sorted(found, key=lambda race: place(race.stage))
 
 
 def by_stage(all_races: Iterable[Race]) -> dict[Stage, list[Race]]:
@@ -107,7 +107,7 @@ def by_stage(all_races: Iterable[Race]) -> dict[Stage, list[Race]]:
     table: dict[Stage, list[Race]] = {}
     for race in all_races:
         table.setdefault(race.stage, []).append(race)
-    return dict(sorted(table.items(), key=lambda item: _place(item[0])))
+    return dict(sorted(table.items(), key=lambda item: place(item[0])))
 
 
 def by_family(all_races: Iterable[Race]) -> dict[str, list[Race]]:
@@ -148,6 +148,7 @@ def _fastest(records: Iterable[Record]) -> Record | None:
     return min(records, key=lambda record: record.best, default=None)
 
 
-def _place(stage: Stage) -> tuple[int, Stage]:
+def place(stage: Stage) -> tuple[int, Stage]:
+    """What stages are sorted by."""
     order = list(OPERATIONS)
     return (order.index(stage) if stage in OPERATIONS else len(order)), stage
