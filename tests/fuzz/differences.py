@@ -42,8 +42,9 @@ def _kept_size(mistake: Mistake, said: Refusal) -> bool:
     return _has(mistake, "adaptive") and (value is None or (isinstance(value, list) and None in value))
 
 
-def _no_floats(mistake: Mistake, _: Refusal) -> bool:
-    return isinstance(mistake.value, np.ndarray) and mistake.value.dtype.kind != "f"
+def _wrong_type(mistake: Mistake, _: Refusal) -> bool:
+    kind = "i" if mistake.argument == "indices" else "f"
+    return isinstance(mistake.value, np.ndarray) and mistake.value.dtype.kind != kind
 
 
 def _no_array(mistake: Mistake, _: Refusal) -> bool:
@@ -91,7 +92,9 @@ DIFFERENCES = (
         "beyond torch: None keeps the size in all adaptive poolings, as in the two where torch has it", _kept_size
     ),
     Difference("beyond torch: NumPy's integers are integers everywhere", lambda m, _: isinstance(m.value, np.integer)),
-    Difference("integer, boolean and complex arrays are a TypeError, whether torch computes them or not", _no_floats),
+    Difference(
+        "operands that aren't of floats, and indices that are, are a TypeError, whatever torch says", _wrong_type
+    ),
     Difference("what is no array is a TypeError, where torch looks for its attributes", _no_array),
     Difference("torch doesn't compare the types of operands where one is empty", _types_of_nothing),
     Difference(

@@ -18,8 +18,14 @@ from .effort import examples
 from .functions import FORWARD
 from .mistakes import Mistake, mistakes
 
-OWN = (fastconv.ArgumentError, fastconv.ArgumentTypeError, fastconv.ArgumentValueError, ZeroDivisionError)
-"""What a refusal may be: an exception that names the argument. A norm of 0 is Python's own, as in torch."""
+OWN = (
+    fastconv.ArgumentError,
+    fastconv.ArgumentTypeError,
+    fastconv.ArgumentValueError,
+    ZeroDivisionError,  # a norm of 0, as in torch
+    NotImplementedError,  # torch's own, where a tensor's type knows no magnitudes
+)
+"""What a refusal may be: an exception that names the argument, with two exceptions."""
 
 
 def refusal(function: Callable[..., Any], operands: dict[str, Any], arguments: dict[str, Any]) -> Exception | None:

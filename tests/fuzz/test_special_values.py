@@ -67,8 +67,11 @@ def test_what_is_picked_is_bit_for_bit_torchs(function: str, backend: str) -> No
 
 @pytest.mark.parametrize("function", SUMMING)
 def test_sums_are_nan_and_infinite_where_torchs_are(function: str, backend: str) -> None:
+    # torch's own convolutions of float32 leave the padding out, where those of float64 multiply it by the weights.
+    yardstick = backend == "torch" and function.startswith("conv")
+
     @examples(40)
-    @given(EVERY[function], seeds, shares, st.sampled_from(["float32", "float64"]))
+    @given(EVERY[function], seeds, shares, st.sampled_from(["float64"] if yardstick else ["float32", "float64"]))
     def agrees(call: Call, seed: int, share: float, dtype: str) -> None:
         call = sprinkled(call, seed, share)
         for summed, exact in zip(results(call, dtype, backend), expected(call), strict=True):
