@@ -29,6 +29,13 @@ OPERATIONS = {
 }
 """What is reported apart, as (of a pooling?, operation), in the order of reports."""
 
+SHORT = {
+    "Convolution, gradients for input, weight and bias": "conv, all gradients",
+    "Convolution, gradient for the input": "conv, to input",
+    "Convolution, gradient for the weight": "conv, to weight",
+}
+"""For the heads of columns."""
+
 Stage = tuple[bool, str]
 
 
@@ -127,6 +134,12 @@ def contestants(all_races: Iterable[Race]) -> list[str]:
 def stage_title(stage: Stage) -> str:
     """What people call it."""
     return OPERATIONS.get(stage, f"{'Pooling' if stage[0] else 'Convolution'}, {stage[1]}")
+
+
+def short_title(stage: Stage) -> str:
+    """The same in few letters."""
+    title = stage_title(stage)
+    return SHORT.get(title, title.replace("Convolution", "conv").replace("Pooling", "pool"))
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:

@@ -16,7 +16,7 @@ from bench.report.races import (
     contestants,
     geometric_mean,
     is_champion,
-    stage_title,
+    short_title,
     verdict,
 )
 from bench.results import REFERENCE, Record
@@ -41,7 +41,7 @@ def standings(races: list[Race]) -> Grid:
         for name, pick in _picks(races)
         if name != REFERENCE
     ]
-    columns = [Column("contestant", number=False), *(Column(_short(stage)) for stage in stages)]
+    columns = [Column("contestant", number=False), *(Column(short_title(stage)) for stage in stages)]
     return Grid(columns, rows, "Every contestant: speed over torch's, geometric mean of all problems")
 
 
@@ -53,7 +53,7 @@ def champions(races: list[Race]) -> Grid:
         cells = [_mean([race for race in found if race.family == family], _champion) for found in stages.values()]
         if any(cell != ABSENT for cell in cells):
             rows.append([Cell(family), *cells])
-    columns = [Column("set", number=False), *(Column(_short(stage)) for stage in stages)]
+    columns = [Column("set", number=False), *(Column(short_title(stage)) for stage in stages)]
     return Grid(columns, rows, f"{CHAMPION}: speed over torch's, geometric mean by set")
 
 
@@ -98,7 +98,3 @@ def _mean(races: list[Race], pick: Pick) -> Cell:
 
 def _means(name: str, races: list[Race], picks: list[tuple[str, Pick]]) -> list[Cell]:
     return [Cell(name), Cell(str(len(races)), len(races)), *(_mean(races, pick) for _, pick in picks)]
-
-
-def _short(stage: tuple[bool, str]) -> str:
-    return stage_title(stage).replace("Convolution", "conv").replace("Pooling", "pool").replace("gradients for", "for")

@@ -11,16 +11,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.patches import Rectangle
 
 from bench.problems import PROBLEMS, select
-from bench.report import MarkerError, rewrite_readme, write_report
+from bench.report import MarkerError, bars, rewrite_readme, write_report
 from bench.report.cells import digits, percent, seconds
 from bench.report.columns import panels, spread
 from bench.report.grid import Grid
 from bench.report.header import bandwidths, sentence
 from bench.report.listings import everything, glance, layers, tally, troubles
 from bench.report.markdown import markdown
-from bench.report.races import Race, by_family, by_stage, geometric_mean, races, verdict
+from bench.report.palette import looks
+from bench.report.races import Race, by_family, by_stage, contestants, geometric_mean, races, verdict
+from bench.report.roofline import roofline
 from bench.report.shapes import shape
 from bench.report.summaries import CHAMPION, by_set, champions, standings
 from bench.results import Results, ResultsError
@@ -215,6 +218,28 @@ def test_pictures_are_the_same_bytes_again(small: Results, written: Path, tmp_pa
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
 
 
+def test_bars_end_at_the_ratio_and_markers_stand_there(small: Results) -> None:
+    found = by_stage(races(small))[CONV]
+    styles = looks(contestants(found))
+    for figure in (bars.overview(found, styles, ""), bars.by_problem(found, styles, "")):
+        ends = [bar.get_x() + bar.get_width() for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
+        speeds = [1.6, 0.6, 0.9, 1.2] if len(ends) == 4 else [1.6] * 3
+        assert ends == pytest.approx(speeds)
+    stood = [
+        float(x) for line in figure.axes[0].lines if line.get_marker() != "None" for x in np.asarray(line.get_xdata())
+    ]
+    assert sorted(stood) == pytest.approx(sorted([1.6, 0.6, 0.9, 1.2] * 3))
+
+
+def test_roofline_has_every_point_at_its_height(small: Results) -> None:
+    found = by_stage(races(small))[CONV]
+    figure = roofline(found, LIMIT, looks(contestants(found)), "")
+    drawn = {round(float(y), 6) for axes in figure.axes for line in axes.lines for y in np.asarray(line.get_ydata())}
+    reached = {round(r.flops / r.best / 1e9, 6) for race in found for r in race.runners.values()}
+    assert reached <= drawn
+    assert {round(race.runners["torch"].flops / race.floor / 1e9, 6) for race in found} <= drawn
+
+
 def test_families_part_the_whole_table() -> None:
     found = races(results(["all"], {"torch": 0.5}))
     forward = by_stage(found)[CONV]
@@ -282,6 +307,7 @@ def test_page_escapes_what_results_say(tmp_path: Path) -> None:
     write_report(wanted, tmp_path)
     text = (tmp_path / "report.html").read_text()
     assert "<script>alert" not in text
+    assert "<b>" not in text
     assert "&lt;b&gt;fast &amp; furious" in text
 
 
