@@ -37,6 +37,8 @@ def unfold(
     """
     ops = ops_of("input", input)
     image_dims("input", input.shape, 2)
+    if input.shape[-3] < 1:
+        raise ArgumentError("input", f"shape {tuple(input.shape)}", "only N may be 0")
     kernel, how = _parameters(kernel_size, dilation, padding, stride)
     if input.ndim == 3:
         return ops.unfold(input[None], kernel, how, backend)[0]
