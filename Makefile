@@ -1,6 +1,7 @@
 # make demo   train LeNet-5 on handwritten digits and show the backends side by side
 # make test   prove every backend against torch
 # make check  formatting, lint and types
+# make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see python -m bench run --help
 #
 # Each makes .venv and installs what it needs there; a second call does its job at once.
 # PYTHON names the interpreter, 3.11 to 3.13.
@@ -8,9 +9,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := fastconv models tests
+SOURCES := fastconv bench models tests
+BENCH ?= --set mnist
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: $(VENV)/.train
 	$(BIN)/python -m models demo
@@ -23,15 +25,20 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench run $(BENCH) --out bench/results/latest.json
+	$(BIN)/python -m bench report bench/results/latest.json --out bench/report-out
+
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
-$(BIN)/python:
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
 	    f"fastconv needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
 
 # One stamp for each set of packages, newer than what it was made from.
-$(VENV)/.train $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.train $(VENV)/.bench $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@

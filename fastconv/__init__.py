@@ -8,6 +8,8 @@
 For torch users: `fastconv.torch`.
 """
 
+from typing import TYPE_CHECKING
+
 from fastconv import functional
 from fastconv import numpy_ops as numpy_ops
 from fastconv._version import __version__ as __version__
@@ -22,9 +24,12 @@ from fastconv.errors import (
 )
 from fastconv.functional import *  # noqa: F403
 from fastconv.geometry import ConvGeometry, PoolGeometry
+from fastconv.registry import BackendInfo, get_backend, register_backend, set_backend, use_backend
 
-# After the imports above: `fastconv.backends` is a package too, and the name belongs to the function.
-from fastconv.registry import BackendInfo, backends, get_backend, register_backend, set_backend, use_backend
+if TYPE_CHECKING:
+    from fastconv.registry import backends
+else:
+    from fastconv import backends
 
 __all__ = [
     "ArgumentError",

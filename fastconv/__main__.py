@@ -33,9 +33,9 @@ def show_info() -> None:
     """Print the machine, the packages and the table of backends."""
     from fastconv import machine
 
+    chosen = registry.resolve().name
     _print_table(list(machine.describe().items()))
     print()
-    chosen = registry.get_backend()
     rows = [("backend", "state", "what it is")]
     for backend in registry.backends():
         name = f"{backend.name} *" if backend.name == chosen else backend.name

@@ -31,8 +31,12 @@ IntOrPair = int | Sequence[int]
 Padding = int | str | Sequence[int]
 
 
-def integer(name: str, value: Any, at_least: int) -> int:
-    """``value`` as an int; a TypeError for what is no integer, an ArgumentError for one that is too small."""
+MOST = 2**31 - 1
+"""Of a parameter in pixels; sizes of arrays may be larger."""
+
+
+def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
+    """``value`` as an int; a TypeError for what is no integer, an ArgumentError for one that is out of range."""
     number = value
     if not isinstance(value, int) or isinstance(value, bool):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -40,6 +44,8 @@ def integer(name: str, value: Any, at_least: int) -> int:
         number = operator.index(value)
     if number < at_least:
         raise ArgumentError(name, number, f"it must be at least {at_least}")
+    if number > at_most:
+        raise ArgumentError(name, number, f"it must be at most {at_most}")
     return number
 
 
@@ -72,7 +78,7 @@ def size(name: str, value: Sequence[int], dims: int) -> Shape:
         raise ArgumentTypeError(name, f"{value!r}", f"it must be a sequence of {dims} integers")
     if len(value) != dims:
         raise ArgumentError(name, tuple(value), f"it must be a sequence of {dims} integers")
-    return tuple([integer(name, element, 0) for element in value])
+    return tuple([integer(name, element, 0, 2**63 - 1) for element in value])
 
 
 def sides(padding: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> Sides:
@@ -111,6 +117,9 @@ def weight_dims(shape: Shape, spatial: int) -> None:
 
 def make_conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters) -> ConvGeometry:
     """The geometry of a convolution of ``x`` (N, C, H, W) by ``w`` (K, C / G, R, S) with bias ``b`` (K,), checked."""
+    _check_steps(how.stride, how.dilation, how.padding)
+    if len(how.padding) != 4:
+        raise ArgumentError("padding", how.padding, "it must be four sides")
     _check_weight(w, how.groups)
     if x[1] != w[1] * how.groups:
         allowed = f"weight {tuple(w)} with groups={how.groups} needs {w[1] * how.groups} channels, and it has {x[1]}"
@@ -150,6 +159,15 @@ def transposed_input_size(x: Shape, w: Shape, b: Shape | None, how: ConvParamete
     return x[0], w[1] * how.groups, H, W
 
 
+def unfold_geometry(
+    x: Shape, kernel: Sequence[int], how: ConvParameters, make: Callable[..., ConvGeometry]
+) -> ConvGeometry:
+    """The geometry of the windows of ``x`` (N, C, H, W), checked; ``make`` is as in `fold_geometry`."""
+    if x[1] < 1:
+        raise ArgumentError("input", f"shape {tuple(x)}", "only N may be 0")
+    return make(x, (1, x[1], *kernel), None, how)
+
+
 def fold_geometry(
     columns: Shape, size: Sequence[int], kernel: Sequence[int], how: ConvParameters, make: Callable[..., ConvGeometry]
 ) -> ConvGeometry:
@@ -171,6 +189,8 @@ def fold_geometry(
 
 def make_pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
     """The geometry of a pooling of ``x`` (N, C, H, W), checked."""
+    _check_steps(how.stride, how.dilation, how.padding)
+    _check_steps(how.kernel, how.kernel, ())
     for padding, kernel in zip(how.padding, how.kernel, strict=True):
         if padding > kernel // 2:
             raise ArgumentError("padding", how.padding, f"it must be at most half the kernel, {how.kernel}")
@@ -221,7 +241,7 @@ def divisor(value: int | None) -> int | None:
     """``divisor_override``: any integer but 0, or None."""
     if value is None:
         return None
-    number = integer("divisor_override", value, -(2**63))
+    number = integer("divisor_override", value, -(2**63), 2**63 - 1)
     if number == 0:
         raise ArgumentError("divisor_override", 0, "it must not be 0")
     return number
@@ -239,10 +259,19 @@ def check_bias(b: Shape | None, channels: int) -> None:
         raise ArgumentError("bias", f"shape {tuple(b)}", f"it must be ({channels},), one number an output channel")
 
 
+def _check_steps(stride: Shape, dilation: Shape, padding: Shape) -> None:
+    """For callers of the operators: the functions have normalised these."""
+    for name, steps in (("stride", stride), ("dilation", dilation)):
+        if len(steps) != 2 or min(steps) < 1:
+            raise ArgumentError(name, tuple(steps), "it must be two integers of at least 1")
+    if min(padding, default=0) < 0:
+        raise ArgumentError("padding", tuple(padding), "it must be at least 0")
+
+
 def _check_weight(w: Shape, groups: int) -> None:
     if w[0] < 1 or w[2] < 1 or w[3] < 1:
         raise ArgumentError("weight", f"shape {tuple(w)}", "every size but that of the channels must be at least 1")
-    if w[0] % groups:
+    if groups < 1 or w[0] % groups:
         raise ArgumentError("groups", groups, f"it must divide the first axis of weight {tuple(w)}")
 
 

@@ -81,8 +81,11 @@ class ArrayOps(Protocol):
     def root(self, x: Any, count: int, degree: float) -> Any:
         """(x * ``count``) to the power of 1 / ``degree``; its gradient where x is 0 is 0."""
 
-    def widen(self, x: Any) -> Any:
-        """x as float32 if it is of a half-precision type, so that a composition rounds once, at its end; else x."""
+    def operands(self, **arrays: Any) -> tuple[list[Any], Any]:
+        """The operands of a composition, named, checked to be of one kind and data type; and the type of its result.
+
+        Half-precision ones come as float32, so that the composition rounds once, at its end, by `cast`. None stays.
+        """
 
     def cast(self, x: Any, dtype: Any) -> Any:
         """x in the data type; x itself if it has it."""
@@ -105,8 +108,8 @@ def ops_of(name: str, array: Any) -> ArrayOps:
         if isinstance(array, cls) and not isinstance(array, np.ma.MaskedArray):
             return ops
     given = f"{type(array).__module__}.{type(array).__qualname__}"
-    allowed = "it must be a numpy.ndarray"
-    if given.startswith("torch."):
+    allowed = f"it must be a {' or a '.join(f'{cls.__module__}.{cls.__name__}' for cls in _kinds)}"
+    if given in ("torch.Tensor", "torch.nn.parameter.Parameter"):
         allowed = "tensors are taken once fastconv.torch is imported"
     elif isinstance(array, np.ma.MaskedArray):
         allowed = "masks are not understood: fill them in first, with array.filled(...)"

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 class _ArgumentError(Exception):
     def __init__(self, argument: str, given: object, allowed: str) -> None:
-        super().__init__(f"{argument}: got {given}, but {allowed}")
+        super().__init__(argument, given, allowed)  # these, not a text, so that copies and other processes can make it
+
+    def __str__(self) -> str:
+        return "{}: got {}, but {}".format(*self.args)
 
 
 class ArgumentError(_ArgumentError, RuntimeError):

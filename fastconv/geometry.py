@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -109,18 +108,19 @@ def _tap_along_axis(offset: int, stride: int, windows: int, size: int) -> tuple[
 
 
 def taps(
-    size: Pair, kernel: Pair, windows: Pair, stride: Pair, before: Pair, dilation: Pair, first_row: int = 0
+    size: Pair, kernel: Pair, windows: Pair, stride: Pair, before: Pair, dilation: Pair, first: Pair = (0, 0)
 ) -> Iterator[Tap]:
     """The kernel's elements in row-major order, those that meet no pixel left out.
 
     Within one tap no two windows share a pixel, so a whole tap can be read or added with one strided operation.
-    ``before`` is the padding at the top and left. ``windows`` (P, Q) counts from output row ``first_row`` on.
+    ``before`` is the padding at the top and left. ``windows`` (P, Q) counts from the output pixel ``first`` on.
     """
     for r in range(kernel[0]):
-        offset = first_row * stride[0] - before[0] + r * dilation[0]
-        p, h = _tap_along_axis(offset, stride[0], windows[0], size[0])
+        top = first[0] * stride[0] - before[0] + r * dilation[0]
+        p, h = _tap_along_axis(top, stride[0], windows[0], size[0])
         for s in range(kernel[1]):
-            q, w = _tap_along_axis(s * dilation[1] - before[1], stride[1], windows[1], size[1])
+            left = first[1] * stride[1] - before[1] + s * dilation[1]
+            q, w = _tap_along_axis(left, stride[1], windows[1], size[1])
             if p.stop and q.stop:
                 yield Tap(r, s, (p, q), (h, w))
 
@@ -172,11 +172,11 @@ class ConvGeometry:
         """Of the column matrix: one column a window, (N, C * R * S, P * Q)."""
         return self.N, self.C * self.R * self.S, self.P * self.Q
 
-    def taps(self, first_row: int = 0, rows: int | None = None) -> Iterator[Tap]:
-        """The taps of the output rows from ``first_row`` on, by default of all; see `taps`."""
-        windows = (self.P if rows is None else rows, self.Q)
+    def taps(self, first: Pair = (0, 0), windows: Pair | None = None) -> Iterator[Tap]:
+        """The taps of ``windows`` (rows, columns) from the output pixel ``first`` on, by default of all; see `taps`."""
         before = (self.padding[0], self.padding[2])
-        return taps((self.H, self.W), (self.R, self.S), windows, self.stride, before, self.dilation, first_row)
+        count = (self.P, self.Q) if windows is None else windows
+        return taps((self.H, self.W), (self.R, self.S), count, self.stride, before, self.dilation, first)
 
     @property
     def flops(self) -> int:
@@ -241,21 +241,18 @@ class PoolGeometry:
         windows = (self.P, self.Q)
         return taps((self.H, self.W), (self.R, self.S), windows, self.stride, self.padding, self.dilation)
 
-    @cached_property
+    @property
     def divisors(self) -> np.ndarray:
-        """(P, Q) float64, read-only: what the sum over each window is divided by to make its average.
+        """(P, Q) float64: what the sum over each window is divided by to make its average.
 
         ``count_include_pad`` counts the padding, but not what ``ceil_mode`` overhangs beyond it;
         ``divisor_override`` beats both.
         """
         if self.divisor_override is not None:
-            table = np.full((self.P, self.Q), float(self.divisor_override))
-        else:
-            rows = self._window_sizes(self.P, self.H, self.R, self.stride[0], self.padding[0])
-            columns = self._window_sizes(self.Q, self.W, self.S, self.stride[1], self.padding[1])
-            table = np.multiply.outer(rows, columns)
-        table.flags.writeable = False
-        return table
+            return np.full((self.P, self.Q), float(self.divisor_override))
+        rows = self._window_sizes(self.P, self.H, self.R, self.stride[0], self.padding[0])
+        columns = self._window_sizes(self.Q, self.W, self.S, self.stride[1], self.padding[1])
+        return np.multiply.outer(rows, columns)
 
     def _window_sizes(self, windows: int, size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
         start = np.arange(windows, dtype=np.float64) * stride - padding
@@ -300,8 +297,9 @@ class AdaptiveAxis:
     def pixels(self, filler: int | None = None) -> list[int]:
         """(windows * kernel) pixels; short windows are filled with ``filler``, by default with their own last pixel."""
         listed: list[int] = []
+        kernel = self.kernel
         for first, length in zip(self.starts, self.lengths, strict=True):
             last = first + length - 1
             listed += range(first, last + 1)
-            listed += [last if filler is None else filler] * (self.kernel - length)
+            listed += [last if filler is None else filler] * (kernel - length)
         return listed

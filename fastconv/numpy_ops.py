@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import registry
-from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape
+from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape, unfold_geometry
 from fastconv.arrays import Shape, register_kind
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import ArgumentError, ArgumentTypeError
@@ -59,6 +59,7 @@ class NumpyOps:
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: Pair, backend: str | None) -> np.ndarray:
         (grad,), dtype = _operands(grad_output=grad)
         indices = _indices(indices, size, lowest=-1)
+        same_shape("indices", indices.shape, grad.shape, "grad_output")
         runner = registry.resolve(backend).select("max_pool2d_backward", None, grad.dtype)
         return _rounded(runner.max_pool2d_backward(grad, indices, size), dtype)
 
@@ -79,7 +80,7 @@ class NumpyOps:
 
     def unfold(self, x: np.ndarray, kernel: Pair, how: ConvParameters, backend: str | None) -> np.ndarray:
         (x,), dtype = _operands(input=x)
-        geometry = conv_geometry(x.shape, (1, x.shape[1], *kernel), None, how)
+        geometry = unfold_geometry(x.shape, kernel, how, conv_geometry)
         return _rounded(registry.resolve(backend).select("unfold", geometry, x.dtype).unfold(x, geometry), dtype)
 
     def fold(
@@ -119,7 +120,6 @@ class NumpyOps:
 
     @QUIET
     def add_bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:
-        (x, b), _ = _operands(input=x, bias=b)
         x += b[:, None, None]
         return x
 
@@ -131,11 +131,11 @@ class NumpyOps:
     def root(self, x: np.ndarray, count: int, degree: float) -> np.ndarray:
         return (x * count) ** (1.0 / degree)
 
-    def widen(self, x: np.ndarray) -> np.ndarray:
-        return x.astype(_SINGLE) if x.dtype.newbyteorder("=") == _HALF else x
+    def operands(self, **arrays: Any) -> tuple[list[Any], np.dtype]:
+        return _operands(**arrays)
 
     def cast(self, x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        return _rounded(x, dtype.newbyteorder("="))
+        return _rounded(x, dtype)
 
 
 def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
@@ -146,8 +146,7 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
         if array is None:
             plain.append(None)
             continue
-        if not isinstance(array, np.ndarray):
-            raise ArgumentTypeError(name, type(array).__name__, "it must be a numpy.ndarray like the other operands")
+        _check_kind(name, array)
         dtype = array.dtype.newbyteorder("=")
         if dtype not in _COMPUTED and dtype != _HALF:
             raise ArgumentTypeError(name, f"data type {array.dtype}", "it must be float32, float64 or float16")
@@ -163,6 +162,7 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
 
 def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     """The indices, int64, each inside a plane of ``size``."""
+    _check_kind("indices", indices)
     if indices.dtype.newbyteorder("=") != np.int64:
         raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
     pixels = size[0] * size[1]
@@ -170,6 +170,11 @@ def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
         worst = indices.max() if indices.max() >= pixels else indices.min()
         raise ArgumentError("indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative")
     return np.require(indices, np.int64, "A")
+
+
+def _check_kind(name: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        raise ArgumentTypeError(name, type(array).__name__, "it must be a numpy.ndarray like the other operands")
 
 
 @QUIET

@@ -35,7 +35,8 @@ _ready: dict[str, Backend] = {}
 _plugins: dict[str, EntryPoint] | None = None
 
 _context: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
-_default: str = os.environ.get("FASTCONV_BACKEND") or "auto"
+_environment: str | None = os.environ.get("FASTCONV_BACKEND") or None
+_default: str = _environment or "auto"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def get(name: str) -> Backend:
         UnknownBackendError: no backend has this name; the message lists those that exist.
         BackendUnavailableError: its package fails to load.
     """
-    backend = _loaded.get(name)
+    backend = _loaded.get(_checked(name))
     return backend if backend is not None else _load(name)
 
 
@@ -75,10 +76,15 @@ def resolve(name: str | None = None) -> Backend:
         UnknownBackendError: no backend has this name.
         BackendUnavailableError: it can't run here; the message says why.
     """
-    chosen = name or _context.get() or _default
-    backend = _ready.get(chosen)
+    chosen = get_backend() if name is None else name
+    backend = _ready.get(chosen) if isinstance(chosen, str) else None
     if backend is None:
-        backend = get(chosen)
+        try:
+            backend = get(chosen)
+        except UnknownBackendError as error:
+            if name is None and chosen == _environment:
+                raise UnknownBackendError(f"the environment's FASTCONV_BACKEND names no {error}") from None
+            raise
         reason = backend.unavailable()
         if reason is not None:
             raise BackendUnavailableError(f"backend {backend.name!r} can't run here: {reason}")
@@ -89,6 +95,8 @@ def resolve(name: str | None = None) -> Backend:
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Choose a backend for the calls inside a ``with`` block, in this thread or asynchronous task alone.
+
+    A generator is no task of its own: what it chooses holds for its caller too while it waits at a ``yield``.
 
     Args:
         name: one of the names that `backends` lists.
@@ -130,11 +138,11 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
     `Backend` that is made without arguments, is found by itself.
 
     Args:
-        backend: an instance of a subclass of `fastconv.Backend`.
+        backend: an instance of a subclass of `fastconv.Backend`, with a ``name`` and a ``summary``.
         replace: whether it may take the place of a backend of the same name.
 
     Raises:
-        TypeError: not an instance of `Backend`, or its name is no string.
+        TypeError: not an instance of `Backend`, or its name or summary is no string.
         ValueError: the name is empty or taken.
     """
     if not isinstance(backend, Backend):
@@ -142,6 +150,8 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
     name = _checked(getattr(backend, "name", None))
     if not name:
         raise ValueError("backend: its name is empty")
+    if not isinstance(getattr(backend, "summary", None), str):
+        raise ArgumentTypeError("backend", repr(backend), "it must have a summary, one line on what it is")
     with _lock:
         if name in _known() and not replace:
             raise ValueError(f"backend: a backend is called {name!r} already; pass replace=True to take its place")
@@ -202,5 +212,8 @@ def _info(name: str) -> BackendInfo:
         backend = get(name)
     except BackendUnavailableError as error:
         return BackendInfo(name, "", False, str(error))
-    reason = backend.unavailable()
-    return BackendInfo(name, backend.summary, reason is None, reason)
+    try:
+        reason = backend.unavailable()
+    except Exception as error:  # third-party code may raise anything; the others must be listed
+        reason = f"it can't say whether it runs here: {type(error).__name__}: {error}"
+    return BackendInfo(name, getattr(backend, "summary", ""), reason is None, reason)

@@ -52,7 +52,14 @@ DataDir = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the initial weights and the batches.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads.", show_default="the libraries' choice")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="torch's threads, at most one a core; NumPy's matrix product, im2col's, always has one.",
+        show_default="torch's choice",
+    ),
+]
 
 
 def _recipe_option(help: str) -> Any:

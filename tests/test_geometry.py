@@ -27,16 +27,17 @@ def test_ceil_mode_drops_a_window_beyond_image_and_padding() -> None:
     assert pool_window_count(3, 1, 3, 1, 0, ceil_mode=True) == 1
 
 
-@pytest.mark.parametrize("first_row", [0, 1])
-def test_taps_visit_each_pixel_of_each_window_once(first_row: int) -> None:
+@pytest.mark.parametrize("first", [(0, 0), (1, 0), (2, 3)], ids=str)
+def test_taps_visit_each_pixel_of_each_window_once(first: tuple[int, int]) -> None:
     g = ConvGeometry(1, 1, 7, 6, 1, 3, 2, (2, 1), (2, 1, 1, 0), (1, 2))
+    rows, columns = g.P - first[0], g.Q - first[1]
     expected = set()
-    for p, q, r, s in itertools.product(range(g.P - first_row), range(g.Q), range(g.R), range(g.S)):
-        h, w = (p + first_row) * 2 - 2 + r, q - 1 + 2 * s
+    for p, q, r, s in itertools.product(range(rows), range(columns), range(g.R), range(g.S)):
+        h, w = (p + first[0]) * 2 - 2 + r, (q + first[1]) - 1 + 2 * s
         if 0 <= h < g.H and 0 <= w < g.W:
             expected.add((p, q, r, s, h, w))
     visited = set()
-    for tap in g.taps(first_row, g.P - first_row):
+    for tap in g.taps(first, (rows, columns)):
         windows = itertools.product(*(range(axis.start, axis.stop) for axis in tap.windows))
         pixels = itertools.product(*(range(axis.start, axis.stop, axis.step) for axis in tap.pixels))
         visited |= {(p, q, tap.r, tap.s, h, w) for (p, q), (h, w) in zip(windows, pixels, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ REFUSED: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
     ("input", "conv_transpose2d", (np.ones((2, 6, 0, 1), np.float32), W), {}),
     ("bias", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W, B), {}),
     ("groups", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W), {"groups": 4}),
+    ("bias", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float32), W, np.ones(4)), {}),
+    ("weight", "conv_transpose2d", (np.ones((2, 6, 4, 4), np.float16), W), {}),
     ("kernel_size", "max_pool2d", (X,), {"kernel_size": 0}),
     ("kernel_size", "max_pool2d", (X,), {"kernel_size": (2, 2, 2)}),
     ("stride", "max_pool2d", (X,), {"kernel_size": 2, "stride": 0}),
@@ -155,6 +158,47 @@ def test_unpool_indices() -> None:
         fastconv.max_unpool2d(values, indices, 2, backend="nope")
 
 
+@pytest.mark.parametrize("number", [2**31, 2**64, 10**30])
+def test_numbers_beyond_use(number: int, backend: str) -> None:
+    for function, how in (
+        ("conv2d", "stride"),
+        ("conv2d", "padding"),
+        ("conv2d", "dilation"),
+        ("max_pool2d", "stride"),
+    ):
+        arrays = (X, W) if function == "conv2d" else (X, 2)
+        with pytest.raises(RuntimeError, match=f"{how}: got {number}, but it must be at most"):
+            getattr(fastconv, function)(*arrays, **{how: number}, backend=backend)
+
+
+def test_numpy_integers_are_integers(backend: str) -> None:
+    two = np.int64(2)
+    assert fastconv.max_pool2d(X, two, two, backend=backend).shape == (2, 4, 4, 3)
+    assert fastconv.conv2d(X, W, stride=two, padding=(two, two), backend=backend).shape == (2, 6, 5, 5)
+
+
+def test_biases_that_are_no_arrays(backend: str) -> None:
+    image = np.ones((2, 6, 4, 4), np.float32)
+    for bias in ("abc", 3, np.ma.masked_array(B)):
+        with pytest.raises(TypeError, match="bias: got"):
+            fastconv.conv2d(X, W, bias, backend=backend)
+        with pytest.raises(TypeError, match="bias: got"):
+            fastconv.conv_transpose2d(image, W, bias, backend=backend)
+
+
+def test_indices_of_another_kind() -> None:
+    values = np.ones((1, 2, 3, 3), np.float32)
+    with pytest.raises(TypeError, match=r"indices: got Tensor, but it must be a numpy\.ndarray"):
+        fastconv.max_unpool2d(values, torch.zeros(1, 2, 3, 3, dtype=torch.int64), 2)
+
+
+def test_errors_cross_processes() -> None:
+    with pytest.raises(fastconv.ArgumentError) as refused:
+        fastconv.conv2d(X, W, stride=0)
+    again = pickle.loads(pickle.dumps(refused.value))
+    assert str(again) == str(refused.value) == "stride: got 0, but it must be at least 1"
+
+
 class TestGradients:
     """Shapes that don't belong together never reach a backend."""
 
@@ -167,6 +211,17 @@ class TestGradients:
         ):
             with pytest.raises(RuntimeError, match="grad_output: got shape"):
                 call()
+
+    def test_backward_checks_whatever_is_wanted(self, backend: str) -> None:
+        grad = np.ones((2, 5, 6, 5), np.float32)
+        with pytest.raises(RuntimeError, match="grad_output: got shape"):
+            fastconv.conv2d_backward(grad, X, W, output_mask=(False, False, True), backend=backend)
+        with pytest.raises(RuntimeError, match="output_mask"):
+            fastconv.conv2d_backward(np.ones((2, 6, 6, 5), np.float32), X, W, output_mask=(True, True), backend=backend)
+        with pytest.raises(TypeError, match="weight: got builtins.NoneType"):
+            fastconv.conv2d_backward(grad, X, None, backend=backend)
+        with pytest.raises(RuntimeError, match="weight: got shape"):
+            fastconv.conv2d_input(X.shape, W[0], grad, backend=backend)
 
     def test_sizes(self, backend: str) -> None:
         grad = np.ones((2, 6, 6, 5), np.float32)

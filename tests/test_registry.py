@@ -85,7 +85,8 @@ def test_environment(name: str) -> None:
     if name == "naive":
         assert result.stdout.startswith("naive [[[[4.]]]]"), result.stderr
     else:
-        assert "got 'nonsense', but the backends are 'auto', 'naive', 'im2col', 'torch'" in result.stderr
+        expected = "FASTCONV_BACKEND names no backend: got 'nonsense', but the backends are 'auto', 'naive', 'im2col'"
+        assert expected in result.stderr
 
 
 @pytest.mark.parametrize("choose", [fastconv.set_backend, lambda name: fastconv.use_backend(name).__enter__()])
@@ -141,6 +142,20 @@ def test_auto_passes_over_who_refuses(ran) -> None:
     assert ran[-1] == ("naive", "conv2d")
     with pytest.raises(fastconv.UnsupportedError, match="knows no groups"):
         fastconv.conv2d(np.ones((1, 2, 4, 4)), np.ones((2, 1, 2, 2)), groups=2, backend="im2col")
+
+
+class Indescribable(Im2col):
+    """Can't even say whether it runs."""
+
+    def unavailable(self) -> str | None:
+        raise OSError("no driver")
+
+
+def test_a_backend_that_fails_to_answer_harms_no_other() -> None:
+    fastconv.register_backend(Indescribable("odd"))
+    states = {info.name: info for info in fastconv.backends()}
+    assert states["odd"].reason == "it can't say whether it runs here: OSError: no driver"
+    assert states["naive"].available
 
 
 def test_auto_is_a_backend_too() -> None:
@@ -229,9 +244,23 @@ class TestEntryPoints:
         assert "fresh" in [info.name for info in fastconv.backends()]
 
 
-def test_backends_stays_a_function() -> None:
-    """The package fastconv.backends must not take the name's place, whatever is imported."""
-    import fastconv.backends.columns
-    import fastconv.backends.torch
+def test_the_package_of_backends_lists_them_when_called() -> None:
+    """One name for both, whatever is imported and how."""
+    import fastconv.backends.im2col as by_path
+    from fastconv.backends import columns
 
+    assert by_path.Im2col is Im2col
+    assert columns.__name__ == "fastconv.backends.columns"
     assert [info.name for info in fastconv.backends()][:4] == ["auto", "naive", "im2col", "torch"]
+
+
+@pytest.mark.parametrize("name", [False, 0, ["naive"], b"naive"], ids=str)
+def test_only_strings_are_names(name) -> None:
+    with pytest.raises(TypeError, match="a backend's name must be a string"):
+        fastconv.conv2d(X, W, backend=name)
+
+
+def test_the_empty_string_is_no_backend() -> None:
+    for choose in (fastconv.set_backend, lambda name: fastconv.conv2d(X, W, backend=name)):
+        with pytest.raises(fastconv.UnknownBackendError, match="got ''"):
+            choose("")

@@ -22,14 +22,14 @@ def assert_equal(actual: Any, expected: np.ndarray, what: str = "result") -> Non
     """``actual`` agrees with the float64 ``expected`` in shape and, within its type's tolerance, in every element.
 
     NaN and infinities must stand in the same places. The tolerance is relative to the largest finite expected
-    element, 1 at least, so it can't be passed by a wrong small element next to small ones.
+    element, so numbers that are small altogether are judged as strictly as large ones; all zeros must be zeros.
     """
     actual = np.asarray(actual)
     assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
     tolerance = SCALED[actual.dtype.name]
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(actual[~finite].astype(np.float64), expected[~finite], err_msg=what)
-    scale = max(1.0, float(np.abs(expected[finite]).max(initial=0.0)))
+    scale = float(np.abs(expected[finite]).max(initial=0.0))
     wrong = ~(np.abs(actual[finite].astype(np.float64) - expected[finite]) <= tolerance * scale)
     assert not wrong.any(), (
         f"{what}: {wrong.sum()} of {wrong.size} elements differ by more than {tolerance * scale:.1e}"

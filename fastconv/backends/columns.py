@@ -10,21 +10,21 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.quiet import QUIET
-from fastconv.geometry import ConvGeometry
+from fastconv.geometry import ConvGeometry, Pair
 
 
-def gather(columns: np.ndarray, x: np.ndarray, geometry: ConvGeometry, first_row: int = 0) -> None:
-    """Fill columns (..., R, S, P', Q) from x (..., H, W), P' output rows from ``first_row`` on; padding as zeros."""
+def gather(columns: np.ndarray, x: np.ndarray, geometry: ConvGeometry, first: Pair = (0, 0)) -> None:
+    """Fill columns (..., R, S, P', Q') from x (..., H, W), output pixels from ``first`` on; padding as zeros."""
     if any(geometry.padding):
         columns[...] = 0
-    for tap in geometry.taps(first_row, columns.shape[-2]):
+    for tap in geometry.taps(first, columns.shape[-2:]):
         columns[..., tap.r, tap.s, *tap.windows] = x[..., *tap.pixels]
 
 
 @QUIET
-def scatter(x: np.ndarray, columns: np.ndarray, geometry: ConvGeometry, first_row: int = 0) -> None:
-    """The adjoint of `gather`: add columns (..., R, S, P', Q) to x (..., H, W)."""
-    for tap in geometry.taps(first_row, columns.shape[-2]):
+def scatter(x: np.ndarray, columns: np.ndarray, geometry: ConvGeometry, first: Pair = (0, 0)) -> None:
+    """The adjoint of `gather`: add columns (..., R, S, P', Q') to x (..., H, W)."""
+    for tap in geometry.taps(first, columns.shape[-2:]):
         x[..., *tap.pixels] += columns[..., tap.r, tap.s, *tap.windows]
 
 

@@ -6,8 +6,8 @@
 
 once a group, the images of a slice side by side so that small ones still make one large product (Chellapilla, Puri
 and Simard, 2006; Jia, "Learning semantic image representations at a large scale", 2014). The columns take R * S times
-the image's memory, so the batch goes through in slices of at most `column_bytes`, and an image too large for that in
-slices of rows.
+the image's memory, so the batch goes through in parts of at most `column_bytes`: whole images, and where one is too
+large for that, some of its rows, or of one row's pixels.
 
 Pooling goes tap by tap: one vector operation over all windows for each of the R * S elements of the kernel.
 """
@@ -15,14 +15,14 @@ Pooling goes tap by tap: one vector operation over all windows for each of the R
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from fastconv.backends.base import Backend
 from fastconv.backends.columns import gather, scatter
 from fastconv.backends.quiet import QUIET
-from fastconv.geometry import ConvGeometry, PoolGeometry
+from fastconv.geometry import ConvGeometry, Pair, PoolGeometry
 
 COLUMN_BYTES = 256 << 20
 
@@ -41,13 +41,12 @@ class Im2col(Backend):
         g = geometry
         y = np.empty(g.output_shape, x.dtype)
         weight = w.reshape(g.groups, g.K // g.groups, -1)
-        for images, first, rows in self._slices(g, x.itemsize):
-            columns = self._columns(x[images], g, first, rows)
-            product = weight @ columns  # (G, K / G, n * rows * Q)
-            part = y[images, :, first : first + rows].transpose(1, 0, 2, 3)
-            part[...] = product.reshape(part.shape)
+        for part in self._parts(g, x.itemsize):
+            product = weight @ self._columns(x, g, part)  # (G, K / G, n * rows * columns)
+            target = _of(y, part)
+            target[...] = product.reshape(target.shape)
             if b is not None:
-                part += b[:, None, None, None]
+                target += b[:, None, None, None]
         return y
 
     @QUIET
@@ -55,20 +54,24 @@ class Im2col(Backend):
         g = geometry
         x = np.zeros(g.input_shape, grad.dtype)
         turned = w.reshape(g.groups, g.K // g.groups, -1).transpose(0, 2, 1)
-        for images, first, rows in self._slices(g, grad.itemsize):
-            columns = turned @ self._rows_of(grad, g, images, first, rows)  # (G, C / G * R * S, n * rows * Q)
-            image = x[images].transpose(1, 0, 2, 3)
-            scatter_shape = (g.C, g.R, g.S, image.shape[1], rows, g.Q)
-            scatter(image, columns.reshape(scatter_shape).transpose(0, 3, 1, 2, 4, 5), g, first)
+        for part in self._parts(g, grad.itemsize):
+            pixels = _of(grad, part)  # (K, n, rows, columns)
+            columns = turned @ pixels.reshape(g.groups, g.K // g.groups, -1)
+            scatter(
+                x[part.images].transpose(1, 0, 2, 3),
+                columns.reshape(g.C, g.R, g.S, *pixels.shape[1:]).transpose(0, 3, 1, 2, 4, 5),
+                g,
+                part.first,
+            )
         return x
 
     @QUIET
     def conv2d_weight(self, x: np.ndarray, grad: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         g = geometry
         w = np.zeros((g.groups, g.K // g.groups, g.C // g.groups * g.R * g.S), x.dtype)
-        for images, first, rows in self._slices(g, x.itemsize):
-            columns = self._columns(x[images], g, first, rows)
-            w += self._rows_of(grad, g, images, first, rows) @ columns.transpose(0, 2, 1)
+        for part in self._parts(g, x.itemsize):
+            pixels = _of(grad, part).reshape(g.groups, g.K // g.groups, -1)
+            w += pixels @ self._columns(x, g, part).transpose(0, 2, 1)
         return w.reshape(g.weight_shape)
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
@@ -112,28 +115,46 @@ class Im2col(Backend):
             x[..., *tap.pixels] += share[..., *tap.windows]
         return x
 
-    def _slices(self, g: ConvGeometry, itemsize: int) -> Iterator[tuple[slice, int, int]]:
-        """(images, first output row, rows): whole images as many as fit, or single images in runs of rows.
+    def _parts(self, g: ConvGeometry, itemsize: int) -> Iterator[_Part]:
+        """The work in parts within the bound: whole images, or rows of one image, or pixels of one row.
 
         Without channels there is nothing to multiply, and no result.
         """
-        row_bytes = max(1, g.C * g.R * g.S * g.Q * itemsize)
-        images = self.column_bytes // (row_bytes * g.P)
-        rows = g.P if images else max(1, self.column_bytes // row_bytes)
-        for n in range(0, g.N if g.C else 0, max(1, images)):
-            for first in range(0, g.P, rows):
-                yield slice(n, min(n + max(1, images), g.N)), first, min(rows, g.P - first)
+        if g.C == 0:
+            return
+        # The product has K numbers where the columns have C * R * S: the larger of the two is bounded.
+        pixels = max(1, self.column_bytes // (max(g.C * g.R * g.S, g.K) * itemsize))
+        columns = min(g.Q, pixels)
+        rows = min(g.P, max(1, pixels // g.Q))
+        images = max(1, pixels // (g.P * g.Q))
+        for n in range(0, g.N, images):
+            for p in range(0, g.P, rows):
+                for q in range(0, g.Q, columns):
+                    yield _Part(slice(n, n + images), slice(p, p + rows), slice(q, q + columns))
 
     @staticmethod
-    def _columns(x: np.ndarray, g: ConvGeometry, first: int, rows: int) -> np.ndarray:
-        """(G, C / G * R * S, n * rows * Q) from x (n, C, H, W)."""
-        n = x.shape[0]
-        columns = np.empty((g.C, g.R, g.S, n, rows, g.Q), x.dtype)
-        gather(columns.transpose(0, 3, 1, 2, 4, 5), x.transpose(1, 0, 2, 3), g, first)
-        return columns.reshape(g.groups, g.C // g.groups * g.R * g.S, n * rows * g.Q)
+    def _columns(x: np.ndarray, g: ConvGeometry, part: _Part) -> np.ndarray:
+        """(G, C / G * R * S, n * rows * columns) from x (N, C, H, W)."""
+        images = x[part.images]
+        rows, width = (len(range(*s.indices(size))) for s, size in ((part.rows, g.P), (part.columns, g.Q)))
+        columns = np.empty((g.C, g.R, g.S, len(images), rows, width), x.dtype)
+        gather(columns.transpose(0, 3, 1, 2, 4, 5), images.transpose(1, 0, 2, 3), g, part.first)
+        return columns.reshape(g.groups, g.C // g.groups * g.R * g.S, -1)
 
-    @staticmethod
-    def _rows_of(grad: np.ndarray, g: ConvGeometry, images: slice, first: int, rows: int) -> np.ndarray:
-        """(G, K / G, n * rows * Q) from grad (N, K, P, Q)."""
-        part = grad[images, :, first : first + rows].transpose(1, 0, 2, 3)  # (K, n, rows, Q)
-        return part.reshape(g.groups, g.K // g.groups, -1)
+
+class _Part(NamedTuple):
+    """Some images' output rows and columns."""
+
+    images: slice
+    rows: slice
+    columns: slice
+
+    @property
+    def first(self) -> Pair:
+        """The first output row and column."""
+        return self.rows.start, self.columns.start
+
+
+def _of(pixels: np.ndarray, part: _Part) -> np.ndarray:
+    """The part of an array (N, K, P, Q), as a view (K, n, rows, columns)."""
+    return pixels[part.images, :, part.rows, part.columns].transpose(1, 0, 2, 3)

@@ -44,11 +44,11 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
     kernel = (rows.kernel, columns.kernel)
     if rows.divides and columns.divides:
         return avg_pool2d(input, kernel, backend=backend)
-    bordered = ops.pad(ops.widen(input), 1, 1)
-    listed = ops.take(bordered, rows.pixels(filler=rows.size), columns.pixels(filler=columns.size))
+    (image,), dtype = ops.operands(input=input)
+    listed = ops.take(ops.pad(image, 1, 1), rows.pixels(filler=rows.size), columns.pixels(filler=columns.size))
     sums = avg_pool2d(listed, kernel, divisor_override=1, backend=backend)
     counts = ops.table([[float(h * w) for w in columns.lengths] for h in rows.lengths], sums)
-    return ops.cast(sums / counts, input.dtype)
+    return ops.cast(sums / counts, dtype)
 
 
 def adaptive_max_pool2d(
@@ -82,8 +82,8 @@ def adaptive_max_pool2d(
     if not return_indices:
         return pooled
     values, indices = pooled
-    plane = ops.table([row * columns.size + column for row in h for column in w], indices)
-    return values, plane[indices]
+    row, column = ops.table(h, indices)[indices // len(w)], ops.table(w, indices)[indices % len(w)]
+    return values, row * columns.size + column
 
 
 def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:

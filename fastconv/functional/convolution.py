@@ -156,19 +156,20 @@ def conv_transpose2d(
     how = ConvParameters(steps, cut, spread, integer("groups", groups, 1))
     extra = pair("output_padding", output_padding, 0)
 
-    image = ops.widen(input[None] if input.ndim == 3 else input)
+    (image, kernel, offset), dtype = ops.operands(input=input, weight=weight, bias=bias)
+    image = image[None] if input.ndim == 3 else image
     size = transposed_input_size(image.shape, weight.shape, None if bias is None else bias.shape, how, extra)
     if extra[0] < steps[0] and extra[1] < steps[1]:
-        result = ops.conv2d_input(size, ops.widen(weight), image, how, backend)
+        result = ops.conv2d_input(size, kernel, image, how, backend)
     else:
         # A whole stride or more would open windows that `input` has no pixel for: so it is added, and cut, afterwards.
         whole = how._replace(padding=(0, 0, 0, 0))
         uncut = (*size[:2], *transposed_size(image.shape[2:], weight.shape[2:], whole, (0, 0)))
-        padded = ops.pad(ops.conv2d_input(uncut, ops.widen(weight), image, whole, backend), *extra)
+        padded = ops.pad(ops.conv2d_input(uncut, kernel, image, whole, backend), *extra)
         result = padded[..., cut[0] : cut[0] + size[2], cut[2] : cut[2] + size[3]]
     if bias is not None:
-        result = ops.add_bias(result, ops.widen(bias))
-    result = ops.cast(result, input.dtype)
+        result = ops.add_bias(result, offset)
+    result = ops.cast(result, dtype)
     return result[0] if input.ndim == 3 else result
 
 

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastconv.arguments import IntOrPair, Padding, image_dims, integer, pair, same_shape, sides, size
+from fastconv.arguments import (
+    IntOrPair,
+    Padding,
+    image_dims,
+    integer,
+    make_conv_geometry,
+    pair,
+    same_shape,
+    sides,
+    size,
+    weight_dims,
+)
 from fastconv.arrays import A, ops_of
+from fastconv.errors import ArgumentError
 from fastconv.functional.pooling import avg_parameters
 from fastconv.geometry import ConvParameters
 
@@ -35,9 +47,8 @@ def conv2d_input(
     Raises:
         as `fastconv.conv2d`.
     """
-    ops = ops_of("weight", weight)
-    ops_of("grad_output", grad_output)
-    how = _conv_parameters(weight.shape[2:], stride, padding, dilation, groups)
+    ops = ops_of("grad_output", grad_output)
+    how = _parameters_for(weight, stride, padding, dilation, groups)
     return ops.conv2d_input(size("input_size", input_size, 4), weight, grad_output, how, backend)
 
 
@@ -102,12 +113,17 @@ def conv2d_backward(
         as `fastconv.conv2d`.
     """
     ops = ops_of("grad_output", grad_output)
-    image_dims("grad_output", grad_output.shape, 2)
-    parameters = (stride, padding, dilation, groups)
+    ops_of("input", input)
+    image_dims("input", input.shape, 2)
+    how = _parameters_for(weight, stride, padding, dilation, groups)
+    result = make_conv_geometry(input.shape, weight.shape, None, how).output_shape
+    same_shape("grad_output", grad_output.shape, result, "the convolution's result")
+    if len(output_mask) != 3:
+        raise ArgumentError("output_mask", output_mask, "it must have three elements: for input, weight and bias")
     for_input, for_weight, for_bias = output_mask
     return (
-        conv2d_input(input.shape, weight, grad_output, *parameters, backend=backend) if for_input else None,
-        conv2d_weight(input, weight.shape, grad_output, *parameters, backend=backend) if for_weight else None,
+        ops.conv2d_input(tuple(input.shape), weight, grad_output, how, backend) if for_input else None,
+        ops.conv2d_weight(input, tuple(weight.shape), grad_output, how, backend) if for_weight else None,
         ops.channel_sum(grad_output, weight.shape[0]) if for_bias else None,
     )
 
@@ -165,6 +181,12 @@ def avg_pool2d_backward(
     ops = ops_of("grad_output", grad_output)
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     return ops.avg_pool2d_backward(grad_output, size("input_size", input_size, 4), how, backend)
+
+
+def _parameters_for(weight: A, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int) -> ConvParameters:
+    ops_of("weight", weight)
+    weight_dims(weight.shape, 2)
+    return _conv_parameters(weight.shape[2:], stride, padding, dilation, groups)
 
 
 def _conv_parameters(

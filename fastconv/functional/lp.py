@@ -44,9 +44,10 @@ def lp_pool2d(
     height, width = pair("kernel_size", kernel_size, 1)
     if norm_type in (math.inf, -math.inf):
         return _limit(max_pool2d, input, norm_type, (height, width), stride, ceil_mode, backend)
-    powers = ops.power(ops.widen(input), _number(norm_type))
+    (image,), dtype = ops.operands(input=input)
+    powers = ops.power(image, _number(norm_type))
     means = avg_pool2d(powers, (height, width), stride, 0, ceil_mode, backend=backend)
-    return ops.cast(ops.root(means, height * width, norm_type), input.dtype)
+    return ops.cast(ops.root(means, height * width, norm_type), dtype)
 
 
 def lp_pool1d(
@@ -76,9 +77,10 @@ def lp_pool1d(
     (width,) = integers("kernel_size", kernel_size, 1, 1)
     if norm_type in (math.inf, -math.inf):
         return _limit(max_pool1d, input, norm_type, width, stride, ceil_mode, backend)
-    powers = ops.power(ops.widen(input), _number(norm_type))
+    (image,), dtype = ops.operands(input=input)
+    powers = ops.power(image, _number(norm_type))
     means = avg_pool1d(powers, width, stride, 0, ceil_mode, backend=backend)
-    return ops.cast(ops.root(means, width, norm_type), input.dtype)
+    return ops.cast(ops.root(means, width, norm_type), dtype)
 
 
 def _number(norm_type: float) -> float:

@@ -200,8 +200,12 @@ def avg_parameters(
 
 def _steps(stride: IntOrPair | None, kernel: Pair) -> Pair:
     """The stride; None, () and [] mean the kernel."""
-    return kernel if stride is None or stride in ((), []) else pair("stride", stride, 1)
+    return kernel if _is_default(stride) else pair("stride", stride, 1)  # type: ignore[arg-type]
 
 
 def _line_steps(stride: IntOrPair | None) -> Pair | None:
-    return None if stride is None or stride in ((), []) else lift_line("stride", stride, 1, 1)
+    return None if _is_default(stride) else lift_line("stride", stride, 1, 1)  # type: ignore[arg-type]
+
+
+def _is_default(stride: IntOrPair | None) -> bool:
+    return stride is None or (isinstance(stride, (tuple, list)) and not stride)

@@ -7,6 +7,11 @@ layer = Conv2d(3, 16, 3, backend="im2col")     # torch.nn.Conv2d with one more a
 model = convert(model, backend="im2col")       # in place; revert(model) undoes it
 """
 
+import importlib.util
+
+if importlib.util.find_spec("torch") is None:
+    raise ModuleNotFoundError("fastconv.torch needs torch: pip install 'fastconv[torch]'", name="torch")
+
 from fastconv.torch import functional
 from fastconv.torch.convert import convert, revert
 from fastconv.torch.modules import (

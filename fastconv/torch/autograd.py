@@ -7,7 +7,8 @@ Convolution and its two adjoints are the three partial derivatives of one trilin
 so the gradient of each is made of the other two, and double backward needs nothing new. Pooling is linear once its
 indices are known: the adjoint of putting back is looking up.
 
-A Function costs some microseconds and keeps its operands alive, so it is used only where a gradient is wanted.
+A Function costs some microseconds and keeps its operands alive, so it is used only where a gradient is wanted; in
+forward mode too, which it has no rule for, and says so, where a bare operator would give zeros.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from fastconv.torch import ops
 
@@ -23,6 +24,8 @@ Tensor = torch.Tensor
 
 
 def _recorded(*tensors: Tensor | None) -> bool:
+    if forward_ad._current_level >= 0:
+        return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, ClassVar, SupportsIndex, TypeVar
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -78,13 +78,30 @@ def revert(model: M) -> M:
 
     Returns:
         The model.
+
+    Raises:
+        RuntimeError: something else changed a layer's class since, such as a parametrisation that is to be removed
+            first; then no layer has been changed.
     """
-    for layer in model.modules():
-        original = layer.__dict__.pop(_ORIGINAL, None)
-        if original is not None:
-            layer.__class__ = original
-            layer.__dict__.pop("backend", None)
+    restored = [
+        (layer, _restored(layer, layer.__dict__[_ORIGINAL])) for layer in model.modules() if _ORIGINAL in vars(layer)
+    ]
+    for layer, original in restored:
+        layer.__class__ = original
+        for name in (_ORIGINAL, "backend"):
+            vars(layer).pop(name, None)
     return model
+
+
+def _restored(layer: nn.Module, original: type[nn.Module]) -> type[nn.Module]:
+    """The class to give back to a converted layer."""
+    current = layer.__class__
+    if current is _counterpart(original):  # type: ignore[arg-type]
+        return original
+    for base, converted in _COUNTERPARTS.items():
+        if current is converted:  # a parametrisation that came before was removed since
+            return base
+    raise RuntimeError(f"model: a layer became a {current.__name__} after it was converted; undo that, then revert")
 
 
 @cache
@@ -101,5 +118,24 @@ def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
         if issubclass(cls, base) and all(
             getattr(cls, method, None) is getattr(base, method, None) for method in ("forward", "_conv_forward")
         ):
-            return type(cls.__name__, (layer, cls), {"__module__": cls.__module__})
+            # torch removes a parametrisation by deleting its property from the layer's class and taking the first base.
+            properties = {name: value for name, value in vars(cls).items() if isinstance(value, property)}
+            own = {"__module__": cls.__module__, "_derived_from": cls, **properties}
+            return type(cls.__name__, (layer, cls, _Derived), own)
     return None
+
+
+class _Derived:
+    """Lets layers of a class that was made on the fly be pickled: by the class that it was made from."""
+
+    _derived_from: ClassVar[type[nn.Module]]
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return _blank, (self._derived_from,), self.__getstate__()
+
+
+def _blank(cls: type[nn.Module]) -> nn.Module:
+    """A layer of the counterpart of ``cls``, to be filled in by unpickling."""
+    counterpart = _counterpart(cls)  # type: ignore[arg-type]
+    assert counterpart is not None
+    return counterpart.__new__(counterpart)

@@ -11,17 +11,23 @@ import torch
 import torch.nn.functional
 from torch import nn
 
+from fastconv import registry
 from fastconv.torch import functional as F
 
 Tensor = torch.Tensor
 
 
 class Layer(nn.Module):
-    """What fastconv's layers share: a backend by name, None meaning the choice in force at each call."""
+    """What fastconv's layers share: a backend by name, None meaning the choice in force at each call.
+
+    Raises UnknownBackendError or BackendUnavailableError for a backend that isn't or that can't run here.
+    """
 
     backend: str | None = None
 
     def __init__(self, *args: Any, backend: str | None = None, **kwargs: Any) -> None:
+        if backend is not None:
+            registry.resolve(backend)
         super().__init__(*args, **kwargs)
         self.backend = backend
 

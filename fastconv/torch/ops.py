@@ -3,8 +3,6 @@
 Each operator runs a backend's primitive on the tensors' own memory: on the CPU a NumPy backend reads and writes it
 without a copy, and a backend that takes tensors gets them as they are. bfloat16 and float16 are computed in float32
 and rounded once. Gradients are recorded outside (`fastconv.torch.autograd`), where no operator is differentiable.
-
-An empty ``backend`` means the choice in force when the operator runs (`fastconv.registry`).
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from fastconv.arguments import (
     make_pool_geometry,
     pool_geometry,
     same_shape,
+    unfold_geometry,
 )
 from fastconv.backends.base import Backend
 from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
@@ -30,8 +29,11 @@ from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolPa
 
 Tensor = torch.Tensor
 
-_HALVES = (torch.bfloat16, torch.float16)
+HALVES = (torch.bfloat16, torch.float16)
 _COMPUTED = (torch.float32, torch.float64)
+
+OPEN = ""
+"""For a backend's name: the choice in force when the operator runs."""
 
 _library = torch.library.Library("fastconv", "DEF")
 
@@ -103,67 +105,68 @@ def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
 
 @_operator(f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONV}, str backend) -> Tensor")
 def conv2d(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> _Plan:
-    _check_types(input=x, weight=w, bias=b)
+    check_types(input=x, weight=w, bias=b)
     g = check.conv(x.shape, w.shape, None if b is None else b.shape, _conv(how))
-    return _Plan(g, (x, w, b, g), g.output_shape, _layout(x, w))
+    return _Plan(g, (x, w, b, g), g.output_shape, layout_of(x, w))
 
 
 @_operator(f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor")
 def conv2d_input(check: _Checks, size: Sequence[int], w: Tensor, grad: Tensor, *how: Any) -> _Plan:
-    _check_types(weight=w, grad_output=grad)
+    check_types(weight=w, grad_output=grad)
     g = check.conv(tuple(size), w.shape, None, _conv(how))
     same_shape("grad_output", grad.shape, g.output_shape, "the convolution's result")
-    return _Plan(g, (grad, w, g), g.input_shape, _layout(grad, w))
+    return _Plan(g, (grad, w, g), g.input_shape, layout_of(grad, w))
 
 
 @_operator(f"conv2d_weight(Tensor input, SymInt[] weight_size, Tensor grad_output, {_CONV}, str backend) -> Tensor")
 def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, *how: Any) -> _Plan:
-    _check_types(input=x, grad_output=grad)
+    check_types(input=x, grad_output=grad)
     image_dims("input", x.shape, 2)
     g = check.conv(x.shape, tuple(size), None, _conv(how))
     same_shape("grad_output", grad.shape, g.output_shape, "the convolution's result")
-    return _Plan(g, (x, grad, g), g.weight_shape, _layout(x, grad))
+    return _Plan(g, (x, grad, g), g.weight_shape, layout_of(x, grad))
 
 
 @_operator(f"max_pool2d(Tensor input, {_POOL}, str backend) -> (Tensor, Tensor)")
 def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
-    _check_types(input=x)
+    check_types(input=x)
     g = check.pool(x.shape, _pool(how))
-    return _Plan(g, (x, g), g.output_shape, _layout(x), with_indices=True)
+    return _Plan(g, (x, g), g.output_shape, layout_of(x), with_indices=True)
 
 
 @_operator("max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] size, str backend) -> Tensor")
 def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str) -> _Plan:
-    _check_types(grad_output=grad)
+    check_types(grad_output=grad)
     check.indices(indices, size, -1)
-    return _Plan(None, (grad, indices, tuple(size)), (*grad.shape[:2], *size), _layout(grad))
+    same_shape("indices", indices.shape, grad.shape, "grad_output")
+    return _Plan(None, (grad, indices, tuple(size)), (*grad.shape[:2], *size), layout_of(grad))
 
 
 @_operator(f"avg_pool2d(Tensor input, {_AVERAGE}, str backend) -> Tensor")
 def avg_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
-    _check_types(input=x)
+    check_types(input=x)
     g = check.pool(x.shape, _pool(how))
-    return _Plan(g, (x, g), g.output_shape, _layout(x))
+    return _Plan(g, (x, g), g.output_shape, layout_of(x))
 
 
 @_operator(f"avg_pool2d_backward(Tensor grad_output, SymInt[] input_size, {_AVERAGE}, str backend) -> Tensor")
 def avg_pool2d_backward(check: _Checks, grad: Tensor, size: Sequence[int], *how: Any) -> _Plan:
-    _check_types(grad_output=grad)
+    check_types(grad_output=grad)
     g = check.pool(tuple(size), _pool(how))
     same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
-    return _Plan(g, (grad, g), g.input_shape, _layout(grad))
+    return _Plan(g, (grad, g), g.input_shape, layout_of(grad))
 
 
 @_operator(f"unfold(Tensor input, int[] kernel, {_CONV}, str backend) -> Tensor")
 def unfold(check: _Checks, x: Tensor, kernel: Sequence[int], *how: Any) -> _Plan:
-    _check_types(input=x)
-    g = check.conv(x.shape, (1, x.shape[1], *kernel), None, _conv(how))
+    check_types(input=x)
+    g = unfold_geometry(x.shape, kernel, _conv(how), check.conv)
     return _Plan(g, (x, g), g.columns_shape, torch.contiguous_format)
 
 
 @_operator(f"fold(Tensor input, SymInt[] output_size, int[] kernel, {_CONV}, str backend) -> Tensor")
 def fold(check: _Checks, columns: Tensor, size: Sequence[int], kernel: Sequence[int], *how: Any) -> _Plan:
-    _check_types(input=columns)
+    check_types(input=columns)
     g = fold_geometry(columns.shape, tuple(size), tuple(kernel), _conv(how), check.conv)
     return _Plan(g, (columns, g), g.input_shape, torch.contiguous_format)
 
@@ -171,8 +174,8 @@ def fold(check: _Checks, columns: Tensor, size: Sequence[int], kernel: Sequence[
 def _run(operation: str, name: str, plan: _Plan) -> Any:
     """The primitive of the backend ``name`` on tensors."""
     dtype = plan.operands[0].dtype
-    computed = torch.float32 if dtype in _HALVES else dtype
-    backend = registry.resolve(name or None).select(operation, plan.geometry, computed)
+    computed = torch.float32 if dtype in HALVES else dtype
+    backend = registry.resolve(None if name == OPEN else name).select(operation, plan.geometry, computed)
     result = getattr(backend, operation)(*[_plain(operand, backend, computed) for operand in plan.operands])
     if plan.with_indices:
         return _finished(result[0], dtype, plan.layout), _finished(result[1], torch.int64, plan.layout)
@@ -190,7 +193,7 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
     if not isinstance(operand, Tensor):
         return operand
     tensor = operand.detach()
-    if tensor.dtype in _HALVES:
+    if tensor.dtype in HALVES:
         tensor = tensor.to(computed)
     if backend.tensors:
         return tensor
@@ -207,7 +210,7 @@ def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> T
     return tensor.to(dtype).contiguous(memory_format=layout)
 
 
-def _layout(*tensors: Tensor) -> torch.memory_format:
+def layout_of(*tensors: Tensor) -> torch.memory_format:
     """channels_last if one of the tensors is, as torch's convolution has it."""
     return torch.channels_last if any(_is_channels_last(tensor) for tensor in tensors) else torch.contiguous_format
 
@@ -229,12 +232,13 @@ def _pool(how: Sequence[Any]) -> PoolParameters:
     return PoolParameters(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), *rest)
 
 
-def _check_types(**tensors: Tensor | None) -> None:
+def check_types(**tensors: Tensor | None) -> None:
+    """Refuse data types that aren't computed, and operands that are of two."""
     first: torch.dtype | None = None
     for name, tensor in tensors.items():
         if tensor is None:
             continue
-        if tensor.dtype not in _COMPUTED and tensor.dtype not in _HALVES:
+        if tensor.dtype not in _COMPUTED and tensor.dtype not in HALVES:
             allowed = "it must be torch.float32, float64, bfloat16 or float16"
             raise ArgumentTypeError(name, f"data type {tensor.dtype}", allowed)
         if first is None:

@@ -11,11 +11,9 @@ from fastconv.arrays import Shape, register_kind
 from fastconv.errors import ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
 from fastconv.torch import autograd
-from fastconv.torch.ops import check_indices
+from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types, layout_of
 
 Tensor = torch.Tensor
-
-_HALVES = (torch.bfloat16, torch.float16)
 
 
 class TensorOps:
@@ -61,7 +59,8 @@ class TensorOps:
     def take(self, x: Tensor, rows: list[int], columns: list[int]) -> Tensor:
         h = torch.tensor(rows, dtype=torch.int64, device=x.device)
         w = torch.tensor(columns, dtype=torch.int64, device=x.device)
-        return x.index_select(-2, h).index_select(-1, w)
+        taken = x.index_select(-2, h).index_select(-1, w)
+        return taken.contiguous(memory_format=layout_of(x)) if x.ndim == 4 else taken
 
     def table(self, entries: list[Any], like: Tensor) -> Tensor:
         table = torch.tensor(entries, device=like.device)
@@ -77,8 +76,7 @@ class TensorOps:
         return autograd.channel_sum(x, channels)
 
     def add_bias(self, x: Tensor, b: Tensor) -> Tensor:
-        _check_tensors(bias=b)
-        return x + b.to(x.dtype)[:, None, None]
+        return x + b[:, None, None]
 
     def power(self, x: Tensor, exponent: float) -> Tensor:
         return x.pow(exponent)
@@ -87,8 +85,11 @@ class TensorOps:
         # Not a plain power: relu's gradient at 0 is 0, which keeps 0 ** (1 / degree) from giving NaN backwards.
         return (torch.sign(x) * torch.relu(torch.abs(x))).mul(count).pow(1.0 / degree)
 
-    def widen(self, x: Tensor) -> Tensor:
-        return x.float() if x.dtype in _HALVES else x
+    def operands(self, **tensors: Any) -> tuple[list[Any], torch.dtype]:
+        _check_tensors(**tensors)
+        cast = _autocast(*tensors.values()) if "weight" in tensors else tuple(tensors.values())
+        check_types(**dict(zip(tensors, cast, strict=True)))
+        return [t.float() if t is not None and t.dtype in HALVES else t for t in cast], cast[0].dtype
 
     def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x.to(dtype)
@@ -97,10 +98,11 @@ class TensorOps:
 def _chosen(backend: str | None) -> str:
     """The backend's name, fixed now so that the backward pass takes the same one.
 
-    torch.compile can't trace a context variable: there an unnamed backend stays open until the graph runs.
+    torch.compile can't trace a context variable: there an unnamed backend stays open until the graph runs, its
+    backward part too.
     """
     if torch.compiler.is_compiling():
-        return backend or ""
+        return OPEN if backend is None else backend
     return registry.resolve(backend).name
 
 
@@ -111,7 +113,7 @@ def _autocast(*operands: Any) -> Any:
         return operands
     dtype = torch.get_autocast_dtype(device)
     single = torch.float32
-    return tuple(t.to(dtype) if t is not None and t.dtype in (single, *_HALVES) else t for t in operands)
+    return tuple(t.to(dtype) if t is not None and t.dtype in (single, *HALVES) else t for t in operands)
 
 
 def _check_tensors(**operands: Any) -> None:

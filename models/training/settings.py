@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 from dataclasses import dataclass, replace
 
 import fastconv
@@ -11,13 +11,17 @@ from models.errors import ModelsError
 from models.recipes import Recipe
 
 OPTIMIZERS = ("adam", "sgd")
+MOST_LEARNING_RATE = 1e6
+"""Beyond any use, and safely below what overflows a float32 weight at the first step."""
+MOST_IMAGES = 10**9
+"""Of a batch or epochs: beyond any use, and within every library's integers."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """A run: the same settings on the same data give the same initial weights and batches on every backend.
 
-    ``threads`` None leaves the libraries' own number.
+    ``threads`` are torch's, None leaving its own number; NumPy's matrix product, which im2col uses, has one.
     """
 
     network: str
@@ -38,14 +42,17 @@ def settings(
 
     ``backend`` None is fastconv's current choice: ``FASTCONV_BACKEND`` or else ``auto``.
 
-    Raises ModelsError for a network, backend or optimizer that isn't known or available, and for a learning
-    rate, momentum, batch size or number of epochs that can't be trained with.
+    Raises ModelsError for a network, backend or optimizer that isn't known or available, for more threads than
+    cores, and for a learning rate, momentum, batch size or number of epochs that can't be trained with.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     recipe = replace(networks.load(network).recipe, **given)  # type: ignore[arg-type]
     _check_recipe(recipe)
-    backend = backend or fastconv.get_backend()
+    backend = fastconv.get_backend() if backend is None else backend
     check_backend(backend)
+    cores = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= cores:
+        raise ModelsError(f"the number of threads is {threads}; this machine has {cores} cores, so 1 to {cores}")
     return Settings(network, backend, recipe, seed, threads)
 
 
@@ -62,10 +69,11 @@ def _check_recipe(recipe: Recipe) -> None:
     if recipe.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
         raise ModelsError(f"no optimizer is called {recipe.optimizer!r}; the optimizers are {known}")
-    if not (math.isfinite(recipe.learning_rate) and recipe.learning_rate > 0):
-        raise ModelsError(f"the learning rate is {recipe.learning_rate}; it must be a positive number")
+    if not 0 < recipe.learning_rate <= MOST_LEARNING_RATE:
+        allowed = f"it must be above 0 and at most {MOST_LEARNING_RATE:g}"
+        raise ModelsError(f"the learning rate is {recipe.learning_rate}; {allowed}")
     if not 0 <= recipe.momentum < 1:
         raise ModelsError(f"the momentum is {recipe.momentum}; it must be at least 0 and below 1")
     for what, count in (("batch size", recipe.batch_size), ("number of epochs", recipe.epochs)):
-        if count < 1:
-            raise ModelsError(f"the {what} is {count}; it must be at least 1")
+        if not 1 <= count <= MOST_IMAGES:
+            raise ModelsError(f"the {what} is {count}; it must be at least 1 and at most {MOST_IMAGES:,}")

@@ -59,5 +59,7 @@ def comparison_report(contestants: Sequence[Contestant]) -> RenderableType:
         f"loss: of step {shared}, the last that all made. "
         f"off {REFERENCE}: largest relative difference of a loss, over the steps both made."
     ]
+    if any(one.backend == "im2col" for one in ran):
+        notes.append("im2col: on one thread, so that NumPy's matrix product and torch don't wait for each other.")
     notes += [f"{one.backend}: {one.trouble}" for one in contestants if one.trouble]
     return Group(table, *(Text(note) for note in notes))

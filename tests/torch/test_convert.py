@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -181,6 +182,46 @@ def test_parametrised_layers(ran) -> None:
     expected = layer(x)
     torch.testing.assert_close(fct.convert(layer, "im2col")(x), expected, rtol=1e-4, atol=1e-5)
     assert ran == [("im2col", "conv2d")]
+
+
+def test_parametrised_after_the_conversion() -> None:
+    layer = parametrizations.weight_norm(fct.convert(nn.Conv2d(2, 3, 3), "im2col"))
+    x = _x(1, 2, 6, 6)
+    expected = layer(x)
+    with pytest.raises(
+        RuntimeError, match="became a ParametrizedConv2d after it was converted; undo that, then revert"
+    ):
+        fct.revert(layer)
+    assert torch.equal(layer(x), expected)
+    nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    assert type(fct.revert(layer)) is nn.Conv2d
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_parametrisation_removed_after_the_conversion() -> None:
+    layer = fct.convert(parametrizations.weight_norm(nn.Conv2d(2, 3, 3)), "im2col")
+    x = _x(1, 2, 6, 6)
+    expected = layer(x)
+    nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    assert type(fct.revert(layer)) is nn.Conv2d
+    torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_converted_subclass_can_be_pickled(ran) -> None:
+    layer = fct.convert(OwnName(1, 2, 3), "im2col").eval()
+    x = _x(1, 1, 5, 5)
+    again = pickle.loads(pickle.dumps(layer))
+    assert type(again) is type(layer)
+    assert torch.equal(again(x), layer(x))
+    assert not again.training
+    assert type(fct.revert(again)) is OwnName
+
+
+def test_a_layers_backend_must_exist() -> None:
+    with pytest.raises(fastconv.UnknownBackendError, match="'nope'"):
+        fct.Conv2d(1, 2, 3, backend="nope")
+    with pytest.raises(TypeError, match="must be a string"):
+        fct.MaxPool2d(2, backend=3)  # type: ignore[arg-type]
 
 
 def test_copies_and_files() -> None:

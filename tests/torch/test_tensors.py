@@ -39,6 +39,14 @@ class TestLayouts:
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         assert found[0].is_contiguous(memory_format=torch.channels_last)
 
+    @pytest.mark.parametrize("function", ["adaptive_avg_pool2d", "adaptive_max_pool2d"])
+    @pytest.mark.parametrize("size", [3, 4])
+    def test_channels_last_through_adaptive_pooling(self, function: str, size: int, backend: str) -> None:
+        x = _x(2, 4, 6, 6).to(memory_format=torch.channels_last)
+        y = getattr(F, function)(x, size, backend=backend)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(y, getattr(T, function)(x, size))
+
     def test_contiguous_stays(self, backend: str) -> None:
         y = F.conv2d(_x(2, 4, 1, 1), _x(3, 4, 1, 1), backend=backend)
         assert y.stride() == (3, 1, 1, 1)
@@ -90,7 +98,8 @@ class TestHalfPrecision:
         with torch.autocast("cpu", torch.bfloat16):
             y = F.conv2d(x, w, backend=backend)
             mixed = F.conv2d(x.bfloat16(), w, backend=backend)
-        assert y.dtype == mixed.dtype == torch.bfloat16
+            transposed = F.conv_transpose2d(x, w.transpose(0, 1), backend=backend)
+        assert y.dtype == mixed.dtype == transposed.dtype == torch.bfloat16
         y.float().sum().backward()
         assert w.grad is not None
         assert w.grad.dtype == torch.float32
@@ -161,6 +170,39 @@ class TestAutograd:
         how = {"stride": (2, 1), "dilation": (1, 2), "groups": 2}
         mine = penalty(lambda: F.conv2d(x, w, padding=(1, 0), **how, backend=backend))
         torch.testing.assert_close(mine, penalty(lambda: T.conv2d(x, w, padding=(1, 0), **how)))
+
+
+@pytest.mark.parametrize("forward", [lambda w: F.conv2d(_x(1, 3, 6, 6), w), lambda x: F.max_pool2d(x, 2)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_forward_mode_is_refused_not_zero(forward) -> None:
+    w = _x(4, 3, 3, 3)
+    with pytest.raises(RuntimeError, match="jvp"):
+        torch.func.jvp(forward, (w,), (torch.ones_like(w),))
+
+
+class TestOperators:
+    """Called directly, with what the functions would have refused."""
+
+    def test_indices_of_another_shape(self, backend: str) -> None:
+        with pytest.raises(RuntimeError, match="indices: got shape"):
+            torch.ops.fastconv.max_pool2d_backward(
+                torch.ones(20, 10, 2, 2), torch.zeros(1, 1, 1, 1, dtype=torch.int64), [4, 4], backend
+            )
+
+    @pytest.mark.parametrize(
+        ("name", "how"),
+        [
+            ("stride", ([0, 1], [0] * 4, [1, 1], 1)),
+            ("stride", ([1], [0] * 4, [1, 1], 1)),
+            ("dilation", ([1, 1], [0] * 4, [-1, -1], 1)),
+            ("padding", ([1, 1], [0, 0], [1, 1], 1)),
+            ("padding", ([1, 1], [0, 0, 0, -1], [1, 1], 1)),
+            ("groups", ([1, 1], [0] * 4, [1, 1], 0)),
+        ],
+    )
+    def test_parameters(self, name: str, how: tuple[object, ...], backend: str) -> None:
+        with pytest.raises(RuntimeError, match=f"{name}: got"):
+            torch.ops.fastconv.conv2d(_x(1, 2, 6, 6), _x(3, 2, 3, 3), None, *how, backend)
 
 
 def test_no_copies(backend: str, monkeypatch) -> None:
