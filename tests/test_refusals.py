@@ -218,7 +218,7 @@ class TestGradients:
             fastconv.conv2d_backward(grad, X, W, output_mask=(False, False, True), backend=backend)
         with pytest.raises(RuntimeError, match="output_mask"):
             fastconv.conv2d_backward(np.ones((2, 6, 6, 5), np.float32), X, W, output_mask=(True, True), backend=backend)
-        with pytest.raises(TypeError, match="weight: got builtins.NoneType"):
+        with pytest.raises(TypeError, match=r"weight: got builtins\.NoneType"):
             fastconv.conv2d_backward(grad, X, None, backend=backend)
         with pytest.raises(RuntimeError, match="weight: got shape"):
             fastconv.conv2d_input(X.shape, W[0], grad, backend=backend)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, SupportsIndex, TypeVar
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
 
 from fastconv import registry
 from fastconv.torch import modules
@@ -118,11 +119,16 @@ def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
         if issubclass(cls, base) and all(
             getattr(cls, method, None) is getattr(base, method, None) for method in ("forward", "_conv_forward")
         ):
-            # torch removes a parametrisation by deleting its property from the layer's class and taking the first base.
-            properties = {name: value for name, value in vars(cls).items() if isinstance(value, property)}
-            own = {"__module__": cls.__module__, "_derived_from": cls, **properties}
-            return type(cls.__name__, (layer, cls, _Derived), own)
+            return _derived(cls, layer)
     return None
+
+
+def _derived(cls: type[nn.Module], layer: type[nn.Module]) -> type[nn.Module]:
+    if cls.__module__ == parametrize.__name__:
+        # Made by torch for one layer, which removes a parametrisation by deleting its property from the class and
+        # taking the first base: so it is made again, on top of fastconv's.
+        return type(cls.__name__, (layer, *cls.__bases__), dict(vars(cls)))
+    return type(cls.__name__, (layer, cls, _Derived), {"__module__": cls.__module__, "_derived_from": cls})
 
 
 class _Derived:
