@@ -27,9 +27,11 @@ class OpenVino:
         x = ops.parameter(arrays.x.shape, np.float32)
         compiled = self.core.compile_model(openvino.Model([_node(problem, x, arrays)], [x]), "CPU", self.settings)
         request = compiled.create_infer_request()
-        request.set_input_tensor(openvino.Tensor(arrays.x, shared_memory=True))
+        image = arrays.x
+        request.set_input_tensor(openvino.Tensor(image, shared_memory=True))
 
         def call() -> Any:
+            assert image.size  # the call holds the memory that the request reads
             request.infer()
             return request.get_output_tensor().data
 
