@@ -65,7 +65,7 @@ def run(
     seconds: Annotated[float, typer.Option(min=0.001, help="Length of a turn.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="File of results. Default: a new one in bench/results.")] = None,
 ) -> None:
-    """Hold the contest and write a file of results."""
+    """Hold the contest and write a file of results; Ctrl-C keeps what is there."""
     from bench import contestants, environment, limit
     from bench.contest import Rules, hold
 
@@ -86,8 +86,11 @@ def run(
         def tell(what: str) -> None:
             progress.update(task, description=what, advance=1)
 
-        described = environment.describe(names, rules.threads)
-        results = Results(described, limits, hold(problems, operations, names, rules, tell))
+        results = Results(environment.describe(names, rules.threads), limits, [])
+        try:
+            results.records.extend(hold(problems, operations, names, rules, tell))
+        except KeyboardInterrupt:
+            console.print(f"stopped after {len(results.by_key())} of {events} events; they are kept")
     path = out or RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}.json"
     save(results, path)
     console.print(_troubles(results))

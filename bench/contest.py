@@ -57,19 +57,19 @@ def hold(
     names: Sequence[str],
     rules: Rules,
     tell: Callable[[str], None] = lambda what: None,
-) -> list[Record]:
+) -> Iterator[Record]:
     """Let the contestants ``names`` run every operation of every problem; ``tell`` hears what is going on.
+
+    Records come as they are made, so that a contest that is broken off leaves those it has.
 
     Raises:
         KeyError: a name that `bench.contestants.entries` doesn't list.
     """
-    records: list[Record] = []
     with started(names, rules.threads) as racers:
         for problem in problems:
             for operation in (o for o in operations if o in problem.operations):
                 tell(f"{problem.name} {operation}")
-                records += event(problem, operation, racers, rules)
-    return records
+                yield from event(problem, operation, racers, rules)
 
 
 def event(problem: Problem, operation: str, racers: Sequence[Racer], rules: Rules) -> list[Record]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bench import limit
 from bench.cli import app
-from bench.results import Limit, ResultsError, load
+from bench.results import Limit, Record, ResultsError, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,20 @@ def test_run_writes_a_file_of_results(tmp_path: Path, monkeypatch: pytest.Monkey
     for fact in ("processor", "instruction set", "threads", "contestants", "commit", "date"):
         assert results.environment[fact]
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hold(*_):
+        yield Record("p", [], "conv", "forward", "torch", 1, 1, [0.1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(limit, "measure", lambda threads: Limit(1e9, {2**20: 1e9}))
+    monkeypatch.setattr("bench.contest.hold", hold)
+    out = tmp_path / "results.json"
+    done = _invoke("run", "--set", "smoke", "--contestant", "torch", "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "stopped after 1 of 16 events; they are kept" in done.output
+    assert [record.bursts for record in load(out).records] == [[0.1]]
 
 
 def test_list() -> None:

@@ -92,7 +92,7 @@ def test_real_processes() -> None:
     pooling = next(problem for problem in PROBLEMS if problem.name == "smoke.max_n4")
     told: list[str] = []
     names = ["fastconv.im2col", "torch", "torch.channels_last"]
-    records = hold([PROBLEM, pooling], ["forward", "backward", "input"], names, Rules(1, 2, 0.001), told.append)
+    records = list(hold([PROBLEM, pooling], ["forward", "backward", "input"], names, Rules(1, 2, 0.001), told.append))
     assert len(records) == 3 * (3 + 2)
     assert all(record.trouble is None and len(record.bursts) == 2 for record in records)
     assert all(0 < burst < 1 for record in records for burst in record.bursts)
@@ -119,7 +119,7 @@ def test_a_process_that_dies_is_a_trouble_not_a_hang() -> None:
 
 def test_unknown_contestant() -> None:
     with pytest.raises(KeyError, match="no contestant is called 'cudnn'"):
-        hold([PROBLEM], ["forward"], ["cudnn"], Rules(1))
+        list(hold([PROBLEM], ["forward"], ["cudnn"], Rules(1)))
 
 
 def test_a_burst_is_the_median_of_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
