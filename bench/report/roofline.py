@@ -99,20 +99,21 @@ def _scales(axes: Axes, races: Sequence[Race], limit: Limit, lowest: float) -> N
 
 
 def _roofs(axes: Axes, limit: Limit) -> None:
-    """The peak, and a slope for every footprint whose bandwidth was measured; the outer two are named."""
+    """The peak, and a slope for every footprint whose bandwidth was measured; the steepest and main memory's are named."""
     left, right = axes.get_xlim()
     peak = limit.flops / 1e9
     axes.axhline(peak, color=INK, linewidth=1.4)
     axes.text(right, peak * 1.04, f"peak {peak:.0f} GFLOP/s ", ha="right", va="bottom", fontsize=8)
     slopes = sorted(limit.bandwidth.items())
+    named = {max(slopes, key=lambda slope: slope[1]), slopes[-1]}
     low, high = axes.get_ylim()
     angle = degrees(atan2(_PANEL[1] / log(high / low), _PANEL[0] / log(right / left)))
-    for index, (footprint, rate) in enumerate(slopes):
+    for footprint, rate in slopes:
         ridge = min(limit.flops / rate, right)
         if ridge <= left:
             continue
         axes.plot([left, ridge], [left * rate / 1e9, ridge * rate / 1e9], color=PALE, linewidth=1, zorder=1)
-        if index in {0, len(slopes) - 1} and ridge > 3 * left:
+        if (footprint, rate) in named and ridge > 3 * left:
             text = axes.text(left * 1.02, left * rate / 1e9 * 1.04, f"{rate / 1e9:.0f} GB/s at {size(footprint)}")
             text.set(rotation=angle, rotation_mode="anchor", va="bottom", fontsize=7, clip_on=True)
 
