@@ -99,7 +99,7 @@ def _scales(axes: Axes, races: Sequence[Race], limit: Limit, lowest: float) -> N
 
 
 def _roofs(axes: Axes, limit: Limit) -> None:
-    """The peak, and a slope for every footprint whose bandwidth was measured; the steepest and main memory's are named."""
+    """The peak, and a slope for each measured bandwidth; the steepest and main memory's are named."""
     left, right = axes.get_xlim()
     peak = limit.flops / 1e9
     axes.axhline(peak, color=INK, linewidth=1.4)
