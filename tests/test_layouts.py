@@ -10,21 +10,8 @@ import pytest
 
 import fastconv
 from tests import oracle
+from tests.fuzz.layouts import read_only, unaligned
 from tests.tolerance import assert_equal
-
-
-def _unaligned(x: np.ndarray) -> np.ndarray:
-    raw = np.zeros(x.nbytes + 1, np.uint8)
-    moved = raw[1:].view(x.dtype).reshape(x.shape)
-    moved[...] = x
-    return moved
-
-
-def _read_only(x: np.ndarray) -> np.ndarray:
-    x = x.copy()
-    x.flags.writeable = False
-    return x
-
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "channels_last": lambda x: np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
@@ -33,10 +20,10 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sliced": lambda x: np.pad(x, [(1, 1), (0, 2), (1, 0), (2, 3)])[1:-1, :-2, 1:, 2:-3],
     "every_other": lambda x: np.repeat(x, 2, axis=3)[..., ::2],
     "negative": lambda x: np.ascontiguousarray(x[:, :, ::-1, ::-1])[:, :, ::-1, ::-1],
-    "read_only": _read_only,
-    "unaligned": _unaligned,
+    "read_only": read_only,
+    "unaligned": unaligned,
     "byte_swapped": lambda x: x.astype(x.dtype.newbyteorder()),
-    "fortran_read_only": lambda x: _read_only(np.asfortranarray(x)),
+    "fortranread_only": lambda x: read_only(np.asfortranarray(x)),
 }
 
 
