@@ -56,8 +56,8 @@ def by_problem(races: list[Race], looks: dict[str, Look], footnote: str) -> Figu
     left, width = 0.2 + _LETTER * max(len(race.problem) for race in races), 6.6
     body = sum(_TITLE + _ROW * len(found) + _AXIS for found in families.values()) + 0.2
     others = {name: look for name, look in looks.items() if name != REFERENCE}
-    title = f"{stage_title(races[0].stage)}: fastconv's fastest backend (bars) and everyone (markers), over torch"
-    note = f"{footnote} · markers at an end lie beyond it"
+    title = f"{stage_title(races[0].stage)}: speed over torch's"
+    note = f"{footnote} · bars are the fastest of fastconv's backends, markers everyone; at an end they lie beyond it"
     handles = [marker(name, look) for name, look in others.items()]
     figure, top = sheet(left + width + _FIGURES, body, title, note, handles)
     for family, found in families.items():
