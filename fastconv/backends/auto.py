@@ -1,4 +1,4 @@
-"""The backend that picks another: the fastest that can run here and do the problem at hand."""
+"""The backend that picks another: the first of a fixed order that can run here and do the problem at hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from fastconv.errors import BackendUnavailableError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 ORDER = ("im2col", "naive")
-"""Fastest first: a matrix product runs at a good part of the processor's peak, the plain loops at 1% of it.
+"""Fastest at convolution first: 0.47 and 0.03 of torch's speed, geometric means of `bench/results`. At pooling the
+loops are the faster of the two, 0.50 against 0.34, but few networks spend their time there.
 
 torch is the yardstick and third parties' backends are theirs to choose, so neither is ever picked unasked.
 """
@@ -31,7 +32,7 @@ class Auto(Backend):
     """Computes nothing by itself: `select` gives the backend that does."""
 
     name = "auto"
-    summary: ClassVar[str] = f"the fastest that can do the problem: the first of {', '.join(ORDER)}"
+    summary: ClassVar[str] = f"the first that can do the problem of {', '.join(ORDER)}"
 
     def select(self, operation: str, geometry: Geometry | None, dtype: Any) -> Backend:
         for name in ORDER:
