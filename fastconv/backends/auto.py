@@ -11,7 +11,7 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 
 ORDER = ("im2col", "naive")
 """Fastest at convolution first: 0.47 and 0.03 of torch's speed, geometric means of `bench/results`. At pooling the
-loops are the faster of the two, 0.50 against 0.34, but few networks spend their time there.
+loops are the faster of the two, 0.50 against 0.34; one order for all operations is kept simple.
 
 torch is the yardstick and third parties' backends are theirs to choose, so neither is ever picked unasked.
 """
@@ -32,7 +32,7 @@ class Auto(Backend):
     """Computes nothing by itself: `select` gives the backend that does."""
 
     name = "auto"
-    summary: ClassVar[str] = f"the first that can do the problem of {', '.join(ORDER)}"
+    summary: ClassVar[str] = f"the first of {', '.join(ORDER)} that can do the problem"
 
     def select(self, operation: str, geometry: Geometry | None, dtype: Any) -> Backend:
         for name in ORDER:
