@@ -1,21 +1,33 @@
 """How the library compiles: Numba in nopython mode, without the interpreter lock, kept on disk where possible.
 
 A cache that can't be written or read must cost time, never an error: with no writable folder a function is compiled
-anew in each process, and a damaged entry is dropped and compiled again.
+anew in each process, and a damaged entry is dropped and compiled again. An entry is out of date when any file of the
+function's folder has changed, since kernels call one another across files; Numba by itself would look at one file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import inspect
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache
+from numba.core import types
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
 
 
 class _ForgivingCache(FunctionCache):
     """Numba's cache of compiled functions; whatever is wrong with an entry counts as a miss."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = _folder_stamp(Path(inspect.getfile(function)).parent)
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -31,6 +43,15 @@ class _ForgivingCache(FunctionCache):
             super().save_overload(sig, data)
 
 
+@cache
+def _folder_stamp(folder: Path) -> str:
+    """What the sources in ``folder`` say."""
+    sources = hashlib.sha256()
+    for file in sorted(folder.glob("*.py")):
+        sources.update(file.read_bytes())
+    return sources.hexdigest()
+
+
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """``function`` compiled at its first call for the types it is called with; ``options`` are those of numba.njit."""
     dispatcher = numba.njit(nogil=True, **options)(function)
@@ -38,3 +59,20 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     with contextlib.suppress(RuntimeError):
         dispatcher._cache = _ForgivingCache(function)
     return dispatcher
+
+
+def address_of(function: Callable[..., None], arguments: int) -> int:
+    """``function`` of so many pointer-sized integers, compiled now: the address by which compiled code calls it.
+
+    It lives as long as the process. A call through an address costs a few cycles, and spares the caller from being
+    compiled again for each function that it may call.
+    """
+    compiled = CFunc(function, ((types.intp,) * arguments, types.void), locals={}, options={"error_model": "numpy"})
+    with contextlib.suppress(RuntimeError):
+        compiled._cache = _ForgivingCache(function)
+    compiled.compile()
+    _kept.append(compiled)
+    return compiled.address
+
+
+_kept: list[CFunc] = []

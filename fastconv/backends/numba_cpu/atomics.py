@@ -1,0 +1,128 @@
+"""What threads need to agree: atomic integers, a pause for those who wait, and the locks that Python itself sleeps on.
+
+A lock is one of CPython's (``PyThread_allocate_lock``, part of its stable interface), taken and given back from
+compiled code through its address: to sleep on one needs neither the interpreter nor its lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_ARM = platform.machine().lower() in ("aarch64", "arm64")
+
+
+def _integer(builder: Any, base: Any, index: Any) -> Any:
+    return builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index])
+
+
+@intrinsic
+def atomic_load(typing, base, index):
+    """64-bit integer ``index`` of the array at ``base``."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load_atomic(_integer(builder, *arguments), "seq_cst", 8)
+
+    return intp(intp, intp), generate
+
+
+@intrinsic
+def atomic_store(typing, base, index, value):
+    """Write it; what was written before is seen by whoever sees this."""
+
+    def generate(context, builder, signature, arguments):
+        base, index, value = arguments
+        builder.store_atomic(value, _integer(builder, base, index), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(intp, intp, intp), generate
+
+
+@intrinsic
+def atomic_add(typing, base, index, value):
+    """Add to it; the result is what it was before."""
+
+    def generate(context, builder, signature, arguments):
+        base, index, value = arguments
+        return builder.atomic_rmw("add", _integer(builder, base, index), value, "seq_cst")
+
+    return intp(intp, intp, intp), generate
+
+
+@intrinsic
+def atomic_swap(typing, base, index, old, new):
+    """Make it ``new`` if it is ``old``; whether it was."""
+
+    def generate(context, builder, signature, arguments):
+        base, index, old, new = arguments
+        pair = builder.cmpxchg(_integer(builder, base, index), old, new, "seq_cst", "seq_cst")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(intp, intp, intp, intp), generate
+
+
+@intrinsic
+def pause(typing):
+    """Some tens of nanoseconds in which the core's other work goes first."""
+
+    def generate(context, builder, signature, arguments):
+        nothing = ir.FunctionType(ir.VoidType(), [])
+        if _X86:
+            builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
+        elif _ARM:
+            builder.asm(nothing, "isb", "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def acquire(typing, lock, function):
+    """Sleep until the lock is free, and take it; ``function`` is `ACQUIRE`."""
+
+    def generate(context, builder, signature, arguments):
+        lock, function = arguments
+        kind = ir.FunctionType(_I32, [_I64, _I32])
+        builder.call(builder.inttoptr(function, kind.as_pointer()), [lock, ir.Constant(_I32, 1)])
+        return context.get_dummy_value()
+
+    return types.void(intp, intp), generate
+
+
+@intrinsic
+def release(typing, lock, function):
+    """Free the lock; ``function`` is `RELEASE`."""
+
+    def generate(context, builder, signature, arguments):
+        lock, function = arguments
+        kind = ir.FunctionType(ir.VoidType(), [_I64])
+        builder.call(builder.inttoptr(function, kind.as_pointer()), [lock])
+        return context.get_dummy_value()
+
+    return types.void(intp, intp), generate
+
+
+def _python_function(name: str) -> int:
+    return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
+
+
+ACQUIRE, RELEASE = _python_function("PyThread_acquire_lock"), _python_function("PyThread_release_lock")
+_ALLOCATE = ctypes.PYFUNCTYPE(ctypes.c_void_p)(_python_function("PyThread_allocate_lock"))
+_TAKE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(ACQUIRE)
+
+
+def taken_lock() -> int:
+    """The address of a new lock, already taken, so that the first to acquire it sleeps."""
+    lock = _ALLOCATE()
+    if not lock:
+        raise MemoryError("no memory for a lock")
+    _TAKE(lock, 1)
+    return lock

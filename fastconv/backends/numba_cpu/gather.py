@@ -1,0 +1,133 @@
+"""Reading an image along the lattice: the pixels under one tap of the kernel, for a vector's worth of lattice points.
+
+Successive lattice points lie side by side in the source as long as they are in one row, so a vector is made of *runs*,
+one for each row that it touches, each fetched by one masked load: lanes outside the image stay zero, their memory
+untouched. Padding and the edges cost nothing but masks, and no column matrix, nor a padded copy of the image, is ever
+made. Masks and addresses are worked out once for a tap and used for all channels.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    lanes_between,
+    load,
+    load_integer,
+    load_scalar,
+    load_where,
+    store,
+    store_integer,
+    store_scalar,
+    zeros,
+)
+
+RUN_WORDS = 6
+"""Integers that describe a run; a vector has as many runs as lanes at most."""
+
+
+@jit
+def gather(simd, frame, group, u, count, first, end, target, step, runs):
+    """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
+
+    Row d * taps + t of the reduction is tap t of the group's source channel d. It is written to ``target``, rows
+    ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of scratch memory.
+    """
+    H, W, I, J = (
+        load_integer(frame, F.H),
+        load_integer(frame, F.W),
+        load_integer(frame, F.I),
+        load_integer(frame, F.J),
+    )
+    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
+    taps, depth = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.DEPTH)
+    channels = depth * load_integer(frame, F.GROUPS)
+    source, table = load_integer(frame, F.SOURCE), load_integer(frame, F.TAPS)
+    plane = H * W
+
+    # The runs by rows of the lattice: first lane, end, row, column, and the source plane of channel 0 of the group.
+    rows = 0
+    n, rest = divmod(u, I * J)
+    i, j = divmod(rest, J)
+    lane = 0
+    while lane < count:
+        end_lane = min(count, lane + J - j)
+        base = runs + 8 * RUN_WORDS * rows
+        store_integer(base, 0, lane)
+        store_integer(base, 1, end_lane)
+        store_integer(base, 2, i * down)
+        store_integer(base, 3, (j - lane) * right)
+        store_integer(base, 4, (n * channels + group * depth) * plane)
+        rows += 1
+        lane = end_lane
+        j = 0
+        i += 1
+        if i == I:
+            i = 0
+            n += 1
+
+    found = runs + 8 * RUN_WORDS * rows
+    for t in range(taps):
+        # Which of the reduction's rows belong to this tap: d from ``low`` up to ``high``.
+        low, high = (first - t + taps - 1) // taps, (end - t + taps - 1) // taps
+        low = max(low, 0)
+        if low >= high:
+            continue
+        dy, dx = load_integer(table, 3 * t), load_integer(table, 3 * t + 1)
+        # The runs that are inside the image: first lane, end, and where lane 0 would be read in channel 0.
+        inside = 0
+        for run in range(rows):
+            base = runs + 8 * RUN_WORDS * run
+            y, x = load_integer(base, 2) + dy, load_integer(base, 3) + dx
+            if y < 0 or y >= H:
+                continue
+            # Lanes with 0 <= x + lane * right < W.
+            begin = max(load_integer(base, 0), (-x + right - 1) // right)
+            stop = min(load_integer(base, 1), (W - x + right - 1) // right)
+            if begin < stop:
+                store_integer(found, 3 * inside, begin)
+                store_integer(found, 3 * inside + 1, stop)
+                store_integer(found, 3 * inside + 2, load_integer(base, 4) + y * W + x)
+                inside += 1
+        _copy(simd, source, plane, right, low, high, inside, found, target, t - first, taps, step)
+
+
+@jit
+def _copy(simd, source, plane, right, low, high, inside, found, target, shift, taps, step):
+    """One tap for all channels ``low`` up to ``high``: channel d goes to row d * taps + shift."""
+    if inside == 0:
+        for d in range(low, high):
+            store(simd, target, (d * taps + shift) * step, zeros(simd))
+    elif right != 1:
+        for d in range(low, high):
+            row = (d * taps + shift) * step
+            store(simd, target, row, zeros(simd))
+            for run in range(inside):
+                place = load_integer(found, 3 * run + 2) + d * plane
+                for lane in range(load_integer(found, 3 * run), load_integer(found, 3 * run + 1)):
+                    store_scalar(simd, target, row + lane, load_scalar(simd, source, place + lane * right))
+    elif inside == 1:
+        mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
+        place = load_integer(found, 2)
+        if load_integer(found, 1) - load_integer(found, 0) == simd.lanes:
+            for d in range(low, high):
+                store(simd, target, (d * taps + shift) * step, load(simd, source, place + d * plane))
+        else:
+            for d in range(low, high):
+                value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+                store(simd, target, (d * taps + shift) * step, value)
+    elif inside == 2:
+        mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
+        other = lanes_between(simd, load_integer(found, 3), load_integer(found, 4))
+        place, elsewhere = load_integer(found, 2), load_integer(found, 5)
+        for d in range(low, high):
+            value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+            value = load_where(simd, source, elsewhere + d * plane, other, value)
+            store(simd, target, (d * taps + shift) * step, value)
+    else:
+        for d in range(low, high):
+            value = zeros(simd)
+            for run in range(inside):
+                mask = lanes_between(simd, load_integer(found, 3 * run), load_integer(found, 3 * run + 1))
+                value = load_where(simd, source, load_integer(found, 3 * run + 2) + d * plane, mask, value)
+            store(simd, target, (d * taps + shift) * step, value)

@@ -1,0 +1,110 @@
+"""Packing: operands rearranged into the panels that the micro-kernel reads one after another."""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import address_of, jit
+from fastconv.backends.numba_cpu import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    load,
+    load_integer,
+    load_scalar,
+    store,
+    store_scalar,
+    transpose,
+    zero,
+)
+
+
+@jit
+def pack_rows(simd, source, row_step, rows, depth, target, tile_rows):
+    """One panel from rows in memory: target[k * MR + i] = source[i * row_step + k], zeros in the rows that aren't there.
+
+    Squares of lanes x lanes are transposed in registers, some 0.3 cycles an element (one by one it takes 1.5). A
+    vector written for a narrow panel spills over into what follows; so steps go upwards, groups of rows downwards, and
+    the last steps one by one.
+    """
+    lanes = simd.lanes
+    whole = max(0, depth // lanes - 1) * lanes
+    if whole:
+        for first in range((tile_rows - 1) // lanes * lanes, -1, -lanes):
+            there = rows - first
+            for k in range(0, whole, lanes):
+                if there > 0:
+                    square = source + simd.itemsize * (first * row_step + k)
+                    transpose(
+                        simd, square, row_step, there, target + simd.itemsize * (k * tile_rows + first), tile_rows
+                    )
+    for k in range(whole, depth):
+        for i in range(rows):
+            store_scalar(simd, target, k * tile_rows + i, load_scalar(simd, source, i * row_step + k))
+        for i in range(rows, tile_rows):
+            store_scalar(simd, target, k * tile_rows + i, zero(simd))
+
+
+@jit
+def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
+    """One panel from columns in memory: target[k * MR + i] = source[k * depth_step + i], as far as ``rows`` go."""
+    lanes = simd.lanes
+    for k in range(depth):
+        i = 0
+        # Vectors may spill as long as more steps follow to cover it, and may read what belongs to other rows.
+        if k + lanes < depth:
+            while i < rows:
+                store(simd, target, k * tile_rows + i, load(simd, source, k * depth_step + i))
+                i += lanes
+        while i < rows:
+            store_scalar(simd, target, k * tile_rows + i, load_scalar(simd, source, k * depth_step + i))
+            i += 1
+        while i < tile_rows:
+            store_scalar(simd, target, k * tile_rows + i, zero(simd))
+            i += 1
+
+
+@jit
+def _pack_taps(simd, source, frame, rows, target, tile_rows):
+    """One panel of a weight whose taps are taken in any order, some perhaps left out."""
+    depth, taps = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_COUNT)
+    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
+    table = load_integer(frame, F.TAPS)
+    for d in range(depth):
+        for t in range(taps):
+            base = d * depth_step + load_integer(table, 3 * t + 2)
+            row = (d * taps + t) * tile_rows
+            for i in range(rows):
+                store_scalar(simd, target, row + i, load_scalar(simd, source, base + i * row_step))
+            for i in range(rows, tile_rows):
+                store_scalar(simd, target, row + i, zero(simd))
+
+
+@jit
+def _pack_weight(simd, frame, task):
+    """Panel number ``task`` of the weight, counted through the groups."""
+    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
+    depth, taps = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_COUNT)
+    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
+    group, panel = divmod(task, (rows + tile_rows - 1) // tile_rows)
+    first = panel * tile_rows
+    here = min(tile_rows, rows - first)
+    source = load_integer(frame, F.WEIGHT) + simd.itemsize * (
+        group * load_integer(frame, F.WEIGHT_GROUP) + first * row_step
+    )
+    target = load_integer(frame, F.PANELS) + simd.itemsize * task * tile_rows * depth * taps
+    if load_integer(frame, F.IN_ORDER) and depth_step == taps:
+        pack_rows(simd, source, row_step, here, depth * taps, target, tile_rows)
+    elif taps == 1 and row_step == 1:
+        table = load_integer(frame, F.TAPS)
+        _pack_columns(
+            simd, source + simd.itemsize * load_integer(table, 2), depth_step, here, depth, target, tile_rows
+        )
+    else:
+        _pack_taps(simd, source, frame, here, target, tile_rows)
+
+
+def weight_task(simd: Simd) -> int:
+    """The address of the task that packs a panel of the weight; it needs no workspace."""
+
+    def pack_weight(frame, task, slot):
+        _pack_weight(simd, frame, task)
+
+    return address_of(pack_weight, 3)

@@ -1,0 +1,255 @@
+"""From a geometry to jobs: what each convolution primitive comes to, as frames for compiled tasks.
+
+    forward          target = y, source = x, the taps in order
+    adjoint for x    target = x, source = grad: a convolution again, with the weight's two channel axes exchanged.
+                     A pixel h of x gets something from the taps r with h + pad - r * dilation divisible by the stride,
+                     so with strides x falls into stride_h * stride_w lattices, each with taps of its own; nothing
+                     is multiplied by zeros that a stride would put between the pixels of grad
+    adjoint for w    reduction over pixels (weight_gemm.py)
+
+A plan is made once for a geometry and data type; to run it takes the arrays' addresses and some memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from math import prod
+
+import numpy as np
+
+from fastconv.backends.numba_cpu import buffers, implicit_gemm, microkernel, panels, weight_gemm
+from fastconv.backends.numba_cpu import fields as F
+from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.memory import bind
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tiles import Tiling, tiling, weight_tiling
+from fastconv.geometry import ConvGeometry, Pair
+
+Shape = tuple[int, ...]
+Taps = list[tuple[int, int, int]]
+"""dy, dx and the place in the kernel, of each tap."""
+
+_PAGE = 4096
+
+_PRODUCT_OPERANDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET, F.PANELS, F.WORKSPACE)
+_WEIGHT_OPERANDS = (F.SOURCE, F.WEIGHT, F.TARGET, F.PARTIAL, F.WORKSPACE)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The target pixels (first + index * step) of one job, and how the source is stepped through meanwhile."""
+
+    size: Pair
+    source_step: Pair = (1, 1)
+    first: Pair = (0, 0)
+    step: Pair = (1, 1)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """How a job reads the weight: elements between target channels, source channels and groups."""
+
+    row: int
+    depth: int
+    group: int
+    in_order: bool
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The addresses of one data type's tasks."""
+
+    pack_weight: int
+    multiply: int
+    multiply_weight: int
+    add_parts: int
+    limits: np.ndarray
+
+
+@cache
+def compiled(simd: Simd) -> Compiled:
+    """The tasks for ``simd``, compiled at the first call."""
+    return Compiled(
+        panels.weight_task(simd),
+        implicit_gemm.multiply_task(simd),
+        weight_gemm.multiply_task(simd),
+        weight_gemm.add_task(simd),
+        np.array([-np.inf, -np.inf], simd.dtype),
+    )
+
+
+def _frame(
+    simd: Simd,
+    cut: Tiling,
+    source: Shape,
+    target: Shape,
+    groups: int,
+    lattice: Lattice,
+    taps: Taps,
+    slot_bytes: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frame, addresses of operands left out, and the table of taps that it refers to."""
+    table = np.array(taps, np.int64).reshape(-1)
+    values = {
+        F.TAPS: table.ctypes.data,
+        F.LIMITS: compiled(simd).limits.ctypes.data,
+        F.SLOT_BYTES: -(-slot_bytes // _PAGE) * _PAGE,
+        F.KERNEL: microkernel.address(simd, cut.tile_rows, cut.tile_vectors),
+        F.N: source[0],
+        F.GROUPS: groups,
+        F.DEPTH: source[1] // groups,
+        F.ROWS: target[1] // groups,
+        F.H: source[2],
+        F.W: source[3],
+        F.TARGET_H: target[2],
+        F.TARGET_W: target[3],
+        F.I: lattice.size[0],
+        F.J: lattice.size[1],
+        F.DI: lattice.source_step[0],
+        F.DJ: lattice.source_step[1],
+        F.Y0: lattice.first[0],
+        F.YI: lattice.step[0],
+        F.X0: lattice.first[1],
+        F.XJ: lattice.step[1],
+        F.TAP_COUNT: len(taps),
+        F.TILE_ROWS: cut.tile_rows,
+        F.TILE_VECTORS: cut.tile_vectors,
+        F.STEPS: cut.steps,
+        F.BLOCK_TILES: cut.block_tiles,
+        F.BLOCKS: cut.blocks,
+        F.BLOCK_PANELS: cut.block_panels,
+        F.PANEL_BLOCKS: cut.panel_blocks,
+        F.SPLITS: cut.splits,
+        F.SPLIT_STEPS: cut.split_steps,
+    }
+    frame = np.zeros(F.COUNT, np.int64)
+    for field, value in values.items():
+        frame[field] = value
+    return frame, table
+
+
+class Product:
+    """An implicit matrix product: every target pixel of a lattice from the same taps of the source."""
+
+    def __init__(
+        self, simd: Simd, source: Shape, target: Shape, groups: int, lattice: Lattice, taps: Taps, weight: Weight
+    ) -> None:
+        depth = source[1] // groups * len(taps)
+        pixels = source[0] * prod(lattice.size)
+        cut = tiling(simd, groups, target[1] // groups, pixels, depth)
+        slot = implicit_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.tile_rows, cut.tile_vectors)
+        self.frame, self._table = _frame(simd, cut, source, target, groups, lattice, taps, slot)
+        self.frame[F.WEIGHT_ROW], self.frame[F.WEIGHT_DEPTH] = weight.row, weight.depth
+        self.frame[F.WEIGHT_GROUP], self.frame[F.IN_ORDER] = weight.group, weight.in_order
+        self.simd = simd
+        self.cut = cut
+        self.flops = 2 * pixels * target[1] * depth
+        self._panels = groups * cut.panels
+        self._panel_bytes = self._panels * cut.tile_rows * depth * simd.itemsize
+        self._slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self._tasks = groups * cut.blocks * cut.panel_blocks
+
+    def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> None:
+        """Fill the lattice of ``target``."""
+        threads = workers.threads_for(self.flops)
+        start = -(-self._panel_bytes // _PAGE) * _PAGE
+        memory = buffers.scratch(start + threads * self._slot_bytes)
+        frame = self.frame.copy()
+        address = bind(frame, _PRODUCT_OPERANDS, (source, weight, bias, target, memory, memory[start:]))
+        tasks = compiled(self.simd)
+        workers.pool.run(tasks.pack_weight, address, self._panels, threads)
+        workers.pool.run(tasks.multiply, address, self._tasks, threads)
+        buffers.give_back(memory)
+
+
+class WeightProduct:
+    """The adjoint for the weight."""
+
+    def __init__(self, simd: Simd, g: ConvGeometry) -> None:
+        taps = _forward_taps(g)
+        rows, columns = g.K // g.groups, g.C // g.groups * len(taps)
+        pixels = g.N * g.P * g.Q
+        cut = weight_tiling(simd, g.groups, rows, columns, pixels)
+        slot = weight_gemm.workspace_bytes(
+            simd, cut.steps, cut.block_tiles, cut.block_panels, cut.tile_rows, cut.tile_vectors
+        )
+        lattice = Lattice((g.P, g.Q), g.stride)
+        self.frame, self._table = _frame(simd, cut, g.input_shape, g.output_shape, g.groups, lattice, taps, slot)
+        self.simd = simd
+        self.cut = cut
+        self.flops = g.flops
+        self._numbers = g.groups * rows * columns
+        self._part_bytes = cut.splits * self._numbers * simd.itemsize if cut.splits > 1 else 0
+        self._slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self._tasks = g.groups * cut.blocks * cut.panel_blocks * cut.splits
+
+    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
+        """Fill ``target``, the weight's gradient."""
+        threads = workers.threads_for(self.flops)
+        start = -(-self._part_bytes // _PAGE) * _PAGE
+        memory = buffers.scratch(start + threads * self._slot_bytes)
+        frame = self.frame.copy()
+        address = bind(frame, _WEIGHT_OPERANDS, (source, grad, target, memory, memory[start:]))
+        tasks = compiled(self.simd)
+        workers.pool.run(tasks.multiply_weight, address, self._tasks, threads)
+        if self.cut.splits > 1:
+            workers.pool.run(tasks.add_parts, address, weight_gemm.add_tasks(self._numbers), threads)
+        buffers.give_back(memory)
+
+
+def _forward_taps(g: ConvGeometry) -> Taps:
+    top, _, left, _ = g.padding
+    return [
+        (r * g.dilation[0] - top, s * g.dilation[1] - left, r * g.S + s) for r in range(g.R) for s in range(g.S)
+    ]
+
+
+@lru_cache(maxsize=512)
+def forward(simd: Simd, g: ConvGeometry) -> Product:
+    """The plan of the convolution itself."""
+    depth, kernel = g.C // g.groups, g.R * g.S
+    weight = Weight(depth * kernel, kernel, g.K // g.groups * depth * kernel, in_order=True)
+    source, target, lattice = g.input_shape, g.output_shape, Lattice((g.P, g.Q), g.stride)
+    if g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding):
+        # Without taps at a distance rows don't matter: the plane may be one row, and every vector one run.
+        source, target = (g.N, g.C, 1, g.H * g.W), (g.N, g.K, 1, g.P * g.Q)
+        lattice = Lattice((1, g.P * g.Q))
+    return Product(simd, source, target, g.groups, lattice, _forward_taps(g), weight)
+
+
+@lru_cache(maxsize=512)
+def input_adjoint(simd: Simd, g: ConvGeometry) -> tuple[tuple[Product, ...], bool]:
+    """The plans of the adjoint for the input, one for each lattice, and whether these cover every pixel."""
+    depth, kernel = g.C // g.groups, g.R * g.S
+    weight = Weight(kernel, depth * kernel, g.K // g.groups * depth * kernel, in_order=False)
+    if g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding):
+        source, target = (g.N, g.K, 1, g.P * g.Q), (g.N, g.C, 1, g.H * g.W)
+        return (Product(simd, source, target, g.groups, Lattice((1, g.H * g.W)), [(0, 0, 0)], weight),), True
+    products = []
+    complete = True
+    for first in np.ndindex(*g.stride):
+        size = tuple(-(-(length - begin) // step) for length, begin, step in zip((g.H, g.W), first, g.stride, strict=True))
+        if min(size) <= 0:
+            continue
+        rows = _adjoint_taps(first[0] + g.padding[0], g.R, g.stride[0], g.dilation[0])
+        columns = _adjoint_taps(first[1] + g.padding[2], g.S, g.stride[1], g.dilation[1])
+        taps = [(dy, dx, r * g.S + s) for dy, r in rows for dx, s in columns]
+        if taps:
+            lattice = Lattice(size, (1, 1), first, g.stride)
+            products.append(Product(simd, g.output_shape, g.input_shape, g.groups, lattice, taps, weight))
+        else:
+            complete = False
+    return tuple(products), complete
+
+
+def _adjoint_taps(shifted: int, kernel: int, stride: int, dilation: int) -> list[tuple[int, int]]:
+    """(offset into grad, tap) along one axis, for the pixels at ``shifted`` - padding modulo the stride."""
+    reached = [(shifted - tap * dilation, tap) for tap in range(kernel)]
+    return [(distance // stride, tap) for distance, tap in reached if distance % stride == 0]
+
+
+@lru_cache(maxsize=512)
+def weight_adjoint(simd: Simd, g: ConvGeometry) -> WeightProduct:
+    """The plan of the adjoint for the weight."""
+    return WeightProduct(simd, g)

@@ -1,0 +1,398 @@
+"""Vectors for Numba: a type for a register full of numbers, and the handful of operations that kernels need.
+
+Numba leaves vectors to LLVM's optimiser, which finds them in easy loops and stays at 256 bits where the processor has
+512. Here they are written out: ``load(simd, base, i)`` is one instruction, and its value has a type of its own. The
+first argument of every operation, a `Simd`, says at compile time what the elements are and how many a vector holds; it
+takes no register and no time.
+
+Addresses are integers, indices count elements. Loads and stores assume the elements' alignment only: on processors of
+the last ten years an unaligned vector costs what an aligned one does unless it crosses a cache line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.datamodel import models, register_default
+from numba.core.imputils import lower_constant
+from numba.core.types import intp
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, typeof_impl
+from numba.core.typing.templates import AttributeTemplate
+
+from fastconv.backends.numba_cpu.instruction_set import InstructionSet
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int64": _I64}
+
+
+@dataclass(frozen=True)
+class Simd:
+    """What a kernel's vectors are: elements of type ``dtype`` ("float32" or "float64"), as an instruction set has them."""
+
+    instructions: InstructionSet
+    dtype: str
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def lanes(self) -> int:
+        """Elements of a vector."""
+        return self.instructions.vector_bytes // self.itemsize
+
+
+class SimdType(types.Type):
+    """A `Simd` as a compile-time constant."""
+
+    def __init__(self, simd: Simd) -> None:
+        self.simd = simd
+        self.scalar = getattr(types, simd.dtype)
+        super().__init__(name=f"Simd({simd.instructions.name}, {simd.dtype})")
+
+
+class VectorType(types.Type):
+    """A register of ``lanes`` elements."""
+
+    def __init__(self, dtype: str, lanes: int) -> None:
+        self.dtype = dtype
+        self.lanes = lanes
+        super().__init__(name=f"Vector({dtype} x {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        return ir.VectorType(ir.IntType(1) if self.dtype == "mask" else _FLOATS[self.dtype], self.lanes)
+
+
+@register_default(SimdType)
+class _SimdModel(models.OpaqueModel):
+    pass
+
+
+@register_default(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: VectorType) -> None:
+        super().__init__(manager, kind, kind.llvm)
+
+
+@typeof_impl.register(Simd)
+def _typeof_simd(value: Simd, _: Any) -> SimdType:
+    return SimdType(value)
+
+
+@lower_constant(SimdType)
+def _constant_simd(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    return context.get_dummy_value()
+
+
+@infer_getattr
+class _SimdAttributes(AttributeTemplate):
+    key = SimdType
+
+    def resolve_lanes(self, kind: SimdType) -> Any:
+        return types.intp
+
+    def resolve_itemsize(self, kind: SimdType) -> Any:
+        return types.intp
+
+
+@lower_getattr_generic(SimdType)
+def _simd_attribute(context: Any, builder: Any, kind: SimdType, value: Any, attribute: str) -> Any:
+    return ir.Constant(_I64, getattr(kind.simd, attribute))
+
+
+def vector_of(simd: SimdType) -> VectorType:
+    """The type of a vector of numbers."""
+    return VectorType(simd.simd.dtype, simd.simd.lanes)
+
+
+def mask_of(simd: SimdType) -> VectorType:
+    """The type of a vector of truth values."""
+    return VectorType("mask", simd.simd.lanes)
+
+
+def index_of(simd: SimdType) -> VectorType:
+    """The type of a vector of 64-bit integers, one for each element."""
+    return VectorType("int64", simd.simd.lanes)
+
+
+def element(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
+    """A pointer to element ``index`` of the array at the address ``base``."""
+    scalar = _FLOATS[simd.simd.dtype]
+    return builder.gep(builder.inttoptr(base, scalar.as_pointer()), [index])
+
+
+def vector_at(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
+    """A pointer to the vector whose first element is element ``index`` of the array at ``base``."""
+    return builder.bitcast(element(builder, simd, base, index), vector_of(simd).llvm.as_pointer())
+
+
+def broadcast_value(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector with ``value`` in every lane."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once."""
+    kind = a.type
+    suffix = f"v{kind.count}f{64 if isinstance(kind.element, ir.DoubleType) else 32}"
+    function = ir.FunctionType(kind, [kind, kind, kind])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.fma.{suffix}"), [a, b, c])
+
+
+def raise_to(builder: Any, value: Any, floor: Any) -> Any:
+    """The larger of two vectors in each lane; NaN in ``value`` stays."""
+    return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
+
+
+def _suffix(kind: ir.VectorType) -> str:
+    element = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(kind.element), "i64")
+    return f"v{kind.count}{element}"
+
+
+@intrinsic
+def load(typing, simd, base, index):
+    """The vector that starts at element ``index``."""
+
+    def generate(context, builder, signature, arguments):
+        value = builder.load(vector_at(builder, simd, *arguments[1:]))
+        value.align = simd.simd.itemsize
+        return value
+
+    return vector_of(simd)(simd, intp, intp), generate
+
+
+@intrinsic
+def store(typing, simd, base, index, value):
+    """Write a vector from element ``index`` on."""
+
+    def generate(context, builder, signature, arguments):
+        _, base, index, value = arguments
+        builder.store(value, vector_at(builder, simd, base, index)).align = simd.simd.itemsize
+        return context.get_dummy_value()
+
+    return types.void(simd, intp, intp, vector_of(simd)), generate
+
+
+@intrinsic
+def load_where(typing, simd, base, index, mask, otherwise):
+    """As `load` in the lanes of ``mask``, ``otherwise`` in the others, whose memory is not touched."""
+
+    def generate(context, builder, signature, arguments):
+        _, base, index, mask, otherwise = arguments
+        pointer = vector_at(builder, simd, base, index)
+        kind = otherwise.type
+        function = ir.FunctionType(kind, [pointer.type, _I32, mask.type, kind])
+        masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.{_suffix(kind)}.p0")
+        return builder.call(masked, [pointer, ir.Constant(_I32, simd.simd.itemsize), mask, otherwise])
+
+    return vector_of(simd)(simd, intp, intp, mask_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def store_where(typing, simd, base, index, mask, value):
+    """As `store` in the lanes of ``mask``; other memory is not touched."""
+
+    def generate(context, builder, signature, arguments):
+        _, base, index, mask, value = arguments
+        pointer = vector_at(builder, simd, base, index)
+        function = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, _I32, mask.type])
+        masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{_suffix(value.type)}.p0")
+        builder.call(masked, [value, pointer, ir.Constant(_I32, simd.simd.itemsize), mask])
+        return context.get_dummy_value()
+
+    return types.void(simd, intp, intp, mask_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def load_scalar(typing, simd, base, index):
+    """Element ``index``."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(element(builder, simd, *arguments[1:]))
+
+    return simd.scalar(simd, intp, intp), generate
+
+
+@intrinsic
+def store_scalar(typing, simd, base, index, value):
+    """Write element ``index``."""
+
+    def generate(context, builder, signature, arguments):
+        _, base, index, value = arguments
+        builder.store(value, element(builder, simd, base, index))
+        return context.get_dummy_value()
+
+    return types.void(simd, intp, intp, simd.scalar), generate
+
+
+@intrinsic
+def zero(typing, simd):
+    """An element that is 0."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(_FLOATS[simd.simd.dtype], 0.0)
+
+    return simd.scalar(simd), generate
+
+
+@intrinsic
+def load_integer(typing, base, index):
+    """64-bit integer ``index`` of the array at ``base``."""
+
+    def generate(context, builder, signature, arguments):
+        base, index = arguments
+        return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
+
+    return intp(intp, intp), generate
+
+
+@intrinsic
+def store_integer(typing, base, index, value):
+    """Write 64-bit integer ``index`` of the array at ``base``."""
+
+    def generate(context, builder, signature, arguments):
+        base, index, value = arguments
+        builder.store(value, builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
+        return context.get_dummy_value()
+
+    return types.void(intp, intp, intp), generate
+
+
+@intrinsic
+def broadcast(typing, simd, value):
+    """A vector with ``value`` in every lane."""
+
+    def generate(context, builder, signature, arguments):
+        return broadcast_value(builder, arguments[1], simd.simd.lanes)
+
+    return vector_of(simd)(simd, simd.scalar), generate
+
+
+@intrinsic
+def add(typing, simd, a, b):
+    """a + b, lane by lane."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fadd(arguments[1], arguments[2])
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def not_below(typing, simd, value, floor):
+    """``value`` where it is not below ``floor``, else ``floor``; NaN stays."""
+
+    def generate(context, builder, signature, arguments):
+        return raise_to(builder, arguments[1], arguments[2])
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def zeros(typing, simd):
+    """A vector of zeros."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(vector_of(simd).llvm, None)
+
+    return vector_of(simd)(simd), generate
+
+
+@intrinsic
+def lanes_between(typing, simd, first, end):
+    """The mask of lanes ``first`` up to, not including, ``end``; both may lie outside the vector."""
+
+    def generate(context, builder, signature, arguments):
+        lanes = simd.simd.lanes
+        bits = ir.IntType(lanes)
+        bound = ir.Constant(_I64, lanes)
+        nothing = ir.Constant(_I64, 0)
+
+        def below(count: Any) -> Any:
+            """An integer with its lowest ``count`` bits set."""
+            count = builder.select(builder.icmp_signed("<", count, nothing), nothing, count)
+            count = builder.select(builder.icmp_signed(">", count, bound), bound, count)
+            one = ir.Constant(_I64, 1)
+            return builder.trunc(builder.sub(builder.shl(one, count), one), bits)
+
+        _, first, end = arguments
+        chosen = builder.and_(below(end), builder.not_(below(first)))
+        return builder.bitcast(chosen, mask_of(simd).llvm)
+
+    return mask_of(simd)(simd, intp, intp), generate
+
+
+@intrinsic
+def prefetch(typing, simd, base, index):
+    """Ask for the cache line of element ``index``."""
+
+    def generate(context, builder, signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        pointer = builder.bitcast(element(builder, simd, *arguments[1:]), byte)
+        builder.call(ask, [pointer, *(ir.Constant(_I32, flag) for flag in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(simd, intp, intp), generate
+
+
+@intrinsic
+def transpose(typing, simd, source, source_step, rows, target, target_step):
+    """Write the transpose of a square of lanes x lanes elements; rows of both are ``step`` elements apart.
+
+    In log2(lanes) rounds of shuffles between pairs of rows. Of the source only ``rows`` exist, at least one; the last
+    stands for those beyond. Rows of the target are written one after another and whole, so where they are less than
+    a vector apart, each covers what the one before wrote too far.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _, source, source_step, count, target, target_step = arguments
+        lanes = simd.simd.lanes
+        last = builder.sub(count, ir.Constant(_I64, 1))
+        rows = []
+        for i in range(lanes):
+            wanted = ir.Constant(_I64, i)
+            there = builder.select(builder.icmp_signed("<", wanted, count), wanted, last)
+            row = builder.load(vector_at(builder, simd, source, builder.mul(there, source_step)))
+            row.align = simd.simd.itemsize
+            rows.append(row)
+        half = lanes // 2
+        while half:
+            # Exchange the off-diagonal blocks of each square of 2 half x 2 half.
+            low = [i if not i & half else lanes + i - half for i in range(lanes)]
+            high = [i + half if not i & half else lanes + i for i in range(lanes)]
+            masks = [ir.Constant(ir.VectorType(_I32, lanes), order) for order in (low, high)]
+            for i in range(lanes):
+                if not i & half:
+                    a, b = rows[i], rows[i + half]
+                    rows[i] = builder.shuffle_vector(a, b, masks[0])
+                    rows[i + half] = builder.shuffle_vector(a, b, masks[1])
+            half //= 2
+        for i, row in enumerate(rows):
+            place = builder.mul(target_step, ir.Constant(_I64, i))
+            builder.store(row, vector_at(builder, simd, target, place)).align = simd.simd.itemsize
+        return context.get_dummy_value()
+
+    return types.void(simd, *[intp] * 5), generate
+
+
+@intrinsic
+def call(typing, function, arguments):
+    """Call the compiled function of integers at the address ``function``; see `fastconv.backends.jit.address_of`."""
+
+    def generate(context, builder, signature, given):
+        kind = ir.FunctionType(ir.VoidType(), [_I64] * arguments.count)
+        values = cgutils.unpack_tuple(builder, given[1], arguments.count)
+        builder.call(builder.inttoptr(given[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(intp, types.UniTuple(intp, arguments.count)), generate

@@ -1,0 +1,133 @@
+"""Which tile, and how the loops of a matrix product are cut, from its sizes: the arithmetic behind the blocking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fastconv.backends.numba_cpu.microkernel import most_rows, tile_vectors
+from fastconv.backends.numba_cpu.simd import Simd
+
+STEPS = 384
+"""Steps of the reduction in one go. A panel of 14 x 384 floats takes 21 KiB of the L1 cache's 32 or 48; going through
+the tile's result once in 384 steps costs 1% of the multiply-adds."""
+
+BLOCK_BYTES = 384 << 10
+"""Of the gathered block; it shares an L2 cache of 1 MiB or more with the weight's panels that pass through."""
+
+PIXELS = 256
+"""Steps of the reduction over pixels in one go."""
+
+NARROWEST = 128
+"""Columns of the weight's gradient that a task should have, so that transposing the output's gradient, which every block
+of columns does anew, stays below 5% of the work."""
+
+PARTS_BYTES = 4 << 20
+"""Of all the parts together into which a reduction over pixels may be split."""
+
+TASKS = 16
+"""Tasks worth having: a few for each thread, so that one who comes late takes fewer. It must not depend on the number
+of threads."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A product of ``rows`` x depth by depth x ``columns``, cut up."""
+
+    tile_rows: int
+    tile_vectors: int
+    width: int
+    """Columns of a tile."""
+    panels: int
+    steps: int
+    block_tiles: int
+    blocks: int
+    block_panels: int
+    panel_blocks: int
+    used: float
+    """The part of the tiles' numbers that are wanted."""
+    splits: int = 1
+    """Parts of the reduction that are added up at the end."""
+    split_steps: int = 0
+    """Steps in each."""
+
+
+@lru_cache(maxsize=1024)
+def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int) -> Tiling:
+    """The cut with the least waste for ``groups`` products of rows x depth by depth x columns."""
+    tile_rows, vectors = _tile(simd, rows, columns)
+    width = vectors * simd.lanes
+    panels, tiles = -(-rows // tile_rows), -(-columns // width)
+    steps = -(-depth // -(-depth // STEPS))
+    fit = max(1, BLOCK_BYTES // (steps * width * simd.itemsize))
+    enough = max(1, -(-groups * tiles // TASKS))
+    block_tiles = min(fit, enough)
+    blocks = -(-tiles // block_tiles)
+    block_panels = -(-panels // min(panels, -(-TASKS // (groups * blocks))))
+    return Tiling(
+        tile_rows,
+        vectors,
+        width,
+        panels,
+        steps,
+        block_tiles,
+        blocks,
+        block_panels,
+        -(-panels // block_panels),
+        rows * columns / (panels * tile_rows * tiles * width),
+    )
+
+
+@lru_cache(maxsize=1024)
+def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int) -> Tiling:
+    """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns."""
+    tile_rows, vectors = _tile(simd, rows, columns)
+    width = vectors * simd.lanes
+    panels, tiles = -(-rows // tile_rows), -(-columns // width)
+    steps = min(PIXELS, -(-pixels // simd.lanes) * simd.lanes)
+    fit = max(1, BLOCK_BYTES // (steps * width * simd.itemsize))
+    most_panels = max(1, BLOCK_BYTES // (steps * tile_rows * simd.itemsize))
+    blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // TASKS), -(-NARROWEST // width))))
+    block_tiles = -(-tiles // blocks)
+    panel_blocks = -(-panels // most_panels)
+    while groups * blocks * panel_blocks < TASKS and panel_blocks < panels // 8:
+        panel_blocks *= 2
+    block_panels = -(-panels // panel_blocks)
+    panel_blocks = -(-panels // block_panels)
+    part_bytes = groups * rows * columns * simd.itemsize
+    wanted = min(-(-TASKS // (groups * blocks * panel_blocks)), -(-pixels // (4 * steps)), PARTS_BYTES // part_bytes)
+    chunks = -(-pixels // steps)
+    split_steps = -(-chunks // max(1, wanted)) * steps
+    return Tiling(
+        tile_rows,
+        vectors,
+        width,
+        panels,
+        steps,
+        block_tiles,
+        -(-tiles // block_tiles),
+        block_panels,
+        panel_blocks,
+        rows * columns / (panels * tile_rows * tiles * width),
+        -(-pixels // split_steps),
+        split_steps,
+    )
+
+
+def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
+    """MR and vectors: the least padded numbers, weighted by what tiles of that shape cost."""
+
+    def cost(shape: tuple[int, int]) -> float:
+        tile_rows, vectors = shape
+        width = vectors * simd.lanes
+        padded = -(-rows // tile_rows) * tile_rows * -(-columns // width) * width
+        # Loads for each multiply-add, and too few accumulators to fill the pipeline.
+        loads = (tile_rows + vectors) / (tile_rows * vectors)
+        return padded * (1 + 0.1 * loads) * max(1.0, 8 / (tile_rows * vectors))
+
+    shapes = [
+        (tile_rows, vectors)
+        for tile_rows in range(1, most_rows(simd.instructions) + 1)
+        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
+    ]
+    return min(shapes, key=cost)
