@@ -19,6 +19,7 @@ import numba
 from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.core.dispatcher import _FunctionCompiler
 
 
 class _ForgivingCache(FunctionCache):
@@ -59,6 +60,36 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     with contextlib.suppress(RuntimeError):
         dispatcher._cache = _ForgivingCache(function)
     return dispatcher
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """``function`` for other compiled code to call, not for Python.
+
+    It goes into the machine code, and the cache, of whoever calls it, so it gets none of its own, which saves a third
+    of the time to compile. Integer division by zero is not looked for.
+    """
+    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher = numba.njit(**options)(function)
+    compiler = dispatcher._compiler
+    dispatcher._compiler = _InnerCompiler(
+        compiler.py_func, compiler.targetdescr, compiler.targetoptions, compiler.locals, compiler.pipeline_class
+    )
+    dispatcher.add_overload = lambda result: dispatcher.overloads.update({tuple(result.signature.args): result})
+    return dispatcher
+
+
+class _InnerCompiler(_FunctionCompiler):
+    """Stops before machine code is made; an object of no meaning stands for its address."""
+
+    def _customize_flags(self, flags: Any) -> Any:
+        flags.no_compile = True
+        return flags
+
+    def _compile_core(self, args: Any, return_type: Any) -> Any:
+        result = super()._compile_core(args, return_type)._replace(entry_point=object())
+        context = self.targetdescr.target_context
+        context.insert_user_function(result.entry_point, result.fndesc, [result.library])
+        return result
 
 
 def address_of(function: Callable[..., None], arguments: int) -> int:

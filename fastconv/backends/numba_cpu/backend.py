@@ -28,8 +28,9 @@ class NumbaCpu(Backend):
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
 
-    def __init__(self, name: str = "numba", instructions: InstructionSet | None = None) -> None:
+    def __init__(self, name: str = "numba", instructions: InstructionSet | None = None, algorithm: str | None = None) -> None:
         self.name = name
+        self.algorithm = algorithm
         self._instructions = instructions
 
     @property
@@ -47,7 +48,7 @@ class NumbaCpu(Backend):
         y = buffers.empty(g.output_shape, x.dtype)
         if y.size:
             bias = None if b is None else _contiguous(b)
-            plans.forward(self._simd(x.dtype), g).run(_contiguous(x), _contiguous(w), bias, y)
+            plans.forward(self._simd(x.dtype), g, self.algorithm).run(_contiguous(x), _contiguous(w), bias, y)
         return y
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
@@ -58,7 +59,7 @@ class NumbaCpu(Backend):
             return _input_adjoint_of_infinities(grad, w, g)
         x = buffers.empty(g.input_shape, grad.dtype)
         if x.size:
-            products, complete = plans.input_adjoint(self._simd(grad.dtype), g)
+            products, complete = plans.input_adjoint(self._simd(grad.dtype), g, self.algorithm)
             if not complete or not grad.size:
                 x.fill(0)
             if grad.size:

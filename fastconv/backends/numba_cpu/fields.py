@@ -49,5 +49,14 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     SPLITS,  # parts of a reduction that are added up at the end
     SPLIT_STEPS,  # pixels in each
     PARTIAL,  # address of the parts' results
+    OFFSETS,  # address of where row k of the reduction is in the padded planes
+    PHASES,  # address of the phases, each a row and a column below the source's steps
+    PHASE_COUNT,
+    PLANE_ROWS,  # rows of a padded plane,
+    PLANE_W,  # and columns
+    FIRST_Y,  # the source row, in steps, of a plane's first row for lattice row 0,
+    FIRST_X,  # and column
+    CHANNEL,  # elements of all planes of a source channel
+    BLOCK_ROWS,  # lattice rows in a block
     COUNT,
-) = range(42)
+) = range(51)

@@ -8,7 +8,7 @@ made. Masks and addresses are worked out once for a tap and used for all channel
 
 from __future__ import annotations
 
-from fastconv.backends.jit import jit
+from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
     lanes_between,
@@ -26,7 +26,7 @@ RUN_WORDS = 6
 """Integers that describe a run; a vector has as many runs as lanes at most."""
 
 
-@jit
+@inner
 def gather(simd, frame, group, u, count, first, end, target, step, runs):
     """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
 
@@ -92,7 +92,7 @@ def gather(simd, frame, group, u, count, first, end, target, step, runs):
         _copy(simd, source, plane, right, low, high, inside, found, target, t - first, taps, step)
 
 
-@jit
+@inner
 def _copy(simd, source, plane, right, low, high, inside, found, target, shift, taps, step):
     """One tap for all channels ``low`` up to ``high``: channel d goes to row d * taps + shift."""
     if inside == 0:

@@ -23,7 +23,7 @@ doesn't matter to any result: each is made by one task, in a fixed order.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
+from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.gather import RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
@@ -51,7 +51,7 @@ def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, ti
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + 3) * simd.lanes
 
 
-@jit
+@inner
 def _multiply(simd, frame, task, slot):
     """One block of pixels by one block of target channels in one group."""
     blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
@@ -109,7 +109,7 @@ def _multiply(simd, frame, task, slot):
                     _deliver(simd, frame, row, valid, u, count, scratch, width, bias, start, floor)
 
 
-@jit
+@inner
 def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
     """Write ``rows`` x ``count`` numbers of a tile to target channels from ``row`` and lattice points from u on."""
     I, J = load_integer(frame, F.I), load_integer(frame, F.J)

@@ -1,11 +1,15 @@
-"""The micro-kernel: a tile of the product in registers, one rank-1 update for each step of the reduction.
+"""The micro-kernel: a tile of a matrix product in registers, one rank-1 update for each step of the reduction.
 
     c[i, j]  =  start[i, j] + sum over k of a[k, i] * b[k, j],      0 <= i < MR,  0 <= j < NR = vectors * lanes
 
-a and b are packed panels: a is (depth, MR), b is (depth, NR), each step's elements side by side. c is the corner of a
-row-major matrix whose rows are ``step`` elements apart. In step k the kernel loads ``vectors`` registers of b, broadcasts
-each a[k, i] from memory and does MR * vectors fused multiply-adds into as many accumulators, which LLVM keeps in
-registers because they are phi nodes of a loop that touches no other memory.
+a is a packed panel, (depth, MR), each step's elements side by side. In step k the kernel loads ``vectors`` registers of
+b, broadcasts each a[k, i] from memory and does MR * vectors fused multiply-adds into as many accumulators, which LLVM
+keeps in registers because they are phi nodes of a loop that writes no memory. There are two kinds, apart in where
+b's rows are and how the tile is written:
+
+    packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix
+    indirect    row k of b is at an offset of its own, k's entry in a table; each of c's vectors goes to one or two
+                pieces of rows of an image
 
 Tile arithmetic. A multiply-add takes 4 cycles and two start in each (Zen 4 starts one of 512 bits), so 8 accumulators
 are the least that can keep the units busy, and MR * vectors + vectors + 1 registers the most there are. Each
@@ -19,6 +23,7 @@ After F. Van Zee and R. van de Geijn, "BLIS: a framework for rapidly instantiati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -34,6 +39,8 @@ from fastconv.backends.numba_cpu.simd import (
     SimdType,
     broadcast_value,
     element,
+    mask_between,
+    masked_store,
     multiply_add,
     raise_to,
     vector_at,
@@ -44,6 +51,10 @@ _I64 = ir.IntType(64)
 
 ACCUMULATE = 1
 """For ``start``: add to what c holds, instead of starting from the bias."""
+
+PIECE_WORDS = 5
+"""Integers that say where a vector of the indirect kind goes: its lanes up to [0] to index [1] of the image, and its
+lanes [2] up to [3] to index [4], which counts from lane 0."""
 
 
 def most_rows(instructions: InstructionSet) -> int:
@@ -60,104 +71,160 @@ def tile_vectors(rows: int, instructions: InstructionSet) -> int:
 
 
 @cache
-def address(simd: Simd, rows: int, vectors: int) -> int:
-    """Where the micro-kernel of a tile of rows x vectors is, compiled at the first call; see `multiply_tile`."""
+def packed(simd: Simd, rows: int, vectors: int) -> int:
+    """The address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
-    def microkernel(depth, a, b, c, step, bias, start, floor):
-        multiply_tile(simd, rows, vectors, depth, a, b, c, step, bias, start, floor)
+    It takes eight integers. depth: steps, at least 1. a, b, c: addresses. step: elements between rows of c. bias: the
+    address of MR numbers, or 0 for none. start: 0 to begin at the bias, `ACCUMULATE` to add to c. floor: the address of
+    the number below which no result may fall: 0 for ReLU, minus infinity for none; NaN stays.
+    """
 
-    return address_of(microkernel, 8)
+    def packed_kernel(depth, a, b, c, step, bias, start, floor):
+        _packed_tile(simd, rows, vectors, depth, a, b, c, step, bias, start, floor)
+
+    return address_of(packed_kernel, 8)
+
+
+@cache
+def indirect(simd: Simd, rows: int, vectors: int) -> int:
+    """The address of the indirect kind for a tile of rows x vectors, compiled at the first call.
+
+    It takes nine integers. depth, a, bias, floor: as in `packed`. b, offsets: row k of b is at index offsets[k] of b.
+    c, step: the image, and elements between its channels, one for each of the tile's rows. pieces: the address of
+    `PIECE_WORDS` integers for each vector.
+    """
+
+    def indirect_kernel(depth, a, b, offsets, c, step, pieces, bias, floor):
+        _indirect_tile(simd, rows, vectors, depth, a, b, offsets, c, step, pieces, bias, floor)
+
+    return address_of(indirect_kernel, 9)
 
 
 @intrinsic(prefer_literal=True)
-def multiply_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, floor):
-    """One tile; all but the first three are integers.
-
-    depth: steps of the reduction, at least 1. a, b, c: addresses. step: elements between rows of c. start: 0 to begin
-    at the bias, `ACCUMULATE` to add to c. bias: the address of MR numbers, or 0 for none. floor: the address of the
-    number below which no result may fall: 0 for ReLU, minus infinity for none; NaN stays.
-    """
-    rows_literal, vectors_literal = rows.literal_value, vectors.literal_value
+def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, floor):
+    """See `packed`."""
+    shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
-        _emit(builder, simd, rows_literal, vectors_literal, *arguments[3:])
+        tile = _Tile(builder, simd, *shape)
+        depth, a, b, c, step, bias, start, floor = arguments[3:]
+        width = tile.number(tile.vectors * simd.simd.lanes)
+        tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
+
+        def place(i: int, j: int) -> Any:
+            return builder.add(builder.mul(step, tile.number(i)), tile.number(j * simd.simd.lanes))
+
+        def write(i: int, j: int, value: Any) -> None:
+            builder.store(value, vector_at(builder, simd, c, place(i, j))).align = simd.simd.itemsize
+
+        with builder.if_else(builder.icmp_signed("==", start, tile.number(ACCUMULATE))) as (accumulate, begin):
+            with accumulate:
+                tile.finish(lambda i, j: tile.load(c, place(i, j)), floor, write)
+            with begin:
+                tile.finish_with_bias(bias, floor, write)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, *[intp] * 8), generate
 
 
-def _emit(
-    builder: Any,
-    simd: SimdType,
-    rows: int,
-    vectors: int,
-    depth: Any,
-    a: Any,
-    b: Any,
-    c: Any,
-    step: Any,
-    bias: Any,
-    start: Any,
-    floor: Any,
-) -> None:
-    lanes, itemsize = simd.simd.lanes, simd.simd.itemsize
-    kind = vector_of(simd).llvm
-    tile = [(i, j) for i in range(rows) for j in range(vectors)]
+@intrinsic(prefer_literal=True)
+def _indirect_tile(typing, simd, rows, vectors, depth, a, b, offsets, c, step, pieces, bias, floor):
+    """See `indirect`."""
+    shape = rows.literal_value, vectors.literal_value
 
-    def number(value: int) -> Any:
+    def generate(context, builder, signature, arguments):
+        tile = _Tile(builder, simd, *shape)
+        depth, a, b, offsets, c, step, pieces, bias, floor = arguments[3:]
+        lanes = simd.simd.lanes
+        tile.reduce(depth, a, b, lambda k: tile.integer(offsets, k))
+        words = [
+            [tile.integer(pieces, tile.number(j * PIECE_WORDS + word)) for word in range(PIECE_WORDS)]
+            for j in range(tile.vectors)
+        ]
+        masks = [
+            (mask_between(builder, lanes, tile.number(0), end), mask_between(builder, lanes, begin, stop))
+            for end, _, begin, stop, _ in words
+        ]
+
+        def write(i: int, j: int, value: Any) -> None:
+            channel = builder.mul(step, tile.number(i))
+            for mask, where in zip(masks[j], (words[j][1], words[j][4]), strict=True):
+                pointer = vector_at(builder, simd, c, builder.add(channel, where))
+                masked_store(builder, value, pointer, mask, simd.simd.itemsize)
+
+        tile.finish_with_bias(bias, floor, write)
+        return context.get_dummy_value()
+
+    return types.void(simd, rows, vectors, *[intp] * 9), generate
+
+
+class _Tile:
+    """The instructions of a tile of ``rows`` x ``vectors``, as they are given to LLVM."""
+
+    def __init__(self, builder: Any, simd: SimdType, rows: int, vectors: int) -> None:
+        self.builder = builder
+        self.simd = simd
+        self.rows = rows
+        self.vectors = vectors
+        self.kind = vector_of(simd).llvm
+        self.places = [(i, j) for i in range(rows) for j in range(vectors)]
+        self.sums: dict[tuple[int, int], Any] = {}
+
+    def number(self, value: int) -> Any:
         return ir.Constant(_I64, value)
 
-    def load_vector(base: Any, index: Any) -> Any:
-        value = builder.load(vector_at(builder, simd, base, index))
-        value.align = itemsize
+    def integer(self, base: Any, index: Any) -> Any:
+        builder = self.builder
+        return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
+
+    def load(self, base: Any, index: Any) -> Any:
+        value = self.builder.load(vector_at(self.builder, self.simd, base, index))
+        value.align = self.simd.simd.itemsize
         return value
 
-    def place(i: int, j: int) -> Any:
-        return builder.add(builder.mul(step, number(i)), number(j * lanes))
+    def spread(self, base: Any, index: Any) -> Any:
+        """An element of an array in every lane."""
+        scalar = self.builder.load(element(self.builder, self.simd, base, index))
+        return broadcast_value(self.builder, scalar, self.kind.count)
 
-    before = builder.block
-    loop, after = (builder.append_basic_block(name) for name in ("step", "finish"))
-    builder.branch(loop)
+    def reduce(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
+        """The loop over the steps; the sums are left in registers."""
+        builder, lanes = self.builder, self.kind.count
+        before = builder.block
+        loop, after = (builder.append_basic_block(name) for name in ("step", "finish"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(_I64)
+        k.add_incoming(self.number(0), before)
+        sums = {}
+        for place in self.places:
+            sums[place] = builder.phi(self.kind)
+            sums[place].add_incoming(ir.Constant(self.kind, None), before)
+        row_of_a, row = builder.mul(k, self.number(self.rows)), row_of_b(k)
+        from_b = [self.load(b, builder.add(row, self.number(j * lanes))) for j in range(self.vectors)]
+        for i in range(self.rows):
+            from_a = self.spread(a, builder.add(row_of_a, self.number(i)))
+            for j in range(self.vectors):
+                self.sums[i, j] = multiply_add(builder, from_a, from_b[j], sums[i, j])
+        following = builder.add(k, self.number(1))
+        k.add_incoming(following, loop)
+        for place in self.places:
+            sums[place].add_incoming(self.sums[place], loop)
+        builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+        builder.position_at_end(after)
 
-    builder.position_at_end(loop)
-    k = builder.phi(_I64)
-    k.add_incoming(number(0), before)
-    sums = {}
-    for position in tile:
-        sums[position] = builder.phi(kind)
-        sums[position].add_incoming(ir.Constant(kind, None), before)
-    row_of_a, row_of_b = builder.mul(k, number(rows)), builder.mul(k, number(vectors * lanes))
-    from_b = [load_vector(b, builder.add(row_of_b, number(j * lanes))) for j in range(vectors)]
-    new = {}
-    for i in range(rows):
-        from_a = builder.load(element(builder, simd, a, builder.add(row_of_a, number(i))))
-        spread = broadcast_value(builder, from_a, lanes)
-        for j in range(vectors):
-            new[i, j] = multiply_add(builder, spread, from_b[j], sums[i, j])
-    following = builder.add(k, number(1))
-    k.add_incoming(following, loop)
-    for position in tile:
-        sums[position].add_incoming(new[position], loop)
-    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+    def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, int, Any], None]) -> None:
+        """The epilogue, for every kernel: where a sum starts from is added, and what is below the floor raised to it."""
+        lowest = self.spread(floor, self.number(0))
+        for i, j in self.places:
+            total = self.builder.fadd(start(i, j), self.sums[i, j])
+            write(i, j, raise_to(self.builder, total, lowest))
 
-    builder.position_at_end(after)
-    lowest = broadcast_value(builder, builder.load(element(builder, simd, floor, number(0))), lanes)
-
-    def write(starts: Any) -> None:
-        for i, j in tile:
-            total = builder.fadd(starts(i, j), new[i, j])
-            builder.store(raise_to(builder, total, lowest), vector_at(builder, simd, c, place(i, j))).align = itemsize
-
-    with builder.if_else(builder.icmp_signed("==", start, number(ACCUMULATE))) as (accumulate, begin):
-        with accumulate:
-            write(lambda i, j: load_vector(c, place(i, j)))
-        with begin:
-            with builder.if_else(builder.icmp_signed("!=", bias, number(0))) as (biased, plain):
-                with biased:
-                    write(
-                        lambda i, j: broadcast_value(
-                            builder, builder.load(element(builder, simd, bias, number(i))), lanes
-                        )
-                    )
-                with plain:
-                    write(lambda i, j: ir.Constant(kind, None))
+    def finish_with_bias(self, bias: Any, floor: Any, write: Callable[[int, int, Any], None]) -> None:
+        """The epilogue of a sum that starts from the bias, if there is one."""
+        builder = self.builder
+        with builder.if_else(builder.icmp_signed("!=", bias, self.number(0))) as (biased, plain):
+            with biased:
+                self.finish(lambda i, j: self.spread(bias, self.number(i)), floor, write)
+            with plain:
+                self.finish(lambda i, j: ir.Constant(self.kind, None), floor, write)

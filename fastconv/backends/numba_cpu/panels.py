@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
+from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -16,7 +16,7 @@ from fastconv.backends.numba_cpu.simd import (
 )
 
 
-@jit
+@inner
 def pack_rows(simd, source, row_step, rows, depth, target, tile_rows):
     """One panel from rows in memory: target[k * MR + i] = source[i * row_step + k], zeros in the rows that aren't there.
 
@@ -42,7 +42,7 @@ def pack_rows(simd, source, row_step, rows, depth, target, tile_rows):
             store_scalar(simd, target, k * tile_rows + i, zero(simd))
 
 
-@jit
+@inner
 def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
     """One panel from columns in memory: target[k * MR + i] = source[k * depth_step + i], as far as ``rows`` go."""
     lanes = simd.lanes
@@ -61,7 +61,7 @@ def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
             i += 1
 
 
-@jit
+@inner
 def _pack_taps(simd, source, frame, rows, target, tile_rows):
     """One panel of a weight whose taps are taken in any order, some perhaps left out."""
     depth, taps = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_COUNT)
@@ -77,7 +77,7 @@ def _pack_taps(simd, source, frame, rows, target, tile_rows):
                 store_scalar(simd, target, row + i, zero(simd))
 
 
-@jit
+@inner
 def _pack_weight(simd, frame, task):
     """Panel number ``task`` of the weight, counted through the groups."""
     rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)

@@ -18,12 +18,12 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.numba_cpu import buffers, implicit_gemm, microkernel, panels, weight_gemm
+from fastconv.backends.numba_cpu import buffers, direct, implicit_gemm, microkernel, panels, weight_gemm
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.memory import bind
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import Tiling, tiling, weight_tiling
+from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling, direct_tiling, tiling, weight_tiling
 from fastconv.geometry import ConvGeometry, Pair
 
 Shape = tuple[int, ...]
@@ -62,6 +62,7 @@ class Compiled:
 
     pack_weight: int
     multiply: int
+    convolve: int
     multiply_weight: int
     add_parts: int
     limits: np.ndarray
@@ -73,6 +74,7 @@ def compiled(simd: Simd) -> Compiled:
     return Compiled(
         panels.weight_task(simd),
         implicit_gemm.multiply_task(simd),
+        direct.convolve_task(simd),
         weight_gemm.multiply_task(simd),
         weight_gemm.add_task(simd),
         np.array([-np.inf, -np.inf], simd.dtype),
@@ -81,7 +83,7 @@ def compiled(simd: Simd) -> Compiled:
 
 def _frame(
     simd: Simd,
-    cut: Tiling,
+    cut: Tiling | DirectTiling,
     source: Shape,
     target: Shape,
     groups: int,
@@ -95,7 +97,6 @@ def _frame(
         F.TAPS: table.ctypes.data,
         F.LIMITS: compiled(simd).limits.ctypes.data,
         F.SLOT_BYTES: -(-slot_bytes // _PAGE) * _PAGE,
-        F.KERNEL: microkernel.address(simd, cut.tile_rows, cut.tile_vectors),
         F.N: source[0],
         F.GROUPS: groups,
         F.DEPTH: source[1] // groups,
@@ -115,14 +116,18 @@ def _frame(
         F.TAP_COUNT: len(taps),
         F.TILE_ROWS: cut.tile_rows,
         F.TILE_VECTORS: cut.tile_vectors,
-        F.STEPS: cut.steps,
-        F.BLOCK_TILES: cut.block_tiles,
         F.BLOCKS: cut.blocks,
         F.BLOCK_PANELS: cut.block_panels,
         F.PANEL_BLOCKS: cut.panel_blocks,
-        F.SPLITS: cut.splits,
-        F.SPLIT_STEPS: cut.split_steps,
     }
+    if isinstance(cut, Tiling):
+        values |= {
+            F.KERNEL: microkernel.packed(simd, cut.tile_rows, cut.tile_vectors),
+            F.STEPS: cut.steps,
+            F.BLOCK_TILES: cut.block_tiles,
+            F.SPLITS: cut.splits,
+            F.SPLIT_STEPS: cut.split_steps,
+        }
     frame = np.zeros(F.COUNT, np.int64)
     for field, value in values.items():
         frame[field] = value
@@ -161,6 +166,78 @@ class Product:
         workers.pool.run(tasks.pack_weight, address, self._panels, threads)
         workers.pool.run(tasks.multiply, address, self._tasks, threads)
         buffers.give_back(memory)
+
+
+class Direct:
+    """A direct convolution: every target pixel of a lattice from the same taps of the source, read in place."""
+
+    def __init__(
+        self,
+        simd: Simd,
+        cut: DirectTiling,
+        source: Shape,
+        target: Shape,
+        groups: int,
+        lattice: Lattice,
+        taps: Taps,
+        weight: Weight,
+    ) -> None:
+        depth = source[1] // groups
+        phases, (first_y, first_x), reach = _phases(lattice.source_step, taps)
+        slot = direct.workspace_bytes(simd, depth, cut.channel, cut.tile_rows, cut.tile_vectors)
+        self.frame, self._table = _frame(simd, cut, source, target, groups, lattice, taps, slot)
+        plane_rows = cut.block_rows + reach[0]
+        within = [
+            (phases.index((dy % lattice.source_step[0], dx % lattice.source_step[1])) * plane_rows
+            + dy // lattice.source_step[0] - first_y) * cut.plane_w + dx // lattice.source_step[1] - first_x
+            for dy, dx, _ in taps
+        ]
+        self._offsets = (np.arange(depth)[:, None] * cut.channel + np.array(within)).astype(np.int64).reshape(-1)
+        self._phases = np.array(phases, np.int64).reshape(-1)
+        values = {
+            F.KERNEL: microkernel.indirect(simd, cut.tile_rows, cut.tile_vectors),
+            F.WEIGHT_ROW: weight.row,
+            F.WEIGHT_DEPTH: weight.depth,
+            F.WEIGHT_GROUP: weight.group,
+            F.IN_ORDER: weight.in_order,
+            F.OFFSETS: self._offsets.ctypes.data,
+            F.PHASES: self._phases.ctypes.data,
+            F.PHASE_COUNT: len(phases),
+            F.PLANE_ROWS: plane_rows,
+            F.PLANE_W: cut.plane_w,
+            F.FIRST_Y: first_y,
+            F.FIRST_X: first_x,
+            F.CHANNEL: cut.channel,
+            F.BLOCK_ROWS: cut.block_rows,
+        }
+        for field, value in values.items():
+            self.frame[field] = value
+        self.simd = simd
+        self.cut = cut
+        self.flops = 2 * source[0] * prod(lattice.size) * target[1] * depth * len(taps)
+        self._panels = groups * cut.panels
+        self._panel_bytes = self._panels * cut.tile_rows * depth * len(taps) * simd.itemsize
+        self._slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self._tasks = source[0] * groups * cut.blocks * cut.panel_blocks
+
+    def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> None:
+        """Fill the lattice of ``target``."""
+        threads = workers.threads_for(self.flops)
+        start = -(-self._panel_bytes // _PAGE) * _PAGE
+        memory = buffers.scratch(start + threads * self._slot_bytes)
+        frame = self.frame.copy()
+        address = bind(frame, _PRODUCT_OPERANDS, (source, weight, bias, target, memory, memory[start:]))
+        tasks = compiled(self.simd)
+        workers.pool.run(tasks.pack_weight, address, self._panels, threads)
+        workers.pool.run(tasks.convolve, address, self._tasks, threads)
+        buffers.give_back(memory)
+
+
+def _phases(step: Pair, taps: Taps) -> tuple[list[Pair], Pair, Pair]:
+    """The source's phases that taps read, the first row and column of their planes, and their reach, in steps."""
+    phases = sorted({(dy % step[0], dx % step[1]) for dy, dx, _ in taps})
+    rows, columns = [dy // step[0] for dy, _, _ in taps], [dx // step[1] for _, dx, _ in taps]
+    return phases, (min(rows), min(columns)), (max(rows) - min(rows), max(columns) - min(columns))
 
 
 class WeightProduct:
@@ -205,8 +282,29 @@ def _forward_taps(g: ConvGeometry) -> Taps:
     ]
 
 
+def _convolution(
+    simd: Simd,
+    algorithm: str | None,
+    source: Shape,
+    target: Shape,
+    groups: int,
+    lattice: Lattice,
+    taps: Taps,
+    weight: Weight,
+) -> Product | Direct:
+    """The plan by the algorithm that is asked for, or by the one that should take less time."""
+    phases, _, reach = _phases(lattice.source_step, taps)
+    cut = direct_tiling(
+        simd, source[0], groups, target[1] // groups, source[1] // groups, lattice.size, reach, len(phases), len(taps)
+    )
+    product = Product(simd, source, target, groups, lattice, taps, weight)
+    if cut is None or algorithm == "gemm" or (algorithm is None and product.cut.cycles <= cut.cycles):
+        return product
+    return Direct(simd, cut, source, target, groups, lattice, taps, weight)
+
+
 @lru_cache(maxsize=512)
-def forward(simd: Simd, g: ConvGeometry) -> Product:
+def forward(simd: Simd, g: ConvGeometry, algorithm: str | None = None) -> Product | Direct:
     """The plan of the convolution itself."""
     depth, kernel = g.C // g.groups, g.R * g.S
     weight = Weight(depth * kernel, kernel, g.K // g.groups * depth * kernel, in_order=True)
@@ -215,17 +313,19 @@ def forward(simd: Simd, g: ConvGeometry) -> Product:
         # Without taps at a distance rows don't matter: the plane may be one row, and every vector one run.
         source, target = (g.N, g.C, 1, g.H * g.W), (g.N, g.K, 1, g.P * g.Q)
         lattice = Lattice((1, g.P * g.Q))
-    return Product(simd, source, target, g.groups, lattice, _forward_taps(g), weight)
+    return _convolution(simd, algorithm, source, target, g.groups, lattice, _forward_taps(g), weight)
 
 
 @lru_cache(maxsize=512)
-def input_adjoint(simd: Simd, g: ConvGeometry) -> tuple[tuple[Product, ...], bool]:
+def input_adjoint(
+    simd: Simd, g: ConvGeometry, algorithm: str | None = None
+) -> tuple[tuple[Product | Direct, ...], bool]:
     """The plans of the adjoint for the input, one for each lattice, and whether these cover every pixel."""
     depth, kernel = g.C // g.groups, g.R * g.S
     weight = Weight(kernel, depth * kernel, g.K // g.groups * depth * kernel, in_order=False)
     if g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding):
         source, target = (g.N, g.K, 1, g.P * g.Q), (g.N, g.C, 1, g.H * g.W)
-        return (Product(simd, source, target, g.groups, Lattice((1, g.H * g.W)), [(0, 0, 0)], weight),), True
+        return (_convolution(simd, algorithm, source, target, g.groups, Lattice((1, g.H * g.W)), [(0, 0, 0)], weight),), True
     products = []
     complete = True
     for first in np.ndindex(*g.stride):
@@ -237,7 +337,9 @@ def input_adjoint(simd: Simd, g: ConvGeometry) -> tuple[tuple[Product, ...], boo
         taps = [(dy, dx, r * g.S + s) for dy, r in rows for dx, s in columns]
         if taps:
             lattice = Lattice(size, (1, 1), first, g.stride)
-            products.append(Product(simd, g.output_shape, g.input_shape, g.groups, lattice, taps, weight))
+            products.append(
+                _convolution(simd, algorithm, g.output_shape, g.input_shape, g.groups, lattice, taps, weight)
+            )
         else:
             complete = False
     return tuple(products), complete

@@ -26,7 +26,7 @@ from numba.core.typing.templates import AttributeTemplate
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int64": _I64}
+_FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int32": _I32, "int64": _I64}
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,28 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.fma.{suffix}"), [a, b, c])
 
 
+def mask_between(builder: Any, lanes: int, first: Any, end: Any) -> Any:
+    """A vector of truth values, true in the lanes ``first`` up to ``end``."""
+    one, nothing, bound = (ir.Constant(_I64, value) for value in (1, 0, lanes))
+
+    def below(count: Any) -> Any:
+        """An integer with its lowest ``count`` bits set."""
+        count = builder.select(builder.icmp_signed("<", count, nothing), nothing, count)
+        count = builder.select(builder.icmp_signed(">", count, bound), bound, count)
+        return builder.trunc(builder.sub(builder.shl(one, count), one), ir.IntType(lanes))
+
+    chosen = builder.and_(below(end), builder.not_(below(first)))
+    return builder.bitcast(chosen, ir.VectorType(ir.IntType(1), lanes))
+
+
+def masked_store(builder: Any, value: Any, pointer: Any, mask: Any, alignment: int) -> None:
+    """Write the lanes of ``mask``."""
+    kind = value.type
+    function = ir.FunctionType(ir.VoidType(), [kind, pointer.type, _I32, mask.type])
+    masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{_suffix(kind)}.p0")
+    builder.call(masked, [value, pointer, ir.Constant(_I32, alignment), mask])
+
+
 def raise_to(builder: Any, value: Any, floor: Any) -> Any:
     """The larger of two vectors in each lane; NaN in ``value`` stays."""
     return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
@@ -202,10 +224,7 @@ def store_where(typing, simd, base, index, mask, value):
 
     def generate(context, builder, signature, arguments):
         _, base, index, mask, value = arguments
-        pointer = vector_at(builder, simd, base, index)
-        function = ir.FunctionType(ir.VoidType(), [value.type, pointer.type, _I32, mask.type])
-        masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{_suffix(value.type)}.p0")
-        builder.call(masked, [value, pointer, ir.Constant(_I32, simd.simd.itemsize), mask])
+        masked_store(builder, value, vector_at(builder, simd, base, index), mask, simd.simd.itemsize)
         return context.get_dummy_value()
 
     return types.void(simd, intp, intp, mask_of(simd), vector_of(simd)), generate
@@ -311,21 +330,7 @@ def lanes_between(typing, simd, first, end):
     """The mask of lanes ``first`` up to, not including, ``end``; both may lie outside the vector."""
 
     def generate(context, builder, signature, arguments):
-        lanes = simd.simd.lanes
-        bits = ir.IntType(lanes)
-        bound = ir.Constant(_I64, lanes)
-        nothing = ir.Constant(_I64, 0)
-
-        def below(count: Any) -> Any:
-            """An integer with its lowest ``count`` bits set."""
-            count = builder.select(builder.icmp_signed("<", count, nothing), nothing, count)
-            count = builder.select(builder.icmp_signed(">", count, bound), bound, count)
-            one = ir.Constant(_I64, 1)
-            return builder.trunc(builder.sub(builder.shl(one, count), one), bits)
-
-        _, first, end = arguments
-        chosen = builder.and_(below(end), builder.not_(below(first)))
-        return builder.bitcast(chosen, mask_of(simd).llvm)
+        return mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
 
     return mask_of(simd)(simd, intp, intp), generate
 

@@ -25,6 +25,9 @@ of columns does anew, stays below 5% of the work."""
 PARTS_BYTES = 4 << 20
 """Of all the parts together into which a reduction over pixels may be split."""
 
+GATHER_CYCLES = 9
+"""Of a vector that is gathered from an image."""
+
 TASKS = 16
 """Tasks worth having: a few for each thread, so that one who comes late takes fewer. It must not depend on the number
 of threads."""
@@ -46,6 +49,8 @@ class Tiling:
     panel_blocks: int
     used: float
     """The part of the tiles' numbers that are wanted."""
+    cycles: float = 0
+    """Predicted, of all tasks together, on a processor that does a vector of multiply-adds a cycle."""
     splits: int = 1
     """Parts of the reduction that are added up at the end."""
     split_steps: int = 0
@@ -64,6 +69,10 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int) -> Tili
     block_tiles = min(fit, enough)
     blocks = -(-tiles // block_tiles)
     block_panels = -(-panels // min(panels, -(-TASKS // (groups * blocks))))
+    panel_blocks = -(-panels // block_panels)
+    gather = GATHER_CYCLES * groups * panel_blocks * tiles * vectors * depth
+    passes = -(-depth // steps)
+    tile = depth * tile_rows * vectors + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
     return Tiling(
         tile_rows,
         vectors,
@@ -73,8 +82,9 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int) -> Tili
         block_tiles,
         blocks,
         block_panels,
-        -(-panels // block_panels),
+        panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
+        gather + groups * panels * tiles * tile,
     )
 
 
@@ -109,8 +119,106 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int)
         block_panels,
         panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
-        -(-pixels // split_steps),
-        split_steps,
+        splits=-(-pixels // split_steps),
+        split_steps=split_steps,
+    )
+
+
+@dataclass(frozen=True)
+class DirectTiling:
+    """A direct convolution, cut up."""
+
+    tile_rows: int
+    tile_vectors: int
+    panels: int
+    plane_w: int
+    block_rows: int
+    blocks: int
+    block_panels: int
+    panel_blocks: int
+    channel: int
+    """Elements of the planes of a source channel."""
+    cycles: float
+    """Predicted, of all blocks together, on a processor that does a vector of multiply-adds a cycle."""
+    used: float
+
+
+PLANE_BYTES = 384 << 10
+"""Of the planes that a task copies, in the L2 cache."""
+
+TILE_CYCLES = 40
+"""What a tile costs before its first multiply-add."""
+
+WRITE_CYCLES = 4
+"""Of a vector of the result, masks and all."""
+
+COPY_CYCLES = 6
+"""Of a vector that is copied into a plane."""
+
+
+@lru_cache(maxsize=1024)
+def direct_tiling(
+    simd: Simd,
+    images: int,
+    groups: int,
+    rows: int,
+    channels: int,
+    lattice: tuple[int, int],
+    reach: tuple[int, int],
+    phases: int,
+    taps: int,
+) -> DirectTiling | None:
+    """The cut with the fewest cycles of a direct convolution from ``channels`` to ``rows`` channels in each group.
+
+    ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
+    """
+    I, J = lattice
+    plane_w = max(J + reach[1], simd.lanes)
+    shapes = [
+        (tile_rows, vectors)
+        for tile_rows in range(1, most_rows(simd.instructions) + 1)
+        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
+    ]
+    best = None
+    for blocks in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
+        if blocks > I:
+            continue
+        block_rows = -(-I // blocks)
+        channel = phases * (block_rows + reach[0]) * plane_w
+        if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
+            continue
+        blocks = -(-I // block_rows)
+        points = (block_rows - 1) * plane_w + J
+        copy = COPY_CYCLES * channels * channel / simd.lanes
+        for tile_rows, vectors in shapes:
+            panels = -(-rows // tile_rows)
+            tiles = -(-points // (vectors * simd.lanes))
+            loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
+            step = max(tile_rows * vectors * loads, 8)
+            tile = TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors + channels * taps * step
+            if rows % tile_rows:
+                tile += WRITE_CYCLES * rows * vectors * simd.lanes / panels
+            here = images * groups * blocks * (copy + panels * tiles * tile)
+            if images * groups * blocks < TASKS // 4:
+                here *= 1.1
+            if best is None or here < best[0]:
+                best = (here, block_rows, blocks, channel, tile_rows, vectors, panels, tiles)
+    if best is None:
+        return None
+    cycles, block_rows, blocks, channel, tile_rows, vectors, panels, tiles = best
+    block_panels = -(-panels // min(panels, -(-TASKS // (images * groups * blocks))))
+    return DirectTiling(
+        tile_rows,
+        vectors,
+        panels,
+        plane_w,
+        block_rows,
+        blocks,
+        block_panels,
+        -(-panels // block_panels),
+        channel,
+        cycles,
+        rows * I * J / (panels * tile_rows * blocks * tiles * vectors * simd.lanes),
     )
 
 

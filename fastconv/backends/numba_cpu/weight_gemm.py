@@ -20,7 +20,7 @@ result is the same for any number of threads.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
+from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.gather import RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
@@ -51,7 +51,7 @@ def workspace_bytes(
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + 3) * simd.lanes
 
 
-@jit
+@inner
 def _pack_source(simd, frame, group, u, count, first, end, width, target, steps, square, runs):
     """Columns ``first`` up to ``end`` at ``count`` lattice points from u on, transposed into tiles of steps x width."""
     lanes = simd.lanes
@@ -71,7 +71,7 @@ def _pack_source(simd, frame, group, u, count, first, end, width, target, steps,
             )
 
 
-@jit
+@inner
 def _pack_gradient(simd, frame, row, rows, u, count, target, square):
     """One panel: ``rows`` channels of the gradient from ``row`` on at ``count`` lattice points from u on."""
     lanes = simd.lanes
@@ -105,7 +105,7 @@ def _pack_gradient(simd, frame, row, rows, u, count, target, square):
             transpose(simd, square, lanes, there, place, tile_rows)
 
 
-@jit
+@inner
 def _multiply(simd, frame, task, slot):
     """One block of columns by one block of target channels in one group, over one part of the pixels."""
     blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
@@ -160,7 +160,7 @@ def _multiply(simd, frame, task, slot):
                     _deliver(simd, scratch, width, result, columns, valid, min(width, end - column), start)
 
 
-@jit
+@inner
 def _deliver(simd, tile, width, target, columns, rows, count, start):
     """Write or add ``rows`` x ``count`` numbers of a tile to the matrix."""
     for m in range(rows):
@@ -175,7 +175,7 @@ def _deliver(simd, tile, width, target, columns, rows, count, start):
 _CHUNK = 4096
 
 
-@jit
+@inner
 def _add_parts(simd, frame, task):
     """Numbers task * `_CHUNK` and on of the result: the sum of the parts, first to last."""
     whole = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
