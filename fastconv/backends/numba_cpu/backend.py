@@ -74,7 +74,7 @@ class NumbaCpu(Backend):
         if not x.size:
             w.fill(0)
         elif w.size:
-            plans.weight_adjoint(self._simd(x.dtype), g).run(_contiguous(x), _contiguous(grad), w)
+            plans.weight_adjoint(self._simd(x.dtype), g, self.algorithm).run(_contiguous(x), _contiguous(grad), w)
         return w
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, til
 
 
 @inner
-def _copy_planes(simd, frame, n, group, first_row, planes):
+def copy_planes(simd, frame, n, group, first_row, planes):
     """The planes of all the group's channels for the lattice rows from ``first_row`` on."""
     H, W = load_integer(frame, F.H), load_integer(frame, F.W)
     depth = load_integer(frame, F.DEPTH)
@@ -146,7 +146,7 @@ def _convolve(simd, frame, task, slot):
     scratch = planes + simd.itemsize * (load_integer(frame, F.DEPTH) * channel + channel + 2 * width)
     some_bias = scratch + simd.itemsize * tile_rows * width
     pieces = (some_bias + simd.itemsize * tile_rows + 63) // 64 * 64
-    _copy_planes(simd, frame, n, group, first_row, planes)
+    copy_planes(simd, frame, n, group, first_row, planes)
     for panel in range(first_panel, end_panel):
         row = group * channels + panel * tile_rows
         valid = min(tile_rows, channels - panel * tile_rows)

@@ -17,7 +17,7 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     TAPS,  # of dy, dx and the place in the weight's kernel, for one tap after another,
     LIMITS,  # and of two numbers: minus infinity, and the floor of the epilogue
     SLOT_BYTES,  # bytes of a slot's workspace
-    KERNEL,  # address of the micro-kernel
+    KERNEL,  # address of the micro-kernel, or of a table of them
     N,
     GROUPS,
     DEPTH,  # source channels in a group

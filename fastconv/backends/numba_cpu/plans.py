@@ -18,12 +18,12 @@ from math import prod
 
 import numpy as np
 
-from fastconv.backends.numba_cpu import buffers, direct, implicit_gemm, microkernel, panels, weight_gemm
+from fastconv.backends.numba_cpu import buffers, direct, direct_weight, implicit_gemm, microkernel, panels, weight_gemm
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.memory import bind
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling, direct_tiling, tiling, weight_tiling
+from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling, direct_tiling, direct_weight_tiling, tiling, weight_tiling
 from fastconv.geometry import ConvGeometry, Pair
 
 Shape = tuple[int, ...]
@@ -64,6 +64,7 @@ class Compiled:
     multiply: int
     convolve: int
     multiply_weight: int
+    accumulate: int
     add_parts: int
     limits: np.ndarray
 
@@ -76,6 +77,7 @@ def compiled(simd: Simd) -> Compiled:
         implicit_gemm.multiply_task(simd),
         direct.convolve_task(simd),
         weight_gemm.multiply_task(simd),
+        direct_weight.accumulate_task(simd),
         weight_gemm.add_task(simd),
         np.array([-np.inf, -np.inf], simd.dtype),
     )
@@ -183,35 +185,12 @@ class Direct:
         weight: Weight,
     ) -> None:
         depth = source[1] // groups
-        phases, (first_y, first_x), reach = _phases(lattice.source_step, taps)
         slot = direct.workspace_bytes(simd, depth, cut.channel, cut.tile_rows, cut.tile_vectors)
         self.frame, self._table = _frame(simd, cut, source, target, groups, lattice, taps, slot)
-        plane_rows = cut.block_rows + reach[0]
-        within = [
-            (phases.index((dy % lattice.source_step[0], dx % lattice.source_step[1])) * plane_rows
-            + dy // lattice.source_step[0] - first_y) * cut.plane_w + dx // lattice.source_step[1] - first_x
-            for dy, dx, _ in taps
-        ]
-        self._offsets = (np.arange(depth)[:, None] * cut.channel + np.array(within)).astype(np.int64).reshape(-1)
-        self._phases = np.array(phases, np.int64).reshape(-1)
-        values = {
-            F.KERNEL: microkernel.indirect(simd, cut.tile_rows, cut.tile_vectors),
-            F.WEIGHT_ROW: weight.row,
-            F.WEIGHT_DEPTH: weight.depth,
-            F.WEIGHT_GROUP: weight.group,
-            F.IN_ORDER: weight.in_order,
-            F.OFFSETS: self._offsets.ctypes.data,
-            F.PHASES: self._phases.ctypes.data,
-            F.PHASE_COUNT: len(phases),
-            F.PLANE_ROWS: plane_rows,
-            F.PLANE_W: cut.plane_w,
-            F.FIRST_Y: first_y,
-            F.FIRST_X: first_x,
-            F.CHANNEL: cut.channel,
-            F.BLOCK_ROWS: cut.block_rows,
-        }
-        for field, value in values.items():
-            self.frame[field] = value
+        self._tables = _describe_planes(self.frame, cut, depth, lattice, taps)
+        self.frame[F.KERNEL] = microkernel.indirect(simd, cut.tile_rows, cut.tile_vectors)
+        self.frame[F.WEIGHT_ROW], self.frame[F.WEIGHT_DEPTH] = weight.row, weight.depth
+        self.frame[F.WEIGHT_GROUP], self.frame[F.IN_ORDER] = weight.group, weight.in_order
         self.simd = simd
         self.cut = cut
         self.flops = 2 * source[0] * prod(lattice.size) * target[1] * depth * len(taps)
@@ -231,6 +210,35 @@ class Direct:
         workers.pool.run(tasks.pack_weight, address, self._panels, threads)
         workers.pool.run(tasks.convolve, address, self._tasks, threads)
         buffers.give_back(memory)
+
+
+def _describe_planes(
+    frame: np.ndarray, cut: DirectTiling, depth: int, lattice: Lattice, taps: Taps
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put into the frame how the source's planes are laid out; the tables that it refers to."""
+    down, right = lattice.source_step
+    phases, (first_y, first_x), reach = _phases(lattice.source_step, taps)
+    plane_rows = cut.block_rows + reach[0]
+    within = []
+    for dy, dx, _ in taps:
+        row = phases.index((dy % down, dx % right)) * plane_rows + dy // down - first_y
+        within.append(row * cut.plane_w + dx // right - first_x)
+    offsets = (np.arange(depth)[:, None] * cut.channel + np.array(within)).astype(np.int64).reshape(-1)
+    corners = np.array(phases, np.int64).reshape(-1)
+    values = {
+        F.OFFSETS: offsets.ctypes.data,
+        F.PHASES: corners.ctypes.data,
+        F.PHASE_COUNT: len(phases),
+        F.PLANE_ROWS: plane_rows,
+        F.PLANE_W: cut.plane_w,
+        F.FIRST_Y: first_y,
+        F.FIRST_X: first_x,
+        F.CHANNEL: cut.channel,
+        F.BLOCK_ROWS: cut.block_rows,
+    }
+    for field, value in values.items():
+        frame[field] = value
+    return offsets, corners
 
 
 def _phases(step: Pair, taps: Taps) -> tuple[list[Pair], Pair, Pair]:
@@ -273,6 +281,46 @@ class WeightProduct:
         if self.cut.splits > 1:
             workers.pool.run(tasks.add_parts, address, weight_gemm.add_tasks(self._numbers), threads)
         buffers.give_back(memory)
+
+
+class DirectWeight:
+    """The adjoint for the weight with pixels in the lanes."""
+
+    def __init__(self, simd: Simd, cut: DirectTiling, g: ConvGeometry) -> None:
+        taps, lattice = _forward_taps(g), Lattice((g.P, g.Q), g.stride)
+        depth, rows, columns = g.C // g.groups, g.K // g.groups, g.C // g.groups * len(taps)
+        plane = -(-cut.block_rows * cut.plane_w // simd.lanes) * simd.lanes
+        slot = direct_weight.workspace_bytes(simd, depth, cut.channel, cut.block_panels * cut.tile_rows, plane)
+        self.frame, self._table = _frame(simd, cut, g.input_shape, g.output_shape, g.groups, lattice, taps, slot)
+        self._tables = _describe_planes(self.frame, cut, depth, lattice, taps)
+        fewer_rows, fewer_taps = rows % cut.tile_rows or cut.tile_rows, columns % cut.tile_vectors or cut.tile_vectors
+        shapes = [(m, t) for m in (cut.tile_rows, fewer_rows) for t in (cut.tile_vectors, fewer_taps)]
+        self._kernels = np.array([direct_weight.kernel(simd, m, t) for m, t in shapes], np.int64)
+        self.frame[F.KERNEL] = self._kernels.ctypes.data
+        self.frame[F.SPLITS], self.frame[F.SPLIT_STEPS] = cut.splits, cut.split_steps
+        self.simd = simd
+        self.cut = cut
+        self.flops = g.flops
+        self._numbers = g.groups * rows * columns
+        self._part_bytes = cut.splits * self._numbers * simd.itemsize if cut.splits > 1 else 0
+        self._slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self._tasks = cut.splits * g.groups * cut.panel_blocks
+        self._exact = cache(lambda: WeightProduct(simd, g))
+
+    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
+        """Fill ``target``, the weight's gradient."""
+        threads = workers.threads_for(self.flops)
+        start = -(-self._part_bytes // _PAGE) * _PAGE
+        memory = buffers.scratch(start + threads * self._slot_bytes)
+        frame = self.frame.copy()
+        address = bind(frame, _WEIGHT_OPERANDS, (source, grad, target, memory, memory[start:]))
+        tasks = compiled(self.simd)
+        workers.pool.run(tasks.accumulate, address, self._tasks, threads)
+        if self.cut.splits > 1:
+            workers.pool.run(tasks.add_parts, address, weight_gemm.add_tasks(self._numbers), threads)
+        buffers.give_back(memory)
+        if np.isnan(target).any():
+            self._exact().run(source, grad, target)
 
 
 def _forward_taps(g: ConvGeometry) -> Taps:
@@ -352,6 +400,13 @@ def _adjoint_taps(shifted: int, kernel: int, stride: int, dilation: int) -> list
 
 
 @lru_cache(maxsize=512)
-def weight_adjoint(simd: Simd, g: ConvGeometry) -> WeightProduct:
+def weight_adjoint(simd: Simd, g: ConvGeometry, algorithm: str | None = None) -> WeightProduct | DirectWeight:
     """The plan of the adjoint for the weight."""
-    return WeightProduct(simd, g)
+    taps = _forward_taps(g)
+    phases, _, reach = _phases(g.stride, taps)
+    rows, depth = g.K // g.groups, g.C // g.groups
+    cut = direct_weight_tiling(simd, g.N, g.groups, rows, depth, (g.P, g.Q), reach, len(phases), len(taps))
+    product = weight_tiling(simd, g.groups, rows, depth * len(taps), g.N * g.P * g.Q)
+    if cut is None or algorithm == "gemm" or (algorithm is None and product.cycles <= cut.cycles):
+        return WeightProduct(simd, g)
+    return DirectWeight(simd, cut, g)

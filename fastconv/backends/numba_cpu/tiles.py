@@ -28,6 +28,9 @@ PARTS_BYTES = 4 << 20
 GATHER_CYCLES = 9
 """Of a vector that is gathered from an image."""
 
+TRANSPOSE_CYCLES = 5
+"""Of a vector that is transposed with its neighbours."""
+
 TASKS = 16
 """Tasks worth having: a few for each thread, so that one who comes late takes fewer. It must not depend on the number
 of threads."""
@@ -108,6 +111,10 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int)
     wanted = min(-(-TASKS // (groups * blocks * panel_blocks)), -(-pixels // (4 * steps)), PARTS_BYTES // part_bytes)
     chunks = -(-pixels // steps)
     split_steps = -(-chunks // max(1, wanted)) * steps
+    vectors_of_pixels = -(-pixels // simd.lanes)
+    pack = (GATHER_CYCLES + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
+    tile = pixels * tile_rows * vectors + chunks * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
+    cycles = groups * (vectors_of_pixels * pack + panels * tiles * tile)
     return Tiling(
         tile_rows,
         vectors,
@@ -119,6 +126,7 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int)
         block_panels,
         panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
+        cycles,
         splits=-(-pixels // split_steps),
         split_steps=split_steps,
     )
@@ -141,6 +149,9 @@ class DirectTiling:
     cycles: float
     """Predicted, of all blocks together, on a processor that does a vector of multiply-adds a cycle."""
     used: float
+    splits: int = 1
+    split_steps: int = 0
+    """Blocks, of all images, in each part."""
 
 
 PLANE_BYTES = 384 << 10
@@ -219,6 +230,65 @@ def direct_tiling(
         channel,
         cycles,
         rows * I * J / (panels * tile_rows * blocks * tiles * vectors * simd.lanes),
+    )
+
+
+@lru_cache(maxsize=1024)
+def direct_weight_tiling(
+    simd: Simd,
+    images: int,
+    groups: int,
+    rows: int,
+    channels: int,
+    lattice: tuple[int, int],
+    reach: tuple[int, int],
+    phases: int,
+    taps: int,
+) -> DirectTiling | None:
+    """The cut of the direct adjoint for the weight; arguments as in `direct_tiling`, tiles of rows x taps."""
+    I, J = lattice
+    plane_w = J + reach[1]
+    columns = channels * taps
+    accumulators = simd.instructions.registers - 4
+    shapes = [(m, t) for m in range(1, 9) for t in range(1, 9) if m * t + t <= accumulators]
+    best = None
+    for wanted in (I, *(-(-I // parts) for parts in (2, 3, 4, 6, 8, 12, 16, 24, 32)), 1):
+        channel = phases * (wanted + reach[0]) * plane_w
+        plane = -(-wanted * plane_w // simd.lanes) * simd.lanes
+        numbers = channels * channel + rows * plane
+        if numbers * simd.itemsize > (2 * PLANE_BYTES if wanted > 1 else 8 * PLANE_BYTES):
+            continue
+        blocks = -(-I // wanted)
+        steps = plane // simd.lanes
+        copy = COPY_CYCLES * numbers / simd.lanes
+        for m, t in shapes:
+            step = max(m * t, m + 2 * t, 8)
+            tiles = -(-rows // m) * -(-columns // t)
+            here = images * groups * blocks * (copy + tiles * (steps * step + TILE_CYCLES + WRITE_CYCLES * m * t))
+            if best is None or here < best[0]:
+                best = (here, wanted, blocks, channel, m, t, tiles, steps)
+    if best is None:
+        return None
+    cycles, block_rows, blocks, channel, m, t, tiles, steps = best
+    units, panels = images * blocks, -(-rows // m)
+    splits = max(1, min(units, -(-TASKS // groups), PARTS_BYTES // (groups * rows * columns * simd.itemsize)))
+    split_steps = -(-units // splits)
+    splits = -(-units // split_steps)
+    block_panels = -(-panels // min(panels, -(-TASKS // (4 * groups * splits))))
+    return DirectTiling(
+        m,
+        t,
+        panels,
+        plane_w,
+        block_rows,
+        blocks,
+        block_panels,
+        -(-panels // block_panels),
+        channel,
+        cycles,
+        rows * columns * I * J / (tiles * m * t * blocks * steps * simd.lanes),
+        splits,
+        split_steps,
     )
 
 
