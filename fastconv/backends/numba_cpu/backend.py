@@ -28,7 +28,9 @@ class NumbaCpu(Backend):
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
 
-    def __init__(self, name: str = "numba", instructions: InstructionSet | None = None, algorithm: str | None = None) -> None:
+    def __init__(
+        self, name: str = "numba", instructions: InstructionSet | None = None, algorithm: str | None = None
+    ) -> None:
         self.name = name
         self.algorithm = algorithm
         self._instructions = instructions

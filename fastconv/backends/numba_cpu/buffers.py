@@ -76,7 +76,12 @@ class _Loan:
 
     def __init__(self, piece: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
         self._piece = piece
-        self.__array_interface__ = {"shape": shape, "typestr": dtype.str, "data": (piece.ctypes.data, False), "version": 3}
+        self.__array_interface__ = {
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": (piece.ctypes.data, False),
+            "version": 3,
+        }
 
     def __del__(self) -> None:
         _store.give(self._piece)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import PIECE_WORDS
+from fastconv.backends.numba_cpu.lanes import evens
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -75,6 +76,14 @@ def copy_planes(simd, frame, n, group, first_row, planes):
                     for j in range(0, wide, simd.lanes):
                         there = lanes_between(simd, left - j, end - j)
                         store(simd, planes, target + j, load_where(simd, source, place + j, there, zeros(simd)))
+                elif right == 2:
+                    for j in range(0, wide, simd.lanes):
+                        first, last = 2 * (left - j), 2 * (end - j) - 1
+                        mask = lanes_between(simd, first, last)
+                        near = load_where(simd, source, place + 2 * j, mask, zeros(simd))
+                        mask = lanes_between(simd, first - simd.lanes, last - simd.lanes)
+                        far = load_where(simd, source, place + 2 * j + simd.lanes, mask, zeros(simd))
+                        store(simd, planes, target + j, evens(simd, near, far))
                 else:
                     for j in range(0, wide, simd.lanes):
                         store(simd, planes, target + j, zeros(simd))

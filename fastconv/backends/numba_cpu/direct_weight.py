@@ -120,9 +120,7 @@ def _correlate(typing, simd, rows, taps, steps, gradient, row, source, offsets, 
             some = places[first : first + lanes]
             totals = add_lanes(builder, [new[place] for place in some])
             for lane, (m, t) in enumerate(some):
-                pointer = element(
-                    builder, simd, target, builder.add(builder.mul(step, number(m)), number(t))
-                )
+                pointer = element(builder, simd, target, builder.add(builder.mul(step, number(m)), number(t)))
                 total = builder.extract_element(totals, ir.Constant(_I32, lane))
                 builder.store(builder.fadd(builder.load(pointer), total), pointer)
         return context.get_dummy_value()
@@ -149,7 +147,9 @@ def add_lanes(builder: Any, vectors: list[Any]) -> Any:
         for i in range(half):
             a, b = vectors[i], vectors[i + half]
             if b is zero_vector:
-                shifted = builder.shuffle_vector(a, a, ir.Constant(masks[0].type, [lane ^ block for lane in range(lanes)]))
+                shifted = builder.shuffle_vector(
+                    a, a, ir.Constant(masks[0].type, [lane ^ block for lane in range(lanes)])
+                )
                 joined.append(a if a is zero_vector else builder.fadd(a, shifted))
             else:
                 parts = [builder.shuffle_vector(a, b, mask) for mask in masks]

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu import fields as F
+from fastconv.backends.numba_cpu.lanes import evens
 from fastconv.backends.numba_cpu.simd import (
     lanes_between,
     load,
     load_integer,
     load_scalar,
     load_where,
+    prefetch,
     store,
     store_integer,
     store_scalar,
     zeros,
 )
+
+AHEAD = 4
+"""Vectors: planes are too far apart for the processor to see that each is read on and on."""
 
 RUN_WORDS = 6
 """Integers that describe a run; a vector has as many runs as lanes at most."""
@@ -98,6 +103,17 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
     if inside == 0:
         for d in range(low, high):
             store(simd, target, (d * taps + shift) * step, zeros(simd))
+    elif right == 2:
+        for d in range(low, high):
+            near, far = zeros(simd), zeros(simd)
+            for run in range(inside):
+                begin, stop = load_integer(found, 3 * run), load_integer(found, 3 * run + 1)
+                place = load_integer(found, 3 * run + 2) + d * plane
+                mask = lanes_between(simd, 2 * begin, 2 * stop - 1)
+                near = load_where(simd, source, place, mask, near)
+                mask = lanes_between(simd, 2 * begin - simd.lanes, 2 * stop - 1 - simd.lanes)
+                far = load_where(simd, source, place + simd.lanes, mask, far)
+            store(simd, target, (d * taps + shift) * step, evens(simd, near, far))
     elif right != 1:
         for d in range(low, high):
             row = (d * taps + shift) * step
@@ -111,6 +127,7 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
         place = load_integer(found, 2)
         if load_integer(found, 1) - load_integer(found, 0) == simd.lanes:
             for d in range(low, high):
+                prefetch(simd, source, place + d * plane + AHEAD * simd.lanes)
                 store(simd, target, (d * taps + shift) * step, load(simd, source, place + d * plane))
         else:
             for d in range(low, high):

@@ -94,9 +94,7 @@ def _pack_weight(simd, frame, task):
         pack_rows(simd, source, row_step, here, depth * taps, target, tile_rows)
     elif taps == 1 and row_step == 1:
         table = load_integer(frame, F.TAPS)
-        _pack_columns(
-            simd, source + simd.itemsize * load_integer(table, 2), depth_step, here, depth, target, tile_rows
-        )
+        _pack_columns(simd, source + simd.itemsize * load_integer(table, 2), depth_step, here, depth, target, tile_rows)
     else:
         _pack_taps(simd, source, frame, here, target, tile_rows)
 

@@ -23,7 +23,14 @@ from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.memory import bind
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling, direct_tiling, direct_weight_tiling, tiling, weight_tiling
+from fastconv.backends.numba_cpu.tiles import (
+    DirectTiling,
+    Tiling,
+    direct_tiling,
+    direct_weight_tiling,
+    tiling,
+    weight_tiling,
+)
 from fastconv.geometry import ConvGeometry, Pair
 
 Shape = tuple[int, ...]
@@ -255,12 +262,15 @@ class WeightProduct:
         taps = _forward_taps(g)
         rows, columns = g.K // g.groups, g.C // g.groups * len(taps)
         pixels = g.N * g.P * g.Q
+        source, lattice = g.input_shape, Lattice((g.P, g.Q), g.stride)
+        if _is_pointwise(g):
+            source, lattice = (g.N, g.C, 1, g.H * g.W), Lattice((1, g.H * g.W))
         cut = weight_tiling(simd, g.groups, rows, columns, pixels)
         slot = weight_gemm.workspace_bytes(
             simd, cut.steps, cut.block_tiles, cut.block_panels, cut.tile_rows, cut.tile_vectors
         )
-        lattice = Lattice((g.P, g.Q), g.stride)
-        self.frame, self._table = _frame(simd, cut, g.input_shape, g.output_shape, g.groups, lattice, taps, slot)
+        self.frame, self._table = _frame(simd, cut, source, g.output_shape, g.groups, lattice, taps, slot)
+        self.frame[F.IN_ORDER] = _is_pointwise(g)
         self.simd = simd
         self.cut = cut
         self.flops = g.flops
@@ -323,11 +333,14 @@ class DirectWeight:
             self._exact().run(source, grad, target)
 
 
+def _is_pointwise(g: ConvGeometry) -> bool:
+    """Whether every output pixel comes from the input pixel at its own place."""
+    return g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding)
+
+
 def _forward_taps(g: ConvGeometry) -> Taps:
     top, _, left, _ = g.padding
-    return [
-        (r * g.dilation[0] - top, s * g.dilation[1] - left, r * g.S + s) for r in range(g.R) for s in range(g.S)
-    ]
+    return [(r * g.dilation[0] - top, s * g.dilation[1] - left, r * g.S + s) for r in range(g.R) for s in range(g.S)]
 
 
 def _convolution(
@@ -357,7 +370,7 @@ def forward(simd: Simd, g: ConvGeometry, algorithm: str | None = None) -> Produc
     depth, kernel = g.C // g.groups, g.R * g.S
     weight = Weight(depth * kernel, kernel, g.K // g.groups * depth * kernel, in_order=True)
     source, target, lattice = g.input_shape, g.output_shape, Lattice((g.P, g.Q), g.stride)
-    if g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding):
+    if _is_pointwise(g):
         # Without taps at a distance rows don't matter: the plane may be one row, and every vector one run.
         source, target = (g.N, g.C, 1, g.H * g.W), (g.N, g.K, 1, g.P * g.Q)
         lattice = Lattice((1, g.P * g.Q))
@@ -371,13 +384,17 @@ def input_adjoint(
     """The plans of the adjoint for the input, one for each lattice, and whether these cover every pixel."""
     depth, kernel = g.C // g.groups, g.R * g.S
     weight = Weight(kernel, depth * kernel, g.K // g.groups * depth * kernel, in_order=False)
-    if g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding):
+    if _is_pointwise(g):
         source, target = (g.N, g.K, 1, g.P * g.Q), (g.N, g.C, 1, g.H * g.W)
-        return (_convolution(simd, algorithm, source, target, g.groups, Lattice((1, g.H * g.W)), [(0, 0, 0)], weight),), True
+        return (
+            _convolution(simd, algorithm, source, target, g.groups, Lattice((1, g.H * g.W)), [(0, 0, 0)], weight),
+        ), True
     products = []
     complete = True
     for first in np.ndindex(*g.stride):
-        size = tuple(-(-(length - begin) // step) for length, begin, step in zip((g.H, g.W), first, g.stride, strict=True))
+        size = tuple(
+            -(-(length - begin) // step) for length, begin, step in zip((g.H, g.W), first, g.stride, strict=True)
+        )
         if min(size) <= 0:
             continue
         rows = _adjoint_taps(first[0] + g.padding[0], g.R, g.stride[0], g.dilation[0])

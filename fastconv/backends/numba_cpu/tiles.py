@@ -103,14 +103,16 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int)
     blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // TASKS), -(-NARROWEST // width))))
     block_tiles = -(-tiles // blocks)
     panel_blocks = -(-panels // most_panels)
-    while groups * blocks * panel_blocks < TASKS and panel_blocks < panels // 8:
+    # Parts of the pixels cost an addition at the end; more blocks of panels would gather every column again for each.
+    part_bytes = groups * rows * columns * simd.itemsize
+    most_splits = max(1, min(-(-pixels // (4 * steps)), PARTS_BYTES // part_bytes))
+    wanted = min(most_splits, -(-TASKS // (groups * blocks * panel_blocks)))
+    while groups * blocks * panel_blocks * wanted < TASKS // 2 and panel_blocks < panels // 4:
         panel_blocks *= 2
     block_panels = -(-panels // panel_blocks)
     panel_blocks = -(-panels // block_panels)
-    part_bytes = groups * rows * columns * simd.itemsize
-    wanted = min(-(-TASKS // (groups * blocks * panel_blocks)), -(-pixels // (4 * steps)), PARTS_BYTES // part_bytes)
     chunks = -(-pixels // steps)
-    split_steps = -(-chunks // max(1, wanted)) * steps
+    split_steps = -(-chunks // wanted) * steps
     vectors_of_pixels = -(-pixels // simd.lanes)
     pack = (GATHER_CYCLES + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
     tile = pixels * tile_rows * vectors + chunks * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu.gather import RUN_WORDS, gather
+from fastconv.backends.numba_cpu.gather import AHEAD, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -33,6 +33,7 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_scalar,
     load_where,
+    prefetch,
     store,
     store_scalar,
     store_where,
@@ -55,7 +56,23 @@ def workspace_bytes(
 def _pack_source(simd, frame, group, u, count, first, end, width, target, steps, square, runs):
     """Columns ``first`` up to ``end`` at ``count`` lattice points from u on, transposed into tiles of steps x width."""
     lanes = simd.lanes
+    in_image = load_integer(frame, F.I) * load_integer(frame, F.J)
+    # A single tap over the whole plane: the source's rows are those of the square already.
+    plain = load_integer(frame, F.IN_ORDER)
+    channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.DEPTH)
     for k in range(0, count, lanes):
+        n, inside = divmod(u + k, in_image)
+        if plain and inside + lanes <= in_image and k + lanes <= count:
+            base = (n * channels + group * load_integer(frame, F.DEPTH) + first) * in_image + inside
+            for column in range(0, end - first, lanes):
+                tile, across = divmod(column, width)
+                there = min(lanes, end - first - column)
+                corner = load_integer(frame, F.SOURCE) + simd.itemsize * (base + column * in_image)
+                for i in range(there):
+                    prefetch(simd, corner, i * in_image + AHEAD * lanes)
+                place = target + simd.itemsize * ((tile * steps + k) * width + across)
+                transpose(simd, corner, in_image, there, place, width)
+            continue
         gather(simd, frame, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
         for column in range(0, end - first, lanes):
             tile, inside = divmod(column, width)
@@ -88,6 +105,8 @@ def _pack_gradient(simd, frame, row, rows, u, count, target, square):
             source = gradient + simd.itemsize * ((n * channels + row + first) * in_image + inside)
             place = target + simd.itemsize * (k * tile_rows + first)
             if inside + lanes <= in_image and k + lanes <= count:
+                for i in range(there):
+                    prefetch(simd, source, i * in_image + AHEAD * lanes)
                 transpose(simd, source, in_image, there, place, tile_rows)
                 continue
             # Across images, or at the end: by way of the square, with zeros where there are no pixels.
