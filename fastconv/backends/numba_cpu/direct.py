@@ -24,10 +24,10 @@ from __future__ import annotations
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import PIECE_WORDS
-from fastconv.backends.numba_cpu.lanes import evens
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
+    evens,
     lanes_between,
     load_integer,
     load_scalar,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu.lanes import evens
 from fastconv.backends.numba_cpu.simd import (
+    evens,
     lanes_between,
     load,
     load_integer,

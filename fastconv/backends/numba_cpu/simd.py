@@ -20,8 +20,8 @@ from numba.core import cgutils, types
 from numba.core.datamodel import models, register_default
 from numba.core.imputils import lower_constant
 from numba.core.types import intp
-from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, typeof_impl
 from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, typeof_impl
 
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 
@@ -333,6 +333,18 @@ def lanes_between(typing, simd, first, end):
         return mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
 
     return mask_of(simd)(simd, intp, intp), generate
+
+
+@intrinsic
+def evens(typing, simd, a, b):
+    """Elements 0, 2, 4, ... of two vectors, one after the other."""
+
+    def generate(context, builder, signature, arguments):
+        lanes = simd.simd.lanes
+        order = ir.Constant(ir.VectorType(_I32, lanes), [2 * lane for lane in range(lanes)])
+        return builder.shuffle_vector(arguments[1], arguments[2], order)
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
 
 
 @intrinsic
