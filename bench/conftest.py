@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import fastconv
 from bench import contestants
 from bench.problems import OPERATIONS, SETS, ProblemError, select
 
@@ -79,6 +80,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     wanted = request.config.getoption("threads")
     if wanted:
         torch.set_num_threads(wanted)
+        fastconv.set_num_threads(wanted)
     with threadpool_limits(wanted):
         yield torch.get_num_threads()
 

@@ -17,7 +17,13 @@ from bench import contestants
 from bench.arrays import operands
 from bench.contestants import Call, NotOfferedError
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREAD_VARIABLES = (
+    "FASTCONV_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
 
 
 def serve(pipe: Connection, name: str, threads: int) -> None:

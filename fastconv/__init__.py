@@ -25,6 +25,7 @@ from fastconv.errors import (
 from fastconv.functional import *  # noqa: F403
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.registry import BackendInfo, get_backend, register_backend, set_backend, use_backend
+from fastconv.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from fastconv.registry import backends
@@ -44,8 +45,10 @@ __all__ = [
     "UnsupportedError",
     "backends",
     "get_backend",
+    "get_num_threads",
     "register_backend",
     "set_backend",
+    "set_num_threads",
     "use_backend",
     *functional.__all__,
 ]

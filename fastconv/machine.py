@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastconv import threads
 from fastconv._version import __version__
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "torch", "numba-cuda")
@@ -29,6 +30,7 @@ def describe() -> dict[str, str]:
         "processor": processor(),
         "instruction set": instruction_set(),
         "cores": f"{usable_cores()} usable of {os.cpu_count()}",
+        "threads": f"{threads.get_num_threads()} for numba",
         "BLAS": blas(),
         "threading layers": ", ".join(threading_layers()) or "none",
         "GPU": gpu() or "none found",
@@ -46,20 +48,22 @@ def processor() -> str:
 
 
 def instruction_set() -> str:
-    """The widest vector instructions that the processor has, and whether it fuses multiply and add."""
+    """The processor's widest vector instructions, whether it fuses multiply and add, and what `numba` is forced to."""
     import llvmlite.binding as llvm
+
+    from fastconv.backends.numba_cpu.instruction_set import VARIABLE
 
     features = llvm.get_host_cpu_features()
     widest = next((name for name in ("avx512f", "avx2", "avx", "sse2", "sve", "neon") if features.get(name)), "unknown")
     fused = " with fused multiply-add" if features.get("fma") or widest in ("neon", "sve") else ""
-    return f"{widest}{fused} ({llvm.get_host_cpu_name()})"
+    forced = os.environ.get(VARIABLE)
+    note = f"; the environment forces {forced} on numba" if forced else ""
+    return f"{widest}{fused} ({llvm.get_host_cpu_name()}){note}"
 
 
 def usable_cores() -> int:
     """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(threads.usable_cores())
 
 
 def threading_layers() -> list[str]:

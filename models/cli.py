@@ -56,8 +56,8 @@ Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="torch's threads, at most one a core; NumPy's matrix product, im2col's, always has one.",
-        show_default="torch's choice",
+        help="Of torch and fastconv, at most one a core; NumPy's matrix product, im2col's, always has one.",
+        show_default="their choice",
     ),
 ]
 

@@ -43,7 +43,8 @@ class Fastconv:
 
 
 def make(variant: str, threads: int) -> Fastconv:
-    """The backend ``variant``; threads are those of the environment and, for torch, set here."""
+    """The backend ``variant``; im2col's threads are those of the environment."""
+    fastconv.set_num_threads(threads)
     if variant == "torch":
         import torch
 

@@ -19,6 +19,7 @@ from torch.autograd import backward
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
 
+import fastconv
 from models import networks
 from models.data.dataset import Dataset
 from models.errors import TrainingError
@@ -80,13 +81,14 @@ def score(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, floa
 
 
 def _use_threads(count: int | None) -> None:
-    """torch on ``count`` threads, None being its own choice; NumPy's OpenBLAS on one.
+    """torch and fastconv on ``count`` threads, None being their own choice; NumPy's OpenBLAS on one.
 
     Two pools of threads that wait by spinning, in turn on the same cores, hold each other up: both at two
     threads on two busy cores, a LeNet-5 step through im2col took 170 to 600 ms; with OpenBLAS at one, 20.
     """
     if count is not None:
         torch.set_num_threads(count)
+        fastconv.set_num_threads(count)
     ThreadpoolController().select(internal_api="openblas").limit(limits=1)
 
 

@@ -21,7 +21,7 @@ MOST_IMAGES = 10**9
 class Settings:
     """A run: the same settings on the same data give the same initial weights and batches on every backend.
 
-    ``threads`` are torch's, None leaving its own number; NumPy's matrix product, which im2col uses, has one.
+    ``threads`` are torch's and fastconv's, None leaving their own numbers; NumPy's matrix product, im2col's, has one.
     """
 
     network: str

@@ -10,11 +10,11 @@ import numpy as np
 from fastconv.backends.base import Backend
 from fastconv.backends.columns import scatter
 from fastconv.backends.numba_cpu import average_pooling, buffers, instruction_set, max_pooling, plans
-from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry, PoolGeometry
+from fastconv.threads import get_num_threads
 
 _LINE = 4096
 
@@ -41,6 +41,13 @@ class NumbaCpu(Backend):
         if self._instructions is None:
             self._instructions = instruction_set.chosen()
         return self._instructions
+
+    def unavailable(self) -> str | None:
+        try:
+            instruction_set.chosen()
+        except ValueError as error:
+            return str(error)
+        return None
 
     def _simd(self, dtype: np.dtype) -> Simd:
         return _simd(self.instructions, dtype)
@@ -80,21 +87,21 @@ class NumbaCpu(Backend):
         return w
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
-        return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry, workers.get_num_threads())
+        return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
 
     def max_pool2d_values(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
-        return max_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, workers.get_num_threads())
+        return max_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, get_num_threads())
 
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         simd = self._simd(grad.dtype)
-        return max_pooling.max_pool2d_backward(simd, grad, indices, size, workers.get_num_threads())
+        return max_pooling.max_pool2d_backward(simd, grad, indices, size, get_num_threads())
 
     def avg_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
-        return average_pooling.avg_pool2d(self._simd(x.dtype), x, geometry, workers.get_num_threads())
+        return average_pooling.avg_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
 
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         simd = self._simd(grad.dtype)
-        return average_pooling.avg_pool2d_backward(simd, grad, geometry, workers.get_num_threads())
+        return average_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
 
 
 @cache

@@ -1,8 +1,8 @@
 """Memory for results and workspaces that needn't be faulted in anew at each call.
 
-The system hands out large pieces of memory page by page, zeroing each 4 KiB at its first touch, and takes them back when
-they are freed: for a result of 10 MB that costs more than computing it. So large pieces go back to a small store when
-nobody refers to them any more, and the next result of about that size takes them from there.
+The system hands out large pieces of memory page by page, zeroing each 4 KiB at its first touch, and takes them back
+when they are freed: for a result of 10 MB that costs more than computing it. So large pieces go back to a small store
+when nobody refers to them any more, and the next result of about that size takes them from there.
 
 A piece belongs to its array, through NumPy's array interface, and comes back only when the array and all its views, and
 all tensors made of them, are gone: nothing that is in use is ever handed out again.

@@ -20,8 +20,6 @@ What a job computes must not depend on who does which task; then results are the
 from __future__ import annotations
 
 import atexit
-import contextlib
-import operator
 import os
 import sys
 import threading
@@ -47,7 +45,7 @@ from fastconv.backends.numba_cpu.atomics import (
     taken_lock,
 )
 from fastconv.backends.numba_cpu.simd import call, load_integer, store_integer
-from fastconv.errors import ArgumentTypeError, ArgumentValueError
+from fastconv.threads import get_num_threads, usable_cores
 
 # The pool's state, in 64-bit words; what different threads write at the same time lies in different cache lines.
 _STATUS = 0  # the number of helpers inside, the two flags below, and above them the number of the job
@@ -80,14 +78,14 @@ def _current_core(typing):
 
 
 @intrinsic
-def _keep_to(typing, thread, bytes, mask):
+def _keep_to(typing, thread, size, mask):
     """Let ``thread`` run only on the cores of the ``mask`` at an address."""
 
     def generate(context, builder, signature, arguments):
-        thread, bytes, mask = arguments
+        thread, size, mask = arguments
         function = ir.FunctionType(ir.IntType(32), [ir.IntType(32), ir.IntType(64), ir.IntType(64)])
         keep = cgutils.get_or_insert_function(builder.module, function, "sched_setaffinity")
-        builder.call(keep, [builder.trunc(thread, ir.IntType(32)), bytes, mask])
+        builder.call(keep, [builder.trunc(thread, ir.IntType(32)), size, mask])
         return context.get_dummy_value()
 
     return types.void(intp, intp, intp), generate
@@ -207,9 +205,6 @@ class Pool:
         first = -words.ctypes.data % 64 // 8
         self._words = words[first:]
         self.state = self._words.ctypes.data
-        for core in _usable_cores():
-            if core < 1024:
-                self._words.view(np.uint64)[_CORES + core // 64] |= np.uint64(1 << core % 64)
 
     def run(self, function: int, frame: int, tasks: int, threads: int) -> None:
         """Do tasks 0 up to ``tasks`` of a job: compiled code at the address ``function``, called with three integers.
@@ -223,13 +218,18 @@ class Pool:
             tasks: how many there are.
             threads: how many threads at most may take part, the caller among them.
         """
+        launch(self.state, function, frame, tasks, self.helpers(threads, tasks), RELEASE)
+
+    def helpers(self, threads: int, tasks: int) -> int:
+        """How many helpers a job of so many tasks can use beside its caller; they are started if they aren't there."""
         helpers = min(threads - 1, tasks - 1, _MOST_HELPERS)
         if helpers > len(self._threads):
             self._start(helpers)
-        launch(self.state, function, frame, tasks, max(helpers, 0), RELEASE)
+        return max(helpers, 0)
 
     def _start(self, count: int) -> None:
         with self._starting:
+            self._note_cores()
             while len(self._threads) < count:
                 helper = len(self._threads)
                 thread = threading.Thread(target=self._serve, args=(helper,), name=f"fastconv-{helper}", daemon=True)
@@ -239,6 +239,13 @@ class Pool:
                 except RuntimeError:
                     return
                 self._threads.append(thread)
+
+    def _note_cores(self) -> None:
+        cores = np.zeros(16, np.uint64)
+        for core in usable_cores():
+            if core < 1024:
+                cores[core // 64] |= np.uint64(1 << core % 64)
+        self._words.view(np.uint64)[_CORES : _CORES + 16] = cores
 
     def _serve(self, helper: int) -> None:
         base = _HELPER + 8 * helper
@@ -256,58 +263,16 @@ class Pool:
             thread.join(timeout=1)
 
 
-def _usable_cores() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def _default_threads() -> int:
-    """As many as the environment asks of such libraries, else one for each core that this process may use."""
-    for variable in ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-        # OMP_NUM_THREADS may be a list, a number for each level of nesting.
-        with contextlib.suppress(ValueError):
-            count = int(os.environ.get(variable, "").partition(",")[0])
-            if count > 0:
-                return count
-    return len(_usable_cores())
-
-
 pool = Pool()
-_threads = _default_threads()
 
 _ALONE = 1_000_000
 """Floating-point operations, or bytes moved twenty times over, that one thread does in less than 15 us: waking another
 takes about as long."""
 
 
-def set_num_threads(threads: int) -> None:
-    """How many threads the backend `numba` uses from now on, in the whole process.
-
-    Args:
-        threads: at least 1. The default is the environment's ``FASTCONV_NUM_THREADS``, ``NUMBA_NUM_THREADS`` or
-            ``OMP_NUM_THREADS``, else the number of cores that this process may use.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: less than 1.
-    """
-    global _threads
-    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
-        raise ArgumentTypeError("threads", repr(threads), "it must be an integer")
-    if operator.index(threads) < 1:
-        raise ArgumentValueError("threads", threads, "it must be at least 1")
-    _threads = operator.index(threads)
-
-
-def get_num_threads() -> int:
-    """How many threads the backend `numba` uses."""
-    return _threads
-
-
 def threads_for(flops: int) -> int:
     """How many threads are worth their waking for so many floating-point operations."""
-    return _threads if flops > _ALONE else 1
+    return min(get_num_threads(), _MOST_HELPERS + 1) if flops > _ALONE else 1
 
 
 def _renew(*_: Any) -> None:
@@ -318,4 +283,9 @@ def _renew(*_: Any) -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
-atexit.register(lambda: pool.stop())
+
+
+@atexit.register
+def _stop() -> None:
+    """The pool's helpers of this process, which may have been forked off."""
+    pool.stop()

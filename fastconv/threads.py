@@ -1,0 +1,59 @@
+"""How many threads the backends that are fastconv's own use.
+
+torch's backend keeps to `torch.set_num_threads`, im2col to the environment's number for NumPy's matrix product.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import os
+
+from fastconv.errors import ArgumentTypeError, ArgumentValueError
+
+VARIABLES = ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+"""Of the environment; the first that holds a number counts."""
+
+
+def usable_cores() -> list[int]:
+    """The cores that this thread, and those that it starts, may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _default() -> int:
+    for variable in VARIABLES:
+        # OMP_NUM_THREADS may be a list, a number for each level of nesting.
+        with contextlib.suppress(ValueError):
+            count = int(os.environ.get(variable, "").partition(",")[0])
+            if count > 0:
+                return count
+    return len(usable_cores())
+
+
+_threads = _default()
+
+
+def set_num_threads(threads: int) -> None:
+    """How many threads the backend `numba` uses from now on, in the whole process.
+
+    Args:
+        threads: at least 1. The default is the environment's ``FASTCONV_NUM_THREADS``, ``NUMBA_NUM_THREADS`` or
+            ``OMP_NUM_THREADS``, else the number of cores that this process may use.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: less than 1.
+    """
+    global _threads
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise ArgumentTypeError("threads", repr(threads), "it must be an integer")
+    if operator.index(threads) < 1:
+        raise ArgumentValueError("threads", threads, "it must be at least 1")
+    _threads = operator.index(threads)
+
+
+def get_num_threads() -> int:
+    """How many threads the backend `numba` uses."""
+    return _threads
