@@ -146,6 +146,12 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
         if array is None:
             plain.append(None)
             continue
+        if type(array) is np.ndarray and array.dtype in _COMPUTED and array.dtype.isnative and array.flags.aligned:
+            if first is None:
+                first = array.dtype
+            if array.dtype == first:
+                plain.append(array)
+                continue
         _check_kind(name, array)
         dtype = array.dtype.newbyteorder("=")
         if dtype not in _COMPUTED and dtype != _HALF:
@@ -177,9 +183,13 @@ def _check_kind(name: str, array: Any) -> None:
         raise ArgumentTypeError(name, type(array).__name__, "it must be a numpy.ndarray like the other operands")
 
 
-@QUIET
 def _rounded(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    return result.astype(dtype, copy=False)
+    return result if result.dtype == dtype else _converted(result, dtype)
+
+
+@QUIET
+def _converted(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return result.astype(dtype)
 
 
 register_kind(np.ndarray, NumpyOps())

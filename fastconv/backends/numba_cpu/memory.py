@@ -1,52 +1,81 @@
-"""Addresses of arrays, fetched fast: NumPy's own ways take a microsecond each, a third of what a small call may cost.
+"""From Python into compiled code, fast: arrays' addresses, a job's frame and its tasks in a single call.
 
-An array's object holds the address of its data right after the header that every Python object has. This is part of
-NumPy's binary interface, which compiled extensions, Numba's among them, rely on; it is tried once, on an array, when
-this module is loaded, and where it doesn't hold the slow way is taken.
+NumPy's own ways to an array's address take a microsecond each, a third of what a small call may cost. But an array's
+object holds the address of its data right after the header that every Python object has. This is part of NumPy's binary
+interface, which compiled extensions, Numba's among them, rely on; it is tried once, on an array, when this module is
+loaded, and where it doesn't hold the slow way is taken.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
 
 import numpy as np
 
 from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.atomics import RELEASE
+from fastconv.backends.numba_cpu.fields import COUNT
+from fastconv.backends.numba_cpu.pool import launch
 from fastconv.backends.numba_cpu.simd import load_integer, store_integer
 
+FRAME_BYTES = 512
+"""Kept free for the frame at the beginning of a job's memory."""
 
-@jit
-def _bind(frame, fields, objects, place):
-    target = load_integer(frame, place)
-    for i in range(len(fields)):
-        address = 0
-        if objects[i] != 0:
-            address = load_integer(objects[i], place)
-        store_integer(target, fields[i], address)
-    return target
-
-
-_PROBE = np.empty(3)
 _WORD = object.__basicsize__ // 8
 
 
-def bind(frame: np.ndarray, fields: tuple[int, ...], arrays: tuple[np.ndarray | None, ...]) -> int:
-    """Put the addresses of the arrays, 0 for None, at the frame's ``fields``, and give the frame's own address.
+@jit
+def _execute(word, template, memory, operands, objects, parts, offsets, state, first, second, helpers, release_lock):
+    frame = load_integer(memory, word)
+    source = load_integer(template, word)
+    for field in range(COUNT):
+        store_integer(frame, field, load_integer(source, field))
+    for i in range(len(operands)):
+        store_integer(frame, operands[i], load_integer(objects[i], word) if objects[i] != 0 else 0)
+    for i in range(len(parts)):
+        store_integer(frame, parts[i], frame + offsets[i])
+    launch(state, first[0], frame, first[1], helpers, release_lock)
+    if second[1] > 0:
+        launch(state, second[0], frame, second[1], helpers, release_lock)
 
-    The caller keeps the arrays alive.
+
+def execute(
+    template: np.ndarray,
+    memory: np.ndarray,
+    operands: tuple[int, ...],
+    arrays: tuple[np.ndarray | None, ...],
+    parts: tuple[int, int],
+    offsets: tuple[int, int],
+    first: tuple[int, int],
+    second: tuple[int, int],
+    threads: int,
+) -> None:
+    """Run a job of one or two steps.
+
+    Args:
+        template: the frame, but for addresses.
+        memory: the job's own; the frame is put at its beginning.
+        operands, arrays: fields of the frame, and the arrays whose addresses go there; None for 0.
+        parts, offsets: fields of the frame, and the bytes from the beginning of ``memory`` to what they refer to.
+        first, second: each the address of a task and how many there are.
+        threads: how many may take part.
     """
-    if _FAST:
-        return _bind(id(frame), fields, tuple([0 if array is None else id(array) for array in arrays]), _WORD)
-    for field, array in zip(fields, arrays, strict=True):
-        frame[field] = 0 if array is None else array.ctypes.data
-    return frame.ctypes.data
+    helpers = workers.pool.helpers(threads, max(first[1], second[1]))
+    if _PLAIN:
+        found = tuple([0 if array is None else id(array) for array in arrays])
+        places = (_WORD, id(template), id(memory))
+    else:
+        addresses = np.array([0 if a is None else a.ctypes.data for a in (template, memory, *arrays)], np.int64)
+        found = tuple(0 if a is None else addresses.ctypes.data + 8 * i for i, a in enumerate(arrays, 2))
+        places = (0, addresses.ctypes.data, addresses.ctypes.data + 8)
+    _execute(*places, operands, found, parts, offsets, workers.pool.state, first, second, helpers, RELEASE)
 
 
-def _holds() -> bool:
-    import ctypes
+def _is_plain() -> bool:
+    """Whether arrays are laid out as expected."""
+    probe = np.empty(3)
+    return ctypes.c_void_p.from_address(id(probe) + 8 * _WORD).value == probe.ctypes.data
 
-    word: Any = ctypes.c_void_p.from_address(id(_PROBE) + 8 * _WORD)
-    return word.value == _PROBE.ctypes.data
 
-
-_FAST = _holds()
+_PLAIN = _is_plain()

@@ -21,7 +21,7 @@ import numpy as np
 from fastconv.backends.numba_cpu import buffers, direct, direct_weight, implicit_gemm, microkernel, panels, weight_gemm
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
-from fastconv.backends.numba_cpu.memory import bind
+from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import (
     DirectTiling,
@@ -39,8 +39,12 @@ Taps = list[tuple[int, int, int]]
 
 _PAGE = 4096
 
-_PRODUCT_OPERANDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET, F.PANELS, F.WORKSPACE)
-_WEIGHT_OPERANDS = (F.SOURCE, F.WEIGHT, F.TARGET, F.PARTIAL, F.WORKSPACE)
+_PRODUCT_OPERANDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET)
+_WEIGHT_OPERANDS = (F.SOURCE, F.WEIGHT, F.TARGET)
+
+
+def _page_after(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _frame(
     values = {
         F.TAPS: table.ctypes.data,
         F.LIMITS: compiled(simd).limits.ctypes.data,
-        F.SLOT_BYTES: -(-slot_bytes // _PAGE) * _PAGE,
+        F.SLOT_BYTES: _page_after(slot_bytes),
         F.N: source[0],
         F.GROUPS: groups,
         F.DEPTH: source[1] // groups,
@@ -160,20 +164,26 @@ class Product:
         self.cut = cut
         self.flops = 2 * pixels * target[1] * depth
         self._panels = groups * cut.panels
-        self._panel_bytes = self._panels * cut.tile_rows * depth * simd.itemsize
+        self._start = _page_after(FRAME_BYTES + self._panels * cut.tile_rows * depth * simd.itemsize)
         self._slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._tasks = groups * cut.blocks * cut.panel_blocks
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> None:
         """Fill the lattice of ``target``."""
         threads = workers.threads_for(self.flops)
-        start = -(-self._panel_bytes // _PAGE) * _PAGE
-        memory = buffers.scratch(start + threads * self._slot_bytes)
-        frame = self.frame.copy()
-        address = bind(frame, _PRODUCT_OPERANDS, (source, weight, bias, target, memory, memory[start:]))
+        memory = buffers.scratch(self._start + threads * self._slot_bytes)
         tasks = compiled(self.simd)
-        workers.pool.run(tasks.pack_weight, address, self._panels, threads)
-        workers.pool.run(tasks.multiply, address, self._tasks, threads)
+        execute(
+            self.frame,
+            memory,
+            _PRODUCT_OPERANDS,
+            (source, weight, bias, target),
+            (F.PANELS, F.WORKSPACE),
+            (FRAME_BYTES, self._start),
+            (tasks.pack_weight, self._panels),
+            (tasks.multiply, self._tasks),
+            threads,
+        )
         buffers.give_back(memory)
 
 
@@ -202,20 +212,26 @@ class Direct:
         self.cut = cut
         self.flops = 2 * source[0] * prod(lattice.size) * target[1] * depth * len(taps)
         self._panels = groups * cut.panels
-        self._panel_bytes = self._panels * cut.tile_rows * depth * len(taps) * simd.itemsize
+        self._start = _page_after(FRAME_BYTES + self._panels * cut.tile_rows * depth * len(taps) * simd.itemsize)
         self._slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._tasks = source[0] * groups * cut.blocks * cut.panel_blocks
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> None:
         """Fill the lattice of ``target``."""
         threads = workers.threads_for(self.flops)
-        start = -(-self._panel_bytes // _PAGE) * _PAGE
-        memory = buffers.scratch(start + threads * self._slot_bytes)
-        frame = self.frame.copy()
-        address = bind(frame, _PRODUCT_OPERANDS, (source, weight, bias, target, memory, memory[start:]))
+        memory = buffers.scratch(self._start + threads * self._slot_bytes)
         tasks = compiled(self.simd)
-        workers.pool.run(tasks.pack_weight, address, self._panels, threads)
-        workers.pool.run(tasks.convolve, address, self._tasks, threads)
+        execute(
+            self.frame,
+            memory,
+            _PRODUCT_OPERANDS,
+            (source, weight, bias, target),
+            (F.PANELS, F.WORKSPACE),
+            (FRAME_BYTES, self._start),
+            (tasks.pack_weight, self._panels),
+            (tasks.convolve, self._tasks),
+            threads,
+        )
         buffers.give_back(memory)
 
 
@@ -275,21 +291,27 @@ class WeightProduct:
         self.cut = cut
         self.flops = g.flops
         self._numbers = g.groups * rows * columns
-        self._part_bytes = cut.splits * self._numbers * simd.itemsize if cut.splits > 1 else 0
+        parts = cut.splits if cut.splits > 1 else 0
+        self._start = _page_after(FRAME_BYTES + parts * self._numbers * simd.itemsize)
         self._slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._tasks = g.groups * cut.blocks * cut.panel_blocks * cut.splits
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""
         threads = workers.threads_for(self.flops)
-        start = -(-self._part_bytes // _PAGE) * _PAGE
-        memory = buffers.scratch(start + threads * self._slot_bytes)
-        frame = self.frame.copy()
-        address = bind(frame, _WEIGHT_OPERANDS, (source, grad, target, memory, memory[start:]))
+        memory = buffers.scratch(self._start + threads * self._slot_bytes)
         tasks = compiled(self.simd)
-        workers.pool.run(tasks.multiply_weight, address, self._tasks, threads)
-        if self.cut.splits > 1:
-            workers.pool.run(tasks.add_parts, address, weight_gemm.add_tasks(self._numbers), threads)
+        execute(
+            self.frame,
+            memory,
+            _WEIGHT_OPERANDS,
+            (source, grad, target),
+            (F.PARTIAL, F.WORKSPACE),
+            (FRAME_BYTES, self._start),
+            (tasks.multiply_weight, self._tasks),
+            (tasks.add_parts, weight_gemm.add_tasks(self._numbers) if self.cut.splits > 1 else 0),
+            threads,
+        )
         buffers.give_back(memory)
 
 
@@ -312,7 +334,8 @@ class DirectWeight:
         self.cut = cut
         self.flops = g.flops
         self._numbers = g.groups * rows * columns
-        self._part_bytes = cut.splits * self._numbers * simd.itemsize if cut.splits > 1 else 0
+        parts = cut.splits if cut.splits > 1 else 0
+        self._start = _page_after(FRAME_BYTES + parts * self._numbers * simd.itemsize)
         self._slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._tasks = cut.splits * g.groups * cut.panel_blocks
         self._exact = cache(lambda: WeightProduct(simd, g))
@@ -320,14 +343,19 @@ class DirectWeight:
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""
         threads = workers.threads_for(self.flops)
-        start = -(-self._part_bytes // _PAGE) * _PAGE
-        memory = buffers.scratch(start + threads * self._slot_bytes)
-        frame = self.frame.copy()
-        address = bind(frame, _WEIGHT_OPERANDS, (source, grad, target, memory, memory[start:]))
+        memory = buffers.scratch(self._start + threads * self._slot_bytes)
         tasks = compiled(self.simd)
-        workers.pool.run(tasks.accumulate, address, self._tasks, threads)
-        if self.cut.splits > 1:
-            workers.pool.run(tasks.add_parts, address, weight_gemm.add_tasks(self._numbers), threads)
+        execute(
+            self.frame,
+            memory,
+            _WEIGHT_OPERANDS,
+            (source, grad, target),
+            (F.PARTIAL, F.WORKSPACE),
+            (FRAME_BYTES, self._start),
+            (tasks.accumulate, self._tasks),
+            (tasks.add_parts, weight_gemm.add_tasks(self._numbers) if self.cut.splits > 1 else 0),
+            threads,
+        )
         buffers.give_back(memory)
         if np.isnan(target).any():
             self._exact().run(source, grad, target)
