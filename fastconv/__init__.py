@@ -22,6 +22,7 @@ from fastconv.errors import (
     UnknownBackendError,
     UnsupportedError,
 )
+from fastconv.explaining import explain
 from fastconv.functional import *  # noqa: F403
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.registry import BackendInfo, get_backend, register_backend, set_backend, use_backend
@@ -44,6 +45,7 @@ __all__ = [
     "UnknownBackendError",
     "UnsupportedError",
     "backends",
+    "explain",
     "get_backend",
     "get_num_threads",
     "register_backend",

@@ -18,7 +18,8 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from fastconv.backends.columns import fold, unfold
-from fastconv.errors import UnsupportedError
+from fastconv.backends.explanation import Explanation
+from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 Array = Any
@@ -67,6 +68,14 @@ class Backend(ABC):
                 f"Choose another with backend=..., or backend='auto'; fastconv.backends() lists them"
             )
         return self
+
+    def variant(self, option: str) -> Backend:
+        """The backend that ``backend="<name>:<option>"`` asks for: this one, told to do things in one way."""
+        raise UnknownBackendError(f"backend: {self.name!r} has no options, and {self.name}:{option} asks for one")
+
+    def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
+        """How it would do ``operation``."""
+        return Explanation(self.name, None, f"{operation} by backend {self.name!r}: {self.summary}")
 
     def warmup(self) -> None:  # noqa: B027, doing nothing is right for most
         """Compile ahead of time what the first calls would otherwise compile."""

@@ -3,9 +3,9 @@
     grad_weight[m, c]  =  sum over n, v of grad[n, m, v] * source[n, v + offset(c)],      c = (d, t)
 
 Source and gradient are copied, a block of lattice rows at a time, into planes of one width (direct.py), the gradient's
-with zeros where its rows have ended. Then both are read side by side, a vector of pixels at a time: the kernel keeps one
-vector of partial sums for each of ``rows`` x ``taps`` numbers of the weight's gradient in registers and adds the vectors'
-lanes up at the end of a block, in a tree that reduces many of them at once.
+with zeros where its rows have ended. Then both are read side by side, a vector of pixels at a time: the kernel keeps
+one vector of partial sums in registers for each of ``rows`` x ``taps`` numbers of the weight's gradient, and adds the
+vectors' lanes up at the end of a block, in a tree that reduces many of them at once.
 
 Each step loads rows + taps vectors for rows * taps multiply-adds; 4 x 6 with 512-bit vectors: 10 loads, of which
 6 cross a cache line and count twice, for 24. A block of 36 steps spends 11% on its end, so blocks are as large as

@@ -1,8 +1,8 @@
 """The parameters of a job, as 64-bit integers in one array: what each place holds.
 
-Compiled tasks get the address of that array, their *frame*, and read from it what they need. Addresses are in bytes, all
-else counts elements. Terms: a *source* image is read and a *target* is written, both (N, channels, height, width) and
-contiguous. The *lattice* is the set of target pixels that a job computes, I x J in each of N images, and u numbers
+Compiled tasks get the address of that array, their *frame*, and read from it what they need. Addresses are in bytes,
+all else counts elements. Terms: a *source* image is read and a *target* is written, both (N, channels, height, width)
+and contiguous. The *lattice* is the set of target pixels that a job computes, I x J in each of N images, and u numbers
 them: u = (n * I + i) * J + j. Lattice point (i, j) is the target pixel (Y0 + i * YI, X0 + j * XJ), and tap t of the
 kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if there is none.
 """
@@ -58,5 +58,6 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     FIRST_X,  # and column
     CHANNEL,  # elements of all planes of a source channel
     BLOCK_ROWS,  # lattice rows in a block
+    INFINITE,  # set by whoever packs an infinite weight, or NaN
     COUNT,
-) = range(51)
+) = range(52)

@@ -11,12 +11,14 @@ from __future__ import annotations
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
+    bits_between,
     evens,
     lanes_between,
     load,
     load_integer,
     load_scalar,
     load_where,
+    mask_from,
     prefetch,
     store,
     store_integer,
@@ -27,8 +29,8 @@ from fastconv.backends.numba_cpu.simd import (
 AHEAD = 4
 """Vectors: planes are too far apart for the processor to see that each is read on and on."""
 
-RUN_WORDS = 6
-"""Integers that describe a run; a vector has as many runs as lanes at most."""
+RUN_WORDS, INSIDE_WORDS = 6, 4
+"""Integers that describe a run, and one inside the image; a vector has as many runs as lanes at most."""
 
 
 @inner
@@ -90,9 +92,10 @@ def gather(simd, frame, group, u, count, first, end, target, step, runs):
             begin = max(load_integer(base, 0), (-x + right - 1) // right)
             stop = min(load_integer(base, 1), (W - x + right - 1) // right)
             if begin < stop:
-                store_integer(found, 3 * inside, begin)
-                store_integer(found, 3 * inside + 1, stop)
-                store_integer(found, 3 * inside + 2, load_integer(base, 4) + y * W + x)
+                store_integer(found, 4 * inside, begin)
+                store_integer(found, 4 * inside + 1, stop)
+                store_integer(found, 4 * inside + 2, load_integer(base, 4) + y * W + x)
+                store_integer(found, 4 * inside + 3, bits_between(simd, begin, stop))
                 inside += 1
         _copy(simd, source, plane, right, low, high, inside, found, target, t - first, taps, step)
 
@@ -107,8 +110,8 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
         for d in range(low, high):
             near, far = zeros(simd), zeros(simd)
             for run in range(inside):
-                begin, stop = load_integer(found, 3 * run), load_integer(found, 3 * run + 1)
-                place = load_integer(found, 3 * run + 2) + d * plane
+                begin, stop = load_integer(found, 4 * run), load_integer(found, 4 * run + 1)
+                place = load_integer(found, 4 * run + 2) + d * plane
                 mask = lanes_between(simd, 2 * begin, 2 * stop - 1)
                 near = load_where(simd, source, place, mask, near)
                 mask = lanes_between(simd, 2 * begin - simd.lanes, 2 * stop - 1 - simd.lanes)
@@ -119,8 +122,8 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
             row = (d * taps + shift) * step
             store(simd, target, row, zeros(simd))
             for run in range(inside):
-                place = load_integer(found, 3 * run + 2) + d * plane
-                for lane in range(load_integer(found, 3 * run), load_integer(found, 3 * run + 1)):
+                place = load_integer(found, 4 * run + 2) + d * plane
+                for lane in range(load_integer(found, 4 * run), load_integer(found, 4 * run + 1)):
                     store_scalar(simd, target, row + lane, load_scalar(simd, source, place + lane * right))
     elif inside == 1:
         mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
@@ -135,8 +138,8 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
                 store(simd, target, (d * taps + shift) * step, value)
     elif inside == 2:
         mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
-        other = lanes_between(simd, load_integer(found, 3), load_integer(found, 4))
-        place, elsewhere = load_integer(found, 2), load_integer(found, 5)
+        other = lanes_between(simd, load_integer(found, 4), load_integer(found, 5))
+        place, elsewhere = load_integer(found, 2), load_integer(found, 6)
         for d in range(low, high):
             value = load_where(simd, source, place + d * plane, mask, zeros(simd))
             value = load_where(simd, source, elsewhere + d * plane, other, value)
@@ -145,6 +148,6 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
         for d in range(low, high):
             value = zeros(simd)
             for run in range(inside):
-                mask = lanes_between(simd, load_integer(found, 3 * run), load_integer(found, 3 * run + 1))
-                value = load_where(simd, source, load_integer(found, 3 * run + 2) + d * plane, mask, value)
+                mask = mask_from(simd, load_integer(found, 4 * run + 3))
+                value = load_where(simd, source, load_integer(found, 4 * run + 2) + d * plane, mask, value)
             store(simd, target, (d * taps + shift) * step, value)

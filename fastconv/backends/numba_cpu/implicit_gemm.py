@@ -2,9 +2,9 @@
 
     target[m, u]  =  bias[m] + sum over k of weight[m, k] * source[k, u],       k = (d, t), u = (n, i, j)
 
-with target channels as rows, channels x taps as the reduction and the pixels of the whole batch side by side as columns,
-so that small images fill whole tiles too. Pixels are in the vectors' lanes, since NCHW has them side by side: tiles of
-the result are written straight into the image.
+with target channels as rows, channels x taps as the reduction and the pixels of the whole batch side by side as
+columns, so that small images fill whole tiles too. Pixels are in the vectors' lanes, since NCHW has them side by
+side: tiles of the result are written straight into the image.
 
 The loops are BLIS's. A task takes a block of pixels (and, where there are few pixels, of target channels):
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu.gather import RUN_WORDS, gather
+from fastconv.backends.numba_cpu.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -33,7 +33,6 @@ from fastconv.backends.numba_cpu.simd import (
     broadcast,
     call,
     lanes_between,
-    load,
     load_integer,
     load_scalar,
     load_where,
@@ -48,7 +47,7 @@ def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, ti
     """What a slot needs: the gathered block, one tile, and a vector's runs before and after clipping."""
     width = tile_vectors * simd.lanes
     numbers = steps * block_tiles * width + tile_rows * width
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + 3) * simd.lanes
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
 
 
 @inner
@@ -151,8 +150,7 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
                         value += load_scalar(simd, target, place + (at - lane) * right)
                     else:
                         value += add_to
-                    if value < lowest:
-                        value = lowest
+                    value = max(value, lowest)
                     store_scalar(simd, target, place + (at - lane) * right, value)
         inside += end - lane
         lane = end

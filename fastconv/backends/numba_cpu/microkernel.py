@@ -214,7 +214,7 @@ class _Tile:
         builder.position_at_end(after)
 
     def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, int, Any], None]) -> None:
-        """The epilogue, for every kernel: where a sum starts from is added, and what is below the floor raised to it."""
+        """The epilogue of every kernel: adds where a sum starts from, and raises to the floor what is below it."""
         lowest = self.spread(floor, self.number(0))
         for i, j in self.places:
             total = self.builder.fadd(start(i, j), self.sums[i, j])

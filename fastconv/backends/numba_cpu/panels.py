@@ -6,19 +6,25 @@ from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
     Simd,
+    fused,
+    is_zero,
+    lanes_between,
     load,
     load_integer,
     load_scalar,
+    load_where,
     store,
+    store_integer,
     store_scalar,
     transpose,
     zero,
+    zeros,
 )
 
 
 @inner
 def pack_rows(simd, source, row_step, rows, depth, target, tile_rows):
-    """One panel from rows in memory: target[k * MR + i] = source[i * row_step + k], zeros in the rows that aren't there.
+    """One panel from rows in memory: target[k * MR + i] = source[i * row_step + k], and zeros where rows are missing.
 
     Squares of lanes x lanes are transposed in registers, some 0.3 cycles an element (one by one it takes 1.5). A
     vector written for a narrow panel spills over into what follows; so steps go upwards, groups of rows downwards, and
@@ -97,6 +103,20 @@ def _pack_weight(simd, frame, task):
         _pack_columns(simd, source + simd.itemsize * load_integer(table, 2), depth_step, here, depth, target, tile_rows)
     else:
         _pack_taps(simd, source, frame, here, target, tile_rows)
+    if not _is_finite(simd, target, tile_rows * depth * taps):
+        store_integer(frame, F.INFINITE, 1)
+
+
+@inner
+def _is_finite(simd, numbers, count):
+    """Whether none of the numbers is infinite or NaN: 0 times such a one is NaN, and NaN stays through a sum."""
+    total = zeros(simd)
+    nothing = zeros(simd)
+    whole = count // simd.lanes * simd.lanes
+    for i in range(0, whole, simd.lanes):
+        total = fused(simd, load(simd, numbers, i), nothing, total)
+    rest = load_where(simd, numbers, whole, lanes_between(simd, 0, count - whole), nothing)
+    return is_zero(simd, fused(simd, rest, nothing, total))
 
 
 def weight_task(simd: Simd) -> int:

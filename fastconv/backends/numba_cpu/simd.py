@@ -31,7 +31,7 @@ _FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int32": _I32,
 
 @dataclass(frozen=True)
 class Simd:
-    """What a kernel's vectors are: elements of type ``dtype`` ("float32" or "float64"), as an instruction set has them."""
+    """What a kernel's vectors are: elements of ``dtype`` ("float32" or "float64"), as an instruction set has them."""
 
     instructions: InstructionSet
     dtype: str
@@ -306,6 +306,28 @@ def add(typing, simd, a, b):
 
 
 @intrinsic
+def fused(typing, simd, a, b, c):
+    """a * b + c, rounded once, lane by lane."""
+
+    def generate(context, builder, signature, arguments):
+        return multiply_add(builder, *arguments[1:])
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def is_zero(typing, simd, value):
+    """Whether every lane is 0, or -0; NaN is not."""
+
+    def generate(context, builder, signature, arguments):
+        same = builder.fcmp_ordered("==", arguments[1], ir.Constant(vector_of(simd).llvm, None))
+        lanes = ir.IntType(simd.simd.lanes)
+        return builder.icmp_unsigned("==", builder.bitcast(same, lanes), ir.Constant(lanes, -1))
+
+    return types.boolean(simd, vector_of(simd)), generate
+
+
+@intrinsic
 def not_below(typing, simd, value, floor):
     """``value`` where it is not below ``floor``, else ``floor``; NaN stays."""
 
@@ -333,6 +355,28 @@ def lanes_between(typing, simd, first, end):
         return mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
 
     return mask_of(simd)(simd, intp, intp), generate
+
+
+@intrinsic
+def bits_between(typing, simd, first, end):
+    """`lanes_between` as an integer, for keeping; `mask_from` makes a mask of it."""
+
+    def generate(context, builder, signature, arguments):
+        mask = mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
+        return builder.zext(builder.bitcast(mask, ir.IntType(simd.simd.lanes)), _I64)
+
+    return intp(simd, intp, intp), generate
+
+
+@intrinsic
+def mask_from(typing, simd, bits):
+    """The mask whose lane i is bit i."""
+
+    def generate(context, builder, signature, arguments):
+        lanes = simd.simd.lanes
+        return builder.bitcast(builder.trunc(arguments[1], ir.IntType(lanes)), mask_of(simd).llvm)
+
+    return mask_of(simd)(simd, intp), generate
 
 
 @intrinsic

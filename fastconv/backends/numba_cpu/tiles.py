@@ -19,8 +19,8 @@ PIXELS = 256
 """Steps of the reduction over pixels in one go."""
 
 NARROWEST = 128
-"""Columns of the weight's gradient that a task should have, so that transposing the output's gradient, which every block
-of columns does anew, stays below 5% of the work."""
+"""Columns of the weight's gradient that a task should have, so that transposing the output's gradient, which every
+block of columns does anew, stays below 5% of the work."""
 
 PARTS_BYTES = 4 << 20
 """Of all the parts together into which a reduction over pixels may be split."""
@@ -193,10 +193,10 @@ def direct_tiling(
         for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
     ]
     best = None
-    for blocks in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
-        if blocks > I:
+    for wanted in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
+        if wanted > I:
             continue
-        block_rows = -(-I // blocks)
+        block_rows = -(-I // wanted)
         channel = phases * (block_rows + reach[0]) * plane_w
         if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
             continue

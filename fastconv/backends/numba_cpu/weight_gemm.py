@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu.gather import AHEAD, RUN_WORDS, gather
+from fastconv.backends.numba_cpu.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -49,7 +49,7 @@ def workspace_bytes(
     width = tile_vectors * simd.lanes
     numbers = steps * (block_tiles * width + block_panels * tile_rows) + simd.lanes
     numbers += simd.lanes * max(block_tiles * width, simd.lanes) + tile_rows * width
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + 3) * simd.lanes
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
 
 
 @inner
@@ -58,7 +58,13 @@ def _pack_source(simd, frame, group, u, count, first, end, width, target, steps,
     lanes = simd.lanes
     in_image = load_integer(frame, F.I) * load_integer(frame, F.J)
     # A single tap over the whole plane: the source's rows are those of the square already.
-    plain = load_integer(frame, F.IN_ORDER)
+    plain = (
+        load_integer(frame, F.TAP_COUNT) == 1
+        and load_integer(frame, F.DI) == 1
+        and load_integer(frame, F.DJ) == 1
+        and load_integer(frame, F.H) == load_integer(frame, F.I)
+        and load_integer(frame, F.W) == load_integer(frame, F.J)
+    )
     channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.DEPTH)
     for k in range(0, count, lanes):
         n, inside = divmod(u + k, in_image)

@@ -1,0 +1,182 @@
+"""Which algorithm for which problem, and why: every candidate says what it would cost, and the cheapest is taken.
+
+Costs are in cycles of one thread that does a vector of multiply-adds in each (`tiles.py` has the arithmetic, and what
+each part was measured to cost):
+
+    gemm      implicit_gemm, weight_gemm. Gathers the pixels under every tap, 9 cycles a vector however few channels use
+              them; any sizes fill its tiles, since the pixels of the whole batch are one row
+    direct    direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
+              gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
+
+So few channels and large images go to `direct`, many channels on small images to `gemm`. A further algorithm is one
+more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from time import perf_counter
+
+import numpy as np
+
+from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu import microkernel
+from fastconv.backends.numba_cpu.simd import Simd, call
+from fastconv.backends.numba_cpu.tiles import (
+    DirectTiling,
+    Tiling,
+    direct_tiling,
+    direct_weight_tiling,
+    tiling,
+    weight_tiling,
+)
+from fastconv.geometry import Pair
+
+Taps = tuple[tuple[int, int, int], ...]
+"""dy, dx and the place in the kernel, of each tap."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A convolution from ``channels`` to ``rows`` channels in each group, for I x J lattice points in each image.
+
+    For the adjoint for the weight: the convolution that it belongs to.
+    """
+
+    images: int
+    groups: int
+    rows: int
+    channels: int
+    lattice: Pair
+    source_step: Pair
+    taps: Taps
+
+    @property
+    def phases(self) -> tuple[Pair, ...]:
+        """Remainders of rows and columns, modulo the step, that taps read."""
+        down, right = self.source_step
+        return tuple(sorted({(dy % down, dx % right) for dy, dx, _ in self.taps}))
+
+    @property
+    def first(self) -> Pair:
+        """The source's first row and column that a lattice's first point reads, in steps."""
+        down, right = self.source_step
+        return min(dy // down for dy, _, _ in self.taps), min(dx // right for _, dx, _ in self.taps)
+
+    @property
+    def reach(self) -> Pair:
+        """How far apart, in steps, the first and the last row and column are that one lattice point reads."""
+        down, right = self.source_step
+        rows, columns = [dy // down for dy, _, _ in self.taps], [dx // right for _, dx, _ in self.taps]
+        return max(rows) - min(rows), max(columns) - min(columns)
+
+    @property
+    def points(self) -> int:
+        """Lattice points of all images."""
+        return self.images * self.lattice[0] * self.lattice[1]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, a multiply-add counted as two."""
+        return 2 * self.points * self.groups * self.rows * self.channels * len(self.taps)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An algorithm for a problem, how it would cut it up, and what that should cost in cycles of one thread."""
+
+    algorithm: str
+    cut: Tiling | DirectTiling
+    cycles: float
+    tasks: int
+
+
+Estimate = Callable[[Simd, Problem], Candidate | None]
+"""None where the algorithm can't do the problem."""
+
+
+def _gemm(simd: Simd, p: Problem) -> Candidate:
+    cut = tiling(simd, p.groups, p.rows, p.points, p.channels * len(p.taps))
+    return Candidate("gemm", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks)
+
+
+def _direct(simd: Simd, p: Problem) -> Candidate | None:
+    cut = direct_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps))
+    if cut is None:
+        return None
+    return Candidate("direct", cut, cut.cycles, p.images * p.groups * cut.blocks * cut.panel_blocks)
+
+
+def _weight_gemm(simd: Simd, p: Problem) -> Candidate:
+    cut = weight_tiling(simd, p.groups, p.rows, p.channels * len(p.taps), p.points)
+    return Candidate("gemm", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits)
+
+
+def _direct_weight(simd: Simd, p: Problem) -> Candidate | None:
+    cut = direct_weight_tiling(
+        simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps)
+    )
+    if cut is None:
+        return None
+    return Candidate("direct", cut, cut.cycles, cut.splits * p.groups * cut.panel_blocks)
+
+
+_CONVOLUTION: dict[str, Estimate] = {"gemm": _gemm, "direct": _direct}
+_WEIGHT: dict[str, Estimate] = {"gemm": _weight_gemm, "direct": _direct_weight}
+
+ALGORITHMS = tuple(_CONVOLUTION)
+
+
+def candidates(simd: Simd, problem: Problem, *, weight: bool) -> list[Candidate]:
+    """What can do the problem, cheapest first; with ``weight``, its adjoint for the weight."""
+    estimates = (_WEIGHT if weight else _CONVOLUTION).values()
+    found = [candidate for estimate in estimates if (candidate := estimate(simd, problem)) is not None]
+    return sorted(found, key=lambda candidate: candidate.cycles)
+
+
+def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool = False) -> Candidate | None:
+    """The cheapest candidate, or the one of that ``algorithm``; None where that can't do it."""
+    found = candidates(simd, problem, weight=weight)
+    return next((candidate for candidate in found if algorithm in (None, candidate.algorithm)), None)
+
+
+def describe(candidate: Candidate, problem: Problem) -> str:
+    """How a candidate would go about it, in a line."""
+    cut = candidate.cut
+    tile = f"tiles of {cut.tile_rows} x {cut.tile_vectors} vectors, {cut.used:.0%} of them wanted"
+    if isinstance(cut, Tiling):
+        how = f"{tile}; {cut.steps} steps at a time"
+    else:
+        how = f"{tile}; {cut.blocks} blocks of {cut.block_rows} rows, {cut.plane_w} wide for {problem.lattice[1]}"
+    return f"{how}; {candidate.tasks} tasks" + (f", {cut.splits} of them added up" if cut.splits > 1 else "")
+
+
+def seconds(simd: Simd, candidate: Candidate, threads: int) -> float:
+    """The predicted time, from the measured speed of the micro-kernel."""
+    return candidate.cycles / vectors_a_second(simd) / min(threads, candidate.tasks)
+
+
+@jit
+def _repeat(times, function, arguments):
+    for _ in range(times):
+        call(function, arguments)
+
+
+@cache
+def vectors_a_second(simd: Simd) -> float:
+    """Vectors of multiply-adds that one thread does in a second, measured at the first call, in some milliseconds."""
+    rows = microkernel.most_rows(simd.instructions)
+    vectors, depth = microkernel.tile_vectors(rows, simd.instructions), 256
+    width = vectors * simd.lanes
+    a, b = np.ones(depth * rows, simd.dtype), np.ones(depth * width, simd.dtype)
+    c, floor = np.empty((rows, width), simd.dtype), np.array([-np.inf], simd.dtype)
+    operands = (depth, a.ctypes.data, b.ctypes.data, c.ctypes.data, width, 0, 0, floor.ctypes.data)
+    kernel = microkernel.packed(simd, rows, vectors)
+    best = 0.0
+    for _ in range(5):
+        start = perf_counter()
+        _repeat(100, kernel, operands)
+        best = max(best, 100 * depth * rows * vectors / (perf_counter() - start))
+    return best
