@@ -10,8 +10,10 @@ import numpy as np
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
-from fastconv.backends.numba_cpu import average_pooling, buffers, instruction_set, max_pooling, planner, plans
+from fastconv.backends.numba_cpu import average_pooling, buffers, instruction_set, max_pooling, planner
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
+from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
+from fastconv.backends.numba_cpu.plans import plan
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import UnknownBackendError
@@ -39,10 +41,8 @@ class NumbaCpu(Backend):
         self.name = name
         self.algorithm = algorithm
         self._instructions = instructions
-        # A geometry's plan is found by the geometry, which the API keeps, in half a microsecond.
-        self._forward = lru_cache(maxsize=512)(self._plan_forward)
-        self._input_adjoint = lru_cache(maxsize=512)(self._plan_input_adjoint)
-        self._weight_adjoint = lru_cache(maxsize=512)(self._plan_weight_adjoint)
+        # A geometry's plans are found by the geometry, which the API keeps, in half a microsecond.
+        self._plans = lru_cache(maxsize=1024)(self._make_plans)
 
     @property
     def instructions(self) -> InstructionSet:
@@ -69,9 +69,11 @@ class NumbaCpu(Backend):
             return None
         if 0 in (*geometry.input_shape, *geometry.output_shape):
             return None
-        simd, weight = self._simd(np.dtype(str(dtype).removeprefix("torch."))), operation == "conv2d_weight"
-        problems = [job.problem for job in _jobs(operation, geometry)]
-        if all(planner.choose(simd, problem, self.algorithm, weight=weight) for problem in problems):
+        simd = self._simd(np.dtype(str(dtype).removeprefix("torch.")))
+        if all(
+            planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows)
+            for job in jobs(operation, geometry)[0]
+        ):
             return None
         return f"one row of the image takes more memory than the algorithm {self.algorithm!r} may use"
 
@@ -80,45 +82,50 @@ class NumbaCpu(Backend):
             return super().explain(operation, geometry, dtype)
         return explain(self._simd(np.dtype(dtype)), operation, geometry, self.algorithm, get_num_threads())
 
-    def _plan_forward(self, dtype: np.dtype, geometry: ConvGeometry) -> plans.Convolution:
-        return plans.forward(self._simd(dtype), geometry, self.algorithm)
-
-    def _plan_input_adjoint(
-        self, dtype: np.dtype, geometry: ConvGeometry
-    ) -> tuple[tuple[plans.Convolution, ...], bool]:
-        return plans.input_adjoint(self._simd(dtype), geometry, self.algorithm)
-
-    def _plan_weight_adjoint(self, dtype: np.dtype, geometry: ConvGeometry) -> plans.WeightAdjoint:
-        return plans.weight_adjoint(self._simd(dtype), geometry, self.algorithm)
+    def _make_plans(self, operation: str, dtype: np.dtype, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
+        found, complete = jobs(operation, geometry)
+        return [plan(self._simd(dtype), job, self.algorithm) for job in found], found, complete
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
-        g = geometry
-        y = buffers.empty(g.output_shape, x.dtype)
-        if y.size:
-            bias = None if b is None else _contiguous(b)
-            self._forward(x.dtype, g).run(_contiguous(x), _contiguous(w), bias, y)
+        y = buffers.empty(geometry.output_shape, x.dtype)
+        if not y.size:
+            return y
+        (only,), (job,), _ = self._plans("conv2d", x.dtype, geometry)
+        x, w = _contiguous(x), _contiguous(w)
+        if not job.exchanged:
+            only.run(x, w, None if b is None else _contiguous(b), y)
+            return y
+        only.run(w, x, y)
+        if b is not None:
+            y += b[:, None, None]
         return y
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        g = geometry
-        x = buffers.empty(g.input_shape, grad.dtype)
+        x = buffers.empty(geometry.input_shape, grad.dtype)
         if not grad.size or not x.size:
             x.fill(0)
             return x
-        products, complete = self._input_adjoint(grad.dtype, g)
+        found, jobs_done, complete = self._plans("conv2d_input", grad.dtype, geometry)
         if not complete:
             x.fill(0)
         grad, w = _contiguous(grad), _contiguous(w)
-        finite = [product.run(grad, w, None, x) for product in products]
-        return x if all(finite) else _input_adjoint_of_infinities(grad, w, g)
+        if jobs_done[0].exchanged:
+            found[0].run(w, grad, None, x)
+            return x
+        finite = [each.run(grad, w, None, x) for each in found]
+        return x if all(finite) else _input_adjoint_of_infinities(grad, w, geometry)
 
     def conv2d_weight(self, x: np.ndarray, grad: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        g = geometry
-        w = buffers.empty(g.weight_shape, x.dtype)
+        w = buffers.empty(geometry.weight_shape, x.dtype)
         if not x.size:
             w.fill(0)
         elif w.size:
-            self._weight_adjoint(x.dtype, g).run(_contiguous(x), _contiguous(grad), w)
+            (only,), (job,), _ = self._plans("conv2d_weight", x.dtype, geometry)
+            x, grad = _contiguous(x), _contiguous(grad)
+            if job.along_rows:
+                only.run(x, grad, w)
+            else:
+                only.run(x, grad, None, w)
         return w
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
@@ -144,21 +151,18 @@ def _simd(instructions: InstructionSet, dtype: np.dtype) -> Simd:
     return Simd(instructions, dtype.name)
 
 
-def _jobs(operation: str, g: ConvGeometry) -> list[plans.Job]:
-    return plans.input_adjoint_jobs(g)[0] if operation == "conv2d_input" else [plans.forward_job(g)]
-
-
 def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, threads: int) -> Explanation:
     """What a convolution or an adjoint comes to, and what each candidate would cost."""
-    weight = operation == "conv2d_weight"
     lines = []
     chosen, total = [], 0.0
-    jobs = _jobs(operation, g)
-    for number, job in enumerate(jobs, 1):
-        problem = job.problem
-        if len(jobs) > 1:
+    found, _ = jobs(operation, g)
+    for number, job in enumerate(found, 1):
+        problem, weight = job.problem, job.along_rows
+        if len(found) > 1:
             rows, columns = problem.lattice
-            lines.append(f"  lattice {number} of {len(jobs)}: {rows} x {columns} pixels, {len(problem.taps)} taps")
+            lines.append(f"  lattice {number} of {len(found)}: {rows} x {columns} pixels, {len(problem.taps)} taps")
+        if job.exchanged or is_dense(g):
+            lines.append("  one output pixel: a product of matrices")
         best = planner.choose(simd, problem, algorithm, weight=weight)
         for candidate in planner.candidates(simd, problem, weight=weight):
             time = planner.seconds(simd, candidate, threads)

@@ -1,13 +1,6 @@
-"""From a geometry to jobs: what each convolution primitive comes to, as frames for compiled tasks.
+"""Jobs made ready to run: the frames that compiled tasks read, the tasks, and the memory they need.
 
-    forward          target = y, source = x, the taps in order
-    adjoint for x    target = x, source = grad: a convolution again, with the weight's two channel axes exchanged.
-                     A pixel h of x gets something from the taps r with h + pad - r * dilation divisible by the stride,
-                     so with strides x falls into stride_h * stride_w lattices, each with taps of its own; nothing
-                     is multiplied by zeros that a stride would put between the pixels of grad
-    adjoint for w    reduction over pixels (weight_gemm.py)
-
-A plan is made once for a geometry and data type; to run it takes the arrays' addresses and some memory.
+A plan is made once for a job and data type; to run it takes the arrays' addresses and some memory.
 """
 
 from __future__ import annotations
@@ -20,35 +13,17 @@ import numpy as np
 from fastconv.backends.numba_cpu import buffers, direct, direct_weight, implicit_gemm, microkernel, panels, weight_gemm
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
 from fastconv.backends.numba_cpu.planner import Problem, choose
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
-from fastconv.geometry import ConvGeometry, Pair
-
-Shape = tuple[int, ...]
 
 _PAGE = 4096
 
 
 def _page_after(size: int) -> int:
     return -(-size // _PAGE) * _PAGE
-
-
-@dataclass(frozen=True)
-class Job:
-    """One convolution that a primitive is made of: the problem, where its operands are, and how it reads the weight."""
-
-    problem: Problem
-    source: Shape
-    target: Shape
-    weight: tuple[int, int, int]
-    """Elements between target channels, source channels and groups."""
-    in_order: bool
-    """Whether the weight's taps are those of the problem, in order."""
-    first: Pair = (0, 0)
-    step: Pair = (1, 1)
-    """The lattice in the target: its first pixel, and pixels from one point to the next."""
 
 
 @dataclass(frozen=True)
@@ -221,9 +196,9 @@ class WeightAdjoint(Plan):
 
     @cache  # noqa: B019, plans are few and are kept anyway
     def _exact(self) -> WeightAdjoint:
-        chosen = choose(self.simd, self._job.problem, "gemm", weight=True)
-        assert chosen is not None
-        return WeightAdjoint(self.simd, self._job, chosen.cut)
+        exact = plan(self.simd, self._job, "gemm")
+        assert isinstance(exact, WeightAdjoint)
+        return exact
 
 
 def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -252,76 +227,9 @@ def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[
     return offsets, corners
 
 
-def _is_pointwise(g: ConvGeometry) -> bool:
-    """Whether every output pixel comes from the input pixel at its own place."""
-    return g.R == g.S == 1 and g.stride == (1, 1) and not any(g.padding)
-
-
-def forward_job(g: ConvGeometry) -> Job:
-    """The convolution itself; its problem is also that of the adjoint for the weight."""
-    depth, rows, kernel = g.C // g.groups, g.K // g.groups, g.R * g.S
-    top, _, left, _ = g.padding
-    source, target, lattice = g.input_shape, g.output_shape, (g.P, g.Q)
-    if _is_pointwise(g):
-        # Without taps at a distance rows don't matter: the plane may be one row, and every vector one run.
-        source, target, lattice = (g.N, g.C, 1, g.H * g.W), (g.N, g.K, 1, g.P * g.Q), (1, g.P * g.Q)
-    taps = tuple(
-        (r * g.dilation[0] - top, s * g.dilation[1] - left, r * g.S + s) for r in range(g.R) for s in range(g.S)
-    )
-    problem = Problem(g.N, g.groups, rows, depth, lattice, g.stride, taps)
-    return Job(problem, source, target, (depth * kernel, kernel, rows * depth * kernel), in_order=True)
-
-
-def input_adjoint_jobs(g: ConvGeometry) -> tuple[list[Job], bool]:
-    """The adjoint for the input, a job for each lattice, and whether these cover every pixel."""
-    depth, rows, kernel = g.C // g.groups, g.K // g.groups, g.R * g.S
-    weight = (kernel, depth * kernel, rows * depth * kernel)
-    source, target, size = g.output_shape, g.input_shape, (g.H, g.W)
-    if _is_pointwise(g):
-        source, target, size = (g.N, g.K, 1, g.P * g.Q), (g.N, g.C, 1, g.H * g.W), (1, g.H * g.W)
-    jobs = []
-    complete = True
-    for first in np.ndindex(*g.stride):
-        lattice = tuple(-(-(length - begin) // step) for length, begin, step in zip(size, first, g.stride, strict=True))
-        if min(lattice) <= 0:
-            continue
-        rows_of_taps = _adjoint_taps(first[0] + g.padding[0], g.R, g.stride[0], g.dilation[0])
-        columns = _adjoint_taps(first[1] + g.padding[2], g.S, g.stride[1], g.dilation[1])
-        taps = tuple((dy, dx, r * g.S + s) for dy, r in rows_of_taps for dx, s in columns)
-        if taps:
-            problem = Problem(g.N, g.groups, depth, rows, lattice, (1, 1), taps)
-            jobs.append(Job(problem, source, target, weight, in_order=False, first=first, step=g.stride))
-        else:
-            complete = False
-    return jobs, complete
-
-
-def _adjoint_taps(shifted: int, kernel: int, stride: int, dilation: int) -> list[tuple[int, int]]:
-    """(offset into grad, tap) along one axis, for the pixels at ``shifted`` - padding modulo the stride."""
-    reached = [(shifted - tap * dilation, tap) for tap in range(kernel)]
-    return [(distance // stride, tap) for distance, tap in reached if distance % stride == 0]
-
-
-def forward(simd: Simd, g: ConvGeometry, algorithm: str | None = None) -> Convolution:
-    """The plan of the convolution itself."""
-    return _convolution(simd, forward_job(g), algorithm)
-
-
-def input_adjoint(simd: Simd, g: ConvGeometry, algorithm: str | None = None) -> tuple[tuple[Convolution, ...], bool]:
-    """The plans of the adjoint for the input, one for each lattice, and whether these cover every pixel."""
-    jobs, complete = input_adjoint_jobs(g)
-    return tuple(_convolution(simd, job, algorithm) for job in jobs), complete
-
-
-def weight_adjoint(simd: Simd, g: ConvGeometry, algorithm: str | None = None) -> WeightAdjoint:
-    """The plan of the adjoint for the weight."""
-    job = forward_job(g)
-    chosen = choose(simd, job.problem, algorithm, weight=True)
-    assert chosen is not None
-    return WeightAdjoint(simd, job, chosen.cut)
-
-
-def _convolution(simd: Simd, job: Job, algorithm: str | None) -> Convolution:
-    chosen = choose(simd, job.problem, algorithm)
-    assert chosen is not None
-    return Convolution(simd, job, chosen.cut)
+def plan(simd: Simd, job: Job, algorithm: str | None) -> Convolution | WeightAdjoint:
+    """The plan of a job, by the algorithm that is asked for or by the cheapest."""
+    chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
+    if chosen is None:
+        raise ValueError(f"algorithm {algorithm!r} can't do {job.problem}")
+    return (WeightAdjoint if job.along_rows else Convolution)(simd, job, chosen.cut)
