@@ -24,6 +24,7 @@ _BUILTIN = {
     "auto": "fastconv.backends.auto:Auto",
     "naive": "fastconv.backends.naive:Naive",
     "im2col": "fastconv.backends.im2col:Im2col",
+    "numba": "fastconv.backends.numba_cpu.backend:NumbaCpu",
     "torch": "fastconv.backends.torch:Torch",
 }
 """Where each is; imported when first asked for."""
@@ -32,6 +33,8 @@ _lock = threading.RLock()
 _loaded: dict[str, Backend] = {}
 _ready: dict[str, Backend] = {}
 """The loaded ones known to run here: asking a backend again may take longer than a small convolution."""
+_variants: dict[str, Backend] = {}
+"""Those asked for as "name:option"; they are no entries of the table of backends."""
 _plugins: dict[str, EntryPoint] | None = None
 
 _context: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
@@ -156,7 +159,8 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
         if name in _known() and not replace:
             raise ValueError(f"backend: a backend is called {name!r} already; pass replace=True to take its place")
         _loaded[name] = backend
-        _ready.pop(name, None)
+        _ready.clear()
+        _variants.clear()
 
 
 def _checked(name: object) -> str:
@@ -183,6 +187,12 @@ def _load(name: object) -> Backend:
     with _lock:
         if name in _loaded:
             return _loaded[name]
+        if name in _variants:
+            return _variants[name]
+        base, _, option = name.partition(":")
+        if option and base in _known():
+            _variants[name] = get(base).variant(option)
+            return _variants[name]
         if name in _BUILTIN:
             module, _, cls = _BUILTIN[name].partition(":")
             backend = getattr(importlib.import_module(module), cls)()

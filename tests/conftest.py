@@ -12,10 +12,14 @@ import torch
 import fastconv
 from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
+from fastconv.backends.numba_cpu.buffers import Store
 
 BACKENDS = [info.name for info in fastconv.backends() if info.available and info.name != "auto"]
 
 Draw = Callable[..., np.ndarray]
+
+POISON = 0xFFF7FFF7FFF7FFF7
+"""NaN as a float64 and as two float32, and no index as an int64."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,7 +43,7 @@ def draw(dtype: str) -> Draw:
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """np.empty gives memory full of NaN, so an element that a kernel forgets to write can't pass by chance."""
+    """New memory is full of NaN, so an element that a kernel forgets to write can't pass by chance."""
     genuine = np.empty
 
     def empty(*args: Any, **kwargs: Any) -> np.ndarray:
@@ -49,6 +53,15 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         return array
 
     monkeypatch.setattr(np, "empty", empty)
+
+    take = Store.take
+
+    def poisoned_take(store: Store, size: int) -> np.ndarray:
+        piece = take(store, size)
+        piece[: piece.nbytes // 8 * 8].view(np.uint64).fill(POISON)
+        return piece
+
+    monkeypatch.setattr(Store, "take", poisoned_take)
 
 
 @pytest.fixture(autouse=True)

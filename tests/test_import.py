@@ -13,10 +13,19 @@ def _run(program: str) -> str:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("program", ["import fastconv", "import numpy as np, fastconv; x = np.ones((1, 1, 2, 2)); "
-                                     "fastconv.conv2d(x, x, backend='im2col'); fastconv.max_pool2d(x, 2)"])  # fmt: skip
+CALLS = """
+import numpy as np, fastconv
+x = np.ones((1, 1, 2, 2))
+with fastconv.use_backend("im2col"):
+    fastconv.conv2d(x, x)
+    fastconv.max_pool2d(x, 2)
+fastconv.set_num_threads(fastconv.get_num_threads())
+"""
+
+
+@pytest.mark.parametrize("program", ["import fastconv", CALLS], ids=["import", "im2col"])
 def test_what_is_loaded(program: str) -> None:
-    loaded = json.loads(_run(f"{program}; import sys, json; print(json.dumps(list(sys.modules)))"))
+    loaded = json.loads(_run(f"{program}\nimport sys, json; print(json.dumps(list(sys.modules)))"))
     heavy = {"torch", "numba", "llvmlite", "cuda", "numba_cuda", "matplotlib", "scipy"}
     assert heavy.isdisjoint(loaded)
 

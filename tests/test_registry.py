@@ -29,7 +29,7 @@ def _which(ran: list[tuple[str, str]]) -> str:
 
 
 def test_order_of_choices(ran) -> None:
-    assert _which(ran) == "im2col"  # auto
+    assert _which(ran) == "numba"  # auto
     fastconv.set_backend("torch")
     assert _which(ran) == "torch"
     with fastconv.use_backend("naive"):
@@ -137,11 +137,17 @@ def test_no_silent_fallback() -> None:
 
 
 def test_auto_passes_over_who_refuses(ran) -> None:
-    fastconv.register_backend(Picky("im2col"), replace=True)
-    fastconv.conv2d(np.ones((1, 2, 4, 4), np.float32), np.ones((2, 1, 2, 2), np.float32), groups=2)
-    assert ran[-1] == ("naive", "conv2d")
+    fastconv.register_backend(Picky("numba"), replace=True)
+    x, w = np.ones((1, 2, 4, 4), np.float32), np.ones((2, 1, 2, 2), np.float32)
+    fastconv.conv2d(x, w, groups=2)
+    assert ran[-1] == ("im2col", "conv2d")
     with pytest.raises(fastconv.UnsupportedError, match="knows no groups"):
-        fastconv.conv2d(np.ones((1, 2, 4, 4)), np.ones((2, 1, 2, 2)), groups=2, backend="im2col")
+        fastconv.conv2d(x, w, groups=2, backend="numba")
+
+
+def test_auto_passes_over_who_cannot_run(ran) -> None:
+    fastconv.register_backend(Broken("numba"), replace=True)
+    assert _which(ran) == "im2col"
 
 
 class Indescribable(Im2col):
@@ -251,7 +257,7 @@ def test_the_package_of_backends_lists_them_when_called() -> None:
 
     assert by_path.Im2col is Im2col
     assert columns.__name__ == "fastconv.backends.columns"
-    assert [info.name for info in fastconv.backends()][:4] == ["auto", "naive", "im2col", "torch"]
+    assert [info.name for info in fastconv.backends()][:4] == ["auto", "naive", "im2col", "numba"]
 
 
 @pytest.mark.parametrize("name", [False, 0, ["naive"], b"naive"], ids=str)

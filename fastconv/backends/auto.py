@@ -9,9 +9,8 @@ from fastconv.backends.base import Backend, Geometry
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
-ORDER = ("im2col", "naive")
-"""Fastest at convolution first: 0.47 and 0.03 of torch's speed, geometric means of `bench/results`. At pooling the
-loops are the faster of the two, 0.50 against 0.34; one order for all operations is kept simple.
+ORDER = ("numba", "im2col", "naive")
+"""numba does every problem and is the fastest of them; the others stand in where it can't run.
 
 torch is the yardstick and third parties' backends are theirs to choose, so neither is ever picked unasked.
 """

@@ -3,8 +3,8 @@
 from fastconv.torch import Conv2d, convert, functional as F
 
 y = F.conv2d(x, weight, bias, padding=1)       # autograd, double backward, torch.compile
-layer = Conv2d(3, 16, 3, backend="im2col")     # torch.nn.Conv2d with one more argument
-model = convert(model, backend="im2col")       # in place; revert(model) undoes it
+layer = Conv2d(3, 16, 3, backend="naive")      # torch.nn.Conv2d with one more argument
+model = convert(model)                         # in place; revert(model) undoes it
 """
 
 import importlib.util

@@ -9,47 +9,95 @@ from pathlib import Path
 
 import pytest
 
-MODULE = """
-import sys
+JIT = """
 from fastconv.backends.jit import jit
+from part import part
 
 @jit
 def twice(x):
-    return 2 * x
+    return part(x) + x
 
 print(twice(21), sum(twice.stats.cache_hits.values()))
 """
 
+ADDRESS_OF = """
+import ctypes, os
+import numpy as np
+from fastconv.backends import jit
+from fastconv.backends.numba_cpu.simd import store_integer
+from part import part
+
+def made(factor):
+    def twice(place, x):
+        store_integer(place, 0, part(x) + (factor - 1) * x)
+    return twice
+
+place = np.zeros(1, np.int64)
+address = jit.address_of(made(int(os.environ.get("FACTOR", "2"))), 2)
+ctypes.CFUNCTYPE(None, ctypes.c_ssize_t, ctypes.c_ssize_t)(address)(place.ctypes.data, 21)
+print(place[0], jit._kept[-1].cache_hits)
+"""
+
+PART = """
+from fastconv.backends.jit import inner
+
+@inner
+def part(x):
+    return x
+"""
+
+
+@pytest.fixture(params=[JIT, ADDRESS_OF], ids=["jit", "address_of"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """With a kernel, and the part of it that stands in another file."""
+    (tmp_path / "kernel.py").write_text(request.param)
+    (tmp_path / "part.py").write_text(PART)
+    return tmp_path
+
 
 def _run(folder: Path, **environment: str) -> list[str]:
-    source = folder / "kernel.py"
-    if not source.exists():
-        source.write_text(MODULE)
+    """What the kernel gives, and how many functions came from the cache."""
     env = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), **environment}
-    done = subprocess.run([sys.executable, str(source)], capture_output=True, text=True, env=env, check=False)
+    command = [sys.executable, str(folder / "kernel.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 
-def test_second_process_compiles_nothing(tmp_path: Path) -> None:
-    assert _run(tmp_path) == ["42", "0"]
-    assert _run(tmp_path) == ["42", "1"]
+def test_second_process_compiles_nothing(folder: Path) -> None:
+    assert _run(folder) == ["42", "0"]
+    assert _run(folder) == ["42", "1"]
 
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-@pytest.mark.parametrize("content", [b"", b"\x80\x05garbage", None], ids=["empty", "garbage", "truncated"])
-def test_damaged_cache_is_replaced(tmp_path: Path, suffix: str, content: bytes | None) -> None:
-    _run(tmp_path)
-    (damaged,) = (tmp_path / "cache").rglob(f"*{suffix}")
+@pytest.mark.parametrize("content", [b"\x80\x05garbage", None], ids=["garbage", "truncated"])
+def test_damaged_cache_is_replaced(folder: Path, suffix: str, content: bytes | None) -> None:
+    _run(folder)
+    (damaged,) = (folder / "cache").rglob(f"*{suffix}")
     damaged.write_bytes(damaged.read_bytes()[:-20] if content is None else content)
-    assert _run(tmp_path) == ["42", "0"]
-    assert _run(tmp_path) == ["42", "1"]
+    assert _run(folder) == ["42", "0"]
+    assert _run(folder) == ["42", "1"]
 
 
-def test_no_folder_to_write_to(tmp_path: Path) -> None:
+def test_no_folder_to_write_to(folder: Path) -> None:
     """A file in the folder's place: nobody can write there, root neither."""
-    blocked = tmp_path / "blocked"
+    blocked = folder / "blocked"
     blocked.write_text("")
     locators = "UserProvidedCacheLocator"
-    result = _run(tmp_path, NUMBA_CACHE_DIR=str(blocked), NUMBA_CACHE_LOCATOR_CLASSES=locators)
+    result = _run(folder, NUMBA_CACHE_DIR=str(blocked), NUMBA_CACHE_LOCATOR_CLASSES=locators)
     assert result == ["42", "0"]
+
+
+def test_a_changed_neighbour_is_compiled_anew(folder: Path) -> None:
+    _run(folder)
+    (folder / "part.py").write_text(PART.replace("return x", "return x + 1000"))
+    assert _run(folder) == ["1042", "0"]
+    assert _run(folder) == ["1042", "1"]
+
+
+def test_functions_made_with_other_values_are_others(tmp_path: Path) -> None:
+    """Kernels are closures over what they are made for, all from the same line of a file."""
+    (tmp_path / "part.py").write_text(PART)
+    (tmp_path / "kernel.py").write_text(ADDRESS_OF)
+    results = [_run(tmp_path, FACTOR=factor) for factor in ("2", "3", "2", "3")]
+    assert results == [["42", "0"], ["63", "0"], ["42", "1"], ["63", "1"]]

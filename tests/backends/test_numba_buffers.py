@@ -1,0 +1,180 @@
+"""A result's memory is used again when nobody refers to it any more, and not a moment before."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fastconv.backends.numba_cpu import buffers
+from fastconv.backends.numba_cpu.buffers import SMALLEST, Store
+
+SHAPE = (3, 100, 1000)
+"""A large piece: 1.2 MB of float32."""
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store of the test's own."""
+    own = Store(1 << 26)
+    monkeypatch.setattr(buffers, "_store", own)
+    return own
+
+
+def test_a_result_is_a_plain_array() -> None:
+    result = buffers.empty(SHAPE, np.float32)
+    assert type(result) is np.ndarray
+    assert (result.shape, result.dtype) == (SHAPE, np.float32)
+    assert result.flags.c_contiguous
+    assert result.flags.writeable
+    assert result.flags.aligned
+    assert result.ctypes.data % 4096 == 0
+    result.fill(3)
+    assert result.sum() == 3 * result.size
+
+
+def test_memory_comes_back() -> None:
+    result = buffers.empty(SHAPE, np.float32)
+    address = result.ctypes.data
+    del result
+    assert buffers.empty(SHAPE, np.float64).ctypes.data != address  # twice as large
+    assert buffers.empty(SHAPE[::-1], np.int32).ctypes.data == address
+
+
+HOLDERS: dict[str, Callable[[np.ndarray], Any]] = {
+    "itself": lambda a: a,
+    "slice": lambda a: a[1:, ::2],
+    "one_element": lambda a: a[-1:, -1:, -1:],
+    "transposed": lambda a: a.T,
+    "reshaped": lambda a: a.reshape(-1),
+    "other_type": lambda a: a.view(np.int32),
+    "broadcast": lambda a: np.broadcast_to(a, (2, *a.shape)),
+    "view_of_a_view": lambda a: a[1:][:, 2:].reshape(2, -1)[1:],
+    "iterator": lambda a: a.flat,
+    "memoryview": memoryview,
+    "frombuffer": lambda a: np.frombuffer(a, np.float32),
+    "tensor": torch.from_numpy,
+    "part_of_a_tensor": lambda a: torch.from_numpy(a)[0, 1:],
+    "dlpack": torch.from_dlpack,
+    "tensor_and_back": lambda a: torch.from_numpy(a).permute(2, 0, 1).numpy(),
+    "autograd": lambda a: torch.from_numpy(a).requires_grad_().square(),
+}
+
+
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_nothing_in_use_is_handed_out(hold: Callable[[np.ndarray], Any]) -> None:
+    result = buffers.empty(SHAPE, np.float32)
+    address = result.ctypes.data
+    held = hold(result)
+    del result
+    gc.collect()
+    others = [buffers.empty(SHAPE, np.float32) for _ in range(3)]
+    assert address not in [other.ctypes.data for other in others]
+    del held
+    gc.collect()
+    assert buffers.empty(SHAPE, np.float32).ctypes.data == address
+
+
+def test_results_that_live_together_share_nothing() -> None:
+    results = [buffers.empty(SHAPE, np.float32) for _ in range(6)]
+    del results[::2]
+    results += [buffers.empty(SHAPE, np.float32) for _ in range(6)]
+    spans = sorted((result.ctypes.data, result.ctypes.data + result.nbytes) for result in results)
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+
+def test_scratch_memory_is_used_again() -> None:
+    memory = buffers.scratch(10)
+    assert memory.nbytes >= SMALLEST
+    address = memory.ctypes.data
+    assert buffers.scratch(10).ctypes.data != address
+    buffers.give_back(memory)
+    del memory
+    assert buffers.scratch(SMALLEST).ctypes.data == address
+
+
+def test_small_results_are_numpys_own(store: Store) -> None:
+    buffers.empty((SMALLEST // 8 - 1,), np.float64)
+    assert store.kept == 0
+    assert buffers.empty((0, 3), np.float64).shape == (0, 3)
+
+
+def test_what_is_kept_is_bounded(store: Store) -> None:
+    store.most = 10 << 20
+    results = [buffers.empty((size << 18,), np.float32) for size in range(1, 8)]
+    while results:
+        results.pop()
+        assert store.kept <= store.most
+        assert store.kept == sum(piece.nbytes for piece in store._pieces)
+    assert store.kept > 0
+
+
+def test_a_piece_larger_than_all_that_may_be_kept_is_freed(store: Store) -> None:
+    store.most = 1 << 20
+    buffers.empty((1 << 20,), np.float32)
+    assert (store.kept, store._pieces) == (0, [])
+
+
+def test_no_piece_is_much_larger_than_its_result(store: Store) -> None:
+    buffers.empty((1 << 20,), np.float32)  # dies at once
+    kept = store.kept
+    buffers.scratch(1 << 20)
+    assert store.kept == kept
+
+
+def test_an_array_that_dies_while_the_store_is_busy_is_just_freed(store: Store) -> None:
+    result = buffers.empty(SHAPE, np.float32)
+    with store._lock:
+        del result
+    assert (store.kept, store._pieces) == (0, [])
+    buffers.empty(SHAPE, np.float32)
+
+
+def test_threads_never_hold_the_same_memory() -> None:
+    """Each writes its own number, lets others go on, and finds it again."""
+    wrong: list[int] = []
+
+    def work(me: int) -> None:
+        for turn in range(200):
+            mine = buffers.empty((1 + me % 2, 1 << 17), np.float32)
+            mine.fill(me)
+            part = mine[:, ::7]
+            if turn % 3 == 0:
+                del mine
+            if not (part == me).all():
+                wrong.append(me)
+
+    threads = [threading.Thread(target=work, args=(me,)) for me in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_does_not_wait_for_its_parents_threads(store: Store) -> None:
+    """At the fork another thread may have been in the store: here, this one is."""
+    kept = buffers.empty(SHAPE, np.float32)
+    kept.fill(5)
+    store._lock.acquire()
+    child = os.fork()
+    if child == 0:
+        fine = False
+        try:
+            new = buffers.empty(SHAPE, np.float32)
+            new.fill(6)
+            fine = bool((kept == 5).all())
+        finally:
+            os._exit(0 if fine else 1)
+    store._lock.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (kept == 5).all()

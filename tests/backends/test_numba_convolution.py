@@ -1,0 +1,275 @@
+"""The backend `numba` around every edge of its tiles, with each algorithm and each family of vector instructions.
+
+Elements are small whole numbers, so sums of their products are exact in float32 too: results must equal torch's in
+float64 to the bit, and no wrong element can hide in a tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fastconv
+from fastconv.backends.numba_cpu import instruction_set, plans, tiles
+from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import ConvGeometry
+from tests import oracle
+from tests.tolerance import assert_equal
+
+ALGORITHMS = ("gemm", "direct")
+
+
+FORCED = [Simd(row, "float32") for row in instruction_set.ALL.values()]
+FORCED += [Simd(row, "float64") for row in (instruction_set.AVX512, instruction_set.NEON)]
+"""All instruction sets, and with float64 all numbers of lanes: to compile for one takes some ten seconds, once."""
+
+
+@pytest.fixture(params=FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+def simd(request: pytest.FixtureRequest) -> Simd:
+    return request.param
+
+
+@pytest.fixture(params=ALGORITHMS)
+def numba(request: pytest.FixtureRequest, simd: Simd) -> NumbaCpu:
+    """Each algorithm on each instruction set."""
+    return NumbaCpu("forced", simd.instructions, request.param)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """The number of threads is put back after the test."""
+    before = fastconv.get_num_threads()
+    yield
+    fastconv.set_num_threads(before)
+
+
+def whole(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return rng.integers(-4, 5, shape).astype(dtype)
+
+
+def how(g: ConvGeometry) -> dict[str, Any]:
+    return {"stride": g.stride, "padding": g.padding, "dilation": g.dilation, "groups": g.groups}
+
+
+def assert_exact(numba: NumbaCpu, g: ConvGeometry, simd: Simd) -> None:
+    """All three primitives give torch's numbers."""
+    rng = np.random.default_rng(g.K + 1000 * g.W)
+    x, w, grad = (whole(rng, shape, simd.dtype) for shape in (g.input_shape, g.weight_shape, g.output_shape))
+    b = whole(rng, (g.K,), simd.dtype) if g.K % 2 else None
+    np.testing.assert_array_equal(numba.conv2d(x, w, b, g), oracle.conv2d(x, w, b, how(g)), f"forward {g}")
+    for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
+    np.testing.assert_array_equal(numba.conv2d_input(grad, w, g), for_x, f"input {g}")
+    np.testing.assert_array_equal(numba.conv2d_weight(x, grad, g), for_w, f"weight {g}")
+
+
+def assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd: Simd) -> None:
+    for g in geometries:
+        assert_exact(numba, g, simd)
+
+
+def image(C: int, H: int, W: int, K: int, R: int, S: int, N: int = 1, **rest: Any) -> ConvGeometry:
+    """A geometry with as much padding as keeps the size, unless told otherwise."""
+    padding = rest.pop("padding", ((R - 1) // 2, R // 2, (S - 1) // 2, S // 2))
+    return ConvGeometry(N, C, H, W, K, R, S, rest.pop("stride", (1, 1)), padding, **rest)
+
+
+def test_every_remainder_of_rows(numba: NumbaCpu, simd: Simd) -> None:
+    """Of target channels, of the convolution and, source channels being the adjoint's target, of that."""
+    most = 2 * most_rows(simd.instructions) + 1
+    assert_all_exact(numba, (image(count, 3, 5, most + 1 - count, 2, 3) for count in range(1, most + 1)), simd)
+
+
+def edges(lanes: int, vectors: int) -> list[int]:
+    """Counts around every multiple of a vector's lanes, up to two tiles and one more."""
+    around = {lanes * count + off for count in range(2 * vectors + 1) for off in (-1, 0, 1)}
+    return sorted(count for count in around if count > 0)
+
+
+def test_every_remainder_of_pixels(numba: NumbaCpu, simd: Simd) -> None:
+    counts = edges(simd.lanes, 4)
+    assert_all_exact(numba, (image(2, 1, count, 1 + count % 3, 1, 3) for count in counts), simd)
+    assert_all_exact(numba, (image(1, 2, 1, 3, 2, 1, N=count) for count in counts[::3]), simd)
+    assert_all_exact(numba, (image(2, 3, count, 2, 1, 1) for count in counts[1::3]), simd)
+    assert_all_exact(numba, (image(1, 5, count, 2, 3, 2, stride=(2, 2)) for count in counts[2::3]), simd)
+
+
+@pytest.mark.parametrize("steps", [tiles.STEPS, 2 * tiles.STEPS], ids=lambda steps: f"{steps}_steps")
+def test_remainders_of_the_reduction(steps: int, numba: NumbaCpu, simd: Simd) -> None:
+    for depth in (steps - 1, steps, steps + 1):
+        assert_exact(numba, image(depth, 1, 3, 5, 1, 1), simd)
+    assert_exact(numba, image(steps // 9 + 1, 2, 3, 4, 3, 3), simd)
+
+
+@pytest.mark.parametrize("steps", [tiles.PIXELS, 4 * tiles.PIXELS], ids=lambda steps: f"{steps}_pixels")
+def test_remainders_of_the_reduction_over_pixels(steps: int, numba: NumbaCpu, simd: Simd) -> None:
+    for pixels in (steps - 1, steps, steps + 1):
+        assert_exact(numba, image(1, 1, pixels, 3, 1, 2), simd)
+    assert_exact(numba, image(2, 6, 7, 3, 1, 1, N=steps // 42 + 1), simd)
+
+
+def test_remainders_of_the_weights_columns(numba: NumbaCpu, simd: Simd) -> None:
+    for count in edges(simd.lanes, 4)[::2]:
+        assert_exact(numba, image(count, 2, 2, 3, 1, 1), simd)
+
+
+ODD = [
+    image(3, 9, 8, 4, 3, 3, N=2, stride=(2, 3)),
+    image(3, 9, 8, 4, 3, 3, N=2, stride=(4, 1), padding=(0, 0, 0, 0)),
+    image(4, 7, 9, 6, 2, 3, dilation=(3, 2), padding=(2, 3, 0, 5), groups=2),
+    image(5, 6, 5, 5, 3, 3, groups=5),
+    image(4, 11, 13, 8, 5, 5, N=3, stride=(2, 2), dilation=(1, 2), groups=4),
+    image(2, 3, 3, 2, 2, 2, padding=(4, 4, 3, 3)),
+    image(23, 12, 12, 31, 3, 3, N=3),
+    image(2, 40, 3, 3, 7, 1),
+    image(1, 1, 3000, 2, 1, 5, stride=(1, 2)),
+    image(3, 33, 35, 5, 11, 11, stride=(4, 4)),
+    image(130, 7, 7, 67, 1, 1, N=2, stride=(2, 2)),
+]
+"""Strides, dilation, padding, groups, tall and wide images, each with its lattices and phases."""
+
+
+@pytest.mark.parametrize("g", ODD, ids=str)
+def test_odd_geometries(g: ConvGeometry, numba: NumbaCpu, simd: Simd) -> None:
+    assert_exact(numba, g, simd)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_algorithms_are_what_was_asked_for(algorithm: str) -> None:
+    simd, g = Simd(instruction_set.AVX2, "float32"), image(8, 14, 14, 8, 3, 3)
+    kinds = {"gemm": (plans.Product, plans.WeightProduct), "direct": (plans.Direct, plans.DirectWeight)}
+    forward, weight = kinds[algorithm]
+    assert isinstance(plans.forward(simd, g, algorithm), forward)
+    assert all(isinstance(plan, forward) for plan in plans.input_adjoint(simd, g, algorithm)[0])
+    assert isinstance(plans.weight_adjoint(simd, g, algorithm), weight)
+
+
+LARGE = [
+    image(16, 28, 28, 24, 3, 3, N=4),
+    image(64, 14, 14, 64, 1, 1, N=4),
+    image(3, 64, 64, 16, 7, 7, N=2, stride=(2, 2)),
+    image(32, 28, 28, 32, 3, 3, N=2, groups=32),
+    image(256, 7, 7, 128, 3, 3),
+]
+"""Worth several threads."""
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
+@pytest.mark.parametrize("g", LARGE, ids=str)
+def test_same_bits_for_any_number_of_threads(g: ConvGeometry, algorithm: str | None, dtype: str, draw) -> None:
+    numba = NumbaCpu("forced", algorithm=algorithm)
+    x, w, b, grad = draw(*g.input_shape), draw(*g.weight_shape), draw(g.K), draw(*g.output_shape)
+
+    def results(count: int) -> list[bytes]:
+        fastconv.set_num_threads(count)
+        found = numba.conv2d(x, w, b, g), numba.conv2d_input(grad, w, g), numba.conv2d_weight(x, grad, g)
+        return [array.tobytes() for array in found]
+
+    alone = results(1)
+    for count in (2, 3, 7):
+        for _ in range(3):
+            assert results(count) == alone
+
+
+DEEP = [
+    image(512, 7, 7, 16, 3, 3),
+    image(16, 7, 7, 512, 3, 3),
+    image(8, 96, 96, 8, 3, 3, N=3),
+    image(4096, 4, 4, 8, 1, 1),
+]
+
+
+def _rms(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
+@pytest.mark.parametrize("g", DEEP, ids=str)
+def test_rms_error_of_deep_sums_is_at_most_twice_torchs(g: ConvGeometry, algorithm: str | None) -> None:
+    """The budget of a float32 result: twice torch's own float32 error, plus one rounding of the largest sum."""
+    rng = np.random.default_rng(7)
+    x, w, grad = (
+        rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
+    )
+    numba = NumbaCpu("forced", algorithm=algorithm)
+    ours = numba.conv2d(x, w, None, g), numba.conv2d_input(grad, w, g), numba.conv2d_weight(x, grad, g)
+
+    def by_torch(dtype: torch.dtype) -> tuple[np.ndarray, ...]:
+        image, weight, gradient = (torch.from_numpy(array).to(dtype) for array in (x, w, grad))
+        image.requires_grad_()
+        weight.requires_grad_()
+        assert g.padding[::2] == g.padding[1::2]
+        y = torch.nn.functional.conv2d(image, weight, None, g.stride, g.padding[::2], g.dilation, g.groups)
+        return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (image, weight), gradient)))
+
+    for name, mine, theirs, exact in zip(
+        ("forward", "input", "weight"), ours, by_torch(torch.float32), by_torch(torch.float64), strict=True
+    ):
+        budget = 2 * _rms(theirs - exact) + np.abs(exact).max() * 2.0**-24
+        assert _rms(mine - exact) <= budget, name
+
+
+SPECIAL = [
+    image(3, 6, 7, 4, 3, 3, N=2),
+    image(3, 6, 7, 4, 3, 3, N=2, stride=(2, 2)),
+    image(2, 5, 19, 3, 3, 2, dilation=(1, 2)),
+    image(4, 6, 6, 4, 3, 3, groups=2, padding=(0, 2, 3, 1)),
+    image(3, 5, 5, 4, 1, 1, N=2),
+    image(3, 5, 5, 4, 1, 1, N=2, stride=(2, 2)),
+    image(2, 9, 40, 5, 3, 3),
+]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("g", SPECIAL, ids=str)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
+def test_special_values_travel_as_in_torch(
+    g: ConvGeometry, value: float, algorithm: str | None, dtype: str, draw
+) -> None:
+    """At corners, edges and in the middle of every operand, one at a time."""
+    numba = NumbaCpu("forced", algorithm=algorithm)
+    operands = {"x": draw(*g.input_shape), "w": draw(*g.weight_shape), "grad": draw(*g.output_shape)}
+    for name, array in operands.items():
+        _, channels, height, width = array.shape
+        for row, column in {
+            (0, 0),
+            (0, width - 1),
+            (height - 1, width - 1),
+            (height // 2, width // 2),
+            (1 % height, 0),
+        }:
+            changed = array.copy()
+            changed[-1, channels // 2, row, column] = value
+            x, w, grad = (changed if name == each else operands[each] for each in ("x", "w", "grad"))
+            what = f"{name}[..., {row}, {column}]"
+            for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
+            if name != "grad":
+                assert_equal(numba.conv2d(x, w, None, g), oracle.conv2d(x, w, None, how(g)), f"forward, {what}")
+            if name != "x":
+                assert_equal(numba.conv2d_input(grad, w, g), for_x, f"input, {what}")
+            if name != "w":
+                assert_equal(numba.conv2d_weight(x, grad, g), for_w, f"weight, {what}")
+
+
+WORKSPACE = 8 << 20
+"""Bytes that a thread may need beside the operands."""
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
+def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str | None) -> None:
+    problems = [
+        image(C, size, size, K, kernel, kernel, N, stride=(stride, stride), groups=groups)
+        for N, size in ((1, 7), (1, 224), (64, 56), (1, 2048), (512, 512))
+        for C, K, groups in ((1, 8, 1), (3, 64, 1), (64, 64, 1), (512, 512, 1), (2048, 512, 1), (256, 256, 256))
+        for kernel, stride in ((1, 1), (3, 1), (3, 2), (7, 2))
+    ]
+    for g in problems:
+        forward, inputs = plans.forward(simd, g, algorithm), plans.input_adjoint(simd, g, algorithm)[0]
+        for plan in (forward, *inputs, plans.weight_adjoint(simd, g, algorithm)):
+            assert plan._slot_bytes <= WORKSPACE, (type(plan).__name__, g)
