@@ -15,8 +15,8 @@ tap, however few target channels use it. Few channels or large images come here,
 see planner.py.
 
 A task is a block of lattice rows of one image (and, where these are few, of target channels). Each vector of a tile
-goes to at most two rows of the target, by masked stores, if PLANE_W is at least a vector; a narrower one, or a target
-with a stride, goes through scratch memory.
+goes to at most two rows of the target, or three if PLANE_W is less than a vector, by masked stores; a target with a
+stride, and the last channels where the tile's rows don't divide them, go through scratch memory.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from fastconv.backends.numba_cpu.simd import (
 )
 
 
-def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int) -> int:
+def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int, pieces: int) -> int:
     """What a slot needs: the planes and what may be read beyond them, a tile, and where its vectors go."""
     width = tile_vectors * simd.lanes
     numbers = channels * channel + channel + 2 * width + tile_rows * (width + 1)
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * 2 * PIECE_WORDS * tile_vectors
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * pieces * PIECE_WORDS * tile_vectors
 
 
 @inner
@@ -92,20 +92,21 @@ def copy_planes(simd, frame, n, group, first_row, planes):
 
 
 @inner
-def _place_vectors(simd, frame, v, rows, n, vectors, pieces):
-    """Where a tile's vectors go in channel 0 of the target's image n, the tile starting at v of a block of ``rows``."""
+def _place_vectors(simd, frame, v, rows, first, vectors, pieces, table):
+    """Where a tile's vectors go in a channel of the target, the tile starting at v of a block of ``rows``.
+
+    ``first`` is the index of the block's first pixel.
+    """
     wide, J = load_integer(frame, F.PLANE_W), load_integer(frame, F.J)
     target_w = load_integer(frame, F.TARGET_W)
     for vector in range(vectors):
-        base = pieces + 8 * PIECE_WORDS * vector
         i, j = divmod(v + vector * simd.lanes, wide)
-        place = n + i * target_w
-        store_integer(base, 0, J - j if i < rows else 0)
-        store_integer(base, 1, place + j)
-        # Lane wide - j is the first of the next row.
-        store_integer(base, 2, wide - j)
-        store_integer(base, 3, wide - j + J if i + 1 < rows else 0)
-        store_integer(base, 4, place + target_w - (wide - j))
+        for piece in range(pieces):
+            base = table + 8 * PIECE_WORDS * (vector * pieces + piece)
+            begin = piece * wide - j  # the lane of the row's first pixel
+            store_integer(base, 0, begin)
+            store_integer(base, 1, begin + J if i + piece < rows else 0)
+            store_integer(base, 2, first + (i + piece) * target_w - begin)
 
 
 @inner
@@ -148,13 +149,14 @@ def _convolve(simd, frame, task, slot):
     plane = load_integer(frame, F.TARGET_H) * target_w
     kernel, floor = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS) + simd.itemsize
     offsets, target = load_integer(frame, F.OFFSETS), load_integer(frame, F.TARGET)
-    in_rows = load_integer(frame, F.XJ) == 1 and load_integer(frame, F.YI) == 1 and wide >= simd.lanes
+    in_rows = load_integer(frame, F.XJ) == 1 and load_integer(frame, F.YI) == 1
+    pieces = load_integer(frame, F.PIECES)
 
     planes = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
     channel = load_integer(frame, F.CHANNEL)
     scratch = planes + simd.itemsize * (load_integer(frame, F.DEPTH) * channel + channel + 2 * width)
     some_bias = scratch + simd.itemsize * tile_rows * width
-    pieces = (some_bias + simd.itemsize * tile_rows + 63) // 64 * 64
+    table = (some_bias + simd.itemsize * tile_rows + 63) // 64 * 64
     copy_planes(simd, frame, n, group, first_row, planes)
     for panel in range(first_panel, end_panel):
         row = group * channels + panel * tile_rows
@@ -171,17 +173,15 @@ def _convolve(simd, frame, task, slot):
         for v in range(0, points, width):
             right = planes + simd.itemsize * v
             if in_rows and valid == tile_rows:
-                _place_vectors(simd, frame, v, rows, first_row * target_w, vectors, pieces)
-                call(kernel, (depth, left, right, offsets, image, plane, pieces, bias, floor))
+                _place_vectors(simd, frame, v, rows, first_row * target_w, vectors, pieces, table)
+                call(kernel, (depth, left, right, offsets, image, plane, table, bias, floor))
             else:
-                for vector in range(vectors):
-                    base = pieces + 8 * PIECE_WORDS * vector
-                    store_integer(base, 0, simd.lanes)
-                    store_integer(base, 1, vector * simd.lanes)
-                    store_integer(base, 2, 0)
-                    store_integer(base, 3, 0)
-                    store_integer(base, 4, 0)
-                call(kernel, (depth, left, right, offsets, scratch, width, pieces, bias, floor))
+                for piece in range(vectors * pieces):
+                    base = table + 8 * PIECE_WORDS * piece
+                    store_integer(base, 0, 0)
+                    store_integer(base, 1, simd.lanes if piece % pieces == 0 else 0)
+                    store_integer(base, 2, piece // pieces * simd.lanes)
+                call(kernel, (depth, left, right, offsets, scratch, width, table, bias, floor))
                 _deliver(simd, frame, scratch, width, v, rows, first_row, n, row, valid, target)
 
 

@@ -58,6 +58,7 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     FIRST_X,  # and column
     CHANNEL,  # elements of all planes of a source channel
     BLOCK_ROWS,  # lattice rows in a block
+    PIECES,  # of rows of the target that a vector may touch
     INFINITE,  # set by whoever packs an infinite weight, or NaN
     COUNT,
-) = range(52)
+) = range(53)

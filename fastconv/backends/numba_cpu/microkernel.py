@@ -8,8 +8,8 @@ keeps in registers because they are phi nodes of a loop that writes no memory. T
 b's rows are and how the tile is written:
 
     packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix
-    indirect    row k of b is at an offset of its own, k's entry in a table; each of c's vectors goes to one or two
-                pieces of rows of an image
+    indirect    row k of b is at an offset of its own, k's entry in a table; each of c's vectors goes to pieces of
+                several rows of an image
 
 Tile arithmetic. A multiply-add takes 4 cycles and two start in each (Zen 4 starts one of 512 bits), so 8 accumulators
 are the least that can keep the units busy, and MR * vectors + vectors + 1 registers the most there are. Each
@@ -52,9 +52,8 @@ _I64 = ir.IntType(64)
 ACCUMULATE = 1
 """For ``start``: add to what c holds, instead of starting from the bias."""
 
-PIECE_WORDS = 5
-"""Integers that say where a vector of the indirect kind goes: its lanes up to [0] to index [1] of the image, and its
-lanes [2] up to [3] to index [4], which counts from lane 0."""
+PIECE_WORDS = 3
+"""Integers that say where a piece of a vector goes: lanes [0] up to [1], to the image at index [2] for lane 0."""
 
 
 def most_rows(instructions: InstructionSet) -> int:
@@ -86,16 +85,16 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
 
 
 @cache
-def indirect(simd: Simd, rows: int, vectors: int) -> int:
-    """The address of the indirect kind for a tile of rows x vectors, compiled at the first call.
+def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
+    """The address of the indirect kind for a tile of rows x vectors, each in so many pieces, compiled at first.
 
     It takes nine integers. depth, a, bias, floor: as in `packed`. b, offsets: row k of b is at index offsets[k] of b.
-    c, step: the image, and elements between its channels, one for each of the tile's rows. pieces: the address of
-    `PIECE_WORDS` integers for each vector.
+    c, step: the image, and elements between its channels, one for each of the tile's rows. table: the address of
+    `PIECE_WORDS` integers for each piece of each vector.
     """
 
-    def indirect_kernel(depth, a, b, offsets, c, step, pieces, bias, floor):
-        _indirect_tile(simd, rows, vectors, depth, a, b, offsets, c, step, pieces, bias, floor)
+    def indirect_kernel(depth, a, b, offsets, c, step, table, bias, floor):
+        _indirect_tile(simd, rows, vectors, pieces, depth, a, b, offsets, c, step, table, bias, floor)
 
     return address_of(indirect_kernel, 9)
 
@@ -128,34 +127,30 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
 
 
 @intrinsic(prefer_literal=True)
-def _indirect_tile(typing, simd, rows, vectors, depth, a, b, offsets, c, step, pieces, bias, floor):
+def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c, step, table, bias, floor):
     """See `indirect`."""
-    shape = rows.literal_value, vectors.literal_value
+    shape, count = (rows.literal_value, vectors.literal_value), pieces.literal_value
 
     def generate(context, builder, signature, arguments):
         tile = _Tile(builder, simd, *shape)
-        depth, a, b, offsets, c, step, pieces, bias, floor = arguments[3:]
+        depth, a, b, offsets, c, step, table, bias, floor = arguments[4:]
         lanes = simd.simd.lanes
         tile.reduce(depth, a, b, lambda k: tile.integer(offsets, k))
-        words = [
-            [tile.integer(pieces, tile.number(j * PIECE_WORDS + word)) for word in range(PIECE_WORDS)]
-            for j in range(tile.vectors)
-        ]
-        masks = [
-            (mask_between(builder, lanes, tile.number(0), end), mask_between(builder, lanes, begin, stop))
-            for end, _, begin, stop, _ in words
-        ]
+        goes = []
+        for piece in range(tile.vectors * count):
+            words = [tile.integer(table, tile.number(piece * PIECE_WORDS + word)) for word in range(PIECE_WORDS)]
+            goes.append((mask_between(builder, lanes, words[0], words[1]), words[2]))
 
         def write(i: int, j: int, value: Any) -> None:
             channel = builder.mul(step, tile.number(i))
-            for mask, where in zip(masks[j], (words[j][1], words[j][4]), strict=True):
+            for mask, where in goes[j * count : (j + 1) * count]:
                 pointer = vector_at(builder, simd, c, builder.add(channel, where))
                 masked_store(builder, value, pointer, mask, simd.simd.itemsize)
 
         tile.finish_with_bias(bias, floor, write)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, *[intp] * 9), generate
+    return types.void(simd, rows, vectors, pieces, *[intp] * 9), generate
 
 
 class _Tile:

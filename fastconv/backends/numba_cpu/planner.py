@@ -3,8 +3,8 @@
 Costs are in cycles of one thread that does a vector of multiply-adds in each (`tiles.py` has the arithmetic, and what
 each part was measured to cost):
 
-    gemm      implicit_gemm, weight_gemm. Gathers the pixels under every tap, 9 cycles a vector however few channels use
-              them; any sizes fill its tiles, since the pixels of the whole batch are one row
+    gemm      implicit_gemm, weight_gemm. Gathers the pixels under every tap, 10 to 28 cycles a vector however few
+              channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
     direct    direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
               gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
@@ -98,7 +98,7 @@ Estimate = Callable[[Simd, Problem], Candidate | None]
 
 
 def _gemm(simd: Simd, p: Problem) -> Candidate:
-    cut = tiling(simd, p.groups, p.rows, p.points, p.channels * len(p.taps))
+    cut = tiling(simd, p.groups, p.rows, p.points, p.channels * len(p.taps), p.lattice[1])
     return Candidate("gemm", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks)
 
 
@@ -110,7 +110,7 @@ def _direct(simd: Simd, p: Problem) -> Candidate | None:
 
 
 def _weight_gemm(simd: Simd, p: Problem) -> Candidate:
-    cut = weight_tiling(simd, p.groups, p.rows, p.channels * len(p.taps), p.points)
+    cut = weight_tiling(simd, p.groups, p.rows, p.channels * len(p.taps), p.points, p.lattice[1])
     return Candidate("gemm", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits)
 
 

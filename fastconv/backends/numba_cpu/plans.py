@@ -131,7 +131,7 @@ class Convolution(Plan):
         if isinstance(cut, Tiling):
             slot = implicit_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
         else:
-            slot = direct.workspace_bytes(simd, p.channels, cut.channel, *shape)
+            slot = direct.workspace_bytes(simd, p.channels, cut.channel, *shape, cut.pieces)
         frame, self._table = _frame(simd, cut, job, slot)
         panels_in_all = p.groups * cut.panels
         super().__init__(simd, frame, job, panels_in_all * cut.tile_rows * depth * simd.itemsize)
@@ -142,7 +142,7 @@ class Convolution(Plan):
             frame[F.KERNEL] = microkernel.packed(simd, *shape)
             self._second = tasks.multiply, p.groups * cut.blocks * cut.panel_blocks
         else:
-            frame[F.KERNEL] = microkernel.indirect(simd, *shape)
+            frame[F.KERNEL] = microkernel.indirect(simd, *shape, cut.pieces)
             self._tables = _describe_planes(frame, cut, p)
             self._second = tasks.convolve, p.images * p.groups * cut.blocks * cut.panel_blocks
 
@@ -221,6 +221,7 @@ def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[
         F.FIRST_X: first_x,
         F.CHANNEL: cut.channel,
         F.BLOCK_ROWS: cut.block_rows,
+        F.PIECES: cut.pieces,
     }
     for field, value in values.items():
         frame[field] = value

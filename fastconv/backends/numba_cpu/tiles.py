@@ -25,9 +25,6 @@ block of columns does anew, stays below 5% of the work."""
 PARTS_BYTES = 4 << 20
 """Of all the parts together into which a reduction over pixels may be split."""
 
-GATHER_CYCLES = 9
-"""Of a vector that is gathered from an image."""
-
 TRANSPOSE_CYCLES = 5
 """Of a vector that is transposed with its neighbours."""
 
@@ -61,8 +58,11 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int) -> Tiling:
-    """The cut with the least waste for ``groups`` products of rows x depth by depth x columns."""
+def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int) -> Tiling:
+    """The cut with the least waste for ``groups`` products of rows x depth by depth x columns.
+
+    ``row`` is how many columns lie side by side in the image.
+    """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
@@ -73,7 +73,7 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int) -> Tili
     blocks = -(-tiles // block_tiles)
     block_panels = -(-panels // min(panels, -(-TASKS // (groups * blocks))))
     panel_blocks = -(-panels // block_panels)
-    gather = GATHER_CYCLES * groups * panel_blocks * tiles * vectors * depth
+    gather = gather_cycles(simd, row) * groups * panel_blocks * tiles * vectors * depth
     passes = -(-depth // steps)
     tile = depth * tile_rows * vectors + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
     return Tiling(
@@ -92,8 +92,11 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int) -> Tili
 
 
 @lru_cache(maxsize=1024)
-def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int) -> Tiling:
-    """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns."""
+def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int) -> Tiling:
+    """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns.
+
+    ``row`` is how many pixels lie side by side in the image.
+    """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
@@ -114,7 +117,7 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int)
     chunks = -(-pixels // steps)
     split_steps = -(-chunks // wanted) * steps
     vectors_of_pixels = -(-pixels // simd.lanes)
-    pack = (GATHER_CYCLES + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
+    pack = (gather_cycles(simd, row) + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
     tile = pixels * tile_rows * vectors + chunks * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
     cycles = groups * (vectors_of_pixels * pack + panels * tiles * tile)
     return Tiling(
@@ -148,6 +151,8 @@ class DirectTiling:
     panel_blocks: int
     channel: int
     """Elements of the planes of a source channel."""
+    pieces: int
+    """Rows of the target that a vector may touch."""
     cycles: float
     """Predicted, of all blocks together, on a processor that does a vector of multiply-adds a cycle."""
     used: float
@@ -165,8 +170,8 @@ TILE_CYCLES = 40
 WRITE_CYCLES = 4
 """Of a vector of the result, masks and all."""
 
-COPY_CYCLES = 6
-"""Of a vector that is copied into a plane."""
+COPY_CYCLES, ROW_CYCLES = 6, 10
+"""Of a vector that is copied into a plane, and of a row to begin with."""
 
 
 @lru_cache(maxsize=1024)
@@ -186,7 +191,8 @@ def direct_tiling(
     ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
     """
     I, J = lattice
-    plane_w = max(J + reach[1], simd.lanes)
+    # A vector then touches three rows at most.
+    plane_w = max(J + reach[1], simd.lanes // 2)
     shapes = [
         (tile_rows, vectors)
         for tile_rows in range(1, most_rows(simd.instructions) + 1)
@@ -202,7 +208,7 @@ def direct_tiling(
             continue
         blocks = -(-I // block_rows)
         points = (block_rows - 1) * plane_w + J
-        copy = COPY_CYCLES * channels * channel / simd.lanes
+        copy = channels * phases * (block_rows + reach[0]) * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
         for tile_rows, vectors in shapes:
             panels = -(-rows // tile_rows)
             tiles = -(-points // (vectors * simd.lanes))
@@ -230,6 +236,7 @@ def direct_tiling(
         block_panels,
         -(-panels // block_panels),
         channel,
+        2 if plane_w >= simd.lanes else 3,
         cycles,
         rows * I * J / (panels * tile_rows * blocks * tiles * vectors * simd.lanes),
     )
@@ -262,7 +269,8 @@ def direct_weight_tiling(
             continue
         blocks = -(-I // wanted)
         steps = plane // simd.lanes
-        copy = COPY_CYCLES * numbers / simd.lanes
+        copied = channels * phases * (wanted + reach[0]) + rows * wanted
+        copy = copied * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
         for m, t in shapes:
             step = max(m * t, m + 2 * t, 8)
             tiles = -(-rows // m) * -(-columns // t)
@@ -287,11 +295,21 @@ def direct_weight_tiling(
         block_panels,
         -(-panels // block_panels),
         channel,
+        0,
         cycles,
         rows * columns * I * J / (tiles * m * t * blocks * steps * simd.lanes),
         splits,
         split_steps,
     )
+
+
+def gather_cycles(simd: Simd, row: int) -> float:
+    """Of a vector that is gathered from an image with so many lattice points in a row.
+
+    One or two runs a vector are fetched in code of their own, 10 to 13 cycles; more go through a loop, 28 with three.
+    """
+    runs = 1 + (simd.lanes - 1) / row
+    return 5 + 4 * runs if runs <= 2.1 else 9 * runs
 
 
 def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
