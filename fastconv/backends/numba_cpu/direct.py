@@ -21,6 +21,8 @@ stride, and the last channels where the tile's rows don't divide them, go throug
 
 from __future__ import annotations
 
+from functools import cache
+
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import PIECE_WORDS
@@ -185,8 +187,9 @@ def _convolve(simd, frame, task, slot):
                 _deliver(simd, frame, scratch, width, v, rows, first_row, n, row, valid, target)
 
 
+@cache
 def convolve_task(simd: Simd) -> int:
-    """The address of the task that computes one block."""
+    """The address, compiled at the first call, of the task that computes one block."""
 
     def convolve(frame, task, slot):
         _convolve(simd, frame, task, slot)

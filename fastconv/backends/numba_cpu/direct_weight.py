@@ -224,8 +224,9 @@ def _accumulate(simd, frame, task, slot):
                 call(load_integer(kernels, edge), (steps, here, plane, source, offsets, sums, columns))
 
 
+@cache
 def accumulate_task(simd: Simd) -> int:
-    """The address of the task that sums one part of the batch."""
+    """The address, compiled at the first call, of the task that sums one part of the batch."""
 
     def accumulate(frame, task, slot):
         _accumulate(simd, frame, task, slot)

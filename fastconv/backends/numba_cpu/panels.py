@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
@@ -119,8 +121,9 @@ def _is_finite(simd, numbers, count):
     return is_zero(simd, fused(simd, rest, nothing, total))
 
 
+@cache
 def weight_task(simd: Simd) -> int:
-    """The address of the task that packs a panel of the weight; it needs no workspace."""
+    """The address, compiled at the first call, of the task that packs a panel of the weight; it needs no workspace."""
 
     def pack_weight(frame, task, slot):
         _pack_weight(simd, frame, task)

@@ -5,7 +5,6 @@ A plan is made once for a job and data type; to run it takes the arrays' address
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -26,31 +25,9 @@ def _page_after(size: int) -> int:
     return -(-size // _PAGE) * _PAGE
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """The addresses of one data type's tasks."""
-
-    pack_weight: int
-    multiply: int
-    convolve: int
-    multiply_weight: int
-    accumulate: int
-    add_parts: int
-    limits: np.ndarray
-
-
 @cache
-def compiled(simd: Simd) -> Compiled:
-    """The tasks for ``simd``, compiled at the first call."""
-    return Compiled(
-        panels.weight_task(simd),
-        implicit_gemm.multiply_task(simd),
-        direct.convolve_task(simd),
-        weight_gemm.multiply_task(simd),
-        direct_weight.accumulate_task(simd),
-        weight_gemm.add_task(simd),
-        np.array([-np.inf, -np.inf], simd.dtype),
-    )
+def _limits(simd: Simd) -> np.ndarray:
+    return np.array([-np.inf, -np.inf], simd.dtype)
 
 
 def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +36,7 @@ def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) ->
     table = np.array(p.taps, np.int64).reshape(-1)
     values = {
         F.TAPS: table.ctypes.data,
-        F.LIMITS: compiled(simd).limits.ctypes.data,
+        F.LIMITS: _limits(simd).ctypes.data,
         F.SLOT_BYTES: _page_after(slot_bytes),
         F.N: p.images,
         F.GROUPS: p.groups,
@@ -136,15 +113,14 @@ class Convolution(Plan):
         panels_in_all = p.groups * cut.panels
         super().__init__(simd, frame, job, panels_in_all * cut.tile_rows * depth * simd.itemsize)
         self._operands = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET)
-        tasks = compiled(simd)
-        self._first = tasks.pack_weight, panels_in_all
+        self._first = panels.weight_task(simd), panels_in_all
         if isinstance(cut, Tiling):
             frame[F.KERNEL] = microkernel.packed(simd, *shape)
-            self._second = tasks.multiply, p.groups * cut.blocks * cut.panel_blocks
+            self._second = implicit_gemm.multiply_task(simd), p.groups * cut.blocks * cut.panel_blocks
         else:
             frame[F.KERNEL] = microkernel.indirect(simd, *shape, cut.pieces)
             self._tables = _describe_planes(frame, cut, p)
-            self._second = tasks.convolve, p.images * p.groups * cut.blocks * cut.panel_blocks
+            self._second = direct.convolve_task(simd), p.images * p.groups * cut.blocks * cut.panel_blocks
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; whether the weight was finite."""
@@ -173,10 +149,10 @@ class WeightAdjoint(Plan):
         self._operands = (F.SOURCE, F.WEIGHT, F.TARGET)
         self._parts = (F.PARTIAL, F.WORKSPACE)
         frame[F.SPLITS], frame[F.SPLIT_STEPS] = cut.splits, cut.split_steps
-        tasks = compiled(simd)
         if isinstance(cut, Tiling):
             frame[F.KERNEL] = microkernel.packed(simd, cut.tile_rows, cut.tile_vectors)
-            self._first = tasks.multiply_weight, p.groups * cut.blocks * cut.panel_blocks * cut.splits
+            tasks = p.groups * cut.blocks * cut.panel_blocks * cut.splits
+            self._first = weight_gemm.multiply_task(simd), tasks
         else:
             self._tables = _describe_planes(frame, cut, p)
             heights = cut.tile_rows, p.rows % cut.tile_rows or cut.tile_rows
@@ -184,8 +160,9 @@ class WeightAdjoint(Plan):
             kernels = [direct_weight.kernel(simd, height, width) for height in heights for width in widths]
             self._kernels = np.array(kernels, np.int64)
             frame[F.KERNEL] = self._kernels.ctypes.data
-            self._first = tasks.accumulate, cut.splits * p.groups * cut.panel_blocks
-        self._second = tasks.add_parts, weight_gemm.add_tasks(numbers) if parts else 0
+            self._first = direct_weight.accumulate_task(simd), cut.splits * p.groups * cut.panel_blocks
+        if parts:
+            self._second = weight_gemm.add_task(simd), weight_gemm.add_tasks(numbers)
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""

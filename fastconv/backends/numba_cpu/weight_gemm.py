@@ -20,6 +20,8 @@ result is the same for any number of threads.
 
 from __future__ import annotations
 
+from functools import cache
+
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
@@ -218,8 +220,9 @@ def add_tasks(numbers: int) -> int:
     return -(-numbers // _CHUNK)
 
 
+@cache
 def multiply_task(simd: Simd) -> int:
-    """The address of the task that computes one block."""
+    """The address, compiled at the first call, of the task that computes one block."""
 
     def multiply(frame, task, slot):
         _multiply(simd, frame, task, slot)
@@ -227,8 +230,9 @@ def multiply_task(simd: Simd) -> int:
     return address_of(multiply, 3)
 
 
+@cache
 def add_task(simd: Simd) -> int:
-    """The address of the task that adds the parts."""
+    """The address, compiled at the first call, of the task that adds the parts."""
 
     def add_parts(frame, task, slot):
         _add_parts(simd, frame, task)
