@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set, plans, tiles
+from fastconv.backends.numba_cpu import instruction_set, tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.simd import Simd
@@ -139,14 +139,15 @@ def test_odd_geometries(g: ConvGeometry, numba: NumbaCpu, simd: Simd) -> None:
     assert_exact(numba, g, simd)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_algorithms_are_what_was_asked_for(algorithm: str) -> None:
-    simd, g = Simd(instruction_set.AVX2, "float32"), image(8, 14, 14, 8, 3, 3)
-    kinds = {"gemm": (plans.Product, plans.WeightProduct), "direct": (plans.Direct, plans.DirectWeight)}
-    forward, weight = kinds[algorithm]
-    assert isinstance(plans.forward(simd, g, algorithm), forward)
-    assert all(isinstance(plan, forward) for plan in plans.input_adjoint(simd, g, algorithm)[0])
-    assert isinstance(plans.weight_adjoint(simd, g, algorithm), weight)
+def plans(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> list[Any]:
+    """The plans of those of the three primitives that it can do."""
+    operations = [each for each in ("conv2d", "conv2d_input", "conv2d_weight") if not numba.refuses(each, g, dtype)]
+    return [plan for operation in operations for plan in numba._plans(operation, np.dtype(dtype), g)[0]]
+
+
+def test_algorithms_are_what_was_asked_for(numba: NumbaCpu, simd: Simd) -> None:
+    cuts = {type(plan.cut) for plan in plans(numba, image(8, 14, 14, 8, 3, 3), simd.dtype)}
+    assert cuts == {tiles.Tiling if numba.algorithm == "gemm" else tiles.DirectTiling}
 
 
 LARGE = [
@@ -263,6 +264,7 @@ WORKSPACE = 8 << 20
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
 def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str | None) -> None:
+    numba = NumbaCpu("forced", simd.instructions, algorithm)
     problems = [
         image(C, size, size, K, kernel, kernel, N, stride=(stride, stride), groups=groups)
         for N, size in ((1, 7), (1, 224), (64, 56), (1, 2048), (512, 512))
@@ -270,6 +272,5 @@ def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str |
         for kernel, stride in ((1, 1), (3, 1), (3, 2), (7, 2))
     ]
     for g in problems:
-        forward, inputs = plans.forward(simd, g, algorithm), plans.input_adjoint(simd, g, algorithm)[0]
-        for plan in (forward, *inputs, plans.weight_adjoint(simd, g, algorithm)):
-            assert plan._slot_bytes <= WORKSPACE, (type(plan).__name__, g)
+        for plan in plans(numba, g, simd.dtype):
+            assert plan.slot_bytes <= WORKSPACE, (type(plan.cut).__name__, g)

@@ -22,6 +22,21 @@ from fastconv.threads import get_num_threads
 
 _LINE = 4096
 
+_COMMON_CONVOLUTIONS = [
+    ConvGeometry(images, C, size, size, K, kernel, kernel, (stride, stride), (kernel // 2,) * 4, groups=groups)
+    for images in (1, 32)
+    for C, K, size, groups in (
+        *((1, 32, 28, 1), (3, 64, 224, 1), (6, 16, 14, 1), (32, 64, 14, 1), (64, 64, 56, 1), (128, 128, 28, 1)),
+        *((256, 256, 14, 1), (512, 512, 7, 1), (64, 256, 56, 1), (96, 96, 28, 96)),
+    )
+    for kernel, stride in ((1, 1), (3, 1), (3, 2), (5, 1), (7, 2))
+]
+_COMMON_POOLINGS = [
+    PoolGeometry(1, 8, size, size, kernel, kernel, (stride, stride), (padding, padding))
+    for size, kernel, stride, padding in ((28, 2, 2, 0), (28, 3, 2, 1), (28, 3, 1, 1), (7, 7, 7, 0))
+]
+"""What is compiled ahead of time: layers of the networks that people train first."""
+
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
@@ -85,6 +100,23 @@ class NumbaCpu(Backend):
     def _make_plans(self, operation: str, dtype: np.dtype, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
         found, complete = jobs(operation, geometry)
         return [plan(self._simd(dtype), job, self.algorithm) for job in found], found, complete
+
+    def warmup(self) -> None:
+        for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+            # Making a plan compiles its micro-kernel; one that is run, what all of them share.
+            for conv in _COMMON_CONVOLUTIONS:
+                for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
+                    self._make_plans(operation, dtype, conv)
+            conv = ConvGeometry(1, 1, 3, 3, 1, 2, 2)
+            x, w = np.ones(conv.input_shape, dtype), np.ones(conv.weight_shape, dtype)
+            self.conv2d_weight(x, self.conv2d(x, w, None, conv), conv)
+            self.conv2d_input(w, w, conv)
+            for pool in _COMMON_POOLINGS:
+                x = np.ones(pool.input_shape, dtype)
+                values, indices = self.max_pool2d(x, pool)
+                self.max_pool2d_values(x, pool)
+                self.max_pool2d_backward(values, indices, (pool.H, pool.W))
+                self.avg_pool2d_backward(self.avg_pool2d(x, pool), pool)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         y = buffers.empty(geometry.output_shape, x.dtype)
