@@ -141,7 +141,7 @@ class NumbaCpu(Backend):
         if not complete:
             x.fill(0)
         grad, w = _contiguous(grad), _contiguous(w)
-        if jobs_done[0].exchanged:
+        if jobs_done and jobs_done[0].exchanged:
             found[0].run(w, grad, None, x)
             return x
         finite = [each.run(grad, w, None, x) for each in found]
