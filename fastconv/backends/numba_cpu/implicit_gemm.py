@@ -117,7 +117,8 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
     wide = load_integer(frame, F.TARGET_W)
     plane = load_integer(frame, F.TARGET_H) * wide
     channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
-    right = load_integer(frame, F.XJ)
+    # A lattice that is the whole target has its points side by side, whatever the stride that no second point needs.
+    right = 1 if plane == I * J else load_integer(frame, F.XJ)
     target = load_integer(frame, F.TARGET)
     lowest = load_scalar(simd, floor, 0)
     n, inside = divmod(u, I * J)
