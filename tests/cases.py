@@ -65,6 +65,8 @@ CONVOLUTIONS = [
     ConvCase("wide", (1, 2, 2, 19), (3, 2, 1, 6), {"stride": (1, 2)}),
     ConvCase("large_kernel", (1, 2, 13, 13), (2, 2, 11, 11), {"stride": 4, "padding": 5}),
     ConvCase("channels_17_to_33", (2, 17, 5, 6), (33, 17, 3, 3), {"padding": 1}),
+    ConvCase("one_column_strided", (2, 3, 7, 1), (4, 3, 3, 1), {"stride": (1, 3)}),
+    ConvCase("one_pixel_strided", (2, 6, 1, 2), (4, 3, 1, 1), {"stride": 2, "padding": (1, 0, 2, 0), "groups": 2}),
     ConvCase("empty_batch", (0, 3, 6, 5), (4, 3, 3, 3), {"padding": 1}),
     ConvCase("empty_batch_groups", (0, 4, 6, 5), (4, 2, 3, 3), {"groups": 2}),
     ConvCase("no_channels", (2, 0, 6, 5), (4, 0, 3, 3)),
