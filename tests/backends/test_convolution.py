@@ -83,6 +83,14 @@ def test_nan_and_infinities_travel_as_in_torch(value: float, where: str, backend
     assert_equal(fastconv.conv2d(x, w, **how, backend=backend), expected)
 
 
+@pytest.mark.parametrize("kernel", [3, 7], ids=["window", "whole_image"])
+def test_infinite_biases_meet_infinities_without_a_word(kernel: int, backend: str, draw) -> None:
+    x, w = draw(1, 2, 7, 7), draw(3, 2, kernel, kernel)
+    x[0, 0, 0, 0], w[:, 0, 0, 0] = -np.inf, 1
+    b = np.array([np.inf, -np.inf, 1], x.dtype)
+    assert_equal(fastconv.conv2d(x, w, b, backend=backend), oracle.conv2d(x, w, b, {}))
+
+
 def test_grouped_equals_its_parts(backend: str, draw) -> None:
     x, w, grad = draw(2, 6, 7, 6), draw(8, 3, 3, 3), draw(2, 8, 5, 4)
     halves = [(x[:, :3], w[:4], grad[:, :4]), (x[:, 3:], w[4:], grad[:, 4:])]

@@ -10,7 +10,7 @@ import numpy as np
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
-from fastconv.backends.numba_cpu import average_pooling, buffers, instruction_set, max_pooling, planner
+from fastconv.backends.numba_cpu import average_pooling, buffers, channel_sums, instruction_set, max_pooling, planner
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
 from fastconv.backends.numba_cpu.plans import plan
@@ -129,7 +129,8 @@ class NumbaCpu(Backend):
             return y
         only.run(w, x, y)
         if b is not None:
-            y += b[:, None, None]
+            with np.errstate(all="ignore"):
+                y += b[:, None, None]
         return y
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
@@ -159,6 +160,9 @@ class NumbaCpu(Backend):
             else:
                 only.run(x, grad, None, w)
         return w
+
+    def channel_sum(self, grad: np.ndarray) -> np.ndarray:
+        return channel_sums.channel_sum(self._simd(grad.dtype), _contiguous(grad))
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
         return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
