@@ -35,7 +35,7 @@ A = TypeVar("A", bound=Array)
 class ArrayOps(Protocol):
     """Operations on one kind of array, images being (N, C, H, W); ``backend`` is a name, or None for the current one.
 
-    The first nine are the primitives of `fastconv.backends.base`; they check shapes and data types. The others are
+    The first ten are the primitives of `fastconv.backends.base`; they check shapes and data types. The others are
     the little that the API needs besides.
     """
 
@@ -46,6 +46,8 @@ class ArrayOps(Protocol):
     def conv2d_weight(self, x: Any, size: Shape, grad: Any, how: ConvParameters, backend: str | None) -> Any: ...
 
     def max_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> tuple[Any, Any]: ...
+
+    def max_pool2d_values(self, x: Any, how: PoolParameters, backend: str | None) -> Any: ...
 
     def max_pool2d_backward(self, grad: Any, indices: Any, size: Pair, backend: str | None) -> Any: ...
 
@@ -69,7 +71,7 @@ class ArrayOps(Protocol):
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
         """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""
 
-    def channel_sum(self, x: Any, channels: int) -> Any:
+    def channel_sum(self, x: Any, channels: int, backend: str | None) -> Any:
         """(``channels``,): the sum over images and pixels of x, which has so many channels or none."""
 
     def add_bias(self, x: Any, b: Any) -> Any:

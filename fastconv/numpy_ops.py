@@ -56,6 +56,12 @@ class NumpyOps:
         values, indices = registry.resolve(backend).select("max_pool2d", geometry, x.dtype).max_pool2d(x, geometry)
         return _rounded(values, dtype), indices
 
+    def max_pool2d_values(self, x: np.ndarray, how: PoolParameters, backend: str | None) -> np.ndarray:
+        (x,), dtype = _operands(input=x)
+        geometry = pool_geometry(x.shape, how)
+        runner = registry.resolve(backend).select("max_pool2d_values", geometry, x.dtype)
+        return _rounded(runner.max_pool2d_values(x, geometry), dtype)
+
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: Pair, backend: str | None) -> np.ndarray:
         (grad,), dtype = _operands(grad_output=grad)
         indices = _indices(indices, size, lowest=-1)
@@ -110,13 +116,11 @@ class NumpyOps:
         np.put_along_axis(planes, indices.reshape(N, C, P * Q), x.reshape(N, C, P * Q), 2)
         return planes.reshape(N, C, *size)
 
-    @QUIET
-    def channel_sum(self, x: np.ndarray, channels: int) -> np.ndarray:
+    def channel_sum(self, x: np.ndarray, channels: int, backend: str | None) -> np.ndarray:
         (x,), dtype = _operands(grad_output=x)
         if x.shape[1] == 0:
             return np.zeros(channels, dtype)
-        # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
-        return x.sum(axis=(0, 2, 3), dtype=np.float64).astype(dtype)
+        return _rounded(registry.resolve(backend).channel_sum(x), dtype)
 
     @QUIET
     def add_bias(self, x: np.ndarray, b: np.ndarray) -> np.ndarray:

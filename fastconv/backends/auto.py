@@ -41,10 +41,14 @@ class Auto(Backend):
                 continue
         raise UnsupportedError(f"none of the backends {', '.join(ORDER)} can do {operation} on {geometry} in {dtype}")
 
+    def channel_sum(self, grad: Any) -> Any:
+        return self.select("channel_sum", None, grad.dtype).channel_sum(grad)
+
     conv2d = _delegate("conv2d")
     conv2d_input = _delegate("conv2d_input")
     conv2d_weight = _delegate("conv2d_weight")
     max_pool2d = _delegate("max_pool2d")
+    max_pool2d_values = _delegate("max_pool2d_values")
     max_pool2d_backward = _delegate("max_pool2d_backward")
     avg_pool2d = _delegate("avg_pool2d")
     avg_pool2d_backward = _delegate("avg_pool2d_backward")

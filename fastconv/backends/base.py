@@ -1,4 +1,4 @@
-"""The contract between the API and a backend: nine primitives over checked arguments.
+"""The contract between the API and a backend: ten primitives over checked arguments.
 
 The API has done every check before a primitive is called, so a backend checks nothing again:
 
@@ -17,8 +17,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
+from fastconv.backends.quiet import QUIET
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -30,6 +33,7 @@ OPERATIONS = (
     "conv2d_input",
     "conv2d_weight",
     "max_pool2d",
+    "max_pool2d_values",
     "max_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
@@ -104,6 +108,10 @@ class Backend(ABC):
         no pixel, which dilation makes possible, gives minus infinity and the index -1.
         """
 
+    def max_pool2d_values(self, x: Array, geometry: PoolGeometry) -> Array:
+        """The values alone, by default of `max_pool2d`; for callers who don't need the indices."""
+        return self.max_pool2d(x, geometry)[0]
+
     @abstractmethod
     def max_pool2d_backward(self, grad: Array, indices: Array, size: tuple[int, int]) -> Array:
         """(N, C, H, W), ``size`` being (H, W): each element of grad added at its index; indices of -1 are left out."""
@@ -115,6 +123,12 @@ class Backend(ABC):
     @abstractmethod
     def avg_pool2d_backward(self, grad: Array, geometry: PoolGeometry) -> Array:
         """The adjoint of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
+
+    @QUIET
+    def channel_sum(self, grad: Array) -> Array:
+        """The gradient of a convolution's bias, (K,), from grad (N, K, P, Q)."""
+        # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
+        return grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)
 
     def unfold(self, x: Array, geometry: ConvGeometry) -> Array:
         """(N, C * R * S, P * Q): each column is one window of x, padding as zeros.

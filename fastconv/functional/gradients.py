@@ -124,7 +124,7 @@ def conv2d_backward(
     return (
         ops.conv2d_input(tuple(input.shape), weight, grad_output, how, backend) if for_input else None,
         ops.conv2d_weight(input, tuple(weight.shape), grad_output, how, backend) if for_weight else None,
-        ops.channel_sum(grad_output, weight.shape[0]) if for_bias else None,
+        ops.channel_sum(grad_output, weight.shape[0], backend) if for_bias else None,
     )
 
 

@@ -56,12 +56,12 @@ def max_pool2d(
         pair("dilation", dilation, 1),
         flag("ceil_mode", ceil_mode),
     )
-    if input.ndim == 3:
-        values, indices = ops.max_pool2d(input[None], how, backend)
-        values, indices = values[0], indices[0]
-    else:
-        values, indices = ops.max_pool2d(input, how, backend)
-    return (values, indices) if return_indices else values
+    images = input[None] if input.ndim == 3 else input
+    if not return_indices:
+        values = ops.max_pool2d_values(images, how, backend)
+        return values[0] if input.ndim == 3 else values
+    values, indices = ops.max_pool2d(images, how, backend)
+    return (values[0], indices[0]) if input.ndim == 3 else (values, indices)
 
 
 def max_pool1d(

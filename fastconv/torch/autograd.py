@@ -56,6 +56,11 @@ def max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     return _apply(_MaxPool2d, x, *how) if _recorded(x) else ops.max_pool2d(x, *how)
 
 
+def max_pool2d_values(x: Tensor, *how: Any) -> Tensor:
+    """The values alone; a gradient needs the indices."""
+    return _MaxPool2d.apply(x, *how)[0] if _recorded(x) else ops.max_pool2d_values(x, *how)
+
+
 def max_pool2d_backward(grad: Tensor, indices: Tensor, size: Any, backend: str) -> Tensor:
     """The adjoint of max pooling at ``indices``; ``size`` is (H, W)."""
     if _recorded(grad):

@@ -134,6 +134,13 @@ def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
     return _Plan(g, (x, g), g.output_shape, layout_of(x), with_indices=True)
 
 
+@_operator(f"max_pool2d_values(Tensor input, {_POOL}, str backend) -> Tensor")
+def max_pool2d_values(check: _Checks, x: Tensor, *how: Any) -> _Plan:
+    check_types(input=x)
+    g = check.pool(x.shape, _pool(how))
+    return _Plan(g, (x, g), g.output_shape, layout_of(x))
+
+
 @_operator("max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] size, str backend) -> Tensor")
 def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str) -> _Plan:
     check_types(grad_output=grad)

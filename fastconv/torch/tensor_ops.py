@@ -37,6 +37,9 @@ class TensorOps:
     def max_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> tuple[Tensor, Tensor]:
         return autograd.max_pool2d(x, *how[:5], _chosen(backend))
 
+    def max_pool2d_values(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
+        return autograd.max_pool2d_values(x, *how[:5], _chosen(backend))
+
     def max_pool2d_backward(self, grad: Tensor, indices: Tensor, size: Pair, backend: str | None) -> Tensor:
         _check_tensors(indices=indices)
         return autograd.max_pool2d_backward(grad, indices, size, _chosen(backend))
@@ -72,7 +75,7 @@ class TensorOps:
         planes = x.new_zeros((*x.shape[:2], size[0] * size[1]))
         return planes.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, size)
 
-    def channel_sum(self, x: Tensor, channels: int) -> Tensor:
+    def channel_sum(self, x: Tensor, channels: int, backend: str | None) -> Tensor:
         return autograd.channel_sum(x, channels)
 
     def add_bias(self, x: Tensor, b: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
+    ask_for,
     broadcast_value,
     element,
     mask_between,
@@ -108,10 +109,14 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
         tile = _Tile(builder, simd, *shape)
         depth, a, b, c, step, bias, start, floor = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
-        tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
 
         def place(i: int, j: int) -> Any:
             return builder.add(builder.mul(step, tile.number(i)), tile.number(j * simd.simd.lanes))
+
+        # The lines of c are on their way while the sums are made.
+        for i, j in tile.places:
+            ask_for(builder, element(builder, simd, c, place(i, j)), to_write=True)
+        tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
 
         def write(i: int, j: int, value: Any) -> None:
             builder.store(value, vector_at(builder, simd, c, place(i, j))).align = simd.simd.itemsize

@@ -169,6 +169,14 @@ def masked_store(builder: Any, value: Any, pointer: Any, mask: Any, alignment: i
     builder.call(masked, [value, pointer, ir.Constant(_I32, alignment), mask])
 
 
+def ask_for(builder: Any, pointer: Any, *, to_write: bool) -> None:
+    """Prefetch the cache line that ``pointer`` is in."""
+    byte = ir.IntType(8).as_pointer()
+    function = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+    ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+    builder.call(ask, [builder.bitcast(pointer, byte), *(ir.Constant(_I32, flag) for flag in (int(to_write), 3, 1))])
+
+
 def raise_to(builder: Any, value: Any, floor: Any) -> Any:
     """The larger of two vectors in each lane; NaN in ``value`` stays."""
     return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
@@ -396,11 +404,7 @@ def prefetch(typing, simd, base, index):
     """Ask for the cache line of element ``index``."""
 
     def generate(context, builder, signature, arguments):
-        byte = ir.IntType(8).as_pointer()
-        function = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        pointer = builder.bitcast(element(builder, simd, *arguments[1:]), byte)
-        builder.call(ask, [pointer, *(ir.Constant(_I32, flag) for flag in (0, 3, 1))])
+        ask_for(builder, element(builder, simd, *arguments[1:]), to_write=False)
         return context.get_dummy_value()
 
     return types.void(simd, intp, intp), generate

@@ -37,7 +37,7 @@ def _pool(w, frame, task):
             state = no_pixels(w)
             for c in range(0, whole, lanes):
                 state = merge(w, state, pixels(w, plane, c, None, 0))
-            state = merge(w, state, pixels(w, plane, whole, W, 0))
+            state = merge(w, state, pixels(w, plane + size * whole, 0, W - whole, whole))
             put_on_desk(w, room, k, state, divisor, 0)
             plane += size * W
         deliver_desk(w, room, out + size * u, indices + 8 * u if indices != 0 else 0, count)
