@@ -176,6 +176,7 @@ def test_auto_is_a_backend_too() -> None:
         "conv2d": (X, W, None, conv),
         "conv2d_input": (grad, W, conv),
         "conv2d_weight": (X, grad, conv),
+        "max_pool2d_values": (X, pool),
         "avg_pool2d": (X, pool),
         "avg_pool2d_backward": (share, pool),
         "max_pool2d_backward": (share, share.astype(np.int64), (4, 4)),

@@ -30,6 +30,7 @@ def _operands(layout: torch.memory_format) -> dict[str, tuple[Any, ...]]:
         "conv2d_input": (x.shape, w, grad, *CONV),
         "conv2d_weight": (x, w.shape, grad, *CONV),
         "max_pool2d": (x, *POOL),
+        "max_pool2d_values": (x, *POOL),
         "max_pool2d_backward": (pooled, places, (7, 6)),
         "avg_pool2d": (x, *POOL, False, None),
         "avg_pool2d_backward": (pooled, x.shape, *POOL, True, 3),

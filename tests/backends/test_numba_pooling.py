@@ -1,0 +1,208 @@
+"""Pooling's vector kernels: every instruction set on this processor, every remainder of a row, any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastconv.backends.numba_cpu import instruction_set
+from fastconv.backends.numba_cpu.average_pooling import avg_pool2d, avg_pool2d_backward
+from fastconv.backends.numba_cpu.max_pooling import max_pool2d, max_pool2d_backward, max_pool2d_values
+from fastconv.backends.numba_cpu.pooling_plans import forward
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.windows import VALUES
+from fastconv.geometry import PoolGeometry
+from tests import oracle
+from tests.cases import AVERAGES, MAX_POOLINGS, PoolCase, named
+from tests.tolerance import assert_equal
+
+
+@pytest.fixture(params=instruction_set.ALL)
+def simd(request: pytest.FixtureRequest, dtype: str) -> Simd:
+    return Simd(instruction_set.ALL[request.param], dtype)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _geometry(shape: tuple[int, int, int, int], kernel: Any, how: dict[str, Any]) -> PoolGeometry:
+    """Torch's arguments as a geometry."""
+    pairs = {name: _pair(how[name]) for name in ("stride", "padding", "dilation") if name in how}
+    return PoolGeometry(*shape, *_pair(kernel), **{"stride": _pair(kernel), **how, **pairs})
+
+
+Draw = Callable[..., np.ndarray]
+
+
+def _check_max(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], draw: Draw, most: int = 1) -> None:
+    """Values, places and gradient, on one thread and up to ``most``."""
+    g = _geometry(x.shape, kernel, how)
+    leaf = oracle.tensor(x)
+    expected, places = F.max_pool2d(leaf, kernel, **how, return_indices=True)
+    grad = draw(*g.output_shape)
+    spread = oracle.gradients(expected, (leaf,), grad)[0]
+    found = []
+    for threads in range(1, most + 1):
+        values, indices = max_pool2d(simd, x, g, threads)
+        alone = max_pool2d_values(simd, x, g, threads)
+        assert (values.dtype, indices.dtype) == (simd.dtype, np.int64)
+        np.testing.assert_array_equal(values, expected.detach().numpy())
+        np.testing.assert_array_equal(indices, places.numpy())
+        assert alone.tobytes() == values.tobytes()
+        back = max_pool2d_backward(simd, grad, indices, (g.H, g.W), threads)
+        assert_equal(back, spread, "gradient")
+        found.append([result.tobytes() for result in (values, indices, back)])
+    assert all(results == found[0] for results in found)
+
+
+def _check_average(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], draw: Draw, most: int = 1) -> None:
+    """Averages and gradient, on one thread and up to ``most``."""
+    g = _geometry(x.shape, kernel, how)
+    leaf = oracle.tensor(x)
+    expected = F.avg_pool2d(leaf, kernel, **how)
+    grad = draw(*g.output_shape)
+    spread = oracle.gradients(expected, (leaf,), grad)[0]
+    found = []
+    for threads in range(1, most + 1):
+        y, back = avg_pool2d(simd, x, g, threads), avg_pool2d_backward(simd, grad, g, threads)
+        assert y.dtype == back.dtype == simd.dtype
+        assert_equal(y, expected.detach().numpy())
+        assert_equal(back, spread, "gradient")
+        found.append([y.tobytes(), back.tobytes()])
+    assert all(results == found[0] for results in found)
+
+
+@pytest.mark.parametrize("case", MAX_POOLINGS, ids=named)
+def test_max(case: PoolCase, simd: Simd, draw) -> None:
+    _check_max(simd, draw(*case.x), case.kernel, case.how, draw)
+
+
+@pytest.mark.parametrize(("case", "extra"), AVERAGES, ids=[named(pair) for pair in AVERAGES])
+def test_average(case: PoolCase, extra: dict[str, Any], simd: Simd, draw) -> None:
+    _check_average(simd, draw(*case.x), case.kernel, case.how | extra, draw)
+
+
+ROWS = [(2, 2, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0), (3, 3, 0), (3, 3, 1), (5, 1, 2), (5, 2, 2)]
+"""Kernel, stride and padding."""
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), ROWS)
+def test_every_remainder_of_a_row(kernel: int, stride: int, padding: int, simd: Simd, draw) -> None:
+    """Rows of one window up to more than two vectors of them, and images that end one pixel later than the last."""
+    how = {"stride": stride, "padding": padding}
+    for windows in range(1, 2 * simd.lanes + 3):
+        for rest in range(stride):
+            width = (windows - 1) * stride + kernel - 2 * padding + rest
+            x = draw(1, 2, max(kernel, 4), width)
+            _check_max(simd, x, kernel, how, draw)
+            _check_average(simd, x, kernel, how, draw)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride"),
+    [
+        ((3, 7, 7, 7), 7, 7),
+        ((1, 35, 4, 8), (4, 8), 1),
+        ((2, 3, 9, 40), (3, 20), (3, 20)),
+        ((2, 3, 9, 40), (3, 17), (2, 11)),
+        ((1, 2, 14, 14), 5, 3),
+    ],
+    ids=str,
+)
+def test_wide_windows(shape: tuple[int, int, int, int], kernel: Any, stride: Any, simd: Simd, draw) -> None:
+    """Whole planes, in every number around a vector's lanes, and windows longer than a vector."""
+    for planes in {shape[1], 1, simd.lanes, simd.lanes + 1}:
+        x = draw(shape[0], planes, *shape[2:])
+        _check_max(simd, x, kernel, {"stride": stride}, draw)
+        _check_average(simd, x, kernel, {"stride": stride}, draw)
+
+
+KERNELS = [(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 1), (4, 3, 2), ((5, 6), (5, 6), 0), ((3, 6), (2, 6), 0)]
+"""One for each way through the kernels, (5, 6) being the whole plane."""
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_special_values_everywhere(value: float, kernel: tuple[Any, Any, int], simd: Simd, draw) -> None:
+    """One in each place of a plane, and two: all indices as torch's, and averages stay in their windows."""
+    size, stride, padding = kernel
+    how = {"stride": stride, "padding": padding}
+    x = np.repeat(draw(1, 1, 5, 6), 60, axis=1)
+    for place in range(30):
+        x[0, place].flat[place] = value
+        x[0, 30 + place].flat[[place, (place * 7 + 3) % 30]] = value
+    g = _geometry(x.shape, size, how)
+    values, indices = max_pool2d(simd, x, g, 1)
+    expected, places = F.max_pool2d(torch.from_numpy(x), size, **how, return_indices=True)
+    np.testing.assert_array_equal(values, expected.numpy())
+    np.testing.assert_array_equal(indices, places.numpy())
+    np.testing.assert_array_equal(max_pool2d_values(simd, x, g, 1), values)
+    averages = F.avg_pool2d(oracle.tensor(x), size, **how).detach().numpy()
+    assert_equal(avg_pool2d(simd, x, g, 1), averages)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("values", [[0.0, -0.0], [-np.inf], [np.nan, -np.inf], [-1, 0, 1]], ids=str)
+def test_ties(values: list[float], kernel: tuple[Any, Any, int], simd: Simd) -> None:
+    """The first of equal elements, the sign of its zero included; the last NaN."""
+    size, stride, padding = kernel
+    how = {"stride": stride, "padding": padding}
+    x = np.random.default_rng(5).choice(np.array(values, simd.dtype), (2, 40, 5, 6))
+    expected, places = F.max_pool2d(torch.from_numpy(x), size, **how, return_indices=True)
+    found, indices = max_pool2d(simd, x, _geometry(x.shape, size, how), 1)
+    np.testing.assert_array_equal(indices, places.numpy())
+    np.testing.assert_array_equal(found, expected.numpy())
+    taken = np.take_along_axis(x.reshape(2, 40, 30), indices.reshape(2, 40, -1), 2).reshape(found.shape)
+    assert found.tobytes() == taken.tobytes()
+    assert max_pool2d_values(simd, x, _geometry(x.shape, size, how), 1).tobytes() == taken.tobytes()
+
+
+LARGE = [
+    ((1, 1, 700, 701), 3, {"stride": 2, "padding": 1}),
+    ((1, 1, 700, 701), 2, {}),
+    ((1, 2, 300, 601), 3, {"stride": 1, "padding": 1}),
+    ((3, 67, 40, 41), 3, {"stride": 2}),
+    ((4, 300, 14, 14), 14, {}),
+    ((2, 50, 64, 60), (8, 20), {}),
+    ((2, 40, 60, 60), 5, {"stride": 1, "padding": 2}),
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel", "how"), LARGE, ids=str)
+def test_many_tasks(shape: tuple[int, int, int, int], kernel: Any, how: dict[str, Any], draw) -> None:
+    """Planes, and rows of large planes, shared by threads."""
+    x = draw(*shape)
+    simd = Simd(instruction_set.chosen(), x.dtype.name)
+    assert forward(simd, _geometry(shape, kernel, how), VALUES).tasks > 2
+    _check_max(simd, x, kernel, how, draw, 3)
+    _check_average(simd, x, kernel, how, draw, 3)
+
+
+def test_gradient_at_any_index(simd: Simd, draw) -> None:
+    """Indices that no pooling gives: far away, all the same, none at all."""
+    grad = draw(2, 3, 5, 7)
+    indices = np.random.default_rng(3).integers(-1, 40, grad.shape)
+    indices[0, 1], indices[1, 2] = 39, -1
+    expected = np.zeros((2, 3, 41))
+    for n, c, p, q in np.ndindex(grad.shape):
+        expected[n, c, indices[n, c, p, q]] += grad[n, c, p, q]
+    expected[..., 40] = 0
+    expected = expected[..., :40].reshape(2, 3, 5, 8)
+    assert_equal(max_pool2d_backward(simd, grad, indices, (5, 8), 2), expected)
+
+
+def test_windows_of_padding_alone(simd: Simd) -> None:
+    x = np.arange(9, dtype=simd.dtype).reshape(1, 1, 3, 3)
+    for turn in (False, True):
+        axes = ((1, 2), (0, 1), (1, 4)) if turn else ((2, 1), (1, 0), (4, 1))
+        g = PoolGeometry(1, 1, 3, 3, axes[0][0], axes[0][1], (1, 1), axes[1], axes[2])
+        values, indices = max_pool2d(simd, x, g, 1)
+        np.testing.assert_array_equal(values, np.full(g.output_shape, -np.inf))
+        np.testing.assert_array_equal(indices, np.full(g.output_shape, -1))
+        np.testing.assert_array_equal(max_pool2d_values(simd, x, g, 1), values)
