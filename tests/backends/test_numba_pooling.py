@@ -1,4 +1,4 @@
-"""Pooling's vector kernels: every instruction set on this processor, every remainder of a row, any number of threads."""
+"""Pooling's vector kernels: every instruction set, every remainder of a row, any number of threads."""
 
 from __future__ import annotations
 

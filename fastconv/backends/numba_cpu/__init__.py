@@ -1,19 +1,19 @@
 """The fast backend for processors, one idea a file. Read them in this order:
 
-    instruction_set.py   what a processor's vectors are
-    simd.py              vectors for Numba
-    microkernel.py       a tile of a matrix product in registers
-    panels.py            the weight, rearranged for it
-    gather.py            the pixels under the kernel's taps, straight from the image
-    implicit_gemm.py     the convolution and its adjoint for the input as a blocked matrix product
-    direct.py            the same, reading pixels in place: for few channels and large images
-    weight_gemm.py       the adjoint for the weight as a blocked matrix product
-    direct_weight.py     the same with pixels in the lanes
-    tiles.py             how each is cut into tiles and tasks, and what that should cost
-    planner.py           which of them for which problem
-    jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
-    max_pooling.py average_pooling.py, and the files that they name
-    pool.py atomics.py   threads that share a job
-    buffers.py memory.py memory that is used again, and the call into compiled code
-    backend.py           all of it behind the contract
+instruction_set.py   what a processor's vectors are
+simd.py              vectors for Numba
+microkernel.py       a tile of a matrix product in registers
+panels.py            the weight, rearranged for it
+gather.py            the pixels under the kernel's taps, straight from the image
+implicit_gemm.py     the convolution and its adjoint for the input as a blocked matrix product
+direct.py            the same, reading pixels in place: for few channels and large images
+weight_gemm.py       the adjoint for the weight as a blocked matrix product
+direct_weight.py     the same with pixels in the lanes
+tiles.py             how each is cut into tiles and tasks, and what that should cost
+planner.py           which of them for which problem
+jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
+max_pooling.py average_pooling.py, and the files that they name
+pool.py atomics.py   threads that share a job
+buffers.py memory.py memory that is used again, and the call into compiled code
+backend.py           all of it behind the contract
 """

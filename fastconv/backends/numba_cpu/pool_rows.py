@@ -3,9 +3,9 @@
     h[i, q]  =  merge over s of x[i, q * RIGHT - LEFT + s * DX]
     y[p, q]  =  merge over r of h[p * DOWN - TOP + r * DY, q]
 
-Windows of two or three columns, one or two pixels apart, have kernels of their own, and windows of 3 x 3 roll: the last
-rows of h of one window are the first of the next, so they stay in registers, and a result costs one new row or two. Other
-windows that overlap make their rows of h anew.
+Windows of two or three columns, one or two pixels apart, have kernels of their own, and windows of 3 x 3 roll: the
+last rows of h of one window are the first of the next, so they stay in registers, and a result costs one new row or
+two. Other windows that overlap make their rows of h anew.
 
 A vector goes through all rows of a block before the next one does, so that masks at the image's sides are made once; a
 block fits the L2 cache, and the next one is asked for meanwhile. Planes, and rows of large ones, are the parallel axis.

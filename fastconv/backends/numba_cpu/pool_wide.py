@@ -1,8 +1,8 @@
 """Pooling by wide windows: a vector goes along the rows of one window, and its lanes are merged at the end.
 
-For windows that are many pixels wide or apart, of which there are few in a row: vectors of windows would be mostly empty
-or made of single loads. Merging the lanes takes log2(lanes) rounds, so a window should have a few vectors. One that covers
-its whole plane is a single row to this kernel, however high (`pooling_jobs.flat`).
+For windows that are many pixels wide or apart, of which there are few in a row: vectors of windows would be mostly
+empty or made of single loads. Merging the lanes takes log2(lanes) rounds, so a window should have a few vectors. One
+that covers its whole plane is a single row to this kernel, however high (`pooling_jobs.flat`).
 
 Planes are the parallel axis, and rows of windows in large ones.
 """

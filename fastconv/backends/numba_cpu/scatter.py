@@ -1,8 +1,8 @@
 """The adjoint of max pooling: each number of the gradient is added at its index.
 
-A plane is cleared and then added to while it is in the cache, one number after another, so that the order of additions at
-a pixel is that of the indices. They may be any, as far as this can know, so there are no vectors in it. Planes are the
-parallel axis.
+A plane is cleared and then added to while it is in the cache, one number after another, so that the order of
+additions at a pixel is that of the indices. They may be any, as far as this can know, so there are no vectors in it.
+Planes are the parallel axis.
 """
 
 from __future__ import annotations

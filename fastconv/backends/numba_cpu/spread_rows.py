@@ -3,13 +3,13 @@
     v[i, q]                     =  sum over the rows p of windows that cover row i of grad[p, q]
     x[i, m * RIGHT - LEFT + s]  =  scale * sum over t of v[i, m - t],     0 <= s < RIGHT,  0 <= s + t * RIGHT < S
 
-A vector holds one s for successive m. With windows one pixel apart that is a vector of the image; two apart, the vectors
-for s = 0 and s = 1 are interleaved into two. Pixels that no window covers get 0. The scale is a divisor's reciprocal, so
-where the divisor is no power of two there is one more rounding than in torch; dividing would take up to 2 times as long,
-since a vector takes 10 cycles.
+A vector holds one s for successive m. With windows one pixel apart that is a vector of the image; two apart, the
+vectors for s = 0 and s = 1 are interleaved into two. Pixels that no window covers get 0. The scale is a divisor's
+reciprocal, so where the divisor is no power of two there is one more rounding than in torch; dividing would take up
+to 2 times as long, since a vector takes 10 cycles.
 
-A vector goes down all rows before the next one does, so that masks are made once. Planes, and rows of large ones, are the
-parallel axis.
+A vector goes down all rows before the next one does, so that masks are made once. Planes, and rows of large ones, are
+the parallel axis.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numba.extending import intrinsic
 from fastconv.backends.jit import address_of, jit
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.simd import broadcast_value, load_integer, load_scalar, vector_of
-from fastconv.backends.numba_cpu.windows import Windows, load_visible, interleaved, write_visible
+from fastconv.backends.numba_cpu.windows import Windows, interleaved, load_visible, write_visible
 
 _I64 = ir.IntType(64)
 
@@ -50,7 +50,7 @@ def add_shares(typing, w, shares, row, m, windows, count):
 
     windows: how many there are in the row. count: columns of a window, if ``w`` doesn't know.
     """
-    step, lanes = w.simd.step, w.simd.lanes
+    step = w.simd.step
 
     def generate(context, builder, signature, arguments):
         _, shares, row, m, windows, count = arguments
@@ -66,7 +66,7 @@ def add_shares(typing, w, shares, row, m, windows, count):
                     sums[s] = builder.fadd(sums[s], value)
         else:
             variables = [cgutils.alloca_once_value(builder, value) for value in sums]
-            zero, one = ir.Constant(_I64, 0), ir.Constant(_I64, 1)
+            zero = ir.Constant(_I64, 0)
             with cgutils.for_range_slice(builder, zero, count, ir.Constant(_I64, step), _I64) as (first, _):
                 value = window(builder.udiv(first, ir.Constant(_I64, step)))
                 for s, variable in enumerate(variables):

@@ -71,7 +71,7 @@ def _spread(simd, frame, task):
             row = load_integer(frame, F.INPUT) + size * (plane * H + i) * W
             p, count = load_integer(reach, 2 * i), load_integer(reach, 2 * i + 1)
             written = 0
-            if S > step:
+            if step < S:
                 _fill(simd, row, 0, W, zero(simd))
                 written = W
             for q in range(Q):
@@ -80,7 +80,7 @@ def _spread(simd, frame, task):
                     share += load_scalar(simd, grad, (p + r) * Q + q)
                 share *= scale
                 begin, end = max(0, q * step - left), min(W, q * step - left + S)
-                if S > step:
+                if step < S:
                     _add_to(simd, row, begin, end, share)
                 else:
                     if written < begin:

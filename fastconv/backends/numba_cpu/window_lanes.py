@@ -1,7 +1,7 @@
 """One window in a vector's lanes: pixels side by side in a row, merged lane by lane, and at the end across lanes.
 
-In each lane pixels are merged in row-major order, but not across lanes: there, of equal elements the one with the lowest
-place is taken and of NaN that with the highest. Places count from the window's first pixel.
+In each lane pixels are merged in row-major order, but not across lanes: there, of equal elements the one with the
+lowest place is taken and of NaN that with the highest. Places count from the window's first pixel.
 
 As many windows as there are lanes are finished together. Of the states of two, the even and the odd lanes are merged:
 one vector with both windows side by side, half as wide. After log2(lanes) rounds each lane holds one window, in order,
@@ -17,7 +17,7 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.numba_cpu.simd import vector_at, vector_of
+from fastconv.backends.numba_cpu.simd import vector_of
 from fastconv.backends.numba_cpu.windows import (
     AVERAGES,
     PLACES,

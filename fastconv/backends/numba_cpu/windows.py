@@ -4,7 +4,8 @@ What poolings differ in is said here, at compile time, by a `Windows`; the loops
 of a largest value or of a sum is a vector of numbers. Where places are wanted too, it is a pair: the numbers, and where
 in the plane each was found. A step merges the state of some pixels with that of later ones:
 
-    values, places    the later one if it is above the earlier one or NaN: of equal ones the first stays, of NaN the last
+    values, places    the later one if it is above the earlier one or NaN: of equal ones the first stays, of NaN
+                      the last
     averages          their sum
 
 Pixels outside the image are minus infinity or 0 and never loaded.
@@ -193,7 +194,9 @@ def _load_spaced_visible(builder: Any, w: Any, row: Any, column: Any, step: Any,
     """As `_load_spaced`, as far as the elements are in the image."""
     lanes, size = w.simd.lanes, ir.Constant(_I64, w.simd.itemsize)
     offsets = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
-    columns = builder.add(builder.mul(offsets, broadcast_value(builder, step, lanes)), broadcast_value(builder, column, lanes))
+    columns = builder.add(
+        builder.mul(offsets, broadcast_value(builder, step, lanes)), broadcast_value(builder, column, lanes)
+    )
     mask = builder.icmp_unsigned("<", columns, broadcast_value(builder, width, lanes))
     addresses = builder.add(
         builder.mul(columns, broadcast_value(builder, size, lanes)), broadcast_value(builder, row, lanes)
@@ -217,9 +220,9 @@ def row_of_windows(typing, w, row, column, width, count, step, apart, starts, or
     """The states of one row of windows that lie side by side.
 
     row: the address of the row in an image ``width`` wide. column: of the first window's first pixel. count, step,
-    apart: columns of a window, from one window to the next, and from one column of a window to the next; the first two
-    may be known to ``w`` already. starts: the address of each window's first column in the image, as places. origin: the
-    row's first pixel in the plane.
+    apart: columns of a window, from one window to the next, and from one column of a window to the next; the first
+    two may be known to ``w`` already. starts: the address of each window's first column in the image, as places.
+    origin: the row's first pixel in the plane.
     """
 
     def generate(context, builder, signature, arguments):
@@ -281,8 +284,10 @@ def _row(
             return [_load_spaced_visible(builder, w, row, at, step, width)]
         here = [at, builder.add(at, ir.Constant(_I64, w.simd.lanes))][: w.simd.step]
         loaded = [load(builder, w, row, at) if inside else load_visible(builder, w, row, at, width) for at in here]
+        if w.simd.step == 1:
+            return loaded
         # Two vectors hold two columns of windows that are two pixels apart.
-        return loaded if w.simd.step == 1 else [every_second(builder, w, *loaded, first) for first in (0, 1)]
+        return [every_second(builder, w, loaded[0], loaded[1], first) for first in (0, 1)]
 
     def parts(vector: Any, offset: Any) -> list[Any]:
         return [vector, spread(builder, w, offset)] if w.simd.kind == PLACES else [vector]
@@ -381,8 +386,8 @@ def write_visible(builder: Any, w: Any, values: Any, row: Any, column: Any, widt
 def deliver(typing, w, state, out, indices, q, count, origin, divisors):
     """Write the results of windows from q on, up to window ``count``.
 
-    out, indices: addresses of what belongs to a row of windows. origin: a pixel of the plane that no place comes before. divisors: the address of
-    as many numbers as there are lanes.
+    out, indices: addresses of what belongs to a row of windows. origin: a pixel of the plane that no place comes
+    before. divisors: the address of as many numbers as there are lanes.
     """
 
     def generate(context, builder, signature, arguments):
