@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import fastconv
 from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.average_pooling import avg_pool2d, avg_pool2d_backward
 from fastconv.backends.numba_cpu.max_pooling import max_pool2d, max_pool2d_backward, max_pool2d_values
@@ -17,6 +18,7 @@ from fastconv.backends.numba_cpu.pooling_plans import forward
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import VALUES
 from fastconv.geometry import PoolGeometry
+from fastconv.torch import functional
 from tests import oracle
 from tests.cases import AVERAGES, MAX_POOLINGS, PoolCase, named
 from tests.tolerance import assert_equal
@@ -206,3 +208,33 @@ def test_windows_of_padding_alone(simd: Simd) -> None:
         np.testing.assert_array_equal(values, np.full(g.output_shape, -np.inf))
         np.testing.assert_array_equal(indices, np.full(g.output_shape, -1))
         np.testing.assert_array_equal(max_pool2d_values(simd, x, g, 1), values)
+
+
+X = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)
+
+
+def test_indices_are_made_for_who_asks(ran) -> None:
+    """Values alone where neither the caller nor a gradient needs more."""
+    leaf = torch.from_numpy(X.copy()).requires_grad_()
+    for ask, primitive in (
+        (lambda: fastconv.max_pool2d(X, 2, backend="numba"), "max_pool2d_values"),
+        (lambda: fastconv.max_pool2d(X[0], 2, backend="numba"), "max_pool2d_values"),
+        (lambda: fastconv.max_pool2d(X, 2, return_indices=True, backend="numba"), "max_pool2d"),
+        (lambda: functional.max_pool2d(torch.from_numpy(X), 2, backend="numba"), "max_pool2d_values"),
+        (lambda: functional.max_pool2d(leaf.detach(), 2, return_indices=True, backend="numba"), "max_pool2d"),
+        (lambda: functional.max_pool2d(leaf, 2, backend="numba"), "max_pool2d"),
+    ):
+        ran.clear()
+        ask()
+        assert ran == [("numba", primitive)]
+    ran.clear()
+    with torch.no_grad():
+        functional.max_pool2d(leaf, 2, backend="numba")
+    assert ran == [("numba", "max_pool2d_values")]
+
+
+def test_values_alone_by_default(ran) -> None:
+    """A backend that says nothing about them gives those of `max_pool2d`."""
+    values = fastconv.max_pool2d(X, 2, backend="naive")
+    assert ran == [("naive", "max_pool2d_values"), ("naive", "max_pool2d")]
+    np.testing.assert_array_equal(values, fastconv.max_pool2d(X, 2, return_indices=True, backend="naive")[0])

@@ -90,7 +90,7 @@ class NumbaCpu(Backend):
             for job in jobs(operation, geometry)[0]
         ):
             return None
-        return f"its sums are too long, or one row of the image too large, for the algorithm {self.algorithm!r}"
+        return f"one row of the image is too large for the algorithm {self.algorithm!r}"
 
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
         if not isinstance(geometry, ConvGeometry):

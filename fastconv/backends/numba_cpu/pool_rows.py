@@ -16,7 +16,8 @@ from __future__ import annotations
 from fastconv.backends.jit import address_of, jit
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.simd import load_integer
-from fastconv.backends.numba_cpu.windows import Windows, ask, deliver, merge, nothing, row_of_windows
+from fastconv.backends.numba_cpu.window_rows import ask, deliver, row_of_windows
+from fastconv.backends.numba_cpu.windows import Windows, merge, nothing
 
 
 @jit

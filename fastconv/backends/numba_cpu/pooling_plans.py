@@ -119,20 +119,20 @@ def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, np.ndarray | Non
     first = np.maximum(0, -((g.R - 1 - rows - g.padding[0]) // g.stride[0]))
     last = np.minimum(g.P - 1, (rows + g.padding[0]) // g.stride[0])
     reach = np.stack([np.minimum(first, g.P - 1), np.maximum(0, last - first + 1)], 1).astype(np.int64)
-    scale = np.array([1 / divisors[0, 0] if same else 1], simd.dtype)
+    divisor = np.array([divisors[0, 0] if same else 1], simd.dtype)
     fields = fields_of(g) | {
         F.REACH: reach.ctypes.data,
-        F.DIVISORS: scale.ctypes.data,
+        F.DIVISORS: divisor.ctypes.data,
         **parts(g.N * g.C, g.H, g.bytes(simd.itemsize)),
     }
     before = None if same else divisors.astype(simd.dtype)
     if _covers(g):
         fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
-        return Job.of(spread_planes_task, simd, fields, reach, scale), before
+        return Job.of(spread_planes_task, simd, fields, reach, divisor), before
     if g.stride[1] > 2:
-        return Job.of(spread_wide_task, simd, fields, reach, scale), before
+        return Job.of(spread_wide_task, simd, fields, reach, divisor), before
     windows = Windows(simd.instructions, simd.dtype, AVERAGES, g.S if g.S <= 3 else 0, g.stride[1])
-    return Job.of(spread_task, windows, fields, reach, scale), before
+    return Job.of(spread_task, windows, fields, reach, divisor), before
 
 
 @lru_cache(maxsize=1024)

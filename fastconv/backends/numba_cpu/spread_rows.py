@@ -1,12 +1,11 @@
 """The adjoint of average pooling, gathered: each pixel sums up the windows that it is in, and nothing is added twice.
 
     v[i, q]                     =  sum over the rows p of windows that cover row i of grad[p, q]
-    x[i, m * RIGHT - LEFT + s]  =  scale * sum over t of v[i, m - t],     0 <= s < RIGHT,  0 <= s + t * RIGHT < S
+    x[i, m * RIGHT - LEFT + s]  =  sum over t of v[i, m - t] / divisor,     0 <= s < RIGHT,  0 <= s + t * RIGHT < S
 
 A vector holds one s for successive m. With windows one pixel apart that is a vector of the image; two apart, the
-vectors for s = 0 and s = 1 are interleaved into two. Pixels that no window covers get 0. The scale is a divisor's
-reciprocal, so where the divisor is no power of two there is one more rounding than in torch; dividing would take up
-to 2 times as long, since a vector takes 10 cycles.
+vectors for s = 0 and s = 1 are interleaved into two. Pixels that no window covers get 0. Multiplying by the divisor's
+reciprocal was no faster, and rounds once more.
 
 A vector goes down all rows before the next one does, so that masks are made once. Planes, and rows of large ones, are
 the parallel axis.
@@ -24,7 +23,8 @@ from numba.extending import intrinsic
 from fastconv.backends.jit import address_of, jit
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.simd import broadcast_value, load_integer, load_scalar, vector_of
-from fastconv.backends.numba_cpu.windows import Windows, interleaved, load_visible, write_visible
+from fastconv.backends.numba_cpu.window_memory import interleaved, load_visible, write_visible
+from fastconv.backends.numba_cpu.windows import Windows
 
 _I64 = ir.IntType(64)
 
@@ -80,14 +80,14 @@ def add_shares(typing, w, shares, row, m, windows, count):
 
 
 @intrinsic
-def deliver_shares(typing, w, shares, scale, row, column, width):
-    """Write the scaled shares as pixels from ``column`` on, as far as they are in the image."""
+def deliver_shares(typing, w, shares, divisor, row, column, width):
+    """Write the shares, divided, as pixels from ``column`` on, as far as they are in the image."""
     lanes = w.simd.lanes
 
     def generate(context, builder, signature, arguments):
-        _, shares, scale, row, column, width = arguments
-        factor = broadcast_value(builder, scale, lanes)
-        vectors = [builder.fmul(v, factor) for v in cgutils.unpack_tuple(builder, shares, w.simd.step)]
+        _, shares, divisor, row, column, width = arguments
+        divisors = broadcast_value(builder, divisor, lanes)
+        vectors = [builder.fdiv(v, divisors) for v in cgutils.unpack_tuple(builder, shares, w.simd.step)]
         if w.simd.step == 2:
             vectors = interleaved(builder, w, *vectors)
         for vector in vectors:
@@ -104,7 +104,7 @@ def _spread(w, frame, task):
     size, lanes, S = w.itemsize, w.lanes, load_integer(frame, F.S)
     H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
     step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
-    reach, scale = load_integer(frame, F.REACH), load_scalar(w, load_integer(frame, F.DIVISORS), 0)
+    reach, divisor = load_integer(frame, F.REACH), load_scalar(w, load_integer(frame, F.DIVISORS), 0)
     blocks, rows, planes = (
         load_integer(frame, F.ROW_BLOCKS),
         load_integer(frame, F.TASK_ROWS),
@@ -123,7 +123,7 @@ def _spread(w, frame, task):
                 for _ in range(load_integer(reach, 2 * i + 1)):
                     shares = add_shares(w, shares, row, m, Q, S)
                     row += size * Q
-                deliver_shares(w, shares, scale, image + size * i * W, c, W)
+                deliver_shares(w, shares, divisor, image + size * i * W, c, W)
 
 
 def spread_task(w: Windows) -> int:

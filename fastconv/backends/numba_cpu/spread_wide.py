@@ -1,6 +1,6 @@
 """The adjoint of average pooling by wide windows: a vector goes along the pixels of one window in a row.
 
-    v[i, q]  =  scale * sum over the rows p of windows that cover row i of grad[p, q]
+    v[i, q]  =  sum over the rows p of windows that cover row i of grad[p, q] / divisor
 
 Where windows don't overlap in a row each pixel is written once, v or 0. Otherwise the row is cleared and each window's
 v is added to its pixels, from left to right. Planes, and rows of large ones, are the parallel axis.
@@ -57,7 +57,7 @@ def _spread(simd, frame, task):
     size, S = simd.itemsize, load_integer(frame, F.S)
     H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
     step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
-    reach, scale = load_integer(frame, F.REACH), load_scalar(simd, load_integer(frame, F.DIVISORS), 0)
+    reach, divisor = load_integer(frame, F.REACH), load_scalar(simd, load_integer(frame, F.DIVISORS), 0)
     blocks, rows, planes = (
         load_integer(frame, F.ROW_BLOCKS),
         load_integer(frame, F.TASK_ROWS),
@@ -78,7 +78,7 @@ def _spread(simd, frame, task):
                 share = zero(simd)
                 for r in range(count):
                     share += load_scalar(simd, grad, (p + r) * Q + q)
-                share *= scale
+                share /= divisor
                 begin, end = max(0, q * step - left), min(W, q * step - left + S)
                 if step < S:
                     _add_to(simd, row, begin, end, share)

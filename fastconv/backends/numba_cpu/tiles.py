@@ -161,9 +161,6 @@ class DirectTiling:
     """Blocks, of all images, in each part."""
 
 
-LONGEST = 1024
-"""Steps of a reduction in one chain of additions; beyond, float32 sums would lose more digits than blocked ones."""
-
 PLANE_BYTES = 384 << 10
 """Of the planes that a task copies, in the L2 cache."""
 
@@ -191,12 +188,9 @@ def direct_tiling(
 ) -> DirectTiling | None:
     """The cut with the fewest cycles of a direct convolution from ``channels`` to ``rows`` channels in each group.
 
-    ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory,
-    or a sum would be too long.
+    ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
     """
     I, J = lattice
-    if channels * taps > LONGEST:
-        return None
     # A vector then touches three rows at most.
     plane_w = max(J + reach[1], simd.lanes // 2)
     shapes = [

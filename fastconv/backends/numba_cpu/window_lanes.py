@@ -18,12 +18,10 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.simd import vector_of
+from fastconv.backends.numba_cpu.window_memory import every_second, load, load_visible, write_visible
 from fastconv.backends.numba_cpu.windows import (
     AVERAGES,
     PLACES,
-    every_second,
-    load,
-    load_visible,
     outside,
     pack,
     place_type,
@@ -32,7 +30,6 @@ from fastconv.backends.numba_cpu.windows import (
     state_of,
     unpack,
     widened,
-    write_visible,
 )
 
 _I64 = ir.IntType(64)
