@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.numba_cpu import buffers
-from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.pooling_plans import average_backward, forward
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import AVERAGES
@@ -23,16 +22,20 @@ def avg_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) 
     """The windows' averages."""
     y = buffers.empty(geometry.output_shape, x.dtype)
     if geometry.N:
-        forward(simd, geometry, AVERAGES).run({F.INPUT: np.ascontiguousarray(x), F.OUTPUT: y}, threads)
+        forward(simd, geometry, AVERAGES).run(np.ascontiguousarray(x), y, None, threads)
     return y
 
 
-@QUIET
 def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
     """(N, C, H, W): each pixel gets its share of every window that it is in."""
     x = buffers.empty(geometry.input_shape, grad.dtype)
     if geometry.N:
         job, divisors = average_backward(simd, geometry)
-        shares = np.ascontiguousarray(grad) if divisors is None else np.divide(grad, divisors, order="C")
-        job.run({F.INPUT: x, F.OUTPUT: shares}, threads)
+        shares = np.ascontiguousarray(grad) if divisors is None else _divided(grad, divisors)
+        job.run(x, shares, None, threads)
     return x
+
+
+@QUIET
+def _divided(grad: np.ndarray, divisors: np.ndarray) -> np.ndarray:
+    return np.divide(grad, divisors, order="C")

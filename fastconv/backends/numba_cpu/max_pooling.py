@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.numba_cpu import buffers
-from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.pooling_plans import axes, forward, max_backward
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import PLACES, VALUES
@@ -23,8 +22,7 @@ def max_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) 
     g = geometry
     values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
     if g.N:
-        arrays = {F.INPUT: np.ascontiguousarray(x), F.OUTPUT: values, F.INDICES: indices}
-        forward(simd, g, PLACES).run(arrays, threads)
+        forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, indices, threads)
         if g.dilation != (1, 1):
             _clear(values, indices, g)
     return values, indices
@@ -35,7 +33,7 @@ def max_pool2d_values(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads
     g = geometry
     values = buffers.empty(g.output_shape, x.dtype)
     if g.N:
-        forward(simd, g, VALUES).run({F.INPUT: np.ascontiguousarray(x), F.OUTPUT: values}, threads)
+        forward(simd, g, VALUES).run(np.ascontiguousarray(x), values, None, threads)
         if g.dilation != (1, 1):
             _clear(values, None, g)
     return values
@@ -58,5 +56,5 @@ def max_pool2d_backward(
     x = buffers.empty((N, C, *size), grad.dtype)
     if N:
         grad, indices = np.ascontiguousarray(grad), np.ascontiguousarray(indices)
-        max_backward(simd, N * C, size, (P, Q)).run({F.INPUT: x, F.OUTPUT: grad, F.INDICES: indices}, threads)
+        max_backward(simd, N * C, size, (P, Q)).run(x, grad, indices, threads)
     return x

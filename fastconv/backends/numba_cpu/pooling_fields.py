@@ -31,5 +31,7 @@ Names are those of `fastconv.geometry`: windows of R x S pixels, window (p, q) b
     ROW_BLOCKS,  # tasks that share their planes
     BLOCK_ROWS,  # rows that are worked on at a time
     AHEAD,  # bytes to be asked for ahead of the next block
+    TASK,  # the address of the compiled task
+    TASKS,  # how many there are
     COUNT,
-) = range(26)
+) = range(28)

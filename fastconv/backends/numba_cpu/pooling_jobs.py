@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv.backends.numba_cpu import pool as threads
 from fastconv.backends.numba_cpu import pooling_fields as F
+from fastconv.backends.numba_cpu.memory import execute_pooling
 from fastconv.geometry import PoolGeometry
 
 TASK_BYTES = 192 << 10
@@ -29,36 +30,34 @@ def _address(make: Callable[[Any], int], vectors: Any) -> int:
 class Job:
     """A frame without the arrays' addresses, and what it takes to run it."""
 
-    task: int
-    """The address of the compiled task."""
+    template: int
+    """The frame's address."""
     tasks: int
-    frame: np.ndarray
-    tables: tuple[np.ndarray, ...]
-    """What the frame refers to, kept alive."""
+    kept: tuple[np.ndarray, ...]
+    """The frame, and the tables that it refers to."""
 
     @classmethod
     def of(cls, make: Callable[[Any], int], vectors: Any, fields: dict[int, int], *tables: np.ndarray) -> Job:
-        """From what compiles the task, what vectors it is made for, and the frame; COUNT stands for how many tasks."""
-        frame = np.zeros(F.COUNT + 1, np.int64)
-        frame[list(fields)] = list(fields.values())
-        return cls(_address(make, vectors), fields[F.COUNT], frame, tables)
+        """From what compiles the task, what vectors it is made for, and the frame's fields but for that."""
+        frame = np.zeros(F.COUNT, np.int64)
+        for field, value in (fields | {F.TASK: _address(make, vectors)}).items():
+            frame[field] = value
+        return cls(frame.ctypes.data, fields[F.TASKS], (frame, *tables))
 
-    def run(self, addresses: dict[int, np.ndarray], helpers: int) -> None:
-        """Do all tasks, with arrays at their places in the frame."""
-        frame = self.frame.copy()
-        for field, array in addresses.items():
-            frame[field] = array.ctypes.data
-        threads.pool.run(self.task, frame.ctypes.data, self.tasks, helpers)
+    def run(self, source: np.ndarray, target: np.ndarray, indices: np.ndarray | None, most: int) -> None:
+        """Do all tasks on at most so many threads, with C-contiguous arrays for INPUT, OUTPUT and INDICES."""
+        helpers = threads.pool.helpers(most, self.tasks) if self.tasks > 1 else 0
+        execute_pooling(self.template, source, target, indices, helpers)
 
 
 def parts(planes: int, rows: int, size: int) -> dict[int, int]:
-    """How ``planes`` of ``rows`` rows, ``size`` bytes of work, are cut into tasks; under COUNT, how many they are."""
+    """How ``planes`` of ``rows`` rows, ``size`` bytes of work, are cut into tasks; under TASKS, how many they are."""
     wanted = min(TASKS, max(1, size // TASK_BYTES))
     task_planes = -(-planes // wanted)
     task_rows = -(-rows // min(rows, max(1, wanted // planes)))
     row_blocks = -(-rows // task_rows)
     tasks = -(-planes // task_planes) * row_blocks
-    return {F.TASK_PLANES: task_planes, F.TASK_ROWS: task_rows, F.ROW_BLOCKS: row_blocks, F.COUNT: tasks}
+    return {F.TASK_PLANES: task_planes, F.TASK_ROWS: task_rows, F.ROW_BLOCKS: row_blocks, F.TASKS: tasks}
 
 
 def fields_of(g: PoolGeometry) -> dict[int, int]:

@@ -101,8 +101,8 @@ def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
         return Job.of(pool_planes_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
     if wide:
         results = g.N * g.C * g.P * g.Q
-        task_windows = -(-results // (fields[F.COUNT] * lanes)) * lanes
-        fields |= {F.TASK_WINDOWS: task_windows, F.COUNT: -(-results // task_windows)}
+        task_windows = -(-results // (fields[F.TASKS] * lanes)) * lanes
+        fields |= {F.TASK_WINDOWS: task_windows, F.TASKS: -(-results // task_windows)}
         return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
     step = g.stride[1] if g.stride[1] <= 2 else 0
     known = g.S if step and g.S <= 3 and g.dilation[1] == 1 else 0

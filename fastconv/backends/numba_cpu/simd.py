@@ -36,6 +36,10 @@ class Simd:
     instructions: InstructionSet
     dtype: str
 
+    def __hash__(self) -> int:
+        # Plans are looked up by it at each call: all fields take 300 ns, and there are four of these at most.
+        return hash(self.dtype)
+
     @property
     def itemsize(self) -> int:
         """Bytes of an element."""
@@ -161,6 +165,14 @@ def mask_between(builder: Any, lanes: int, first: Any, end: Any) -> Any:
     return builder.bitcast(chosen, ir.VectorType(ir.IntType(1), lanes))
 
 
+def masked_load(builder: Any, pointer: Any, mask: Any, otherwise: Any, alignment: int) -> Any:
+    """A vector from memory in the lanes of ``mask``, ``otherwise`` in the others, whose memory is not touched."""
+    kind = otherwise.type
+    function = ir.FunctionType(kind, [pointer.type, _I32, mask.type, kind])
+    masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.{_suffix(kind)}.p0")
+    return builder.call(masked, [pointer, ir.Constant(_I32, alignment), mask, otherwise])
+
+
 def masked_store(builder: Any, value: Any, pointer: Any, mask: Any, alignment: int) -> None:
     """Write the lanes of ``mask``."""
     kind = value.type
@@ -218,10 +230,7 @@ def load_where(typing, simd, base, index, mask, otherwise):
     def generate(context, builder, signature, arguments):
         _, base, index, mask, otherwise = arguments
         pointer = vector_at(builder, simd, base, index)
-        kind = otherwise.type
-        function = ir.FunctionType(kind, [pointer.type, _I32, mask.type, kind])
-        masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.{_suffix(kind)}.p0")
-        return builder.call(masked, [pointer, ir.Constant(_I32, simd.simd.itemsize), mask, otherwise])
+        return masked_load(builder, pointer, mask, otherwise, simd.simd.itemsize)
 
     return vector_of(simd)(simd, intp, intp, mask_of(simd), vector_of(simd)), generate
 
@@ -291,6 +300,16 @@ def store_integer(typing, base, index, value):
         return context.get_dummy_value()
 
     return types.void(intp, intp, intp), generate
+
+
+@intrinsic
+def stack_integers(typing):
+    """The address of room for 64 64-bit integers, until the function returns."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ptrtoint(cgutils.alloca_once(builder, _I64, 64), _I64)
+
+    return intp(), generate
 
 
 @intrinsic
