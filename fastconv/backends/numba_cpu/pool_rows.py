@@ -31,17 +31,21 @@ def _down(w, frame, plane, first, end, q, ahead):
     reach, divisors = load_integer(frame, F.REACH), load_integer(frame, F.DIVISORS)
     starts = load_integer(frame, F.STARTS) + size * q
     c = q * step - load_integer(frame, F.LEFT)
+    down = load_integer(frame, F.DOWN)
     for p in range(first, end):
         ask(w, ahead)
         ahead += w.ahead
-        i, count = load_integer(reach, 2 * p), load_integer(reach, 2 * p + 1)
+        # Windows that are all in the image lie evenly, and divide by the same numbers.
+        i, count, table = p * down, w.rows, 0
+        if w.rows == 0:
+            i, count, table = load_integer(reach, 2 * p), load_integer(reach, 2 * p + 1), p
         origin = i * W
         state = row_of_windows(w, image + size * origin, c, W, S, step, dx, starts, origin)
         for _ in range(1, count):
             i += dy
             below = row_of_windows(w, image + size * i * W, c, W, S, step, dx, starts, i * W)
             state = merge(w, state, below)
-        divisor = load_integer(divisors, p) + size * q
+        divisor = load_integer(divisors, table) + size * q
         place = (plane * P + p) * Q
         deliver(w, state, out + size * place, indices + 8 * place, q, Q, origin, divisor)
 

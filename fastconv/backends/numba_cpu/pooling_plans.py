@@ -106,15 +106,24 @@ def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
         return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
     step = g.stride[1] if g.stride[1] <= 2 else 0
     known = g.S if step and g.S <= 3 and g.dilation[1] == 1 else 0
-    windows = Windows(simd.instructions, simd.dtype, kind, known, step)
+    whole = known != 0 and not rolling and g.R <= 3 and g.padding[0] == 0 and bool((rows.count == g.R).all())
+    if whole and g.H == g.P * g.stride[0] and kind != PLACES:
+        # Windows go on from one plane to the next as they do from row to row.
+        high = g.N * g.C
+        fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **parts(1, high * g.P, g.bytes(size))}
+    windows = Windows(simd.instructions, simd.dtype, kind, known, step, g.R if whole else 0)
     return Job.of(rolling_task if rolling else down_task, windows, fields, *tables)
 
 
 @lru_cache(maxsize=1024)
 def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, np.ndarray | None]:
-    """The job that spreads a gradient, and what to divide the gradient by before: None if nothing."""
+    """The job that spreads a gradient, and what to divide the gradient by before: None if nothing.
+
+    Where windows overlap all is divided before, since a sum of undivided numbers may overflow.
+    """
     divisors = g.divisors
-    same = bool((divisors == divisors[0, 0]).all())
+    disjoint = g.R <= g.stride[0] and g.S <= g.stride[1]
+    same = (disjoint or g.P * g.Q == 1) and bool((divisors == divisors[0, 0]).all())
     rows = np.arange(g.H)
     first = np.maximum(0, -((g.R - 1 - rows - g.padding[0]) // g.stride[0]))
     last = np.minimum(g.P - 1, (rows + g.padding[0]) // g.stride[0])
@@ -131,7 +140,14 @@ def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, np.ndarray | Non
         return Job.of(spread_planes_task, simd, fields, reach, divisor), before
     if g.stride[1] > 2:
         return Job.of(spread_wide_task, simd, fields, reach, divisor), before
-    windows = Windows(simd.instructions, simd.dtype, AVERAGES, g.S if g.S <= 3 else 0, g.stride[1])
+    dense = same and g.padding[0] == 0 and g.H == g.P * g.R == g.P * g.stride[0] and g.R <= 3
+    if dense:
+        # Windows go on from one plane to the next as they do from row to row.
+        high = g.N * g.C
+        work = parts(1, high * g.P, g.bytes(simd.itemsize))
+        fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **work}
+    known, rows_known = (g.S if g.S <= 3 else 0), (g.R if dense else 0)
+    windows = Windows(simd.instructions, simd.dtype, AVERAGES, known, g.stride[1], rows_known)
     return Job.of(spread_task, windows, fields, reach, divisor), before
 
 
