@@ -41,8 +41,7 @@ class Job:
     along_rows: bool = False
     """Whether it is an adjoint for the weight: ``target`` is that of the convolution it belongs to."""
     first: Pair = (0, 0)
-    step: Pair = (1, 1)
-    """The lattice in the target: its first pixel, and pixels from one point to the next."""
+    """The lattice's first pixel in the target."""
     exchanged: bool = False
     """Whether the primitive's two operands stand in each other's place."""
 
@@ -107,8 +106,8 @@ def _input_adjoint(g: ConvGeometry) -> tuple[list[Job], bool]:
         columns = _adjoint_taps(right + g.padding[2], g.S, g.stride[1], g.dilation[1])
         taps = tuple((dy, dx, r * g.S + s) for dy, r in rows_of_taps for dx, s in columns)
         if taps:
-            problem = Problem(g.N, g.groups, depth, rows, lattice, (1, 1), taps)
-            found.append(Job(problem, source, target, weight, first=(down, right), step=g.stride))
+            problem = Problem(g.N, g.groups, depth, rows, lattice, (1, 1), taps, g.stride)
+            found.append(Job(problem, source, target, weight, first=(down, right)))
         else:
             complete = False
     return found, complete

@@ -5,11 +5,24 @@ A plan is made once for a job and data type; to run it takes the arrays' address
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from fastconv.backends.numba_cpu import buffers, direct, direct_weight, implicit_gemm, microkernel, panels, weight_gemm
+from fastconv.backends.numba_cpu import (
+    buffers,
+    direct,
+    direct_weight,
+    implicit_gemm,
+    microkernel,
+    panels,
+    weight_gemm,
+    winograd,
+    winograd_weight,
+)
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.jobs import Job
@@ -51,9 +64,9 @@ def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) ->
         F.DI: p.source_step[0],
         F.DJ: p.source_step[1],
         F.Y0: job.first[0],
-        F.YI: job.step[0],
+        F.YI: p.target_step[0],
         F.X0: job.first[1],
-        F.XJ: job.step[1],
+        F.XJ: p.target_step[1],
         F.TAP_COUNT: len(p.taps),
         F.IN_ORDER: job.in_order,
         F.WEIGHT_ROW: job.weight[0],
@@ -64,6 +77,8 @@ def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) ->
         F.BLOCKS: cut.blocks,
         F.BLOCK_PANELS: cut.block_panels,
         F.PANEL_BLOCKS: cut.panel_blocks,
+        F.FIRST_Y: p.first[0],
+        F.FIRST_X: p.first[1],
     }
     if isinstance(cut, Tiling):
         values |= {F.STEPS: cut.steps, F.BLOCK_TILES: cut.block_tiles}
@@ -76,106 +91,178 @@ def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) ->
 class Plan:
     """What is to be run for a job: two steps of tasks, and the memory they need."""
 
-    def __init__(self, simd: Simd, frame: np.ndarray, job: Job, bytes_before_slots: int) -> None:
+    def __init__(
+        self,
+        simd: Simd,
+        job: Job,
+        cut: Tiling | DirectTiling,
+        slot_bytes: int,
+        shared_bytes: int,
+        fields: tuple[tuple[int, ...], tuple[int, int]],
+    ) -> None:
+        """A plan that needs so much memory for a slot, and for all of them together.
+
+        ``fields`` are those of the frame for the operands' addresses, and for that of shared memory and slot 0's.
+        """
         self.simd = simd
-        self.flops = job.problem.flops
-        self.frame = frame
-        self.slot_bytes = int(frame[F.SLOT_BYTES])
-        self._start = _page_after(FRAME_BYTES + bytes_before_slots)
-        self._operands: tuple[int, ...] = ()
-        self._parts = (F.PANELS, F.WORKSPACE)
+        self.job = job
+        self.cut = cut
+        self.frame, self._table = _frame(simd, cut, job, slot_bytes)
+        self.slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self._start = _page_after(FRAME_BYTES + shared_bytes)
+        self._operands, self._parts = fields
         self._first = self._second = (0, 0)
 
     def _execute(self, *arrays: np.ndarray | None) -> bool:
-        """Run it; whether the weight was finite, as far as it was looked at."""
-        threads = workers.threads_for(self.flops)
+        """Run it; whether all numbers were finite that it had a look at."""
+        threads = workers.threads_for(self.job.problem.flops)
         memory = buffers.scratch(self._start + threads * self.slot_bytes)
-        parts, offsets = self._parts, (FRAME_BYTES, self._start)
-        execute(self.frame, memory, self._operands, arrays, parts, offsets, self._first, self._second, threads)
+        offsets = (FRAME_BYTES, self._start)
+        execute(self.frame, memory, self._operands, arrays, self._parts, offsets, self._first, self._second, threads)
         infinite = memory[8 * F.INFINITE]  # the number's lowest byte
         buffers.give_back(memory)
         return not infinite
 
+    @cache  # noqa: B019, plans are few and are kept anyway
+    def exact(self) -> Any:
+        """The plan for the same job whose sums have no terms but those of the definition."""
+        return plan(self.simd, self.job, "gemm")
+
 
 class Convolution(Plan):
-    """Every target pixel of a lattice from the same taps of the source, by either algorithm."""
+    """Every target pixel of a lattice from the same taps of the source."""
 
-    def __init__(self, simd: Simd, job: Job, cut: Tiling | DirectTiling) -> None:
-        p = job.problem
-        self.cut = cut
-        depth = p.channels * len(p.taps)
-        shape = cut.tile_rows, cut.tile_vectors
-        if isinstance(cut, Tiling):
-            slot = implicit_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
-        else:
-            slot = direct.workspace_bytes(simd, p.channels, cut.channel, *shape, cut.pieces)
-        frame, self._table = _frame(simd, cut, job, slot)
-        panels_in_all = p.groups * cut.panels
-        super().__init__(simd, frame, job, panels_in_all * cut.tile_rows * depth * simd.itemsize)
-        self._operands = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET)
-        self._first = panels.weight_task(simd), panels_in_all
-        if isinstance(cut, Tiling):
-            frame[F.KERNEL] = microkernel.packed(simd, *shape)
-            self._second = implicit_gemm.multiply_task(simd), p.groups * cut.blocks * cut.panel_blocks
-        else:
-            frame[F.KERNEL] = microkernel.indirect(simd, *shape, cut.pieces)
-            self._tables = _describe_planes(frame, cut, p)
-            self._second = direct.convolve_task(simd), p.images * p.groups * cut.blocks * cut.panel_blocks
+    _FIELDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET), (F.PANELS, F.WORKSPACE)
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; whether the weight was finite."""
         return self._execute(source, weight, bias, target)
 
 
-class WeightAdjoint(Plan):
-    """The adjoint for the weight, by either algorithm."""
+class GemmConvolution(Convolution):
+    """By a blocked matrix product."""
 
-    def __init__(self, simd: Simd, job: Job, cut: Tiling | DirectTiling) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
-        self.cut = cut
-        self._job = job
-        columns = p.channels * len(p.taps)
-        if isinstance(cut, Tiling):
-            slot = weight_gemm.workspace_bytes(
-                simd, cut.steps, cut.block_tiles, cut.block_panels, cut.tile_rows, cut.tile_vectors
-            )
-        else:
-            plane = -(-cut.block_rows * cut.plane_w // simd.lanes) * simd.lanes
-            slot = direct_weight.workspace_bytes(simd, p.channels, cut.channel, cut.block_panels * cut.tile_rows, plane)
-        frame, self._table = _frame(simd, cut, job, slot)
-        numbers = p.groups * p.rows * columns
+        shape = cut.tile_rows, cut.tile_vectors
+        slot = implicit_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
+        super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
+        self.frame[F.KERNEL] = microkernel.packed(simd, *shape)
+        self._first = panels.weight_task(simd), p.groups * cut.panels
+        self._second = implicit_gemm.multiply_task(simd), p.groups * cut.blocks * cut.panel_blocks
+
+
+class DirectConvolution(Convolution):
+    """Reading pixels in place."""
+
+    def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
+        p = job.problem
+        shape = cut.tile_rows, cut.tile_vectors
+        slot = direct.workspace_bytes(simd, p.channels, cut.channel, *shape, cut.pieces)
+        super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
+        self._tables = _describe_planes(self.frame, cut, p)
+        self.frame[F.KERNEL] = microkernel.indirect(simd, *shape, cut.pieces)
+        self._first = panels.weight_task(simd), p.groups * cut.panels
+        self._second = direct.convolve_task(simd), p.images * p.groups * cut.blocks * cut.panel_blocks
+
+
+class WinogradConvolution(Convolution):
+    """In fewer multiplications."""
+
+    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+        p = job.problem
+        # By rows and columns: the adjoint's taps come backwards.
+        job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
+        slot = winograd.workspace_bytes(simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors)
+        numbers = p.groups * winograd.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels)
+        super().__init__(simd, job, cut, slot, numbers * simd.itemsize, self._FIELDS)
+        self.frame[F.KERNEL] = microkernel.packed(simd, cut.tile_rows, cut.tile_vectors)
+        self._first = winograd.weight_task(simd), p.groups * cut.panels
+        self._second = winograd.multiply_task(simd), p.groups * cut.blocks * cut.panel_blocks
+
+    def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
+        """Fill the lattice of ``target``; whether the weight was finite."""
+        # An infinite number, or one that overflows, spreads over its patch.
+        return self._execute(source, weight, bias, target) or self.exact().run(source, weight, bias, target)
+
+
+class WeightAdjoint(Plan):
+    """The adjoint for the weight, perhaps in several parts that are added up."""
+
+    _FIELDS = (F.SOURCE, F.WEIGHT, F.TARGET), (F.PARTIAL, F.WORKSPACE)
+
+    def __init__(self, simd: Simd, job: Job, cut: Tiling | DirectTiling, slot_bytes: int) -> None:
+        p = job.problem
+        numbers = p.groups * p.rows * p.channels * len(p.taps)
         parts = cut.splits if cut.splits > 1 else 0
-        super().__init__(simd, frame, job, parts * numbers * simd.itemsize)
-        self._operands = (F.SOURCE, F.WEIGHT, F.TARGET)
-        self._parts = (F.PARTIAL, F.WORKSPACE)
-        frame[F.SPLITS], frame[F.SPLIT_STEPS] = cut.splits, cut.split_steps
-        if isinstance(cut, Tiling):
-            frame[F.KERNEL] = microkernel.packed(simd, cut.tile_rows, cut.tile_vectors)
-            tasks = p.groups * cut.blocks * cut.panel_blocks * cut.splits
-            self._first = weight_gemm.multiply_task(simd), tasks
-        else:
-            self._tables = _describe_planes(frame, cut, p)
-            heights = cut.tile_rows, p.rows % cut.tile_rows or cut.tile_rows
-            widths = cut.tile_vectors, columns % cut.tile_vectors or cut.tile_vectors
-            kernels = [direct_weight.kernel(simd, height, width) for height in heights for width in widths]
-            self._kernels = np.array(kernels, np.int64)
-            frame[F.KERNEL] = self._kernels.ctypes.data
-            self._first = direct_weight.accumulate_task(simd), cut.splits * p.groups * cut.panel_blocks
+        super().__init__(simd, job, cut, slot_bytes, parts * numbers * simd.itemsize, self._FIELDS)
+        self.frame[F.SPLITS], self.frame[F.SPLIT_STEPS] = cut.splits, cut.split_steps
         if parts:
             self._second = weight_gemm.add_task(simd), weight_gemm.add_tasks(numbers)
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""
         self._execute(source, grad, target)
-        # The direct form multiplies pixels by zeros beyond the ends of rows, and an infinite one must not show.
-        if isinstance(self.cut, DirectTiling) and np.isnan(target).any():
-            self._exact().run(source, grad, target)
 
-    @cache  # noqa: B019, plans are few and are kept anyway
-    def _exact(self) -> WeightAdjoint:
-        exact = plan(self.simd, self._job, "gemm")
-        assert isinstance(exact, WeightAdjoint)
-        return exact
+
+class GemmWeightAdjoint(WeightAdjoint):
+    """By a blocked matrix product."""
+
+    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+        shape = cut.tile_rows, cut.tile_vectors
+        slot = weight_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
+        super().__init__(simd, job, cut, slot)
+        self.frame[F.KERNEL] = microkernel.packed(simd, *shape)
+        tasks = job.problem.groups * cut.blocks * cut.panel_blocks * cut.splits
+        self._first = weight_gemm.multiply_task(simd), tasks
+
+
+class DirectWeightAdjoint(WeightAdjoint):
+    """Reading pixels in place."""
+
+    def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
+        p = job.problem
+        plane = -(-cut.block_rows * cut.plane_w // simd.lanes) * simd.lanes
+        slot = direct_weight.workspace_bytes(simd, p.channels, cut.channel, cut.block_panels * cut.tile_rows, plane)
+        super().__init__(simd, job, cut, slot)
+        self._tables = _describe_planes(self.frame, cut, p)
+        heights = cut.tile_rows, p.rows % cut.tile_rows or cut.tile_rows
+        columns = p.channels * len(p.taps)
+        widths = cut.tile_vectors, columns % cut.tile_vectors or cut.tile_vectors
+        kernels = [direct_weight.kernel(simd, height, width) for height in heights for width in widths]
+        self._kernels = np.array(kernels, np.int64)
+        self.frame[F.KERNEL] = self._kernels.ctypes.data
+        self._first = direct_weight.accumulate_task(simd), cut.splits * p.groups * cut.panel_blocks
+
+    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
+        """Fill ``target``, the weight's gradient."""
+        self._execute(source, grad, target)
+        # Pixels are multiplied by zeros beyond the ends of rows, and an infinite one must not show.
+        if np.isnan(target).any():
+            self.exact().run(source, grad, target)
+
+
+class WinogradWeightAdjoint(WeightAdjoint):
+    """In fewer multiplications."""
+
+    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+        shape = cut.tile_rows, cut.tile_vectors
+        slot = winograd_weight.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
+        super().__init__(simd, job, cut, slot)
+        self.frame[F.KERNEL] = microkernel.packed(simd, *shape)
+        tasks = job.problem.groups * cut.blocks * cut.panel_blocks * cut.splits
+        self._first = winograd_weight.multiply_task(simd), tasks
+
+    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
+        """Fill ``target``, the weight's gradient."""
+        # An infinite number, or one that overflows, spreads over all taps.
+        if not self._execute(source, grad, target):
+            self.exact().run(source, grad, target)
+
+
+def _panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling) -> int:
+    """Of the whole weight, packed."""
+    return p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize
 
 
 def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -194,8 +281,6 @@ def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[
         F.PHASE_COUNT: len(phases),
         F.PLANE_ROWS: plane_rows,
         F.PLANE_W: cut.plane_w,
-        F.FIRST_Y: first_y,
-        F.FIRST_X: first_x,
         F.CHANNEL: cut.channel,
         F.BLOCK_ROWS: cut.block_rows,
         F.PIECES: cut.pieces,
@@ -205,9 +290,22 @@ def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[
     return offsets, corners
 
 
-def plan(simd: Simd, job: Job, algorithm: str | None) -> Convolution | WeightAdjoint:
-    """The plan of a job, by the algorithm that is asked for or by the cheapest."""
+_CONVOLUTION: dict[str, Callable[..., Convolution]] = {
+    "gemm": GemmConvolution,
+    "direct": DirectConvolution,
+    "winograd": WinogradConvolution,
+}
+_WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
+    "gemm": GemmWeightAdjoint,
+    "direct": DirectWeightAdjoint,
+    "winograd": WinogradWeightAdjoint,
+}
+
+
+def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
+    """The plan of a job, a `Convolution` or a `WeightAdjoint`, by the algorithm asked for or else by the cheapest."""
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
     if chosen is None:
         raise ValueError(f"algorithm {algorithm!r} can't do {job.problem}")
-    return (WeightAdjoint if job.along_rows else Convolution)(simd, job, chosen.cut)
+    kinds = _WEIGHT if job.along_rows else _CONVOLUTION
+    return kinds[chosen.algorithm](simd, job, chosen.cut)

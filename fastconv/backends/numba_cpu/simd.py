@@ -136,6 +136,23 @@ def vector_at(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
     return builder.bitcast(element(builder, simd, base, index), vector_of(simd).llvm.as_pointer())
 
 
+def load_vector(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
+    """The vector whose first element is element ``index`` of the array at ``base``."""
+    value = builder.load(vector_at(builder, simd, base, index))
+    value.align = simd.simd.itemsize
+    return value
+
+
+def store_vector(builder: Any, simd: SimdType, value: Any, base: Any, index: Any) -> None:
+    """Write a vector to the array at ``base``, from element ``index`` on."""
+    builder.store(value, vector_at(builder, simd, base, index)).align = simd.simd.itemsize
+
+
+def shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    """Elements of two vectors, counted through both, in any order."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(order)), order))
+
+
 def broadcast_value(builder: Any, value: Any, lanes: int) -> Any:
     """A vector with ``value`` in every lane."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
@@ -163,6 +180,11 @@ def mask_between(builder: Any, lanes: int, first: Any, end: Any) -> Any:
 
     chosen = builder.and_(below(end), builder.not_(below(first)))
     return builder.bitcast(chosen, ir.VectorType(ir.IntType(1), lanes))
+
+
+def mask_of_bits(builder: Any, lanes: int, bits: Any) -> Any:
+    """The vector of truth values whose lane i is bit i of an integer."""
+    return builder.bitcast(builder.trunc(bits, ir.IntType(lanes)), ir.VectorType(ir.IntType(1), lanes))
 
 
 def masked_load(builder: Any, pointer: Any, mask: Any, otherwise: Any, alignment: int) -> Any:
@@ -204,9 +226,7 @@ def load(typing, simd, base, index):
     """The vector that starts at element ``index``."""
 
     def generate(context, builder, signature, arguments):
-        value = builder.load(vector_at(builder, simd, *arguments[1:]))
-        value.align = simd.simd.itemsize
-        return value
+        return load_vector(builder, simd, *arguments[1:])
 
     return vector_of(simd)(simd, intp, intp), generate
 
@@ -217,7 +237,7 @@ def store(typing, simd, base, index, value):
 
     def generate(context, builder, signature, arguments):
         _, base, index, value = arguments
-        builder.store(value, vector_at(builder, simd, base, index)).align = simd.simd.itemsize
+        store_vector(builder, simd, value, base, index)
         return context.get_dummy_value()
 
     return types.void(simd, intp, intp, vector_of(simd)), generate
@@ -400,8 +420,7 @@ def mask_from(typing, simd, bits):
     """The mask whose lane i is bit i."""
 
     def generate(context, builder, signature, arguments):
-        lanes = simd.simd.lanes
-        return builder.bitcast(builder.trunc(arguments[1], ir.IntType(lanes)), mask_of(simd).llvm)
+        return mask_of_bits(builder, simd.simd.lanes, arguments[1])
 
     return mask_of(simd)(simd, intp), generate
 
@@ -446,24 +465,19 @@ def transpose(typing, simd, source, source_step, rows, target, target_step):
         for i in range(lanes):
             wanted = ir.Constant(_I64, i)
             there = builder.select(builder.icmp_signed("<", wanted, count), wanted, last)
-            row = builder.load(vector_at(builder, simd, source, builder.mul(there, source_step)))
-            row.align = simd.simd.itemsize
-            rows.append(row)
+            rows.append(load_vector(builder, simd, source, builder.mul(there, source_step)))
         half = lanes // 2
         while half:
             # Exchange the off-diagonal blocks of each square of 2 half x 2 half.
             low = [i if not i & half else lanes + i - half for i in range(lanes)]
             high = [i + half if not i & half else lanes + i for i in range(lanes)]
-            masks = [ir.Constant(ir.VectorType(_I32, lanes), order) for order in (low, high)]
             for i in range(lanes):
                 if not i & half:
                     a, b = rows[i], rows[i + half]
-                    rows[i] = builder.shuffle_vector(a, b, masks[0])
-                    rows[i + half] = builder.shuffle_vector(a, b, masks[1])
+                    rows[i], rows[i + half] = shuffled(builder, a, b, low), shuffled(builder, a, b, high)
             half //= 2
         for i, row in enumerate(rows):
-            place = builder.mul(target_step, ir.Constant(_I64, i))
-            builder.store(row, vector_at(builder, simd, target, place)).align = simd.simd.itemsize
+            store_vector(builder, simd, row, target, builder.mul(target_step, ir.Constant(_I64, i)))
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 5), generate

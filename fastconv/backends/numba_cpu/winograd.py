@@ -50,18 +50,27 @@ from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.panels import is_finite, pack_panel
+from fastconv.backends.numba_cpu.patches import (
+    CHUNK_WORDS,
+    POINTS,
+    describe_chunks,
+    load_points,
+    read_patches,
+    store_points,
+)
 from fastconv.backends.numba_cpu.simd import (
     Simd,
-    bits_between,
     broadcast_value,
     call,
     element,
     is_zero,
     load_integer,
-    masked_load,
+    load_vector,
+    mask_of_bits,
     masked_store,
     multiply_add,
     raise_to,
+    shuffled,
     store,
     store_integer,
     vector_at,
@@ -69,17 +78,10 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
-
-POINTS = 16
-"""Numbers of a transformed patch."""
+_I64 = ir.IntType(64)
 
 PACKED_CHANNELS = 16
 """Channels of the weight that are packed at a time, in the L1 cache, before they are transformed."""
-
-CHUNK_WORDS = 18
-"""Integers that describe a chunk: its first lane; the addresses of four rows in channel 0, the bytes from there to the
-next channel, and four masks of columns; its first pixel in the target, and masks of two vectors in each of two rows."""
 
 
 def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int) -> int:
@@ -98,53 +100,26 @@ def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int) -> in
 
 
 @intrinsic
-def _transform_patches(typing, simd, row0, row1, row2, row3, mask0, mask1, mask2, mask3, target, step):
-    """A vector of patches to the vectors target + i * step, 0 <= i < 16.
-
-    The rows are addresses of the first patch's first column in each. The masks, as integers, say which lanes are inside
-    the image in the vectors 0, lanes, 2, and 2 + lanes columns from there.
-    """
+def _transform_taps(typing, simd, source, source_step, target, target_step):
+    """A vector of kernels, whose taps are at source + t * source_step, to G g G' of each: 16 vectors from target on."""
 
     def generate(context, builder, signature, arguments):
-        rows, masks, (target, step) = arguments[1:5], arguments[5:9], arguments[9:]
-        lanes = simd.simd.lanes
-        bits = ir.VectorType(ir.IntType(1), lanes)
-        masks = [builder.bitcast(builder.trunc(mask, ir.IntType(lanes)), bits) for mask in masks]
-        nothing = ir.Constant(vector_of(simd).llvm, None)
-        columns: list[list[Any]] = []
-        for pair in range(2):
-            raw = []
-            for row in rows:
-                near, far = (
-                    masked_load(
-                        builder,
-                        vector_at(builder, simd, row, ir.Constant(_I64, 2 * pair + lanes * half)),
-                        masks[2 * pair + half],
-                        nothing,
-                        simd.simd.itemsize,
-                    )
-                    for half in range(2)
-                )
-                raw.append([_every_second(builder, near, far, first) for first in range(2)])
-            columns.extend(_evaluate(builder, [each[first] for each in raw]) for first in range(2))
-        for i in range(4):
-            for j, value in enumerate(_evaluate(builder, [column[i] for column in columns])):
-                place = builder.mul(step, ir.Constant(_I64, 4 * i + j))
-                builder.store(value, vector_at(builder, simd, target, place)).align = simd.simd.itemsize
+        _, source, source_step, target, target_step = arguments
+        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
+
+        def evaluate(g: list[Any]) -> list[Any]:
+            ends = builder.fmul(builder.fadd(g[0], g[2]), half)
+            middle = builder.fmul(g[1], half)
+            return [g[0], builder.fadd(ends, middle), builder.fsub(ends, middle), g[2]]
+
+        places = [builder.mul(source_step, ir.Constant(_I64, t)) for t in range(9)]
+        taps = [load_vector(builder, simd, source, place) for place in places]
+        columns = [evaluate(taps[s::3]) for s in range(3)]
+        points = [evaluate([column[i] for column in columns]) for i in range(4)]
+        store_points(builder, simd, points, target, target_step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 10), generate
-
-
-def _every_second(builder: Any, near: Any, far: Any, first: int) -> Any:
-    lanes = near.type.count
-    order = ir.Constant(ir.VectorType(_I32, lanes), [2 * lane + first for lane in range(lanes)])
-    return builder.shuffle_vector(near, far, order)
-
-
-def _evaluate(builder: Any, d: list[Any]) -> list[Any]:
-    """B' d."""
-    return [builder.fsub(d[0], d[2]), builder.fadd(d[1], d[2]), builder.fsub(d[2], d[1]), builder.fsub(d[1], d[3])]
+    return types.void(simd, *[intp] * 4), generate
 
 
 def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
@@ -153,35 +128,8 @@ def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
 
 
 @intrinsic
-def _transform_taps(typing, simd, source, source_step, target, target_step):
-    """A vector of kernels, whose taps are at source + t * source_step, to target + i * target_step, 0 <= i < 16."""
-
-    def generate(context, builder, signature, arguments):
-        _, source, source_step, target, target_step = arguments
-        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
-
-        def evaluate(g: list[Any]) -> list[Any]:
-            ends = builder.fmul(builder.fadd(g[0], g[2]), half)
-            return [g[0], multiply_add(builder, g[1], half, ends), builder.fsub(ends, builder.fmul(g[1], half)), g[2]]
-
-        taps = []
-        for t in range(9):
-            place = builder.mul(source_step, ir.Constant(_I64, t))
-            taps.append(builder.load(vector_at(builder, simd, source, place)))
-            taps[-1].align = simd.simd.itemsize
-        columns = [evaluate([taps[3 * r + s] for r in range(3)]) for s in range(3)]
-        for i in range(4):
-            for j, value in enumerate(evaluate([column[i] for column in columns])):
-                place = builder.mul(target_step, ir.Constant(_I64, 4 * i + j))
-                builder.store(value, vector_at(builder, simd, target, place)).align = simd.simd.itemsize
-        return context.get_dummy_value()
-
-    return types.void(simd, *[intp] * 4), generate
-
-
-@intrinsic
 def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask0, mask1, mask2, mask3, odd):
-    """Vectors source + i * step, 0 <= i < 16, to 2 x 2 pixels each, from ``target`` on and from ``below`` on.
+    """16 vectors, ``step`` elements apart, to A' m A: 2 x 2 pixels of each lane, from ``target`` and ``below`` on.
 
     ``bias`` and ``floor`` are addresses of numbers; the masks say which lanes to write of the two vectors in each row.
     The result is ``odd``, made NaN where a pixel was infinite or NaN.
@@ -189,32 +137,24 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
 
     def generate(context, builder, signature, arguments):
         _, source, step, bias, floor, target, below, *masks, odd = arguments
-        lanes, kind = simd.simd.lanes, vector_of(simd).llvm
-        bits = ir.VectorType(ir.IntType(1), lanes)
-        masks = [builder.bitcast(builder.trunc(mask, ir.IntType(lanes)), bits) for mask in masks]
-        spread = [
-            broadcast_value(builder, builder.load(element(builder, simd, base, ir.Constant(_I64, 0))), lanes)
-            for base in (bias, floor)
-        ]
-        columns = []
-        for j in range(4):
-            column = []
-            for i in range(4):
-                place = builder.mul(step, ir.Constant(_I64, 4 * i + j))
-                column.append(builder.load(vector_at(builder, simd, source, place)))
-                column[-1].align = simd.simd.itemsize
-            columns.append(_interpolate(builder, column))
-        nothing = ir.Constant(kind, None)
+        lanes = simd.simd.lanes
+        nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
+        start, lowest = (
+            broadcast_value(builder, builder.load(element(builder, simd, base, first)), lanes) for base in (bias, floor)
+        )
+        points = load_points(builder, simd, source, step)
+        columns = [_interpolate(builder, [row[j] for row in points]) for j in range(4)]
         for row, address in enumerate((target, below)):
             pixels = []
             for value in _interpolate(builder, [column[row] for column in columns]):
                 odd = multiply_add(builder, value, nothing, odd)
-                pixels.append(raise_to(builder, builder.fadd(value, spread[0]), spread[1]))
+                pixels.append(raise_to(builder, builder.fadd(value, start), lowest))
             for half in range(2):
-                order = [lane // 2 + half * lanes // 2 + (lanes if lane % 2 else 0) for lane in range(lanes)]
-                both = builder.shuffle_vector(*pixels, ir.Constant(ir.VectorType(_I32, lanes), order))
+                places = range(half * lanes // 2, (half + 1) * lanes // 2)
+                order = [lane + lanes * column for lane in places for column in range(2)]
                 pointer = vector_at(builder, simd, address, ir.Constant(_I64, half * lanes))
-                masked_store(builder, both, pointer, masks[2 * row + half], simd.simd.itemsize)
+                mask = mask_of_bits(builder, lanes, masks[2 * row + half])
+                masked_store(builder, shuffled(builder, *pixels, order), pointer, mask, simd.simd.itemsize)
         return odd
 
     return vector_of(simd)(simd, *[intp] * 10, vector_of(simd)), generate
@@ -244,75 +184,6 @@ def _transform_weight(simd, frame, task, slot):
                 _transform_taps(simd, taps, tile_rows, place, matrix)
     if odd:
         store_integer(frame, F.INFINITE, 1)
-
-
-@inner
-def _describe_chunks(simd, frame, group, row, first, count, nowhere, table):
-    """Into how many chunks - rows of patches, at most a vector - the patches ``first`` up to first + count fall.
-
-    ``row`` is the target channel that places in the target are given for.
-    """
-    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    down, across = (I + 1) // 2, (J + 1) // 2
-    depth, groups = load_integer(frame, F.DEPTH), load_integer(frame, F.GROUPS)
-    channels = groups * load_integer(frame, F.ROWS)
-    source, target, size = load_integer(frame, F.SOURCE), load_integer(frame, F.TARGET), simd.itemsize
-    n, rest = divmod(first, down * across)
-    i, j = divmod(rest, across)
-    lane = 0
-    chunks = 0
-    while lane < count:
-        here = min(simd.lanes, across - j, count - lane)
-        base = table + 8 * CHUNK_WORDS * chunks
-        y, x = 2 * i + load_integer(frame, F.FIRST_Y), 2 * j + load_integer(frame, F.FIRST_X)
-        image = (n * groups + group) * depth * H
-        store_integer(base, 0, lane)
-        for a in range(4):
-            # A row outside the image is a row of zeros, the same in all channels.
-            there = y + a >= 0 and y + a < H
-            store_integer(base, 1 + a, source + size * ((image + y + a) * W + x) if there else nowhere)
-            store_integer(base, 5 + a, size * H * W if there else 0)
-            ahead = x + (a & 2) + (a & 1) * simd.lanes
-            store_integer(base, 9 + a, bits_between(simd, -ahead, W - ahead))
-        store_integer(base, 13, target + size * (((n * channels + row) * I + 2 * i) * J + 2 * j))
-        pixels = min(2 * here, J - 2 * j)
-        for a in range(2):
-            wanted = pixels if 2 * i + a < I else 0
-            store_integer(base, 14 + 2 * a, bits_between(simd, 0, wanted))
-            store_integer(base, 15 + 2 * a, bits_between(simd, 0, wanted - simd.lanes))
-        chunks += 1
-        lane += here
-        j += here
-        if j == across:
-            j = 0
-            i += 1
-            if i == down:
-                i = 0
-                n += 1
-    return chunks
-
-
-@inner
-def _read_patches(simd, first, end, chunks, table, width, target, step):
-    """Channels ``first`` up to ``end``, the patches of the chunks side by side, into 16 matrices of so many rows."""
-    for c in range(first, end):
-        row = target + simd.itemsize * (c - first) * width
-        for chunk in range(chunks):
-            base = table + 8 * CHUNK_WORDS * chunk
-            _transform_patches(
-                simd,
-                load_integer(base, 1) + c * load_integer(base, 5),
-                load_integer(base, 2) + c * load_integer(base, 6),
-                load_integer(base, 3) + c * load_integer(base, 7),
-                load_integer(base, 4) + c * load_integer(base, 8),
-                load_integer(base, 9),
-                load_integer(base, 10),
-                load_integer(base, 11),
-                load_integer(base, 12),
-                row + simd.itemsize * load_integer(base, 0),
-                step,
-            )
 
 
 @inner
@@ -374,7 +245,7 @@ def _multiply(simd, frame, task, slot):
         store(simd, nowhere, i, zeros(simd))
     table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
     row = group * rows + first_panel * tile_rows
-    chunks = _describe_chunks(simd, frame, group, row, first, count, nowhere, table)
+    chunks = describe_chunks(simd, frame, load_integer(frame, F.TARGET), group, row, first, count, nowhere, table)
     # Lanes without a patch, and what is read beyond the last sums, must not look infinite.
     if count < width:
         for i in range(0, POINTS * patch_step, simd.lanes):
@@ -387,7 +258,7 @@ def _multiply(simd, frame, task, slot):
     weight = load_integer(frame, F.PANELS) + size * (POINTS * weight_step * group + first_panel * panel_step)
     for k in range(0, depth, steps):
         here = min(steps, depth - k)
-        _read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
+        read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
         start = ACCUMULATE if k > 0 else 0
         for point in range(POINTS):
             right = patches + size * point * patch_step
