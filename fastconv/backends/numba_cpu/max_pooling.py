@@ -3,7 +3,7 @@
     y[p, q]  =  max over r, s of x[p * DOWN - TOP + r * DY, q * RIGHT - LEFT + s * DX]
 
 Pixels outside the image are minus infinity; of equal pixels the first in row-major order is taken, of NaN the last.
-Kernels: `pool_rows`, `pool_wide`, `scatter`; which and why, in `pooling_plans`.
+Kernels: `pool_rows`, `pool_wide`, `scatter`, `scatter_pairs`; which and why, in `pooling_plans`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ BLOCK_BYTES, ROLLING_BYTES = 4 << 10, 16 << 10
 AHEAD = 8 << 10
 """Bytes that the next block is asked for ahead of."""
 
+SCATTER_AHEAD, CACHES = 2 << 10, 16 << 20
+"""As many bytes of a gradient are asked for ahead where more than the second number is read and written: as much as
+caches hold of it, at a guess."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -107,7 +111,7 @@ def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     step = g.stride[1] if g.stride[1] <= 2 else 0
     known = g.S if step and g.S <= 3 and g.dilation[1] == 1 else 0
     whole = known != 0 and not rolling and g.R <= 3 and g.padding[0] == 0 and bool((rows.count == g.R).all())
-    if whole and g.H == g.P * g.stride[0] and kind != PLACES:
+    if whole and g.P * g.stride[0] == g.H and kind != PLACES:
         # Windows go on from one plane to the next as they do from row to row.
         high = g.N * g.C
         fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **parts(1, high * g.P, g.bytes(size))}
@@ -122,7 +126,7 @@ def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, np.ndarray | Non
     Where windows overlap all is divided before, since a sum of undivided numbers may overflow.
     """
     divisors = g.divisors
-    disjoint = g.R <= g.stride[0] and g.S <= g.stride[1]
+    disjoint = g.stride[0] >= g.R and g.stride[1] >= g.S
     same = (disjoint or g.P * g.Q == 1) and bool((divisors == divisors[0, 0]).all())
     rows = np.arange(g.H)
     first = np.maximum(0, -((g.R - 1 - rows - g.padding[0]) // g.stride[0]))
@@ -157,4 +161,7 @@ def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[
     pixels, results = size[0] * size[1], windows[0] * windows[1]
     fields = {F.PLANES: planes, F.H: size[0], F.W: size[1], F.P: windows[0], F.Q: windows[1]}
     work = planes * (pixels * simd.itemsize + results * (8 + simd.itemsize))
-    return Job.of(scatter_task, simd, fields | parts(planes, 1, work))
+    fits = work <= CACHES
+    fields |= {F.AHEAD: 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
+    pairs = fits and size == (2 * windows[0], 2 * windows[1])
+    return Job.of(scatter_task, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), fields)

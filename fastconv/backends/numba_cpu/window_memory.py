@@ -24,7 +24,7 @@ def load(builder: Any, w: Any, row: Any, column: Any) -> Any:
     return value
 
 
-def _visible(builder: Any, w: Any, column: Any, width: Any) -> Any:
+def visible(builder: Any, w: Any, column: Any, width: Any) -> Any:
     """The mask of lanes that are inside an image ``width`` wide, the first one being in ``column``."""
     # One comparison without sign, for both sides.
     columns = builder.add(ramp(w), spread(builder, w, column))
@@ -33,7 +33,7 @@ def _visible(builder: Any, w: Any, column: Any, width: Any) -> Any:
 
 def load_visible(builder: Any, w: Any, row: Any, column: Any, width: Any) -> Any:
     """The vector from ``column`` on, as far as it is in the image, which is ``width`` wide."""
-    mask = _visible(builder, w, column, width)
+    mask = visible(builder, w, column, width)
     otherwise = outside(w)
     pointer = vector_at(builder, w, row, column)
     function = ir.FunctionType(otherwise.type, [pointer.type, _I32, mask.type, otherwise.type])
@@ -93,7 +93,7 @@ def write_visible(builder: Any, w: Any, values: Any, row: Any, column: Any, widt
     pointer = builder.bitcast(place, values.type.as_pointer())
 
     def masked() -> None:
-        mask = _visible(builder, w, column, width)
+        mask = visible(builder, w, column, width)
         function = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, _I32, mask.type])
         name = f"llvm.masked.store.v{lanes}{'i64' if scalar == _I64 else f'f{8 * size}'}.p0"
         store = cgutils.get_or_insert_function(builder.module, function, name)

@@ -83,6 +83,9 @@ class _WindowsAttributes(AttributeTemplate):
     def resolve_ahead(self, kind: WindowsType) -> Any:
         return types.intp
 
+    def resolve_step(self, kind: WindowsType) -> Any:
+        return types.intp
+
     def resolve_rows(self, kind: WindowsType) -> Any:
         return types.intp
 
