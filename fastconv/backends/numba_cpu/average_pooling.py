@@ -38,4 +38,4 @@ def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, th
 
 @QUIET
 def _divided(grad: np.ndarray, divisors: np.ndarray) -> np.ndarray:
-    return np.divide(grad, divisors, order="C")
+    return np.divide(grad, divisors, out=buffers.empty(grad.shape, grad.dtype))

@@ -40,11 +40,12 @@ def _down(w, frame, plane, first, end, q, ahead):
         if w.rows == 0:
             i, count, table = load_integer(reach, 2 * p), load_integer(reach, 2 * p + 1), p
         origin = i * W
-        state = row_of_windows(w, image + size * origin, c, W, S, step, dx, starts, origin)
+        state = row_of_windows(w, nothing(w), image + size * origin, c, W, S, step, dx, starts, origin)
         for _ in range(1, count):
             i += dy
-            below = row_of_windows(w, image + size * i * W, c, W, S, step, dx, starts, i * W)
-            state = merge(w, state, below)
+            # Sums go on pixel by pixel, so that they round as torch's do.
+            below = row_of_windows(w, state, image + size * i * W, c, W, S, step, dx, starts, i * W)
+            state = below if w.sums else merge(w, state, below)
         divisor = load_integer(divisors, table) + size * q
         place = (plane * P + p) * Q
         deliver(w, state, out + size * place, indices + 8 * place, q, Q, origin, divisor)
@@ -67,7 +68,7 @@ def _roll(w, frame, plane, first, end, q, ahead):
     for i in range(top, top + (end - 1 - first) * down + 3):
         upper, middle = middle, lower
         origin = min(max(i, 0), H - 1) * W
-        lower = row_of_windows(w, image + size * origin, c, W, S, step, dx, starts, origin)
+        lower = row_of_windows(w, nothing(w), image + size * origin, c, W, S, step, dx, starts, origin)
         if i < last:
             continue
         ask(w, ahead)

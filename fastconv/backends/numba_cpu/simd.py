@@ -107,7 +107,7 @@ class _SimdAttributes(AttributeTemplate):
 
 @lower_getattr_generic(SimdType)
 def _simd_attribute(context: Any, builder: Any, kind: SimdType, value: Any, attribute: str) -> Any:
-    return ir.Constant(_I64, getattr(kind.simd, attribute))
+    return ir.Constant(_I64, int(getattr(kind.simd, attribute)))
 
 
 def vector_of(simd: SimdType) -> VectorType:

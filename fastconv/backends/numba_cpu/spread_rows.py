@@ -52,6 +52,8 @@ def no_shares(typing, w):
 def add_shares(typing, w, shares, row, m, windows, count):
     """Add what the windows in a row of the gradient, whose address is ``row``, give to pixels of windows m and on.
 
+    From left to right, so that sums round as torch's do.
+
     windows: how many there are in the row. count: columns of a window, if ``w`` doesn't know.
     """
     step = w.simd.step
@@ -64,15 +66,17 @@ def add_shares(typing, w, shares, row, m, windows, count):
             return load_visible(builder, w, row, builder.sub(m, t), windows)
 
         if w.simd.columns:
-            for t in range(-(-w.simd.columns // step)):
+            for t in reversed(range(-(-w.simd.columns // step))):
                 value = window(ir.Constant(_I64, t))
                 for s in range(min(step, w.simd.columns - t * step)):
                     sums[s] = builder.fadd(sums[s], value)
         else:
             variables = [cgutils.alloca_once_value(builder, value) for value in sums]
-            zero = ir.Constant(_I64, 0)
-            with cgutils.for_range_slice(builder, zero, count, ir.Constant(_I64, step), _I64) as (first, _):
-                value = window(builder.udiv(first, ir.Constant(_I64, step)))
+            zero, steps = ir.Constant(_I64, 0), ir.Constant(_I64, step)
+            last = builder.udiv(builder.sub(count, ir.Constant(_I64, 1)), steps)
+            with cgutils.for_range_slice(builder, zero, count, steps, _I64) as (passed, _):
+                t = builder.sub(last, builder.udiv(passed, steps))
+                value, first = window(t), builder.mul(t, steps)
                 for s, variable in enumerate(variables):
                     there = builder.icmp_signed("<", builder.add(first, ir.Constant(_I64, s)), count)
                     with builder.if_then(there):

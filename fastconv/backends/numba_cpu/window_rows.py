@@ -35,20 +35,22 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 @intrinsic
-def row_of_windows(typing, w, row, column, width, count, step, apart, starts, origin):
+def row_of_windows(typing, w, before, row, column, width, count, step, apart, starts, origin):
     """The states of one row of windows that lie side by side.
 
-    row: the address of the row in an image ``width`` wide. column: of the first window's first pixel. count, step,
-    apart: columns of a window, from one window to the next, and from one column of a window to the next; the first
-    two may be known to ``w`` already. starts: the address of each window's first column in the image, as places.
-    origin: the row's first pixel in the plane.
+    before: of sums, what the row's pixels are added to, one after another; else anything. row: the address of the row
+    in an image ``width`` wide. column: of the first window's first pixel. count, step, apart: columns of a window,
+    from one window to the next, and from one column of a window to the next; the first two may be known to ``w``
+    already. starts: the address of each window's first column in the image, as places. origin: the row's first pixel
+    in the plane.
     """
 
     def generate(context, builder, signature, arguments):
-        _, row, column, width, count, step, apart, starts, origin = arguments
+        _, before, row, column, width, count, step, apart, starts, origin = arguments
+        sums = [before] if w.simd.sums else []
 
         def states(inside: bool) -> list[Any]:
-            return _row(builder, w, inside, row, column, width, count, step, apart)
+            return _row(builder, w, inside, sums, row, column, width, count, step, apart)
 
         if w.simd.masked:
             state = states(False)
@@ -69,7 +71,7 @@ def row_of_windows(typing, w, row, column, width, count, step, apart, starts, or
             state[1] = builder.add(found, spread(builder, w, origin))
         return pack(context, builder, w, state)
 
-    return state_of(w)(w, *[intp] * 8), generate
+    return state_of(w)(w, state_of(w), *[intp] * 8), generate
 
 
 def _either(builder: Any, condition: Any, yes: Any, no: Any) -> list[Any]:
@@ -91,7 +93,16 @@ def _either(builder: Any, condition: Any, yes: Any, no: Any) -> list[Any]:
 
 
 def _row(
-    builder: Any, w: Any, inside: bool, row: Any, column: Any, width: Any, count: Any, step: Any, apart: Any
+    builder: Any,
+    w: Any,
+    inside: bool,
+    sums: list[Any],
+    row: Any,
+    column: Any,
+    width: Any,
+    count: Any,
+    step: Any,
+    apart: Any,
 ) -> list[Any]:
     """As `row_of_windows`; the places are still offsets from each window's first column."""
 
@@ -116,11 +127,13 @@ def _row(
 
     if w.simd.columns:
         found = []
-        for first in range(0, w.simd.columns, max(1, w.simd.step)):
-            vectors = pixels(number(first))[: w.simd.columns - first]
-            found += [parts(vector, number(offset)) for offset, vector in enumerate(vectors, first)]
-        return reduce(lambda before, after: merged(builder, w, before, after), found)
-    variables = [cgutils.alloca_once_value(builder, part) for part in parts(pixels(number(0))[0], number(0))]
+        for at in range(0, w.simd.columns, max(1, w.simd.step)):
+            vectors = pixels(number(at))[: w.simd.columns - at]
+            found += [parts(vector, number(offset)) for offset, vector in enumerate(vectors, at)]
+        return reduce(lambda before, after: merged(builder, w, before, after), [sums, *found] if sums else found)
+    first = parts(pixels(number(0))[0], number(0))
+    first = merged(builder, w, sums, first) if sums else first
+    variables = [cgutils.alloca_once_value(builder, part) for part in first]
     with cgutils.for_range_slice(builder, number(1), count, number(1), _I64) as (s, _):
         offset = builder.mul(s, apart)
         before = [builder.load(variable) for variable in variables]

@@ -57,6 +57,11 @@ class Windows(Simd):
         return 64 if self.step == 1 else 256
 
     @property
+    def sums(self) -> bool:
+        """Whether states are sums."""
+        return self.kind == AVERAGES
+
+    @property
     def masked(self) -> bool:
         """Whether a mask costs a load or store nothing, so that all may have one; spaced loads by mask are gathers."""
         return self.instructions.vector_bytes == 64 and self.step != 0
@@ -81,6 +86,9 @@ class _WindowsAttributes(AttributeTemplate):
     key = WindowsType
 
     def resolve_ahead(self, kind: WindowsType) -> Any:
+        return types.intp
+
+    def resolve_sums(self, kind: WindowsType) -> Any:
         return types.intp
 
     def resolve_step(self, kind: WindowsType) -> Any:
@@ -163,7 +171,7 @@ def merged(builder: Any, w: Any, before: Any, after: Any) -> Any:
 
 @intrinsic
 def nothing(typing, w):
-    """A state that nobody reads."""
+    """A state before any pixel: zeros, that sums start from and largest values don't read."""
 
     def generate(context, builder, signature, arguments):
         return ir.Constant(context.get_value_type(state_of(w)), None)
