@@ -20,7 +20,7 @@ def test_explanation_is_of_the_plan_that_runs(operation: str) -> None:
     g = ConvGeometry(2, 8, 14, 14, 16, 3, 3, padding=(1, 1, 1, 1))
     plans, _, _ = backend._plans(operation, np.dtype(np.float32), g)  # type: ignore[attr-defined]
     said = fastconv.explain(g.input_shape, g.weight_shape, padding=1, operation=operation, backend="numba")
-    assert said.algorithm == {"Tiling": "gemm", "DirectTiling": "direct"}[type(plans[0].cut).__name__]
+    assert type(plans[0]).__name__.lower().startswith(said.algorithm)
     assert said.seconds is not None
     assert 0 < said.seconds < 1
     assert f"* {said.algorithm}" in str(said)
@@ -38,10 +38,10 @@ def test_backends_without_a_plan_say_who_they_are() -> None:
     assert "definition" in str(said)
 
 
-@pytest.mark.parametrize("algorithm", ["gemm", "direct"])
+@pytest.mark.parametrize("algorithm", ["gemm", "direct", "winograd"])
 def test_algorithm_asked_for_is_the_one_that_runs(algorithm: str, draw: Draw) -> None:
     name = f"numba:{algorithm}"
-    x, w = draw(2, 3, 9, 8), draw(5, 3, 3, 2)
+    x, w = draw(2, 3, 9, 8), draw(5, 3, 3, 3)
     y = fastconv.conv2d(x, w, backend=name)
     np.testing.assert_allclose(y, fastconv.conv2d(x, w, backend="naive"), rtol=1e-4, atol=1e-5)
     assert fastconv.explain(x.shape, w.shape, backend=name).algorithm == algorithm
@@ -53,7 +53,7 @@ def test_algorithm_asked_for_is_the_one_that_runs(algorithm: str, draw: Draw) ->
 
 def test_unknown_algorithms_and_options_are_refused() -> None:
     x, w = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))
-    with pytest.raises(UnknownBackendError, match="'gemm', 'direct', and 'fft' is none"):
+    with pytest.raises(UnknownBackendError, match="'gemm', 'direct', 'winograd', and 'fft' is none"):
         fastconv.conv2d(x, w, backend="numba:fft")
     with pytest.raises(UnknownBackendError, match="'naive' has no options"):
         fastconv.conv2d(x, w, backend="naive:fast")
@@ -63,8 +63,10 @@ def test_unknown_algorithms_and_options_are_refused() -> None:
 
 def test_algorithm_that_cannot_is_an_error() -> None:
     x, w = np.ones((1, 1, 1, 2**21), np.float32), np.ones((1, 1, 1, 3), np.float32)
-    with pytest.raises(UnsupportedError, match="too large"):
+    with pytest.raises(UnsupportedError, match="a row of which"):
         fastconv.conv2d(x, w, backend="numba:direct")
+    with pytest.raises(UnsupportedError, match="kernels of 3 x 3"):
+        fastconv.conv2d(x, w, backend="numba:winograd")
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -265,7 +265,7 @@ WORKSPACE = 8 << 20
 """Bytes that a thread may need beside the operands."""
 
 
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
+@pytest.mark.parametrize("algorithm", [*planner.ALGORITHMS, None])
 def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str | None) -> None:
     numba = NumbaCpu("forced", simd.instructions, algorithm)
     problems = [

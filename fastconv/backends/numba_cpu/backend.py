@@ -90,7 +90,7 @@ class NumbaCpu(Backend):
             for job in jobs(operation, geometry)[0]
         ):
             return None
-        return f"one row of the image is too large for the algorithm {self.algorithm!r}"
+        return f"the algorithm {self.algorithm!r} is for {planner.LIMITS[self.algorithm]}"
 
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
         if not isinstance(geometry, ConvGeometry):

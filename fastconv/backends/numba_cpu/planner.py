@@ -8,8 +8,8 @@ each part was measured to cost):
     direct    direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
               gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
-    winograd  winograd, winograd_weight. 3 x 3 without strides or dilation, at 16 multiply-adds for each 4 pixels instead of 36; 60 to 70
-              cycles for each vector of 16 patches that is transformed, before and after
+    winograd  winograd, winograd_weight. For 3 x 3 without strides or dilation: 16 multiply-adds for each 4 pixels
+              instead of 36; 60 to 70 cycles for each vector of 16 patches that is transformed, before and after
 
 So few channels and large images go to `direct`, many channels on small images to `gemm`, and 3 x 3 with some tens of
 channels and more to `winograd`. A further algorithm is one
@@ -156,6 +156,13 @@ _CONVOLUTION: dict[str, Estimate] = {"gemm": _gemm, "direct": _direct, "winograd
 _WEIGHT: dict[str, Estimate] = {"gemm": _weight_gemm, "direct": _direct_weight, "winograd": _winograd_weight}
 
 ALGORITHMS = tuple(_CONVOLUTION)
+
+LIMITS = {
+    "gemm": "any convolution",
+    "direct": "images a row of which, all channels, takes 1.5 MiB at most",
+    "winograd": "kernels of 3 x 3 on larger images, without stride or dilation",
+}
+"""What each algorithm is for."""
 
 LONGEST = 1024
 """Steps of a reduction that `direct` may do unasked: it adds them in one chain, whose float32 error grows faster than
