@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set
+from fastconv.backends.numba_cpu import instruction_set, memory
 from fastconv.backends.numba_cpu.average_pooling import avg_pool2d, avg_pool2d_backward
 from fastconv.backends.numba_cpu.max_pooling import max_pool2d, max_pool2d_backward, max_pool2d_values
-from fastconv.backends.numba_cpu.pooling_plans import forward
+from fastconv.backends.numba_cpu.pooling_fields import AHEAD
+from fastconv.backends.numba_cpu.pooling_plans import forward, max_backward
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import VALUES
 from fastconv.geometry import PoolGeometry
@@ -90,7 +91,7 @@ def test_average(case: PoolCase, extra: dict[str, Any], simd: Simd, draw) -> Non
     _check_average(simd, draw(*case.x), case.kernel, case.how | extra, draw)
 
 
-ROWS = [(2, 2, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0), (3, 3, 0), (3, 3, 1), (5, 1, 2), (5, 2, 2)]
+ROWS = [(2, 2, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0), (3, 3, 0), (3, 3, 1), (5, 1, 2), (5, 2, 2), (4, 3, 1), (3, 4, 0)]
 """Kernel, stride and padding."""
 
 
@@ -184,6 +185,53 @@ def test_many_tasks(shape: tuple[int, int, int, int], kernel: Any, how: dict[str
     assert forward(simd, _geometry(shape, kernel, how), VALUES).tasks > 2
     _check_max(simd, x, kernel, how, draw, 3)
     _check_average(simd, x, kernel, how, draw, 3)
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 40, -1], ids=str)
+def test_gradient_of_pairs(wrong: int | None, simd: Simd, draw) -> None:
+    """Indices as those of windows of 2 x 2 side by side, and one that isn't, early, late, or none at all."""
+    for P, Q in [(1, 1), (2, 3), (3, simd.lanes), (20, simd.lanes + 1), (17, 2 * simd.lanes + 3)]:
+        grad = draw(2, 2, P, Q)
+        grad[0, 0, 0, 0] = -0.0
+        p, q, tap = np.arange(P)[:, None], np.arange(Q), np.random.default_rng(3).integers(0, 4, grad.shape)
+        indices = (2 * p + tap // 2) * 2 * Q + 2 * q + tap % 2
+        if wrong is not None:
+            plane = indices[1, 0].reshape(-1)
+            plane[min(max(wrong, 0), P * Q - 1)] = -1 if wrong == -1 else plane[-1]
+        expected = np.zeros((2, 2, 4 * P * Q), simd.dtype)
+        for n, c, i, j in np.ndindex(grad.shape):
+            if indices[n, c, i, j] >= 0:
+                expected[n, c, indices[n, c, i, j]] += grad[n, c, i, j]
+        found = max_pool2d_backward(simd, grad, indices, (2 * P, 2 * Q), 2)
+        assert found.tobytes() == expected.tobytes()
+
+
+def test_gradient_that_no_cache_holds(draw) -> None:
+    x = draw(1, 2, 1400, 1210)
+    simd = Simd(instruction_set.chosen(), x.dtype.name)
+    assert max_backward(simd, 2, (1400, 1210), (700, 605)).kept[0][AHEAD] > 0
+    _check_max(simd, x, 2, {}, draw, 2)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 3, 1), (2, 1, 0), (3, 2, 1), (3, 1, 1)])
+def test_average_gradients_round_as_torchs_do(kernel: int, stride: int, padding: int, simd: Simd, draw) -> None:
+    """To the bit, and large numbers are divided before they are added; so are averages where windows lie apart."""
+    x = draw(2, 3, 17, 40)
+    g = _geometry(x.shape, kernel, {"stride": stride, "padding": padding})
+    leaf = torch.from_numpy(x).requires_grad_()
+    y = F.avg_pool2d(leaf, kernel, stride, padding)
+    if kernel == 2 and stride == 2:
+        assert avg_pool2d(simd, x, g, 1).tobytes() == y.detach().numpy().tobytes()
+    for grad in (draw(*g.output_shape), np.full(g.output_shape, 0.9 * np.finfo(simd.dtype).max, simd.dtype)):
+        (expected,) = torch.autograd.grad(y, leaf, torch.from_numpy(grad), retain_graph=True)
+        np.testing.assert_array_equal(avg_pool2d_backward(simd, grad, g, 1), expected.numpy())
+
+
+def test_addresses_the_slow_way(simd: Simd, draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an interpreter whose arrays are laid out in another way."""
+    monkeypatch.setattr(memory, "_PLAIN", False)
+    _check_max(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
+    _check_average(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
 
 
 def test_gradient_at_any_index(simd: Simd, draw) -> None:

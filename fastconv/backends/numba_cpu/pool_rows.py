@@ -3,7 +3,8 @@
     h[i, q]  =  merge over s of x[i, q * RIGHT - LEFT + s * DX]
     y[p, q]  =  merge over r of h[p * DOWN - TOP + r * DY, q]
 
-Windows of two or three columns, one or two pixels apart, have kernels of their own, and windows of 3 x 3 roll: the
+Windows of up to four columns, one to four pixels apart, have kernels of their own, which load whole vectors and
+shuffle them: for 3 x 3 windows side by side 4 times as fast as single loads. And windows of 3 x 3 roll: the
 last rows of h of one window are the first of the next, so they stay in registers, and a result costs one new row or
 two. Other windows that overlap make their rows of h anew.
 

@@ -64,11 +64,16 @@ def _covers(g: PoolGeometry) -> bool:
     return rows.count.tolist() == [g.H] and columns.count.tolist() == [g.W]
 
 
+def _step(g: PoolGeometry) -> int:
+    """Pixels from window to window in a row, if kernels are made for that which shuffle whole vectors; else 0."""
+    return g.stride[1] if g.stride[1] <= 2 or (g.stride[1] <= 4 and g.S <= 4 and g.dilation[1] == 1) else 0
+
+
 def _is_wide(g: PoolGeometry, lanes: int) -> bool:
     """Whether windows are better gone through one by one: counted in vectors, 12 for the merging of lanes."""
     if g.dilation != (1, 1):
         return False
-    loads = g.stride[1] if g.stride[1] <= 2 else lanes
+    loads = _step(g) or lanes
     return g.Q * (g.R * -(-g.S // lanes) + 12) < -(-g.Q // lanes) * g.R * g.S * loads
 
 
@@ -108,9 +113,9 @@ def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
         task_windows = -(-results // (fields[F.TASKS] * lanes)) * lanes
         fields |= {F.TASK_WINDOWS: task_windows, F.TASKS: -(-results // task_windows)}
         return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
-    step = g.stride[1] if g.stride[1] <= 2 else 0
-    known = g.S if step and g.S <= 3 and g.dilation[1] == 1 else 0
-    whole = known != 0 and not rolling and g.R <= 3 and g.padding[0] == 0 and bool((rows.count == g.R).all())
+    step = _step(g)
+    known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
+    whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())
     if whole and g.P * g.stride[0] == g.H and kind != PLACES:
         # Windows go on from one plane to the next as they do from row to row.
         high = g.N * g.C

@@ -18,7 +18,7 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.simd import vector_of
-from fastconv.backends.numba_cpu.window_memory import every_second, load, load_visible, write_visible
+from fastconv.backends.numba_cpu.window_memory import load, load_visible, spaced, write_visible
 from fastconv.backends.numba_cpu.windows import (
     AVERAGES,
     PLACES,
@@ -133,7 +133,7 @@ def deliver_desk(typing, w, desk, out, indices, count):
         while len(windows) > 1:
             halves = []
             for a, b in zip(windows[::2], windows[1::2], strict=True):
-                even, odd = ([every_second(builder, w, x, y, i) for x, y in zip(a, b, strict=True)] for i in (0, 1))
+                even, odd = ([spaced(builder, w, [x, y], i) for x, y in zip(a, b, strict=True)] for i in (0, 1))
                 halves.append(_merged_across(builder, w, even, odd))
             windows = halves
         (result,) = windows

@@ -71,10 +71,18 @@ def load_spaced_visible(builder: Any, w: Any, row: Any, column: Any, step: Any, 
     return builder.call(gather, [pointers, ir.Constant(_I32, w.simd.itemsize), mask, otherwise])
 
 
-def every_second(builder: Any, w: Any, a: Any, b: Any, first: int) -> Any:
-    """Elements ``first``, ``first + 2``, ... of two vectors, one after the other."""
-    order = list(range(first, 2 * w.simd.lanes, 2))
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, w.simd.lanes), order))
+def spaced(builder: Any, w: Any, vectors: list[Any], first: int) -> Any:
+    """Elements ``first``, ``first + n``, ... of n vectors, which lie one after the other: n - 1 shuffles."""
+    lanes = w.simd.lanes
+    places = range(first, len(vectors) * lanes, len(vectors))
+    chosen = vectors[0]
+    for number, vector in enumerate(vectors[1:], 1):
+        order = []
+        for lane, place in enumerate(places):
+            before = place if number == 1 else lane
+            order.append(before if place < number * lanes else lanes + place % lanes)
+        chosen = builder.shuffle_vector(chosen, vector, ir.Constant(ir.VectorType(_I32, lanes), order))
+    return chosen
 
 
 def interleaved(builder: Any, w: Any, a: Any, b: Any) -> list[Any]:

@@ -12,11 +12,11 @@ from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.simd import broadcast_value
 from fastconv.backends.numba_cpu.window_memory import (
-    every_second,
     load,
     load_spaced,
     load_spaced_visible,
     load_visible,
+    spaced,
     write_visible,
 )
 from fastconv.backends.numba_cpu.windows import (
@@ -112,12 +112,10 @@ def _row(
             return [load_spaced(builder, w, row, at, step)]
         if w.simd.step == 0:
             return [load_spaced_visible(builder, w, row, at, step, width)]
-        here = [at, builder.add(at, ir.Constant(_I64, w.simd.lanes))][: w.simd.step]
+        here = [builder.add(at, ir.Constant(_I64, w.simd.lanes * vector)) for vector in range(w.simd.step)]
         loaded = [load(builder, w, row, at) if inside else load_visible(builder, w, row, at, width) for at in here]
-        if w.simd.step == 1:
-            return loaded
-        # Two vectors hold two columns of windows that are two pixels apart.
-        return [every_second(builder, w, loaded[0], loaded[1], first) for first in (0, 1)]
+        # So many vectors hold as many columns of windows that are as many pixels apart.
+        return [spaced(builder, w, loaded, first) for first in range(w.simd.step)]
 
     def parts(vector: Any, offset: Any) -> list[Any]:
         return [vector, spread(builder, w, offset)] if w.simd.kind == PLACES else [vector]

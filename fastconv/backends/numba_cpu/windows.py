@@ -45,7 +45,7 @@ class Windows(Simd):
     """Of a window, side by side; 0 where a kernel is told when it runs."""
 
     step: int
-    """Pixels from one window to the next in a row: 1, 2, or 0 for any."""
+    """Pixels from one window to the next in a row: 1 to 4, or 0 for any."""
 
     rows: int = 0
     """Of each window, all in the image; 0 where a kernel is told when it runs. A loop over a number that it doesn't
