@@ -204,7 +204,7 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
             time = planner.seconds(simd, candidate, threads)
             mark = "*" if candidate == best else " "
             lines.append(
-                f"  {mark} {candidate.algorithm:7} {1e3 * time:8.3f} ms  {planner.describe(candidate, problem)}"
+                f"  {mark} {candidate.algorithm:7} {1e3 * time:8.3f} ms  {planner.describe(candidate)}"
             )
             if candidate == best:
                 chosen.append(candidate.algorithm)

@@ -59,6 +59,8 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     CHANNEL,  # elements of all planes of a source channel
     BLOCK_ROWS,  # lattice rows in a block
     PIECES,  # of rows of the target that a vector may touch
+    TAP_ROWS,  # of the taps, where they are a grid,
+    TAP_COLUMNS,  # and columns
     INFINITE,  # set by whoever packs an infinite weight, or NaN
     COUNT,
-) = range(53)
+) = range(55)

@@ -11,6 +11,8 @@ each part was measured to cost):
     winograd  winograd, winograd_weight. For 3 x 3 without strides or dilation: 16 multiply-adds for each 4 pixels
               instead of 36; 60 to 70 cycles for each vector of 16 patches that is transformed, before and after
 
+    depthwise depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for each tap
+
 So few channels and large images go to `direct`, many channels on small images to `gemm`, and 3 x 3 with some tens of
 channels and more to `winograd`. A further algorithm is one
 more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
@@ -27,18 +29,23 @@ import numpy as np
 
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
+from fastconv.backends.numba_cpu.depthwise import MOST_TAPS
 from fastconv.backends.numba_cpu.simd import Simd, call
 from fastconv.backends.numba_cpu.tiles import (
     DirectTiling,
+    PlaneTiling,
     Tiling,
     direct_tiling,
     direct_weight_tiling,
+    plane_tiling,
     tiling,
     weight_tiling,
     winograd_tiling,
     winograd_weight_tiling,
 )
 from fastconv.geometry import Pair
+
+Cut = Tiling | DirectTiling | PlaneTiling
 
 Taps = tuple[tuple[int, int, int], ...]
 """dy, dx and the place in the kernel, of each tap."""
@@ -82,6 +89,17 @@ class Problem:
         return max(rows) - min(rows), max(columns) - min(columns)
 
     @property
+    def grid(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The rows and the columns in which there are taps, ascending."""
+        return tuple(sorted({tap[0] for tap in self.taps})), tuple(sorted({tap[1] for tap in self.taps}))
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether there is a tap in each row and column of its grid."""
+        rows, columns = self.grid
+        return len(self.taps) == len(rows) * len(columns)
+
+    @property
     def is_3x3(self) -> bool:
         """Whether the taps are a square of 3 x 3 neighbours, and lattice points neighbours in source and target."""
         square = {(self.first[0] + r, self.first[1] + s) for r, s in np.ndindex(3, 3)}
@@ -103,7 +121,7 @@ class Candidate:
     """An algorithm for a problem, how it would cut it up, and what that should cost in cycles of one thread."""
 
     algorithm: str
-    cut: Tiling | DirectTiling
+    cut: Cut
     cycles: float
     tasks: int
 
@@ -152,8 +170,25 @@ def _winograd_weight(simd: Simd, p: Problem) -> Candidate | None:
     return Candidate("winograd", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits)
 
 
-_CONVOLUTION: dict[str, Estimate] = {"gemm": _gemm, "direct": _direct, "winograd": _winograd}
-_WEIGHT: dict[str, Estimate] = {"gemm": _weight_gemm, "direct": _direct_weight, "winograd": _winograd_weight}
+def _depthwise(simd: Simd, p: Problem, weight: bool = False) -> Candidate | None:
+    if p.channels != 1 or p.target_step[1] != 1 or p.source_step[1] > 2 or not p.is_grid or len(p.taps) > MOST_TAPS:
+        return None
+    step, taps = p.source_step[1], len(p.taps)
+    cut = plane_tiling(simd, p.images, p.groups, p.rows, p.lattice, step, taps, weight=weight)
+    return Candidate("depthwise", cut, cut.cycles, cut.parts * (cut.splits if weight else cut.blocks))
+
+
+def _depthwise_weight(simd: Simd, p: Problem) -> Candidate | None:
+    return _depthwise(simd, p, weight=True)
+
+
+_CONVOLUTION: dict[str, Estimate] = {"gemm": _gemm, "direct": _direct, "winograd": _winograd, "depthwise": _depthwise}
+_WEIGHT: dict[str, Estimate] = {
+    "gemm": _weight_gemm,
+    "direct": _direct_weight,
+    "winograd": _winograd_weight,
+    "depthwise": _depthwise_weight,
+}
 
 ALGORITHMS = tuple(_CONVOLUTION)
 
@@ -161,6 +196,7 @@ LIMITS = {
     "gemm": "any convolution",
     "direct": "images a row of which, all channels, takes 1.5 MiB at most",
     "winograd": "kernels of 3 x 3 on larger images, without stride or dilation",
+    "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, and steps of one or two columns",
 }
 """What each algorithm is for."""
 
@@ -186,15 +222,10 @@ def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool 
     return found[0]
 
 
-def describe(candidate: Candidate, problem: Problem) -> str:
+def describe(candidate: Candidate) -> str:
     """How a candidate would go about it, in a line."""
-    cut = candidate.cut
-    tile = f"tiles of {cut.tile_rows} x {cut.tile_vectors} vectors, {cut.used:.0%} of them wanted"
-    if isinstance(cut, Tiling):
-        how = f"{tile}; {cut.steps} steps at a time"
-    else:
-        how = f"{tile}; {cut.blocks} blocks of {cut.block_rows} rows, {cut.plane_w} wide for {problem.lattice[1]}"
-    return f"{how}; {candidate.tasks} tasks" + (f", {cut.splits} of them added up" if cut.splits > 1 else "")
+    splits = candidate.cut.splits
+    return f"{candidate.cut}; {candidate.tasks} tasks" + (f", {splits} of them added up" if splits > 1 else "")
 
 
 def seconds(simd: Simd, candidate: Candidate, threads: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastconv.backends.numba_cpu import (
     buffers,
+    depthwise,
     direct,
     direct_weight,
     implicit_gemm,
@@ -27,9 +28,9 @@ from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
-from fastconv.backends.numba_cpu.planner import Problem, choose
+from fastconv.backends.numba_cpu.planner import Cut, Problem, choose
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
+from fastconv.backends.numba_cpu.tiles import DirectTiling, PlaneTiling, Tiling
 
 _PAGE = 4096
 
@@ -43,7 +44,7 @@ def _limits(simd: Simd) -> np.ndarray:
     return np.array([-np.inf, -np.inf], simd.dtype)
 
 
-def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     """The frame, addresses of operands left out, and the table of taps that it refers to."""
     p = job.problem
     table = np.array(p.taps, np.int64).reshape(-1)
@@ -72,16 +73,10 @@ def _frame(simd: Simd, cut: Tiling | DirectTiling, job: Job, slot_bytes: int) ->
         F.WEIGHT_ROW: job.weight[0],
         F.WEIGHT_DEPTH: job.weight[1],
         F.WEIGHT_GROUP: job.weight[2],
-        F.TILE_ROWS: cut.tile_rows,
-        F.TILE_VECTORS: cut.tile_vectors,
-        F.BLOCKS: cut.blocks,
-        F.BLOCK_PANELS: cut.block_panels,
-        F.PANEL_BLOCKS: cut.panel_blocks,
         F.FIRST_Y: p.first[0],
         F.FIRST_X: p.first[1],
+        **cut.fields,
     }
-    if isinstance(cut, Tiling):
-        values |= {F.STEPS: cut.steps, F.BLOCK_TILES: cut.block_tiles}
     frame = np.zeros(F.COUNT, np.int64)
     for field, value in values.items():
         frame[field] = value
@@ -95,7 +90,7 @@ class Plan:
         self,
         simd: Simd,
         job: Job,
-        cut: Tiling | DirectTiling,
+        cut: Cut,
         slot_bytes: int,
         shared_bytes: int,
         fields: tuple[tuple[int, ...], tuple[int, int]],
@@ -186,17 +181,29 @@ class WinogradConvolution(Convolution):
         return self._execute(source, weight, bias, target) or self.exact().run(source, weight, bias, target)
 
 
+class DepthwiseConvolution(Convolution):
+    """From single channels."""
+
+    def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
+        p = job.problem
+        job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
+        slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        super().__init__(simd, job, cut, slot, 0, self._FIELDS)
+        self._offsets = _describe_grid(self.frame, p)
+        self.frame[F.KERNEL] = depthwise.convolve_kernel(simd, *map(len, p.grid), p.source_step[1])
+        self._first = depthwise.convolve_task(simd), cut.parts * cut.blocks
+
+
 class WeightAdjoint(Plan):
     """The adjoint for the weight, perhaps in several parts that are added up."""
 
     _FIELDS = (F.SOURCE, F.WEIGHT, F.TARGET), (F.PARTIAL, F.WORKSPACE)
 
-    def __init__(self, simd: Simd, job: Job, cut: Tiling | DirectTiling, slot_bytes: int) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: Cut, slot_bytes: int) -> None:
         p = job.problem
         numbers = p.groups * p.rows * p.channels * len(p.taps)
         parts = cut.splits if cut.splits > 1 else 0
         super().__init__(simd, job, cut, slot_bytes, parts * numbers * simd.itemsize, self._FIELDS)
-        self.frame[F.SPLITS], self.frame[F.SPLIT_STEPS] = cut.splits, cut.split_steps
         if parts:
             self._second = weight_gemm.add_task(simd), weight_gemm.add_tasks(numbers)
 
@@ -260,6 +267,26 @@ class WinogradWeightAdjoint(WeightAdjoint):
             self.exact().run(source, grad, target)
 
 
+class DepthwiseWeightAdjoint(WeightAdjoint):
+    """From single channels."""
+
+    def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
+        p = job.problem
+        slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        super().__init__(simd, job, cut, slot)
+        self._offsets = _describe_grid(self.frame, p)
+        self.frame[F.KERNEL] = depthwise.correlate_kernel(simd, *map(len, p.grid), p.source_step[1])
+        self._first = depthwise.correlate_task(simd), cut.parts * cut.splits
+
+
+def _describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
+    """Put into the frame where the taps are, row by row and column by column; the table that it refers to."""
+    rows, columns = p.grid
+    offsets = np.array([*rows, *columns], np.int64)
+    frame[F.TAP_ROWS], frame[F.TAP_COLUMNS], frame[F.OFFSETS] = len(rows), len(columns), offsets.ctypes.data
+    return offsets
+
+
 def _panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling) -> int:
     """Of the whole weight, packed."""
     return p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize
@@ -280,10 +307,6 @@ def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[
         F.PHASES: corners.ctypes.data,
         F.PHASE_COUNT: len(phases),
         F.PLANE_ROWS: plane_rows,
-        F.PLANE_W: cut.plane_w,
-        F.CHANNEL: cut.channel,
-        F.BLOCK_ROWS: cut.block_rows,
-        F.PIECES: cut.pieces,
     }
     for field, value in values.items():
         frame[field] = value
@@ -294,11 +317,13 @@ _CONVOLUTION: dict[str, Callable[..., Convolution]] = {
     "gemm": GemmConvolution,
     "direct": DirectConvolution,
     "winograd": WinogradConvolution,
+    "depthwise": DepthwiseConvolution,
 }
 _WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
     "gemm": GemmWeightAdjoint,
     "direct": DirectWeightAdjoint,
     "winograd": WinogradWeightAdjoint,
+    "depthwise": DepthwiseWeightAdjoint,
 }
 
 
