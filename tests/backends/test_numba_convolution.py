@@ -1,12 +1,8 @@
-"""The backend `numba` around every edge of its tiles, with each algorithm and each family of vector instructions.
-
-Elements are small whole numbers, so sums of their products are exact in float32 too: results must equal torch's in
-float64 to the bit, and no wrong element can hide in a tolerance.
-"""
+"""The backend `numba` around every edge of its tiles: the forms for any convolution, on each family of vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,20 +10,16 @@ import pytest
 import torch
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set, planner, tiles
+from fastconv.backends.numba_cpu import planner, tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests import oracle
+from tests.forced import FORCED, assert_all_exact, how, image
 from tests.tolerance import assert_equal
 
 ALGORITHMS = ("gemm", "direct")
-
-
-FORCED = [Simd(row, "float32") for row in instruction_set.ALL.values()]
-FORCED += [Simd(row, "float64") for row in (instruction_set.AVX512, instruction_set.NEON)]
-"""All instruction sets, and with float64 all numbers of lanes: to compile for one takes some ten seconds, once."""
 
 
 @pytest.fixture(params=FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
@@ -47,36 +39,6 @@ def threads() -> Iterator[None]:
     before = fastconv.get_num_threads()
     yield
     fastconv.set_num_threads(before)
-
-
-def whole(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return rng.integers(-4, 5, shape).astype(dtype)
-
-
-def how(g: ConvGeometry) -> dict[str, Any]:
-    return {"stride": g.stride, "padding": g.padding, "dilation": g.dilation, "groups": g.groups}
-
-
-def assert_exact(numba: NumbaCpu, g: ConvGeometry, simd: Simd) -> None:
-    """All three primitives give torch's numbers."""
-    rng = np.random.default_rng(g.K + 1000 * g.W)
-    x, w, grad = (whole(rng, shape, simd.dtype) for shape in (g.input_shape, g.weight_shape, g.output_shape))
-    b = whole(rng, (g.K,), simd.dtype) if g.K % 2 else None
-    np.testing.assert_array_equal(numba.conv2d(x, w, b, g), oracle.conv2d(x, w, b, how(g)), f"forward {g}")
-    for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
-    np.testing.assert_array_equal(numba.conv2d_input(grad, w, g), for_x, f"input {g}")
-    np.testing.assert_array_equal(numba.conv2d_weight(x, grad, g), for_w, f"weight {g}")
-
-
-def assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd: Simd) -> None:
-    for g in geometries:
-        assert_exact(numba, g, simd)
-
-
-def image(C: int, H: int, W: int, K: int, R: int, S: int, N: int = 1, **rest: Any) -> ConvGeometry:
-    """A geometry with as much padding as keeps the size, unless told otherwise."""
-    padding = rest.pop("padding", ((R - 1) // 2, R // 2, (S - 1) // 2, S // 2))
-    return ConvGeometry(N, C, H, W, K, R, S, rest.pop("stride", (1, 1)), padding, **rest)
 
 
 def test_every_remainder_of_rows(numba: NumbaCpu, simd: Simd) -> None:
@@ -102,20 +64,20 @@ def test_every_remainder_of_pixels(numba: NumbaCpu, simd: Simd) -> None:
 @pytest.mark.parametrize("steps", [tiles.STEPS, 2 * tiles.STEPS], ids=lambda steps: f"{steps}_steps")
 def test_remainders_of_the_reduction(steps: int, numba: NumbaCpu, simd: Simd) -> None:
     for depth in (steps - 1, steps, steps + 1):
-        assert_exact(numba, image(depth, 1, 3, 5, 1, 1), simd)
-    assert_exact(numba, image(steps // 9 + 1, 2, 3, 4, 3, 3), simd)
+        assert_all_exact(numba, [image(depth, 1, 3, 5, 1, 1)], simd)
+    assert_all_exact(numba, [image(steps // 9 + 1, 2, 3, 4, 3, 3)], simd)
 
 
 @pytest.mark.parametrize("steps", [tiles.PIXELS, 4 * tiles.PIXELS], ids=lambda steps: f"{steps}_pixels")
 def test_remainders_of_the_reduction_over_pixels(steps: int, numba: NumbaCpu, simd: Simd) -> None:
     for pixels in (steps - 1, steps, steps + 1):
-        assert_exact(numba, image(1, 1, pixels, 3, 1, 2), simd)
-    assert_exact(numba, image(2, 6, 7, 3, 1, 1, N=steps // 42 + 1), simd)
+        assert_all_exact(numba, [image(1, 1, pixels, 3, 1, 2)], simd)
+    assert_all_exact(numba, [image(2, 6, 7, 3, 1, 1, N=steps // 42 + 1)], simd)
 
 
 def test_remainders_of_the_weights_columns(numba: NumbaCpu, simd: Simd) -> None:
     for count in edges(simd.lanes, 4)[::2]:
-        assert_exact(numba, image(count, 2, 2, 3, 1, 1), simd)
+        assert_all_exact(numba, [image(count, 2, 2, 3, 1, 1)], simd)
 
 
 ODD = [
@@ -136,7 +98,7 @@ ODD = [
 
 @pytest.mark.parametrize("g", ODD, ids=str)
 def test_odd_geometries(g: ConvGeometry, numba: NumbaCpu, simd: Simd) -> None:
-    assert_exact(numba, g, simd)
+    assert_all_exact(numba, [g], simd)
 
 
 def plans(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> list[Any]:

@@ -1,12 +1,7 @@
-"""Winograd's form of the backend `numba`: every edge of its patches, chunks and tiles, its error, and its ways out.
-
-Elements are small whole numbers, and the transforms halve them at most four times, so results are exact in float32 and
-must equal torch's in float64 to the bit.
-"""
+"""Winograd's form of the backend `numba`: every edge of its patches, chunks and tiles, its error, and its ways out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,9 +16,8 @@ from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests import oracle
 from tests.conftest import Draw
+from tests.forced import FORCED, assert_all_exact, how, image
 from tests.tolerance import assert_equal
-
-FORCED = [Simd(row, "float32") for row in instruction_set.ALL.values()] + [Simd(instruction_set.AVX512, "float64")]
 
 
 @pytest.fixture(params=FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
@@ -36,60 +30,46 @@ def winograd(simd: Simd) -> NumbaCpu:
     return NumbaCpu("forced", simd.instructions, "winograd")
 
 
-def image(C: int, H: int, W: int, K: int, N: int = 1, padding: int | tuple[int, ...] = 1, groups: int = 1) -> Any:
-    sides = (padding,) * 4 if isinstance(padding, int) else padding
-    return ConvGeometry(N, C, H, W, K, 3, 3, padding=sides, groups=groups)
-
-
-def how(g: ConvGeometry) -> dict[str, Any]:
-    return {"stride": g.stride, "padding": g.padding, "dilation": g.dilation, "groups": g.groups}
-
-
-def assert_all_exact(winograd: NumbaCpu, geometries: Iterable[ConvGeometry], simd: Simd) -> None:
-    for g in geometries:
-        rng = np.random.default_rng(g.K + 1000 * g.W)
-        shapes = g.input_shape, g.weight_shape, g.output_shape, (g.K,)
-        x, w, grad, b = (rng.integers(-4, 5, shape).astype(simd.dtype) for shape in shapes)
-        bias = b if g.K % 2 else None
-        np.testing.assert_array_equal(winograd.conv2d(x, w, bias, g), oracle.conv2d(x, w, bias, how(g)), f"{g}")
-        for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
-        np.testing.assert_array_equal(winograd.conv2d_input(grad, w, g), for_x, f"input {g}")
-        np.testing.assert_array_equal(winograd.conv2d_weight(x, grad, g), for_w, f"weight {g}")
+def square(C: int, H: int, W: int, K: int, N: int = 1, padding: tuple[int, ...] = (1, 1, 1, 1), groups: int = 1) -> Any:
+    """A geometry with a kernel of 3 x 3."""
+    return image(C, H, W, K, 3, 3, N, padding=padding, groups=groups)
 
 
 def test_every_remainder_of_channels(winograd: NumbaCpu, simd: Simd) -> None:
     """Of a tile's rows forwards and, source channels being the target's, in the adjoint; and of vectors of channels."""
     most = 2 * most_rows(simd.instructions) + 1
-    assert_all_exact(winograd, (image(count, 4, 5, most + 1 - count) for count in range(1, most + 1)), simd)
+    assert_all_exact(winograd, (square(count, 4, 5, most + 1 - count) for count in range(1, most + 1)), simd)
     around = {simd.lanes * count + off for count in range(1, 7) for off in (-1, 1)}
-    assert_all_exact(winograd, (image(count, 4, 3, 3) for count in sorted(around)[::2]), simd)
+    assert_all_exact(winograd, (square(count, 4, 3, 3) for count in sorted(around)[::2]), simd)
 
 
 def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd) -> None:
     """Rows of patches around each multiple of a vector, and blocks of them that begin and end within rows."""
     widths = {2 * simd.lanes * count + off for count in (1, 2, 4) for off in (-2, -1, 0, 1, 2, 3)}
-    assert_all_exact(winograd, (image(2, 4, width, 3) for width in sorted(widths)), simd)
-    assert_all_exact(winograd, (image(1, 5, 7, 2, N=count) for count in (2, 3, 5, 9, 17)), simd)
-    assert_all_exact(winograd, (image(3, size, size, 5, N=3) for size in range(4, 16)), simd)
+    assert_all_exact(winograd, (square(2, 4, width, 3) for width in sorted(widths)), simd)
+    assert_all_exact(winograd, (square(1, 5, 7, 2, N=count) for count in (2, 3, 5, 9, 17)), simd)
+    assert_all_exact(winograd, (square(3, size, size, 5, N=3) for size in range(4, 16)), simd)
 
 
 def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd) -> None:
     """Over channels, and over the patches of the batch."""
     steps, patches = tiles.WINOGRAD_STEPS, tiles.WINOGRAD_PATCHES
-    assert_all_exact(winograd, (image(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
-    assert_all_exact(winograd, (image(2, 4, 2 * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
+    assert_all_exact(winograd, (square(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
+    assert_all_exact(winograd, (square(2, 4, 2 * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
 
 
 def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd) -> None:
     """So many that the adjoint for the weight takes them in several blocks, with and without parts of the patches."""
     most = tiles.WINOGRAD_CHANNELS
-    assert_all_exact(winograd, [image(most + 5, 4, 5, 7), image(7, 4, 5, most + 5), image(150, 6, 6, 140)], simd)
-    assert_all_exact(winograd, [image(9, 30, 30, 10, N=4)], simd)
+    assert_all_exact(winograd, [square(most + 5, 4, 5, 7), square(7, 4, 5, most + 5), square(150, 6, 6, 140)], simd)
+    assert_all_exact(winograd, [square(9, 30, 30, 10, N=4)], simd)
 
 
 def test_paddings_and_groups(winograd: NumbaCpu, simd: Simd) -> None:
-    some = [image(3, 6, 7, 4, N=2, padding=sides) for sides in (0, 2, 3, 4, (1, 0, 0, 1), (0, 3, 4, 1))]
-    some += [image(4, 6, 7, 6, N=2, groups=2), image(5, 9, 8, 5, groups=5), image(3, 4, 40, 3, groups=3)]
+    some = [
+        square(3, 6, 7, 4, N=2, padding=sides) for sides in ((0,) * 4, (2,) * 4, (4,) * 4, (1, 0, 0, 1), (0, 3, 4, 1))
+    ]
+    some += [square(4, 6, 7, 6, N=2, groups=2), square(5, 9, 8, 5, groups=5), square(3, 4, 40, 3, groups=3)]
     assert_all_exact(winograd, some, simd)
 
 
@@ -97,7 +77,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
     """All three primitives take this form when it is asked for, and refuse what it is not for."""
     kinds = set()
     for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
-        kinds |= {type(each) for each in winograd._plans(operation, np.dtype(simd.dtype), image(8, 9, 9, 8))[0]}
+        kinds |= {type(each) for each in winograd._plans(operation, np.dtype(simd.dtype), square(8, 9, 9, 8))[0]}
         for g in (
             ConvGeometry(1, 1, 9, 9, 1, 3, 3, stride=(1, 2)),
             ConvGeometry(1, 1, 9, 9, 1, 3, 3, dilation=(2, 1)),
@@ -108,7 +88,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
     assert kinds == {plans.WinogradConvolution, plans.WinogradWeightAdjoint}
 
 
-@pytest.mark.parametrize("g", [image(24, 30, 29, 40, N=3), image(130, 8, 8, 70), image(8, 64, 64, 8)], ids=str)
+@pytest.mark.parametrize("g", [square(24, 30, 29, 40, N=3), square(130, 8, 8, 70), square(8, 64, 64, 8)], ids=str)
 def test_same_bits_for_any_number_of_threads(g: ConvGeometry, dtype: str, draw: Draw) -> None:
     winograd = NumbaCpu("forced", algorithm="winograd")
     x, w, b, grad = draw(*g.input_shape), draw(*g.weight_shape), draw(g.K), draw(*g.output_shape)
@@ -133,7 +113,7 @@ def _rms(error: np.ndarray) -> float:
 
 @pytest.mark.parametrize("positive", [False, True], ids=["both_signs", "positive"])
 @pytest.mark.parametrize(
-    "g", [image(8, 56, 56, 8, N=2), image(64, 28, 28, 64), image(512, 14, 14, 32), image(32, 14, 14, 512)], ids=str
+    "g", [square(8, 56, 56, 8, N=2), square(64, 28, 28, 64), square(512, 14, 14, 32), square(32, 14, 14, 512)], ids=str
 )
 def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> None:
     """With images that are positive, as after ReLU, too; plus one rounding of the largest sum."""
@@ -161,7 +141,7 @@ def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> N
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_numbers_that_spread_over_a_patch_do_not(value: float, winograd: NumbaCpu, simd: Simd) -> None:
     """NaN, infinities, and numbers whose transform would overflow, at corners, edges and in the middle."""
-    g = image(3, 7, 8, 5, N=2)
+    g = square(3, 7, 8, 5, N=2)
     rng = np.random.default_rng(1)
     shapes = {"x": g.input_shape, "w": g.weight_shape, "grad": g.output_shape}
     operands = {name: rng.standard_normal(shape).astype(simd.dtype) / 8 for name, shape in shapes.items()}

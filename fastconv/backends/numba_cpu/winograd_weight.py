@@ -172,6 +172,19 @@ def _pack_gradient(simd, frame, row, rows, chunks, table, steps, square, target,
 
 
 @inner
+def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth):
+    """The gradients of rows x ``wanted`` kernels, by way of ``taps``, to the target; whether all are finite."""
+    finite = True
+    for row in range(rows):
+        for c in range(0, wanted, simd.lanes):
+            _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
+        place = target + simd.itemsize * 9 * row * depth
+        pack_rows(simd, taps, columns, 9, wanted, place, 9)
+        finite = finite and is_finite(simd, place, 9 * wanted)
+    return finite
+
+
+@inner
 def _multiply(simd, frame, task, slot):
     """One block of channels by one of target channels in one group, over one part of the patches."""
     rest, block = divmod(task, load_integer(frame, F.BLOCKS))
@@ -231,15 +244,10 @@ def _multiply(simd, frame, task, slot):
     target = load_integer(frame, F.TARGET)
     if load_integer(frame, F.SPLITS) > 1:
         target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * rows * depth * 9
+    target += size * 9 * ((group * rows + first_row) * depth + first_column)
     wanted = end_column - first_column
-    for row in range(first_row, end_row):
-        for c in range(0, wanted, simd.lanes):
-            source = sums + size * ((row - first_row) * columns + c)
-            _transform_sums(simd, source, sum_step, taps + size * c, columns)
-        place = target + size * 9 * ((group * rows + row) * depth + first_column)
-        pack_rows(simd, taps, columns, 9, wanted, place, 9)
-        if not is_finite(simd, place, 9 * wanted):
-            store_integer(frame, F.INFINITE, 1)
+    if not _write_taps(simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth):
+        store_integer(frame, F.INFINITE, 1)
 
 
 @cache

@@ -1,0 +1,133 @@
+"""The depthwise form of the backend `numba`: every edge of its vectors of columns, its rows and its parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv.backends.numba_cpu import instruction_set, planner, plans
+from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import ConvGeometry
+from tests import oracle
+from tests.conftest import Draw
+from tests.forced import FORCED, assert_all_exact, how, image
+from tests.tolerance import assert_equal
+
+
+@pytest.fixture(params=FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+def simd(request: pytest.FixtureRequest) -> Simd:
+    return request.param
+
+
+@pytest.fixture
+def depthwise(simd: Simd) -> NumbaCpu:
+    return NumbaCpu("forced", simd.instructions, "depthwise")
+
+
+def test_every_width_around_a_vector(depthwise: NumbaCpu, simd: Simd) -> None:
+    widths = sorted({simd.lanes * count + off for count in (1, 2, 3) for off in (-2, -1, 0, 1, 2)} - {0})
+    assert_all_exact(depthwise, (image(2, 4, width, 2, 3, 3, groups=2) for width in widths if width > 1), simd)
+    assert_all_exact(depthwise, (image(2, 5, 2 * width, 2, 3, 3, groups=2, stride=(2, 2)) for width in widths), simd)
+
+
+def test_kernels_dilations_and_paddings(depthwise: NumbaCpu, simd: Simd) -> None:
+    some = [image(3, 9, 11, 3, R, S, groups=3) for R, S in ((1, 1), (1, 5), (5, 1), (2, 3), (4, 4), (5, 5))]
+    some += [image(2, 9, 11, 2, 3, 3, groups=2, dilation=pair) for pair in ((2, 2), (1, 4), (3, 1))]
+    some += [image(2, 7, 9, 2, 3, 3, groups=2, padding=sides) for sides in ((0, 0, 0, 0), (4, 3, 5, 4), (0, 2, 3, 0))]
+    some += [image(2, 9, 40, 2, 3, 3, groups=2, stride=pair) for pair in ((2, 1), (3, 2), (1, 2))]
+    assert_all_exact(depthwise, some, simd)
+
+
+def test_multipliers_and_first_layers(depthwise: NumbaCpu, simd: Simd) -> None:
+    some = [image(3, 8, 9, 3 * count, 3, 3, N=2, groups=3) for count in (1, 2, 3)]
+    assert_all_exact(depthwise, [*some, image(1, 28, 28, 6, 5, 5, N=2), image(1, 13, 37, 1, 3, 3, N=5)], simd)
+
+
+def test_planes_rows_and_images_in_parts(depthwise: NumbaCpu, simd: Simd) -> None:
+    """Many planes together; a large one in blocks of rows; images whose sums are added up."""
+    large = image(1, 300, 260, 1, 3, 3)
+    assert_all_exact(
+        depthwise, [image(40, 6, 7, 40, 3, 3, N=3, groups=40), large, image(1, 60, 64, 1, 3, 3, N=9)], simd
+    )
+    parts = {}
+    for operation in ("conv2d", "conv2d_weight"):
+        parts[operation] = depthwise._plans(operation, np.dtype(simd.dtype), large)[0][0].cut
+    assert parts["conv2d"].blocks > 1
+    assert parts["conv2d_weight"].splits > 1
+
+
+def test_it_runs_where_it_is_asked_for_and_only_there(depthwise: NumbaCpu, simd: Simd) -> None:
+    g = image(4, 9, 9, 4, 3, 3, groups=4)
+    kinds = {type(depthwise._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
+    assert kinds == {plans.DepthwiseConvolution}
+    (adjoint,), _, _ = depthwise._plans("conv2d_weight", np.dtype(simd.dtype), g)
+    assert type(adjoint) is plans.DepthwiseWeightAdjoint
+    others = [image(4, 9, 9, 4, 3, 3, groups=2), image(2, 9, 9, 2, 7, 7, groups=2)]
+    for other in [*others, image(2, 9, 9, 2, 3, 3, groups=2, stride=(1, 3))]:
+        assert "one channel" in str(depthwise.refuses("conv2d", other, simd.dtype))
+    strided = image(2, 9, 9, 2, 3, 3, groups=2, stride=(1, 2))
+    assert depthwise.refuses("conv2d", strided, simd.dtype) is None
+    assert depthwise.refuses("conv2d_input", strided, simd.dtype)
+
+
+SHAPES = [
+    image(64, 30, 30, 64, 3, 3, N=3, groups=64),
+    image(1, 200, 200, 1, 5, 5, N=2),
+    image(8, 56, 56, 16, 3, 3, N=2, groups=8),
+]
+
+
+@pytest.mark.parametrize("g", SHAPES, ids=str)
+def test_same_bits_for_any_number_of_threads(g: ConvGeometry, dtype: str, draw: Draw) -> None:
+    depthwise = NumbaCpu("forced", algorithm="depthwise")
+    x, w, b, grad = draw(*g.input_shape), draw(*g.weight_shape), draw(g.K), draw(*g.output_shape)
+
+    def results(count: int) -> list[bytes]:
+        fastconv.set_num_threads(count)
+        found = [depthwise.conv2d(x, w, b, g), depthwise.conv2d_weight(x, grad, g)]
+        if g.K == g.C:
+            found.append(depthwise.conv2d_input(grad, w, g))
+        return [array.tobytes() for array in found]
+
+    before = fastconv.get_num_threads()
+    try:
+        alone = results(1)
+        for count in (2, 3, 7):
+            assert results(count) == alone
+    finally:
+        fastconv.set_num_threads(before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("padding", [(1, 1, 1, 1), (0, 0, 0, 0), (0, 2, 3, 1)])
+def test_special_values_travel_as_in_torch(
+    value: float, padding: tuple[int, ...], depthwise: NumbaCpu, simd: Simd
+) -> None:
+    g = image(3, 6, 7, 3, 3, 3, N=2, groups=3, padding=padding)
+    rng = np.random.default_rng(1)
+    shapes = {"x": g.input_shape, "w": g.weight_shape, "grad": g.output_shape}
+    operands = {name: rng.standard_normal(shape).astype(simd.dtype) for name, shape in shapes.items()}
+    for name, array in operands.items():
+        height, width = array.shape[2:]
+        for row, column in {(0, 0), (height - 1, width - 1), (height // 2, width // 2), (1, 0), (0, 1)}:
+            changed = array.copy()
+            changed[-1, 0, row, column] = value
+            x, w, grad = (changed if name == each else operands[each] for each in ("x", "w", "grad"))
+            for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
+            if name != "grad":
+                assert_equal(depthwise.conv2d(x, w, None, g), oracle.conv2d(x, w, None, how(g)), "forward")
+            if name != "x":
+                assert_equal(depthwise.conv2d_input(grad, w, g), for_x, "input")
+            if name != "w":
+                assert_equal(depthwise.conv2d_weight(x, grad, g), for_w, "weight")
+
+
+def test_it_is_the_planners_choice_for_depthwise() -> None:
+    simd = Simd(instruction_set.AVX512, "float32")
+    taps = tuple((r - 1, s - 1, 3 * r + s) for r in range(3) for s in range(3))
+    for weight in (False, True):
+        best = planner.choose(simd, planner.Problem(8, 64, 1, 1, (28, 28), (1, 1), taps), None, weight=weight)
+        assert best is not None
+        assert best.algorithm == "depthwise"
