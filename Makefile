@@ -1,5 +1,5 @@
 # make demo   train LeNet-5 on handwritten digits and show the backends side by side
-# make test   prove every backend against torch
+# make test   prove every backend against torch; PYTEST="-k pool" chooses
 # make check  formatting, lint and types
 # make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see python -m bench run --help
 #
@@ -18,7 +18,7 @@ demo: $(VENV)/.train
 	$(BIN)/python -m models demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)

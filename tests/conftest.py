@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from numba.core.caching import IndexDataCacheFile
 
 import fastconv
 from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
+from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.buffers import Store
 
 BACKENDS = [info.name for info in fastconv.backends() if info.available and info.name != "auto"]
@@ -26,6 +29,45 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that asks for a ``backend`` runs on each."""
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", BACKENDS)
+
+
+KERNELS = {*BACKENDS, *instruction_set.ALL}
+"""What stands in a test's name where it needs the kernels of a backend, or of one set of vector instructions."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests of the same kernels go to the same worker: two would compile them at the same time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class SameKernels(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            names = test.partition("[")[2].rstrip("]").split("-")
+            forced = not instruction_set.ALL.keys().isdisjoint(names)
+            kept = [name for name in names if name in KERNELS or (forced and name in ("float32", "float64"))]
+            return "-".join([file, *kept])
+
+    config.option.loadscopereorder = False  # by the number of tests, which says nothing of their time
+    return SameKernels(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The workers share Numba's cache on disk, but write to it one at a time.
+
+    Of two that add to the same index at once, both may take the same file for their machine code.
+    """
+    lock = FileLock(tmp_path_factory.getbasetemp().parent / "numba.lock")
+    save = IndexDataCacheFile.save
+
+    def save_alone(file: IndexDataCacheFile, *entry: Any) -> None:
+        with lock:
+            save(file, *entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IndexDataCacheFile, "save", save_alone)
+        yield
 
 
 @pytest.fixture(params=["float32", "float64"])

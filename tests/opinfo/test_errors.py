@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,8 +31,9 @@ def expected_type(operation: str, given: Any) -> type[Exception]:
     return TypeError if operation in ("conv1d", "conv2d") and not computed else given.error_type
 
 
+@cache
 def refusals(operation: str) -> list[tuple[tuple[Any, ...], dict[str, Any], type[Exception]]]:
-    """Arguments, keywords and type of exception; there are some."""
+    """Arguments, keywords and type of exception; there are some. The catalogue takes up to a second to make them."""
     calls = [(given.sample_input, expected_type(operation, given)) for given in error_inputs(operation)]
     assert calls
     return [((sample.input, *sample.args), sample.kwargs, exception) for sample, exception in calls]
