@@ -203,9 +203,7 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
         for candidate in planner.candidates(simd, problem, weight=weight):
             time = planner.seconds(simd, candidate, threads)
             mark = "*" if candidate == best else " "
-            lines.append(
-                f"  {mark} {candidate.algorithm:7} {1e3 * time:8.3f} ms  {planner.describe(candidate)}"
-            )
+            lines.append(f"  {mark} {candidate.algorithm:7} {1e3 * time:8.3f} ms  {planner.describe(candidate)}")
             if candidate == best:
                 chosen.append(candidate.algorithm)
                 total += time

@@ -64,6 +64,9 @@ _I64 = ir.IntType(64)
 MOST_TAPS = 25
 """Whose weights, or sums, about fit in 32 registers."""
 
+WIDEST = 1 << 14
+"""Pixels in a row, for the workspace has a row of zeros and three integers for each vector and column of taps."""
+
 COLUMN_WORDS = 3
 """Integers that describe a column of taps for a vector of pixels: where its first lane is in a row of the source, and
 masks of one vector from there and of the next."""

@@ -100,6 +100,13 @@ def _evaluate(builder: Any, d: list[Any]) -> list[Any]:
 
 
 @inner
+def count_patches(frame):
+    """Of all images."""
+    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
+    return load_integer(frame, F.N) * ((I + 1) // 2) * ((J + 1) // 2)
+
+
+@inner
 def describe_chunks(simd, frame, target, group, row, first, count, nowhere, table):
     """Into how many chunks - rows of patches, at most a vector - the patches ``first`` up to first + count fall.
 

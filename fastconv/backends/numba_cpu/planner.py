@@ -29,7 +29,7 @@ import numpy as np
 
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
-from fastconv.backends.numba_cpu.depthwise import MOST_TAPS
+from fastconv.backends.numba_cpu.depthwise import MOST_TAPS, WIDEST
 from fastconv.backends.numba_cpu.simd import Simd, call
 from fastconv.backends.numba_cpu.tiles import (
     DirectTiling,
@@ -171,7 +171,8 @@ def _winograd_weight(simd: Simd, p: Problem) -> Candidate | None:
 
 
 def _depthwise(simd: Simd, p: Problem, weight: bool = False) -> Candidate | None:
-    if p.channels != 1 or p.target_step[1] != 1 or p.source_step[1] > 2 or not p.is_grid or len(p.taps) > MOST_TAPS:
+    fits = p.channels == 1 and len(p.taps) <= MOST_TAPS and p.is_grid and p.lattice[1] <= WIDEST
+    if not fits or p.target_step[1] != 1 or p.source_step[1] > 2:
         return None
     step, taps = p.source_step[1], len(p.taps)
     cut = plane_tiling(simd, p.images, p.groups, p.rows, p.lattice, step, taps, weight=weight)
@@ -196,7 +197,7 @@ LIMITS = {
     "gemm": "any convolution",
     "direct": "images a row of which, all channels, takes 1.5 MiB at most",
     "winograd": "kernels of 3 x 3 on larger images, without stride or dilation",
-    "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, and steps of one or two columns",
+    "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
 }
 """What each algorithm is for."""
 

@@ -53,6 +53,7 @@ from fastconv.backends.numba_cpu.panels import is_finite, pack_panel
 from fastconv.backends.numba_cpu.patches import (
     CHUNK_WORDS,
     POINTS,
+    count_patches,
     describe_chunks,
     load_points,
     read_patches,
@@ -228,9 +229,8 @@ def _multiply(simd, frame, task, slot):
     first_panel = panel_block * block_panels
     here_panels = min(block_panels, panels - first_panel)
     width = load_integer(frame, F.TILE_VECTORS) * simd.lanes
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
     first = block * width
-    count = min(width, load_integer(frame, F.N) * ((I + 1) // 2) * ((J + 1) // 2) - first)
+    count = min(width, count_patches(frame) - first)
     depth, steps = load_integer(frame, F.DEPTH), load_integer(frame, F.STEPS)
     kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
     size = simd.itemsize

@@ -39,6 +39,7 @@ from fastconv.backends.numba_cpu.panels import is_finite, pack_rows, pack_square
 from fastconv.backends.numba_cpu.patches import (
     CHUNK_WORDS,
     POINTS,
+    count_patches,
     describe_chunks,
     load_pairs,
     load_points,
@@ -201,10 +202,8 @@ def _multiply(simd, frame, task, slot):
     end_column = min(depth, first_column + block_tiles * width)
     tiles = (end_column - first_column + width - 1) // width
     columns = tiles * width
-    patches = load_integer(frame, F.N)
-    patches *= ((load_integer(frame, F.I) + 1) // 2) * ((load_integer(frame, F.J) + 1) // 2)
     begin = split * load_integer(frame, F.SPLIT_STEPS)
-    patches = min(patches, begin + load_integer(frame, F.SPLIT_STEPS))
+    patches = min(count_patches(frame), begin + load_integer(frame, F.SPLIT_STEPS))
     steps = load_integer(frame, F.STEPS)
     kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
     size = simd.itemsize
@@ -245,8 +244,9 @@ def _multiply(simd, frame, task, slot):
     if load_integer(frame, F.SPLITS) > 1:
         target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * rows * depth * 9
     target += size * 9 * ((group * rows + first_row) * depth + first_column)
-    wanted = end_column - first_column
-    if not _write_taps(simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth):
+    if not _write_taps(
+        simd, sums, sum_step, end_row - first_row, end_column - first_column, columns, taps, target, depth
+    ):
         store_integer(frame, F.INFINITE, 1)
 
 
