@@ -131,7 +131,7 @@ class _Taps:
             loads.append(masked_load(builder, pointer, self.masks[column][half], nothing, simd.simd.itemsize))
         if self.step == 1:
             return loads[0]
-        return shuffled(builder, *loads, list(range(0, 2 * simd.simd.lanes, 2)))
+        return shuffled(builder, loads[0], loads[1], list(range(0, 2 * simd.simd.lanes, 2)))
 
 
 def _for_each_row(builder: Any, first: Any, end: Any, states: list[Any], body: Callable[..., list[Any]]) -> list[Any]:

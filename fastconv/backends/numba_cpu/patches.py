@@ -79,7 +79,7 @@ def load_pairs(builder: Any, simd: SimdType, base: Any, parts: list[Any], masks:
         masked_load(builder, vector_at(builder, simd, base, part), mask, nothing, simd.simd.itemsize)
         for part, mask in zip(parts, masks, strict=True)
     ]
-    return [shuffled(builder, *raw, list(range(first, 2 * lanes, 2))) for first in range(2)]
+    return [shuffled(builder, raw[0], raw[1], list(range(first, 2 * lanes, 2))) for first in range(2)]
 
 
 def store_points(builder: Any, simd: SimdType, points: list[list[Any]], target: Any, step: Any) -> None:

@@ -155,7 +155,7 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
                 order = [lane + lanes * column for lane in places for column in range(2)]
                 pointer = vector_at(builder, simd, address, ir.Constant(_I64, half * lanes))
                 mask = mask_of_bits(builder, lanes, masks[2 * row + half])
-                masked_store(builder, shuffled(builder, *pixels, order), pointer, mask, simd.simd.itemsize)
+                masked_store(builder, shuffled(builder, pixels[0], pixels[1], order), pointer, mask, simd.simd.itemsize)
         return odd
 
     return vector_of(simd)(simd, *[intp] * 10, vector_of(simd)), generate
