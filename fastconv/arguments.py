@@ -101,6 +101,14 @@ def sides(padding: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> Sides
     return height, height, width, width
 
 
+def conv_parameters(
+    kernel: Pair, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int
+) -> ConvParameters:
+    """How a convolution by ``kernel`` (R, S) goes about it, from arguments as the API takes them."""
+    steps, spread = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    return ConvParameters(steps, sides(padding, kernel, steps, spread), spread, integer("groups", groups, 1))
+
+
 def image_dims(name: str, shape: Shape, spatial: int) -> None:
     """Refuse anything but (C, *spatial) and (N, C, *spatial)."""
     if len(shape) not in (spatial + 1, spatial + 2):

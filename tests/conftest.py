@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
-from numba.core.caching import IndexDataCacheFile
 
 import fastconv
 from fastconv import registry
@@ -50,24 +48,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False  # by the number of tests, which says nothing of their time
     return SameKernels(config, log)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The workers share Numba's cache on disk, but write to it one at a time.
-
-    Of two that add to the same index at once, both may take the same file for their machine code.
-    """
-    lock = FileLock(tmp_path_factory.getbasetemp().parent / "numba.lock")
-    save = IndexDataCacheFile.save
-
-    def save_alone(file: IndexDataCacheFile, *entry: Any) -> None:
-        with lock:
-            save(file, *entry)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(IndexDataCacheFile, "save", save_alone)
-        yield
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -20,8 +20,7 @@ def _delegate(operation: str) -> Any:
     """The primitive that hands over to whichever backend `Auto.select` gives."""
 
     def primitive(self: Auto, *arguments: Any) -> Any:
-        last = arguments[-1]
-        geometry = last if isinstance(last, (ConvGeometry, PoolGeometry)) else None
+        geometry = next((a for a in arguments if isinstance(a, (ConvGeometry, PoolGeometry))), None)
         return getattr(self.select(operation, geometry, arguments[0].dtype), operation)(*arguments)
 
     return primitive
@@ -45,6 +44,7 @@ class Auto(Backend):
         return self.select("channel_sum", None, grad.dtype).channel_sum(grad)
 
     conv2d = _delegate("conv2d")
+    conv2d_activated = _delegate("conv2d_activated")
     conv2d_input = _delegate("conv2d_input")
     conv2d_weight = _delegate("conv2d_weight")
     max_pool2d = _delegate("max_pool2d")
@@ -52,5 +52,6 @@ class Auto(Backend):
     max_pool2d_backward = _delegate("max_pool2d_backward")
     avg_pool2d = _delegate("avg_pool2d")
     avg_pool2d_backward = _delegate("avg_pool2d_backward")
+    activation_backward = _delegate("activation_backward")
     unfold = _delegate("unfold")
     fold = _delegate("fold")

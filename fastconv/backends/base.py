@@ -1,4 +1,4 @@
-"""The contract between the API and a backend: ten primitives over checked arguments.
+"""The contract between the API and a backend: a dozen primitives over checked arguments.
 
 The API has done every check before a primitive is called, so a backend checks nothing again:
 
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.backends.activation import Activation, activate, activation_gradient
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.quiet import QUIET
@@ -30,6 +31,7 @@ Geometry = ConvGeometry | PoolGeometry
 
 OPERATIONS = (
     "conv2d",
+    "conv2d_activated",
     "conv2d_input",
     "conv2d_weight",
     "max_pool2d",
@@ -37,6 +39,7 @@ OPERATIONS = (
     "max_pool2d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "activation_backward",
     "unfold",
     "fold",
 )
@@ -91,6 +94,19 @@ class Backend(ABC):
         y[n, k, p, q] = b[k] + sum over d, r, s of w[k, d, r, s] * x[n, g * C / G + d, h, w] with g the group of k
         and (h, w) as in `fastconv.geometry`; x is 0 outside the image, so an infinite weight there gives NaN.
         """
+
+    def conv2d_activated(
+        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: Activation
+    ) -> Array:
+        """`conv2d`, and then "relu" or "tanh" of each element; NaN stays."""
+        return activate(self.conv2d(x, w, b, geometry), activation)
+
+    def activation_backward(self, grad: Array, y: Array, activation: Activation) -> Array:
+        """The gradient before an activation, from the one after it and the activation's result y.
+
+        For "relu" grad where y is not 0 or less, else 0; for "tanh" grad (1 - y^2).
+        """
+        return activation_gradient(grad, y, activation)
 
     @abstractmethod
     def conv2d_input(self, grad: Array, w: Array, geometry: ConvGeometry) -> Array:

@@ -1,13 +1,14 @@
 """How the library compiles: Numba in nopython mode, without the interpreter lock, kept on disk where possible.
 
 A cache that can't be written or read must cost time, never an error: with no writable folder a function is compiled
-anew in each process, and a damaged entry is dropped and compiled again. An entry is out of date when any file of the
-function's folder has changed, since kernels call one another across files; Numba by itself would look at one file.
+anew in each process, and a damaged entry is compiled again. An entry is out of date when any file of the function's
+folder has changed, since kernels call one another across files; Numba by itself would look at one file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -28,20 +29,51 @@ class _ForgivingCache(FunctionCache):
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         stamp = _folder_stamp(Path(inspect.getfile(function)).parent)
-        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp)
+        self._cache_file = _EntryFiles(self._cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # unpickling a damaged file may raise anything
-            with contextlib.suppress(OSError):
-                self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         # A full disk, or a folder that became read-only.
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
+
+
+class _EntryFiles(IndexDataCacheFile):
+    """One file for each entry, named after what it is an entry for.
+
+    Numba numbers the files and keeps the numbers in an index. Two processes that read the index at the same time take
+    the same number, and each finds the other's machine code under it ever after.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        self._save_data(self._name(key), data)
+        # What was compiled from other sources is of no use any more.
+        for file in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
+            if not file.name.startswith(self._prefix):
+                file.unlink(missing_ok=True)
+
+    def load(self, key: Any) -> Any:
+        try:
+            return self._load_data(self._name(key))
+        except FileNotFoundError:
+            return None
+
+    @property
+    def _base(self) -> str:
+        return self._index_name.removesuffix(".nbi")
+
+    @property
+    def _prefix(self) -> str:
+        stamp = hashlib.sha256(f"{self._version} {self._source_stamp}".encode())
+        return f"{self._base}.{stamp.hexdigest()[:16]}"
+
+    def _name(self, key: Any) -> str:
+        return f"{self._prefix}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv.arguments import (
     IntOrPair,
     Padding,
+    conv_parameters,
     image_dims,
     integer,
     pair,
@@ -57,10 +58,7 @@ def conv2d(
     image_dims("input", input.shape, 2)
     ops_of("weight", weight)
     weight_dims(weight.shape, 2)
-    steps, spread = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    how = ConvParameters(
-        steps, sides(padding, tuple(weight.shape[2:]), steps, spread), spread, integer("groups", groups, 1)
-    )
+    how = conv_parameters(tuple(weight.shape[2:]), stride, padding, dilation, groups)
     if input.ndim == 3:
         return ops.conv2d(input[None], weight, bias, how, backend)[0]
     return ops.conv2d(input, weight, bias, how, backend)

@@ -4,6 +4,7 @@ from fastconv.torch import Conv2d, convert, functional as F
 
 y = F.conv2d(x, weight, bias, padding=1)       # autograd, double backward, torch.compile
 layer = Conv2d(3, 16, 3, backend="naive")      # torch.nn.Conv2d with one more argument
+block = ConvBlock2d(3, 16, 3, activation="relu", pool="max")   # three layers in one step
 model = convert(model)                         # in place; revert(model) undoes it
 """
 
@@ -13,6 +14,7 @@ if importlib.util.find_spec("torch") is None:
     raise ModuleNotFoundError("fastconv.torch needs torch: pip install 'fastconv[torch]'", name="torch")
 
 from fastconv.torch import functional
+from fastconv.torch.blocks import ConvBlock2d, conv2d_block
 from fastconv.torch.convert import convert, revert
 from fastconv.torch.modules import (
     AdaptiveAvgPool2d,
@@ -34,10 +36,12 @@ __all__ = [
     "AvgPool2d",
     "Conv1d",
     "Conv2d",
+    "ConvBlock2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "MaxPool1d",
     "MaxPool2d",
+    "conv2d_block",
     "convert",
     "functional",
     "revert",

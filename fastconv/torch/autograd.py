@@ -23,13 +23,14 @@ from fastconv.torch import ops
 Tensor = torch.Tensor
 
 
-def _recorded(*tensors: Tensor | None) -> bool:
+def recorded(*tensors: Tensor | None) -> bool:
+    """Whether a gradient is wanted of any of the tensors."""
     if forward_ad._current_level >= 0:
         return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
-def _apply(function: Any, *arguments: Any) -> Any:
+def apply(function: Any, *arguments: Any) -> Any:
     """As ``function.apply``, past the look at its signature, which takes 20 us, where only transforms need that."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return function.apply(*arguments)
@@ -38,56 +39,54 @@ def _apply(function: Any, *arguments: Any) -> Any:
 
 def conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
     """y (N, K, P, Q); ``how`` is stride, padding, dilation, groups, backend."""
-    return _apply(_Conv2d, x, w, b, *how) if _recorded(x, w, b) else ops.conv2d(x, w, b, *how)
+    return apply(_Conv2d, x, w, b, *how) if recorded(x, w, b) else ops.conv2d(x, w, b, *how)
 
 
 def conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
     """The adjoint for x."""
-    return _apply(_Conv2dInput, size, w, grad, *how) if _recorded(w, grad) else ops.conv2d_input(size, w, grad, *how)
+    return apply(_Conv2dInput, size, w, grad, *how) if recorded(w, grad) else ops.conv2d_input(size, w, grad, *how)
 
 
 def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
     """The adjoint for w."""
-    return _apply(_Conv2dWeight, x, size, grad, *how) if _recorded(x, grad) else ops.conv2d_weight(x, size, grad, *how)
+    return apply(_Conv2dWeight, x, size, grad, *how) if recorded(x, grad) else ops.conv2d_weight(x, size, grad, *how)
 
 
 def max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     """Values and indices; ``how`` is kernel, stride, padding, dilation, ceil_mode, backend."""
-    return _apply(_MaxPool2d, x, *how) if _recorded(x) else ops.max_pool2d(x, *how)
+    return apply(_MaxPool2d, x, *how) if recorded(x) else ops.max_pool2d(x, *how)
 
 
 def max_pool2d_values(x: Tensor, *how: Any) -> Tensor:
     """The values alone; a gradient needs the indices."""
-    return _MaxPool2d.apply(x, *how)[0] if _recorded(x) else ops.max_pool2d_values(x, *how)
+    return _MaxPool2d.apply(x, *how)[0] if recorded(x) else ops.max_pool2d_values(x, *how)
 
 
 def max_pool2d_backward(grad: Tensor, indices: Tensor, size: Any, backend: str) -> Tensor:
     """The adjoint of max pooling at ``indices``; ``size`` is (H, W)."""
-    if _recorded(grad):
-        return _apply(_MaxPool2dBackward, grad, indices, size, backend)
+    if recorded(grad):
+        return apply(_MaxPool2dBackward, grad, indices, size, backend)
     return ops.max_pool2d_backward(grad, indices, size, backend)
 
 
 def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
     """``how`` is kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override, backend."""
-    return _apply(_AvgPool2d, x, *how) if _recorded(x) else ops.avg_pool2d(x, *how)
+    return apply(_AvgPool2d, x, *how) if recorded(x) else ops.avg_pool2d(x, *how)
 
 
 def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
     """The adjoint of average pooling."""
-    return (
-        _apply(_AvgPool2dBackward, grad, size, *how) if _recorded(grad) else ops.avg_pool2d_backward(grad, size, *how)
-    )
+    return apply(_AvgPool2dBackward, grad, size, *how) if recorded(grad) else ops.avg_pool2d_backward(grad, size, *how)
 
 
 def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:
     """Columns; ``how`` as in `conv2d`."""
-    return _apply(_Unfold, x, kernel, *how) if _recorded(x) else ops.unfold(x, kernel, *how)
+    return apply(_Unfold, x, kernel, *how) if recorded(x) else ops.unfold(x, kernel, *how)
 
 
 def fold(columns: Tensor, size: Any, kernel: Any, *how: Any) -> Tensor:
     """The adjoint of `unfold`; ``size`` is (H, W)."""
-    return _apply(_Fold, columns, size, kernel, *how) if _recorded(columns) else ops.fold(columns, size, kernel, *how)
+    return apply(_Fold, columns, size, kernel, *how) if recorded(columns) else ops.fold(columns, size, kernel, *how)
 
 
 def channel_sum(x: Tensor, channels: int) -> Tensor:

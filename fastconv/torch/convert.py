@@ -16,7 +16,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from fastconv import registry
-from fastconv.torch import modules
+from fastconv.torch import fusing, modules
 from fastconv.torch.modules import Layer
 
 M = TypeVar("M", bound=nn.Module)
@@ -37,7 +37,13 @@ _COUNTERPARTS: dict[type[nn.Module], type[Layer]] = {
 _ORIGINAL = "_fastconv_original_class"
 
 
-def convert(model: M, backend: str | None = None, filter: Callable[[str, nn.Module], bool] | None = None) -> M:
+def convert(
+    model: M,
+    backend: str | None = None,
+    filter: Callable[[str, nn.Module], bool] | None = None,
+    *,
+    fuse: bool = False,
+) -> M:
     """Let a model's convolutions and poolings compute through fastconv.
 
     Args:
@@ -45,6 +51,9 @@ def convert(model: M, backend: str | None = None, filter: Callable[[str, nn.Modu
         backend: one of `fastconv.backends`; None for the choice in force at each call.
         filter: called with each layer's name in the model ("" for the model itself) and the layer; False leaves
             the layer alone.
+        fuse: whether a Conv2d, the ReLU or Tanh after it, and the pooling of 2 x 2 windows after that become one
+            `ConvBlock2d`. Only neighbours in an nn.Sequential are known to have nothing else between them, so only
+            they do, and only layers that stand in one place and have no hooks.
 
     Returns:
         The model. Layers that were converted before take the new backend. Layers whose class computes in a way of
@@ -68,6 +77,8 @@ def convert(model: M, backend: str | None = None, filter: Callable[[str, nn.Modu
             layer.__dict__[_ORIGINAL] = layer.__class__
             layer.__class__ = _counterpart(layer.__class__)
         layer.backend = backend
+    if fuse:
+        fusing.fuse(model, set(chosen))
     return model
 
 
@@ -84,6 +95,7 @@ def revert(model: M) -> M:
         RuntimeError: something else changed a layer's class since, such as a parametrisation that is to be removed
             first; then no layer has been changed.
     """
+    fusing.separate(model)
     restored = [
         (layer, _restored(layer, layer.__dict__[_ORIGINAL])) for layer in model.modules() if _ORIGINAL in vars(layer)
     ]

@@ -36,7 +36,7 @@ class Layer(nn.Module):
         return ", ".join(part for part in (super().extra_repr(), own) if part)
 
 
-def _padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
+def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
     """The input and the padding left to do: "reflect", "replicate" and "circular" are done by torch."""
     if layer.padding_mode == "zeros":
         return input, layer.padding
@@ -48,7 +48,7 @@ class Conv1d(Layer, nn.Conv1d):
     """`torch.nn.Conv1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        image, padding = _padded(self, input)
+        image, padding = padded(self, input)
         return F.conv1d(image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend)
 
 
@@ -56,7 +56,7 @@ class Conv2d(Layer, nn.Conv2d):
     """`torch.nn.Conv2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        image, padding = _padded(self, input)
+        image, padding = padded(self, input)
         return F.conv2d(image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend)
 
 

@@ -103,11 +103,29 @@ def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
     return define
 
 
-@_operator(f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONV}, str backend) -> Tensor")
-def conv2d(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> _Plan:
+def _convolution(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> _Plan:
+    """A convolution, whatever is done to its results."""
     check_types(input=x, weight=w, bias=b)
     g = check.conv(x.shape, w.shape, None if b is None else b.shape, _conv(how))
     return _Plan(g, (x, w, b, g), g.output_shape, layout_of(x, w))
+
+
+conv2d = _operator(f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONV}, str backend) -> Tensor")(_convolution)
+
+
+@_operator(
+    f"conv2d_activated(Tensor input, Tensor weight, Tensor? bias, str activation, {_CONV}, str backend) -> Tensor"
+)
+def conv2d_activated(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, activation: str, *how: Any) -> _Plan:
+    plain = _convolution(check, x, w, b, *how)
+    return plain._replace(operands=(*plain.operands, activation))
+
+
+@_operator("activation_backward(Tensor grad_output, Tensor result, str activation, str backend) -> Tensor")
+def activation_backward(check: _Checks, grad: Tensor, y: Tensor, activation: str, backend: str) -> _Plan:
+    check_types(grad_output=grad, result=y)
+    same_shape("grad_output", grad.shape, y.shape, "the activation's result")
+    return _Plan(None, (grad, y, activation), tuple(y.shape), layout_of(y))
 
 
 @_operator(f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor")
@@ -220,6 +238,12 @@ def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> T
     if layout is torch.contiguous_format and tensor.is_contiguous():
         return tensor
     return tensor.contiguous(memory_format=layout)
+
+
+def conv2d_size(x: Tensor, w: Tensor, how: Sequence[Any]) -> tuple[int, int]:
+    """The height and width of a convolution's result."""
+    g = make_conv_geometry(x.shape, w.shape, None, _conv(how))
+    return g.P, g.Q
 
 
 def layout_of(*tensors: Tensor) -> torch.memory_format:

@@ -20,41 +20,41 @@ class TensorOps:
     """`fastconv.arrays.ArrayOps` for torch tensors."""
 
     def conv2d(self, x: Tensor, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None) -> Tensor:
-        _check_tensors(weight=w, bias=b)
-        x, w, b = _autocast(x, w, b)
-        return autograd.conv2d(x, w, b, *how, _chosen(backend))
+        check_tensors(weight=w, bias=b)
+        x, w, b = under_autocast(x, w, b)
+        return autograd.conv2d(x, w, b, *how, chosen(backend))
 
     def conv2d_input(self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
-        _check_tensors(grad_output=grad)
-        w, grad = _autocast(w, grad)
-        return autograd.conv2d_input(size, w, grad, *how, _chosen(backend))
+        check_tensors(grad_output=grad)
+        w, grad = under_autocast(w, grad)
+        return autograd.conv2d_input(size, w, grad, *how, chosen(backend))
 
     def conv2d_weight(self, x: Tensor, size: Shape, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
-        _check_tensors(grad_output=grad)
-        x, grad = _autocast(x, grad)
-        return autograd.conv2d_weight(x, size, grad, *how, _chosen(backend))
+        check_tensors(grad_output=grad)
+        x, grad = under_autocast(x, grad)
+        return autograd.conv2d_weight(x, size, grad, *how, chosen(backend))
 
     def max_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> tuple[Tensor, Tensor]:
-        return autograd.max_pool2d(x, *how[:5], _chosen(backend))
+        return autograd.max_pool2d(x, *how[:5], chosen(backend))
 
     def max_pool2d_values(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
-        return autograd.max_pool2d_values(x, *how[:5], _chosen(backend))
+        return autograd.max_pool2d_values(x, *how[:5], chosen(backend))
 
     def max_pool2d_backward(self, grad: Tensor, indices: Tensor, size: Pair, backend: str | None) -> Tensor:
-        _check_tensors(indices=indices)
-        return autograd.max_pool2d_backward(grad, indices, size, _chosen(backend))
+        check_tensors(indices=indices)
+        return autograd.max_pool2d_backward(grad, indices, size, chosen(backend))
 
     def avg_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
-        return autograd.avg_pool2d(x, *how, _chosen(backend))
+        return autograd.avg_pool2d(x, *how, chosen(backend))
 
     def avg_pool2d_backward(self, grad: Tensor, size: Shape, how: PoolParameters, backend: str | None) -> Tensor:
-        return autograd.avg_pool2d_backward(grad, size, *how, _chosen(backend))
+        return autograd.avg_pool2d_backward(grad, size, *how, chosen(backend))
 
     def unfold(self, x: Tensor, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
-        return autograd.unfold(x, kernel, *how, _chosen(backend))
+        return autograd.unfold(x, kernel, *how, chosen(backend))
 
     def fold(self, columns: Tensor, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
-        return autograd.fold(columns, size, kernel, *how, _chosen(backend))
+        return autograd.fold(columns, size, kernel, *how, chosen(backend))
 
     def pad(self, x: Tensor, rows: int, columns: int) -> Tensor:
         return torch.nn.functional.pad(x, (0, columns, 0, rows))
@@ -70,7 +70,7 @@ class TensorOps:
         return table.to(like.dtype) if table.is_floating_point() else table
 
     def scatter(self, x: Tensor, indices: Tensor, size: Pair) -> Tensor:
-        _check_tensors(indices=indices)
+        check_tensors(indices=indices)
         check_indices(indices, size, lowest=0)
         planes = x.new_zeros((*x.shape[:2], size[0] * size[1]))
         return planes.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, size)
@@ -89,8 +89,8 @@ class TensorOps:
         return (torch.sign(x) * torch.relu(torch.abs(x))).mul(count).pow(1.0 / degree)
 
     def operands(self, **tensors: Any) -> tuple[list[Any], torch.dtype]:
-        _check_tensors(**tensors)
-        cast = _autocast(*tensors.values()) if "weight" in tensors else tuple(tensors.values())
+        check_tensors(**tensors)
+        cast = under_autocast(*tensors.values()) if "weight" in tensors else tuple(tensors.values())
         check_types(**dict(zip(tensors, cast, strict=True)))
         return [t.float() if t is not None and t.dtype in HALVES else t for t in cast], cast[0].dtype
 
@@ -98,7 +98,7 @@ class TensorOps:
         return x.to(dtype)
 
 
-def _chosen(backend: str | None) -> str:
+def chosen(backend: str | None) -> str:
     """The backend's name, fixed now so that the backward pass takes the same one.
 
     torch.compile can't trace a context variable: there an unnamed backend stays open until the graph runs, its
@@ -109,7 +109,7 @@ def _chosen(backend: str | None) -> str:
     return registry.resolve(backend).name
 
 
-def _autocast(*operands: Any) -> Any:
+def under_autocast(*operands: Any) -> Any:
     """The operands of a convolution in autocast's data type, where autocast is on."""
     device = operands[0].device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
@@ -119,7 +119,8 @@ def _autocast(*operands: Any) -> Any:
     return tuple(t.to(dtype) if t is not None and t.dtype in (single, *HALVES) else t for t in operands)
 
 
-def _check_tensors(**operands: Any) -> None:
+def check_tensors(**operands: Any) -> None:
+    """Refuse operands that aren't tensors; None stands for one that isn't there."""
     for name, operand in operands.items():
         if operand is not None and not isinstance(operand, torch.Tensor):
             raise ArgumentTypeError(name, type(operand).__name__, "it must be a torch.Tensor like the other operands")

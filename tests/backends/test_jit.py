@@ -69,11 +69,10 @@ def test_second_process_compiles_nothing(folder: Path) -> None:
     assert _run(folder) == ["42", "1"]
 
 
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
 @pytest.mark.parametrize("content", [b"\x80\x05garbage", None], ids=["garbage", "truncated"])
-def test_damaged_cache_is_replaced(folder: Path, suffix: str, content: bytes | None) -> None:
+def test_damaged_cache_is_replaced(folder: Path, content: bytes | None) -> None:
     _run(folder)
-    (damaged,) = (folder / "cache").rglob(f"*{suffix}")
+    (damaged,) = (folder / "cache").rglob("*.nbc")
     damaged.write_bytes(damaged.read_bytes()[:-20] if content is None else content)
     assert _run(folder) == ["42", "0"]
     assert _run(folder) == ["42", "1"]
@@ -101,3 +100,47 @@ def test_functions_made_with_other_values_are_others(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(ADDRESS_OF)
     results = [_run(tmp_path, FACTOR=factor) for factor in ("2", "3", "2", "3")]
     assert results == [["42", "0"], ["63", "0"], ["42", "1"], ["63", "1"]]
+
+
+BOTH = """
+import sys, time
+from pathlib import Path
+from fastconv.backends import jit
+
+@jit.jit
+def half(x):
+    return x // 2 if isinstance(x, int) else x / 2
+
+if len(sys.argv) > 1:
+    # Looks into the cache, and writes to it when the other process has looked too.
+    saved = jit._EntryFiles.save
+    def save(self, *entry):
+        Path(sys.argv[1]).touch()
+        while not Path(sys.argv[2]).exists():
+            time.sleep(0.01)
+        saved(self, *entry)
+    jit._EntryFiles.save = save
+    half(float(sys.argv[3]) if "." in sys.argv[3] else int(sys.argv[3]))
+else:
+    print(half(7), half(7.0), sum(half.stats.cache_hits.values()))
+"""
+
+
+def test_processes_that_compile_at_the_same_time_keep_their_code_apart(tmp_path: Path) -> None:
+    kernel, one, other = (tmp_path / name for name in ("kernel.py", "one", "other"))
+    kernel.write_text(BOTH)
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    flags = ((one, other, "7"), (other, one, "7.0"))
+    running = [subprocess.Popen([sys.executable, str(kernel), *map(str, each)], env=env) for each in flags]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    done = subprocess.run([sys.executable, str(kernel)], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.split() == ["3", "3.5", "2"]
+
+
+def test_code_of_older_sources_is_removed(folder: Path) -> None:
+    _run(folder)
+    (before,) = (folder / "cache").rglob("*.nbc")
+    (folder / "part.py").write_text(PART.replace("return x", "return x + 1000"))
+    _run(folder)
+    (after,) = (folder / "cache").rglob("*.nbc")
+    assert before != after

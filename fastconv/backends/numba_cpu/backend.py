@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.backends.activation import Activation, activate
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
-from fastconv.backends.numba_cpu import average_pooling, buffers, channel_sums, instruction_set, max_pooling, planner
+from fastconv.backends.numba_cpu import (
+    activations,
+    average_pooling,
+    buffers,
+    channel_sums,
+    instruction_set,
+    max_pooling,
+    planner,
+)
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
 from fastconv.backends.numba_cpu.plans import plan
@@ -21,6 +31,12 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
 
 _LINE = 4096
+
+_SHORT = 16
+"""Pixels of a plane that aren't worth a vector."""
+
+_WITH_RELU = "_relu"
+"""Marks the plans of a convolution whose results are raised to 0."""
 
 _COMMON_CONVOLUTIONS = [
     ConvGeometry(images, C, size, size, K, kernel, kernel, (stride, stride), (kernel // 2,) * 4, groups=groups)
@@ -85,10 +101,8 @@ class NumbaCpu(Backend):
         if 0 in (*geometry.input_shape, *geometry.output_shape):
             return None
         simd = self._simd(np.dtype(str(dtype).removeprefix("torch.")))
-        if all(
-            planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows)
-            for job in jobs(operation, geometry)[0]
-        ):
+        found, _ = jobs(operation.removesuffix("_activated"), geometry)
+        if all(planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows) for job in found):
             return None
         return f"the algorithm {self.algorithm!r} is for {planner.LIMITS[self.algorithm]}"
 
@@ -98,7 +112,9 @@ class NumbaCpu(Backend):
         return explain(self._simd(np.dtype(dtype)), operation, geometry, self.algorithm, get_num_threads())
 
     def _make_plans(self, operation: str, dtype: np.dtype, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
-        found, complete = jobs(operation, geometry)
+        found, complete = jobs(operation.removesuffix(_WITH_RELU), geometry)
+        if operation.endswith(_WITH_RELU):
+            found = [replace(job, floor=0.0) for job in found]
         return [plan(self._simd(dtype), job, self.algorithm) for job in found], found, complete
 
     def warmup(self) -> None:
@@ -119,10 +135,27 @@ class NumbaCpu(Backend):
                 self.avg_pool2d_backward(self.avg_pool2d(x, pool), pool)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
+        return self._convolve("conv2d", x, w, b, geometry)
+
+    def conv2d_activated(
+        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry, activation: Activation
+    ) -> np.ndarray:
+        if activation == "relu":
+            return self._convolve("conv2d" + _WITH_RELU, x, w, b, geometry)
+        y = self._convolve("conv2d", x, w, b, geometry)
+        activations.tanh(self._simd(y.dtype), y)
+        return y
+
+    def activation_backward(self, grad: np.ndarray, y: np.ndarray, activation: Activation) -> np.ndarray:
+        return activations.gradient(self._simd(y.dtype), activation, _contiguous(grad), _contiguous(y))
+
+    def _convolve(
+        self, operation: str, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry
+    ) -> np.ndarray:
         y = buffers.empty(geometry.output_shape, x.dtype)
         if not y.size:
             return y
-        (only,), (job,), _ = self._plans("conv2d", x.dtype, geometry)
+        (only,), (job,), _ = self._plans(operation, x.dtype, geometry)
         x, w = _contiguous(x), _contiguous(w)
         if not job.exchanged:
             only.run(x, w, None if b is None else _contiguous(b), y)
@@ -131,7 +164,7 @@ class NumbaCpu(Backend):
         if b is not None:
             with np.errstate(all="ignore"):
                 y += b[:, None, None]
-        return y
+        return y if job.floor < 0 else activate(y, "relu")
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         x = buffers.empty(geometry.input_shape, grad.dtype)
@@ -162,6 +195,8 @@ class NumbaCpu(Backend):
         return w
 
     def channel_sum(self, grad: np.ndarray) -> np.ndarray:
+        if grad.shape[2] * grad.shape[3] < _SHORT:
+            return super().channel_sum(grad)
         return channel_sums.channel_sum(self._simd(grad.dtype), _contiguous(grad))
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:

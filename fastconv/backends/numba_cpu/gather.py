@@ -136,14 +136,8 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
             for d in range(low, high):
                 value = load_where(simd, source, place + d * plane, mask, zeros(simd))
                 store(simd, target, (d * taps + shift) * step, value)
-    elif inside == 2:
-        mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
-        other = lanes_between(simd, load_integer(found, 4), load_integer(found, 5))
-        place, elsewhere = load_integer(found, 2), load_integer(found, 6)
-        for d in range(low, high):
-            value = load_where(simd, source, place + d * plane, mask, zeros(simd))
-            value = load_where(simd, source, elsewhere + d * plane, other, value)
-            store(simd, target, (d * taps + shift) * step, value)
+    elif inside <= 4:
+        _copy_runs(simd, source, plane, low, high, inside, found, target, shift, taps, step)
     else:
         for d in range(low, high):
             value = zeros(simd)
@@ -151,3 +145,29 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
                 mask = mask_from(simd, load_integer(found, 4 * run + 3))
                 value = load_where(simd, source, load_integer(found, 4 * run + 2) + d * plane, mask, value)
             store(simd, target, (d * taps + shift) * step, value)
+
+
+@inner
+def _copy_runs(simd, source, plane, low, high, inside, found, target, shift, taps, step):
+    """The same for two, three or four runs of pixels side by side, their masks in registers."""
+    mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
+    other = lanes_between(simd, load_integer(found, 4), load_integer(found, 5))
+    place, elsewhere = load_integer(found, 2), load_integer(found, 6)
+    if inside == 2:
+        for d in range(low, high):
+            value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+            value = load_where(simd, source, elsewhere + d * plane, other, value)
+            store(simd, target, (d * taps + shift) * step, value)
+        return
+    third = lanes_between(simd, load_integer(found, 8), load_integer(found, 9))
+    further = load_integer(found, 10)
+    # Where there are three runs, the fourth is an empty one, at the place of the third.
+    last = 4 * (inside - 1)
+    fourth = lanes_between(simd, load_integer(found, last), load_integer(found, last + 1) * (inside - 3))
+    furthest = load_integer(found, last + 2)
+    for d in range(low, high):
+        value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+        value = load_where(simd, source, elsewhere + d * plane, other, value)
+        value = load_where(simd, source, further + d * plane, third, value)
+        value = load_where(simd, source, furthest + d * plane, fourth, value)
+        store(simd, target, (d * taps + shift) * step, value)

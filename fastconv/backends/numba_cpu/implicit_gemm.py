@@ -35,6 +35,7 @@ from fastconv.backends.numba_cpu.simd import (
     broadcast,
     call,
     lanes_between,
+    load,
     load_integer,
     load_scalar,
     load_where,
@@ -42,6 +43,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     store_where,
     zero,
+    zeros,
 )
 
 
@@ -120,7 +122,7 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
     # A lattice that is the whole target has its points side by side, whatever the stride that no second point needs.
     right = 1 if plane == I * J else load_integer(frame, F.XJ)
     target = load_integer(frame, F.TARGET)
-    lowest = load_scalar(simd, floor, 0)
+    lowest = broadcast(simd, load_scalar(simd, floor, 0))
     n, inside = divmod(u, I * J)
     lane = 0
     while lane < count:
@@ -132,28 +134,36 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
             end = min(count, lane + J - j)
             pixel = (load_integer(frame, F.Y0) + i * load_integer(frame, F.YI)) * wide
             pixel += load_integer(frame, F.X0) + j * right
-        for m in range(rows):
-            place = (n * channels + row + m) * plane + pixel
-            add_to = zero(simd)
-            if bias != 0:
-                add_to = load_scalar(simd, bias, m)
-            if right == 1:
-                for at in range(lane, end, simd.lanes):
-                    there = lanes_between(simd, 0, end - at)
-                    value = load_where(simd, tile, m * width + at, there, broadcast(simd, add_to))
-                    before = broadcast(simd, add_to)
-                    if start == ACCUMULATE:
-                        before = load_where(simd, target, place + at - lane, there, before)
-                    value = not_below(simd, add(simd, value, before), broadcast(simd, lowest))
-                    store_where(simd, target, place + at - lane, there, value)
-            else:
+        corner = (n * channels + row) * plane + pixel
+        if right == 1:
+            for at in range(lane, end, simd.lanes):
+                there = lanes_between(simd, 0, end - at)
+                place = corner + at - lane
+                if start == ACCUMULATE:
+                    for m in range(rows):
+                        before = load_where(simd, target, place + m * plane, there, zeros(simd))
+                        value = add(simd, load(simd, tile, m * width + at), before)
+                        store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
+                else:
+                    for m in range(rows):
+                        before = zeros(simd)
+                        if bias != 0:
+                            before = broadcast(simd, load_scalar(simd, bias, m))
+                        value = add(simd, load(simd, tile, m * width + at), before)
+                        store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
+        else:
+            for m in range(rows):
+                place = corner + m * plane
+                start_from = zero(simd)
+                if bias != 0:
+                    start_from = load_scalar(simd, bias, m)
                 for at in range(lane, end):
                     value = load_scalar(simd, tile, m * width + at)
                     if start == ACCUMULATE:
                         value += load_scalar(simd, target, place + (at - lane) * right)
                     else:
-                        value += add_to
-                    value = max(value, lowest)
+                        value += start_from
+                    value = max(value, load_scalar(simd, floor, 0))
                     store_scalar(simd, target, place + (at - lane) * right, value)
         inside += end - lane
         lane = end

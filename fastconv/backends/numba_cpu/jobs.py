@@ -15,6 +15,7 @@ channels are the rows of a matrix. Taken as a convolution, the adjoint for x wou
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,8 @@ class Job:
     """Whether it is an adjoint for the weight: ``target`` is that of the convolution it belongs to."""
     first: Pair = (0, 0)
     """The lattice's first pixel in the target."""
+    floor: float = -math.inf
+    """No result falls below it: 0 makes a ReLU."""
     exchanged: bool = False
     """Whether the primitive's two operands stand in each other's place."""
 

@@ -53,6 +53,10 @@ _I64 = ir.IntType(64)
 ACCUMULATE = 1
 """For ``start``: add to what c holds, instead of starting from the bias."""
 
+BLOCK_STEPS = 512
+"""Steps of the indirect kind whose products are added up by themselves. With 4,608 in one chain the error was 3.5 times
+torch's; the packed kind is called for some hundred steps at a time."""
+
 PIECE_WORDS = 3
 """Integers that say where a piece of a vector goes: lanes [0] up to [1], to the image at index [2] for lane 0."""
 
@@ -140,7 +144,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c,
         tile = _Tile(builder, simd, *shape)
         depth, a, b, offsets, c, step, table, bias, floor = arguments[4:]
         lanes = simd.simd.lanes
-        tile.reduce(depth, a, b, lambda k: tile.integer(offsets, k))
+        tile.reduce_in_blocks(depth, a, b, lambda k: tile.integer(offsets, k))
         goes = []
         for piece in range(tile.vectors * count):
             words = [tile.integer(table, tile.number(piece * PIECE_WORDS + word)) for word in range(PIECE_WORDS)]
@@ -189,14 +193,43 @@ class _Tile:
 
     def reduce(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
         """The loop over the steps; the sums are left in registers."""
+        self.sums = self._steps(self.number(0), depth, a, b, row_of_b)
+
+    def reduce_in_blocks(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
+        """As `reduce`, adding up `BLOCK_STEPS` steps at a time: a long chain of float32 additions loses digits."""
+        builder = self.builder
+        before = builder.block
+        block, after = (builder.append_basic_block(name) for name in ("block", "blocks_done"))
+        builder.branch(block)
+        builder.position_at_end(block)
+        first = builder.phi(_I64)
+        first.add_incoming(self.number(0), before)
+        totals = {}
+        for place in self.places:
+            totals[place] = builder.phi(self.kind)
+            totals[place].add_incoming(ir.Constant(self.kind, None), before)
+        end = builder.add(first, self.number(BLOCK_STEPS))
+        end = builder.select(builder.icmp_signed("<", end, depth), end, depth)
+        sums = self._steps(first, end, a, b, row_of_b)
+        self.sums = {place: builder.fadd(totals[place], sums[place]) for place in self.places}
+        first.add_incoming(end, builder.block)
+        for place in self.places:
+            totals[place].add_incoming(self.sums[place], builder.block)
+        builder.cbranch(builder.icmp_signed("<", end, depth), block, after)
+        builder.position_at_end(after)
+
+    def _steps(
+        self, first: Any, end: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]
+    ) -> dict[tuple[int, int], Any]:
+        """The sums over the steps ``first`` up to ``end``, at least one."""
         builder, lanes = self.builder, self.kind.count
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("step", "finish"))
         builder.branch(loop)
         builder.position_at_end(loop)
         k = builder.phi(_I64)
-        k.add_incoming(self.number(0), before)
-        sums = {}
+        k.add_incoming(first, before)
+        sums, results = {}, {}
         for place in self.places:
             sums[place] = builder.phi(self.kind)
             sums[place].add_incoming(ir.Constant(self.kind, None), before)
@@ -205,13 +238,14 @@ class _Tile:
         for i in range(self.rows):
             from_a = self.spread(a, builder.add(row_of_a, self.number(i)))
             for j in range(self.vectors):
-                self.sums[i, j] = multiply_add(builder, from_a, from_b[j], sums[i, j])
+                results[i, j] = multiply_add(builder, from_a, from_b[j], sums[i, j])
         following = builder.add(k, self.number(1))
         k.add_incoming(following, loop)
         for place in self.places:
-            sums[place].add_incoming(self.sums[place], loop)
-        builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+            sums[place].add_incoming(results[place], loop)
+        builder.cbranch(builder.icmp_signed("<", following, end), loop, after)
         builder.position_at_end(after)
+        return results
 
     def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, int, Any], None]) -> None:
         """The epilogue of every kernel: adds where a sum starts from, and raises to the floor what is below it."""

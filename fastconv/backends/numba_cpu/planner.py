@@ -3,7 +3,7 @@
 Costs are in cycles of one thread that does a vector of multiply-adds in each (`tiles.py` has the arithmetic, and what
 each part was measured to cost):
 
-    gemm      implicit_gemm, weight_gemm. Gathers the pixels under every tap, 10 to 28 cycles a vector however few
+    gemm      implicit_gemm, weight_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector however few
               channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
     direct    direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
               gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
@@ -201,10 +201,6 @@ LIMITS = {
 }
 """What each algorithm is for."""
 
-LONGEST = 1024
-"""Steps of a reduction that `direct` may do unasked: it adds them in one chain, whose float32 error grows faster than
-that of `gemm`'s blocks. With 4,608 steps it is 3.5 times torch's."""
-
 
 def candidates(simd: Simd, problem: Problem, *, weight: bool) -> list[Candidate]:
     """What can do the problem, cheapest first; with ``weight``, its adjoint for the weight."""
@@ -218,8 +214,6 @@ def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool 
     found = candidates(simd, problem, weight=weight)
     if algorithm is not None:
         return next((candidate for candidate in found if candidate.algorithm == algorithm), None)
-    if not weight and problem.channels * len(problem.taps) > LONGEST:
-        found = [candidate for candidate in found if candidate.algorithm != "direct"]
     return found[0]
 
 

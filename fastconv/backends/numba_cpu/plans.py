@@ -40,8 +40,8 @@ def _page_after(size: int) -> int:
 
 
 @cache
-def _limits(simd: Simd) -> np.ndarray:
-    return np.array([-np.inf, -np.inf], simd.dtype)
+def _limits(simd: Simd, floor: float) -> np.ndarray:
+    return np.array([-np.inf, floor], simd.dtype)
 
 
 def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +50,7 @@ def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray,
     table = np.array(p.taps, np.int64).reshape(-1)
     values = {
         F.TAPS: table.ctypes.data,
-        F.LIMITS: _limits(simd).ctypes.data,
+        F.LIMITS: _limits(simd, job.floor).ctypes.data,
         F.SLOT_BYTES: _page_after(slot_bytes),
         F.N: p.images,
         F.GROUPS: p.groups,

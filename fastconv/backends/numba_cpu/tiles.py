@@ -384,8 +384,11 @@ SUMS_BYTES = 512 << 10
 READ_CYCLES, TRANSFORM_CYCLES = 70, 60
 """Of a vector of patches that is transformed, and of a vector of their sums."""
 
-KERNEL_CYCLES = 6
-"""Of a transformed 3 x 3 kernel."""
+STREAM_BYTES = 10
+"""A cycle, of weights that the L2 cache doesn't hold and every block of patches reads anew."""
+
+KERNEL_CYCLES = 80
+"""Of a vector of 3 x 3 kernels that is packed and transformed, whole or not."""
 
 
 @lru_cache(maxsize=1024)
@@ -409,7 +412,10 @@ def winograd_tiling(simd: Simd, images: int, groups: int, rows: int, channels: i
             step = max(tile_rows * vectors * loads, 8)
             tile = 16 * (channels * step + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors))
             transforms = chunks * (READ_CYCLES * channels * panel_blocks + TRANSFORM_CYCLES * rows)
-            cycles = groups * (blocks * (panels * tile + transforms) + KERNEL_CYCLES * rows * channels)
+            weight = 16 * panels * tile_rows * channels * simd.itemsize
+            stream = weight / STREAM_BYTES if weight > SUMS_BYTES else 0
+            kernels = KERNEL_CYCLES * panels * -(-tile_rows // simd.lanes) * channels
+            cycles = groups * (blocks * (panels * tile + transforms + stream) + kernels)
             if best is None or cycles < best[0]:
                 best = (cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks)
     assert best is not None
@@ -519,10 +525,10 @@ def plane_tiling(
 def gather_cycles(simd: Simd, row: int) -> float:
     """Of a vector that is gathered from an image with so many lattice points in a row.
 
-    One or two runs a vector are fetched in code of their own, 10 to 13 cycles; more go through a loop, 28 with three.
+    Up to four runs a vector are fetched in code of their own, 10 to 18 cycles; more go through a loop.
     """
     runs = 1 + (simd.lanes - 1) / row
-    return 5 + 4 * runs if runs <= 2.1 else 9 * runs
+    return 6 + 3 * runs if runs <= 4 else 9 * runs
 
 
 def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:

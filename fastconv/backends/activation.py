@@ -1,0 +1,29 @@
+"""The activations that follow a convolution, on NumPy arrays and on whatever has the same operators and methods."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from fastconv.backends.quiet import QUIET
+
+Activation = Literal["relu", "tanh"]
+
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+
+
+@QUIET
+def activate(y: Any, activation: Activation) -> Any:
+    """The activation of every element, in the array's own memory."""
+    if not isinstance(y, np.ndarray):
+        return getattr(y, f"{activation}_")()
+    return np.maximum(y, 0, out=y) if activation == "relu" else np.tanh(y, out=y)
+
+
+@QUIET
+def activation_gradient(grad: Any, y: Any, activation: Activation) -> Any:
+    """The gradient before an activation, from the one after it and its result."""
+    if activation == "tanh":
+        return grad * (1 - y * y)
+    return np.where(y <= 0, 0, grad).astype(grad.dtype) if isinstance(y, np.ndarray) else grad.masked_fill(y <= 0, 0)
