@@ -45,6 +45,8 @@ class Auto(Backend):
 
     conv2d = _delegate("conv2d")
     conv2d_activated = _delegate("conv2d_activated")
+    conv2d_block = _delegate("conv2d_block")
+    conv2d_block_backward = _delegate("conv2d_block_backward")
     conv2d_input = _delegate("conv2d_input")
     conv2d_weight = _delegate("conv2d_weight")
     max_pool2d = _delegate("max_pool2d")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv.backends.activation import Activation, activate, activation_gradient
+from fastconv.backends.block import Activation, Pooling, activate, activation_gradient, pairs_of
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.quiet import QUIET
@@ -32,6 +32,8 @@ Geometry = ConvGeometry | PoolGeometry
 OPERATIONS = (
     "conv2d",
     "conv2d_activated",
+    "conv2d_block",
+    "conv2d_block_backward",
     "conv2d_input",
     "conv2d_weight",
     "max_pool2d",
@@ -108,6 +110,51 @@ class Backend(ABC):
         """
         return activation_gradient(grad, y, activation)
 
+    def conv2d_block(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        geometry: ConvGeometry,
+        activation: Activation | None,
+        pool: Pooling,
+    ) -> tuple[Array, Array]:
+        """Convolution, activation if any, and pooling of 2 x 2 windows side by side: (N, K, P // 2, Q // 2).
+
+        The second result is what the gradient needs besides: for "max" the indices, for "avg" what was averaged.
+        """
+        y = self.conv2d(x, w, b, geometry)
+        if activation is not None:
+            y = activate(y, activation)
+        window = pairs_of(geometry)
+        return self.max_pool2d(y, window) if pool == "max" else (self.avg_pool2d(y, window), y)
+
+    def conv2d_block_backward(
+        self,
+        grad: Array,
+        x: Array,
+        w: Array,
+        result: Array,
+        kept: Array,
+        geometry: ConvGeometry,
+        activation: Activation | None,
+        pool: Pooling,
+        wanted: tuple[bool, bool, bool],
+    ) -> tuple[Array | None, Array | None, Array | None]:
+        """The gradients of x, w and b, those of the three that are wanted, from grad and both results of the block."""
+        if pool == "max":
+            # Before an index is looked up, while there are a quarter as many.
+            grad = grad if activation is None else self.activation_backward(grad, result, activation)
+            change = self.max_pool2d_backward(grad, kept, (geometry.P, geometry.Q))
+        else:
+            change = self.avg_pool2d_backward(grad, pairs_of(geometry))
+            change = grad = change if activation is None else self.activation_backward(change, kept, activation)
+        return (
+            self.conv2d_input(change, w, geometry) if wanted[0] else None,
+            self.conv2d_weight(x, change, geometry) if wanted[1] else None,
+            self.channel_sum(grad) if wanted[2] else None,
+        )
+
     @abstractmethod
     def conv2d_input(self, grad: Array, w: Array, geometry: ConvGeometry) -> Array:
         """The adjoint for x, (N, C, H, W), from grad (N, K, P, Q) and w. It is also the transposed convolution."""
@@ -143,6 +190,8 @@ class Backend(ABC):
     @QUIET
     def channel_sum(self, grad: Array) -> Array:
         """The gradient of a convolution's bias, (K,), from grad (N, K, P, Q)."""
+        if not isinstance(grad, np.ndarray):
+            return grad.sum((0, 2, 3))
         # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
         return grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)
 

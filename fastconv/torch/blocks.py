@@ -14,7 +14,7 @@ import torch
 from torch.autograd import Function
 
 from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, weight_dims
-from fastconv.backends.activation import ACTIVATIONS, Activation
+from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
 from fastconv.errors import ArgumentValueError
 from fastconv.torch import autograd, ops
 from fastconv.torch.modules import Conv2d, padded
@@ -22,10 +22,7 @@ from fastconv.torch.tensor_ops import check_tensors, chosen, under_autocast
 
 Tensor = torch.Tensor
 
-_POOLING = ([2, 2], [2, 2], [0, 0], [1, 1], False)
-_AVERAGING = (*_POOLING, True, None)
-
-POOLINGS = ("max", "avg")
+_PAIRS = ([2, 2], [2, 2], [0, 0], [1, 1], False)
 
 
 def conv2d_block(
@@ -38,7 +35,7 @@ def conv2d_block(
     groups: int = 1,
     *,
     activation: Activation | None = "relu",
-    pool: str | None = None,
+    pool: Pooling | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """A convolution, an activation and a pooling of 2 x 2 windows, in one step forwards and one backwards.
@@ -70,16 +67,14 @@ def conv2d_block(
     return result if input.ndim == 4 else result[0]
 
 
-def _block(
-    x: Tensor, w: Tensor, b: Tensor | None, activation: Activation | None, pool: str | None, *how: Any
-) -> Tensor:
+def _block(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
     if autograd.recorded(x, w, b):
         result: Tensor = autograd.apply(_Block, x, w, b, activation, pool, *how)[0]
         return result
     y = _activated(x, w, b, activation, how)
     if pool == "max":
-        return ops.max_pool2d_values(y, *_POOLING, how[-1])
-    return y if pool is None else ops.avg_pool2d(y, *_AVERAGING, how[-1])
+        return ops.max_pool2d_values(y, *_PAIRS, how[-1])
+    return y if pool is None else ops.avg_pool2d(y, *_PAIRS, True, None, how[-1])
 
 
 def _activated(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, how: Any) -> Tensor:
@@ -92,8 +87,8 @@ def _separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, 
     if activation is not None:
         y = getattr(torch, activation)(y)
     if pool == "max":
-        return autograd.max_pool2d(y, *_POOLING, how[-1])[0]
-    return y if pool is None else autograd.avg_pool2d(y, *_AVERAGING, how[-1])
+        return autograd.max_pool2d(y, *_PAIRS, how[-1])[0]
+    return y if pool is None else autograd.avg_pool2d(y, *_PAIRS, True, None, how[-1])
 
 
 class _Block(Function):
@@ -101,13 +96,11 @@ class _Block(Function):
     def forward(
         x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any
     ) -> tuple[Tensor, Tensor]:
-        """The result, and what else its gradient needs: the indices of max pooling, or what was averaged."""
+        """The result, and what its gradient needs besides."""
+        if pool is not None:
+            result, kept = ops.conv2d_block(x, w, b, activation, pool, *how)
+            return result, kept
         y = _activated(x, w, b, activation, how)
-        if pool == "max":
-            values, indices = ops.max_pool2d(y, *_POOLING, how[-1])
-            return values, indices
-        if pool == "avg":
-            return ops.avg_pool2d(y, *_AVERAGING, how[-1]), y
         return y, y.new_empty(0)
 
     @staticmethod
@@ -120,28 +113,23 @@ class _Block(Function):
     def backward(ctx: Any, grad: Tensor, _: Any) -> Any:
         x, w, b, result, kept = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
-        rest = [None] * (2 + len(ctx.how))
         if torch.is_grad_enabled():
             operands = [each for each, want in zip((x, w, b), wanted, strict=True) if want]
             again = _separately(x, w, b, ctx.activation, ctx.pool, *ctx.how)
-            found = iter(torch.autograd.grad(again, operands, grad, create_graph=True))
-            return *[next(found) if want else None for want in wanted], *rest
-        backend = ctx.how[-1]
-        if ctx.pool == "avg":
-            grad = ops.avg_pool2d_backward(grad, kept.shape, *_AVERAGING, backend)
-            result = kept
-        if ctx.activation is not None:
-            grad = ops.activation_backward(grad, result, ctx.activation, backend)
-        for_b = autograd.channel_sum(grad, w.shape[0]) if wanted[2] else None
-        if ctx.pool == "max":
-            size = ops.conv2d_size(x, w, ctx.how)
-            grad = ops.max_pool2d_backward(grad, kept, size, backend)
-        return (
-            ops.conv2d_input(x.shape, w, grad, *ctx.how) if wanted[0] else None,
-            ops.conv2d_weight(x, w.shape, grad, *ctx.how) if wanted[1] else None,
-            for_b,
-            *rest,
-        )
+            gradients = iter(torch.autograd.grad(again, operands, grad, create_graph=True))
+            found = [next(gradients) if want else None for want in wanted]
+        elif ctx.pool is not None:
+            three = ops.conv2d_block_backward(grad, x, w, result, kept, ctx.activation, ctx.pool, wanted, *ctx.how)
+            found = [each if want else None for each, want in zip(three, wanted, strict=True)]
+        else:
+            if ctx.activation is not None:
+                grad = ops.activation_backward(grad, result, ctx.activation, ctx.how[-1])
+            found = [
+                ops.conv2d_input(x.shape, w, grad, *ctx.how) if wanted[0] else None,
+                ops.conv2d_weight(x, w.shape, grad, *ctx.how) if wanted[1] else None,
+                autograd.channel_sum(grad, w.shape[0]) if wanted[2] else None,
+            ]
+        return *found, None, None, *[None] * len(ctx.how)
 
 
 class ConvBlock2d(Conv2d):
@@ -157,7 +145,7 @@ class ConvBlock2d(Conv2d):
         self,
         *args: Any,
         activation: Activation | None = "relu",
-        pool: str | None = None,
+        pool: Pooling | None = None,
         backend: str | None = None,
         **kwargs: Any,
     ) -> None:

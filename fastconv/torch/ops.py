@@ -35,6 +35,11 @@ _COMPUTED = (torch.float32, torch.float64)
 OPEN = ""
 """For a backend's name: the choice in force when the operator runs."""
 
+_PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
+
+_NONE = (0,)
+"""The shape of a result that isn't wanted."""
+
 _library = torch.library.Library("fastconv", "DEF")
 
 _CONV = "int[] stride, int[] padding, int[] dilation, int groups"
@@ -50,8 +55,8 @@ class _Plan(NamedTuple):
     """Of the backend's primitive; the first gives data type and device of the result."""
     shape: tuple[int, ...]
     layout: torch.memory_format
-    with_indices: bool = False
-    """Whether a second result, int64, of the same shape goes with the first."""
+    others: tuple[tuple[tuple[int, ...], torch.dtype], ...] = ()
+    """Shapes and types of further results."""
 
 
 def check_indices(indices: Tensor, size: Sequence[int], lowest: int) -> None:
@@ -121,6 +126,45 @@ def conv2d_activated(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, act
     return plain._replace(operands=(*plain.operands, activation))
 
 
+@_operator(
+    "conv2d_block(Tensor input, Tensor weight, Tensor? bias, str? activation, str pool, "
+    f"{_CONV}, str backend) -> (Tensor, Tensor)"
+)
+def conv2d_block(
+    check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str, *how: Any
+) -> _Plan:
+    g, operands, _, layout, _ = _convolution(check, x, w, b, *how)
+    assert isinstance(g, ConvGeometry)
+    shape = check.pool(g.output_shape, _PAIRS).output_shape
+    kept = (shape, torch.int64) if pool == "max" else (g.output_shape, x.dtype)
+    return _Plan(g, (*operands, activation, pool), shape, layout, (kept,))
+
+
+@_operator(
+    "conv2d_block_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor result, Tensor kept, "
+    f"str? activation, str pool, bool[] wanted, {_CONV}, str backend) -> (Tensor, Tensor, Tensor)"
+)
+def conv2d_block_backward(
+    check: _Checks,
+    grad: Tensor,
+    x: Tensor,
+    w: Tensor,
+    result: Tensor,
+    kept: Tensor,
+    activation: str | None,
+    pool: str,
+    wanted: Sequence[bool],
+    *how: Any,
+) -> _Plan:
+    g = check.conv(x.shape, w.shape, None, _conv(how))
+    same_shape("grad_output", grad.shape, result.shape, "the block's result")
+    operands = (grad, x, w, result, kept, g, activation, pool, tuple(wanted))
+    shapes = [
+        shape if want else _NONE for shape, want in zip((g.input_shape, g.weight_shape, (g.K,)), wanted, strict=True)
+    ]
+    return _Plan(g, operands, shapes[0], layout_of(x, w), tuple((shape, x.dtype) for shape in shapes[1:]))
+
+
 @_operator("activation_backward(Tensor grad_output, Tensor result, str activation, str backend) -> Tensor")
 def activation_backward(check: _Checks, grad: Tensor, y: Tensor, activation: str, backend: str) -> _Plan:
     check_types(grad_output=grad, result=y)
@@ -149,7 +193,7 @@ def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, 
 def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
     check_types(input=x)
     g = check.pool(x.shape, _pool(how))
-    return _Plan(g, (x, g), g.output_shape, layout_of(x), with_indices=True)
+    return _Plan(g, (x, g), g.output_shape, layout_of(x), ((g.output_shape, torch.int64),))
 
 
 @_operator(f"max_pool2d_values(Tensor input, {_POOL}, str backend) -> Tensor")
@@ -202,16 +246,23 @@ def _run(operation: str, name: str, plan: _Plan) -> Any:
     computed = torch.float32 if dtype in HALVES else dtype
     backend = registry.resolve(None if name == OPEN else name).select(operation, plan.geometry, computed)
     result = getattr(backend, operation)(*[_plain(operand, backend, computed) for operand in plan.operands])
-    if plan.with_indices:
-        return _finished(result[0], dtype, plan.layout), _finished(result[1], torch.int64, plan.layout)
-    return _finished(result, dtype, plan.layout)
+    if not plan.others:
+        return _finished(result, dtype, plan.layout)
+    dtypes = dtype, *(other for _, other in plan.others)
+    return tuple([_finished(each, kind, plan.layout) for each, kind in zip(result, dtypes, strict=True)])
 
 
 def _allocate(plan: _Plan) -> Any:
     """Results without content, of the shapes, types and layouts of the real ones."""
     first = plan.operands[0]
-    values = torch.empty(plan.shape, dtype=first.dtype, device=first.device, memory_format=plan.layout)
-    return (values, torch.empty_like(values, dtype=torch.int64)) if plan.with_indices else values
+    values = _blank(plan.shape, first.dtype, first.device, plan.layout)
+    others = [_blank(shape, dtype, first.device, plan.layout) for shape, dtype in plan.others]
+    return (values, *others) if others else values
+
+
+def _blank(shape: Sequence[int], dtype: torch.dtype, device: torch.device, layout: torch.memory_format) -> Tensor:
+    blank = torch.empty(shape, dtype=dtype, device=device)
+    return blank.contiguous(memory_format=layout) if blank.ndim == 4 else blank
 
 
 def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
@@ -232,18 +283,14 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
 
 
 def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
+    if result is None:
+        return torch.empty(_NONE, dtype=dtype)
     tensor = result if isinstance(result, Tensor) else torch.from_numpy(result)
     if tensor.dtype is not dtype:
         tensor = tensor.to(dtype)
     if layout is torch.contiguous_format and tensor.is_contiguous():
         return tensor
-    return tensor.contiguous(memory_format=layout)
-
-
-def conv2d_size(x: Tensor, w: Tensor, how: Sequence[Any]) -> tuple[int, int]:
-    """The height and width of a convolution's result."""
-    g = make_conv_geometry(x.shape, w.shape, None, _conv(how))
-    return g.P, g.Q
+    return tensor.contiguous(memory_format=layout) if tensor.ndim == 4 else tensor
 
 
 def layout_of(*tensors: Tensor) -> torch.memory_format:

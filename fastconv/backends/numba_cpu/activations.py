@@ -170,9 +170,11 @@ def tanh(simd: Simd, y: np.ndarray) -> None:
         _run(_tanh_task(simd), (F.TARGET,), (y,))
 
 
-def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The gradient before an activation, "relu" or "tanh", from those after it; both arrays C-contiguous."""
-    target = buffers.empty(y.shape, y.dtype)
+def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The gradient before an activation, "relu" or "tanh", from those after it; all arrays C-contiguous.
+
+    It is written to ``target``, which may be ``grad``.
+    """
     if y.size:
         _run(_gradient_task(simd, activation == "relu"), (F.SOURCE, F.WEIGHT, F.TARGET), (grad, y, target))
     return target

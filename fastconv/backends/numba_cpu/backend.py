@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv.backends.activation import Activation, activate
 from fastconv.backends.base import Backend, Geometry
+from fastconv.backends.block import Activation, Pooling, activate
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cpu import (
     activations,
     average_pooling,
+    blocks,
     buffers,
     channel_sums,
     instruction_set,
@@ -135,39 +136,76 @@ class NumbaCpu(Backend):
                 self.avg_pool2d_backward(self.avg_pool2d(x, pool), pool)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
-        return self._convolve("conv2d", x, w, b, geometry)
+        return self.convolve(x, w, b, geometry, None, buffers.empty(geometry.output_shape, x.dtype))
 
     def conv2d_activated(
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry, activation: Activation
     ) -> np.ndarray:
-        if activation == "relu":
-            return self._convolve("conv2d" + _WITH_RELU, x, w, b, geometry)
-        y = self._convolve("conv2d", x, w, b, geometry)
-        activations.tanh(self._simd(y.dtype), y)
-        return y
+        return self.convolve(x, w, b, geometry, activation, buffers.empty(geometry.output_shape, x.dtype))
 
-    def activation_backward(self, grad: np.ndarray, y: np.ndarray, activation: Activation) -> np.ndarray:
-        return activations.gradient(self._simd(y.dtype), activation, _contiguous(grad), _contiguous(y))
-
-    def _convolve(
-        self, operation: str, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry
+    def convolve(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        b: np.ndarray | None,
+        geometry: ConvGeometry,
+        activation: Activation | None,
+        y: np.ndarray,
     ) -> np.ndarray:
-        y = buffers.empty(geometry.output_shape, x.dtype)
+        """`conv2d`, and an activation, into ``y``, C-contiguous."""
         if not y.size:
             return y
-        (only,), (job,), _ = self._plans(operation, x.dtype, geometry)
+        relu = activation == "relu"
+        (only,), (job,), _ = self._plans("conv2d" + _WITH_RELU if relu else "conv2d", x.dtype, geometry)
         x, w = _contiguous(x), _contiguous(w)
         if not job.exchanged:
             only.run(x, w, None if b is None else _contiguous(b), y)
-            return y
-        only.run(w, x, y)
-        if b is not None:
-            with np.errstate(all="ignore"):
-                y += b[:, None, None]
-        return y if job.floor < 0 else activate(y, "relu")
+        else:
+            only.run(w, x, y)
+            if b is not None:
+                with np.errstate(all="ignore"):
+                    y += b[:, None, None]
+            if relu:
+                activate(y, "relu")
+        if activation == "tanh":
+            activations.tanh(self._simd(y.dtype), y)
+        return y
+
+    def activation_backward(self, grad: np.ndarray, y: np.ndarray, activation: Activation) -> np.ndarray:
+        target = buffers.empty(y.shape, y.dtype)
+        return activations.gradient(self._simd(y.dtype), activation, _contiguous(grad), _contiguous(y), target)
+
+    def conv2d_block(
+        self,
+        x: np.ndarray,
+        w: np.ndarray,
+        b: np.ndarray | None,
+        geometry: ConvGeometry,
+        activation: Activation | None,
+        pool: Pooling,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return blocks.forward(self, self._simd(x.dtype), _contiguous(x), w, b, geometry, activation, pool)
+
+    def conv2d_block_backward(
+        self,
+        grad: np.ndarray,
+        x: np.ndarray,
+        w: np.ndarray,
+        result: np.ndarray,
+        kept: np.ndarray,
+        geometry: ConvGeometry,
+        activation: Activation | None,
+        pool: Pooling,
+        wanted: tuple[bool, bool, bool],
+    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        arrays = tuple([_contiguous(array) for array in (grad, x, w, result, kept)])
+        return blocks.backward(self, self._simd(x.dtype), arrays, geometry, activation, pool, wanted)
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        x = buffers.empty(geometry.input_shape, grad.dtype)
+        return self.adjoint_for_input(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))
+
+    def adjoint_for_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry, x: np.ndarray) -> np.ndarray:
+        """`conv2d_input` into ``x``, C-contiguous."""
         if not grad.size or not x.size:
             x.fill(0)
             return x
@@ -179,7 +217,9 @@ class NumbaCpu(Backend):
             found[0].run(w, grad, None, x)
             return x
         finite = [each.run(grad, w, None, x) for each in found]
-        return x if all(finite) else _input_adjoint_of_infinities(grad, w, geometry)
+        if not all(finite):
+            x[...] = _input_adjoint_of_infinities(grad, w, geometry)
+        return x
 
     def conv2d_weight(self, x: np.ndarray, grad: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         w = buffers.empty(geometry.weight_shape, x.dtype)

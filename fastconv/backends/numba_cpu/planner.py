@@ -131,7 +131,8 @@ Estimate = Callable[[Simd, Problem], Candidate | None]
 
 
 def _gemm(simd: Simd, p: Problem) -> Candidate:
-    cut = tiling(simd, p.groups, p.rows, p.points, p.channels * len(p.taps), p.lattice[1])
+    taps = len(p.taps)
+    cut = tiling(simd, p.groups, p.rows, p.points, p.channels * taps, p.lattice[1], taps)
     return Candidate("gemm", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks)
 
 
@@ -150,7 +151,8 @@ def _winograd(simd: Simd, p: Problem) -> Candidate | None:
 
 
 def _weight_gemm(simd: Simd, p: Problem) -> Candidate:
-    cut = weight_tiling(simd, p.groups, p.rows, p.channels * len(p.taps), p.points, p.lattice[1])
+    taps = len(p.taps)
+    cut = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps)
     return Candidate("gemm", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits)
 
 

@@ -78,10 +78,10 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int) -> Tiling:
+def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int, taps: int) -> Tiling:
     """The cut with the least waste for ``groups`` products of rows x depth by depth x columns.
 
-    ``row`` is how many columns lie side by side in the image.
+    ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth.
     """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
@@ -93,7 +93,7 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: in
     blocks = -(-tiles // block_tiles)
     block_panels = -(-panels // min(panels, -(-TASKS // (groups * blocks))))
     panel_blocks = -(-panels // block_panels)
-    gather = gather_cycles(simd, row) * groups * panel_blocks * tiles * vectors * depth
+    gather = gather_cycles(simd, row, steps / taps) * groups * panel_blocks * tiles * vectors * depth
     passes = -(-depth // steps)
     tile = depth * tile_rows * vectors + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
     return Tiling(
@@ -112,10 +112,10 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: in
 
 
 @lru_cache(maxsize=1024)
-def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int) -> Tiling:
+def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int) -> Tiling:
     """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns.
 
-    ``row`` is how many pixels lie side by side in the image.
+    ``row`` is how many pixels lie side by side in the image; so many ``taps`` of each channel make up the columns.
     """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
@@ -137,7 +137,7 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
     chunks = -(-pixels // steps)
     split_steps = -(-chunks // wanted) * steps
     vectors_of_pixels = -(-pixels // simd.lanes)
-    pack = (gather_cycles(simd, row) + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
+    pack = (gather_cycles(simd, row, block_tiles * width / taps) + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
     tile = pixels * tile_rows * vectors + chunks * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
     cycles = groups * (vectors_of_pixels * pack + panels * tiles * tile)
     return Tiling(
@@ -500,7 +500,7 @@ def plane_tiling(
     """The cut of ``groups`` convolutions from one channel to ``rows``; ``step`` pixels from one point to the next."""
     I, J = lattice
     vectors = -(-J // simd.lanes)
-    loads = 1.2 if step == 1 else 2.5
+    loads = 2.2 if step == 1 else 4
     line = vectors * (LINE_CYCLES + taps * loads)
     before = vectors * (CALL_CYCLES + 2 * taps)
     cycles = images * groups * rows * (I * line + before)
@@ -522,13 +522,14 @@ def plane_tiling(
     )
 
 
-def gather_cycles(simd: Simd, row: int) -> float:
-    """Of a vector that is gathered from an image with so many lattice points in a row.
+def gather_cycles(simd: Simd, row: int, channels: float) -> float:
+    """Of a vector that is gathered from an image with so many lattice points in a row, for so many channels at a time.
 
-    Up to four runs a vector are fetched in code of their own, 10 to 18 cycles; more go through a loop.
+    Up to four runs a vector are fetched in code of their own, 10 to 18 cycles; more go through a loop. Where each run
+    is, and which lanes it fills, is worked out once for all the channels.
     """
     runs = 1 + (simd.lanes - 1) / row
-    return 6 + 3 * runs if runs <= 4 else 9 * runs
+    return (6 + 3 * runs if runs <= 4 else 9 * runs) + 20 * runs / max(1.0, channels)
 
 
 def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:

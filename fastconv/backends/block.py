@@ -1,4 +1,4 @@
-"""The activations that follow a convolution, on NumPy arrays and on whatever has the same operators and methods."""
+"""What may follow a convolution in one block with it: activations, on arrays of any kind, and pooling."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from fastconv.backends.quiet import QUIET
+from fastconv.geometry import ConvGeometry, PoolGeometry
 
 Activation = Literal["relu", "tanh"]
 
+Pooling = Literal["max", "avg"]
+
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+
+def pairs_of(g: ConvGeometry) -> PoolGeometry:
+    """The pooling of a convolution's results in windows of 2 x 2, side by side."""
+    return PoolGeometry(g.N, g.K, g.P, g.Q, 2, 2, (2, 2), (0, 0))
 
 
 @QUIET

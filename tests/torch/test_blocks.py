@@ -1,0 +1,255 @@
+"""Blocks of convolution, activation and pooling: torch's results and gradients, on every backend; fusing a model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as reference
+from torch import nn
+
+import fastconv
+from fastconv.backends.numba_cpu import blocks
+from fastconv.geometry import ConvGeometry
+from fastconv.torch import ConvBlock2d, conv2d_block, convert, revert
+
+ACTIVATIONS = ["relu", "tanh", None]
+POOLS = ["max", "avg", None]
+
+
+def separately(
+    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, activation: str | None, pool: str | None, **how: Any
+) -> torch.Tensor:
+    y = reference.conv2d(x, w, b, **how)
+    if activation is not None:
+        y = getattr(torch, activation)(y)
+    return y if pool is None else getattr(reference, f"{pool}_pool2d")(y, 2)
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).requires_grad_()
+
+
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
+    tolerance = {torch.float64: 1e-11, torch.float32: 1e-5}[dtype]
+    assert actual.shape == expected.shape
+    assert actual.dtype == dtype
+    scale = float(expected.detach().abs().max()) if expected.numel() else 0.0
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=tolerance * scale)
+
+
+GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    ((3, 4, 9, 11), (6, 4, 3, 3), {"padding": 1}),
+    ((2, 3, 12, 7), (4, 3, 5, 2), {"stride": (1, 2), "padding": (2, 1)}),
+    ((2, 4, 8, 8), (6, 2, 3, 3), {"groups": 2, "dilation": 2}),
+    ((5, 2, 4, 4), (3, 2, 4, 4), {"padding": (1, 1)}),
+    ((3, 2, 2, 2), (5, 2, 1, 1), {}),
+    ((0, 3, 6, 6), (2, 3, 3, 3), {}),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("image", "kernel", "how"), GEOMETRIES, ids=str)
+def test_results_and_gradients_are_those_of_the_separate_layers(
+    image: tuple[int, ...],
+    kernel: tuple[int, ...],
+    how: dict[str, Any],
+    activation: Any,
+    pool: Any,
+    dtype: torch.dtype,
+    backend: str,
+) -> None:
+    # Small, so that tanh is not so near to 1 that rounding makes equal what max pooling tells apart.
+    operands = [
+        (0.1 * draw(*image, dtype=dtype)).detach().requires_grad_(),
+        draw(*kernel, dtype=dtype, seed=2),
+        draw(kernel[0], dtype=dtype, seed=3),
+    ]
+    exact = [each.detach().double().requires_grad_() for each in operands]
+    y = conv2d_block(*operands, **how, activation=activation, pool=pool, backend=backend)
+    expected = separately(*exact, activation, pool, **how)
+    assert_close(y, expected, dtype)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(4), dtype=dtype)
+    found = torch.autograd.grad(y, operands, grad)
+    for mine, theirs in zip(found, torch.autograd.grad(expected, exact, grad.double()), strict=True):
+        assert_close(mine, theirs, dtype)
+    with torch.no_grad():
+        assert torch.equal(conv2d_block(*operands, **how, activation=activation, pool=pool, backend=backend), y)
+
+
+@pytest.mark.parametrize("pool", ["max", "avg"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_batch_of_several_slabs(activation: Any, pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that go through a few at a time, the last ones fewer, and none of a gradient that isn't wanted."""
+    monkeypatch.setattr(blocks, "SLAB_BYTES", 3 * 4 * 8 * 10 * 8)
+    blocks._slabs.cache_clear()
+    slabs = blocks._slabs(ConvGeometry(7, 2, 8, 10, 4, 3, 3, padding=(1, 1, 1, 1)), 8)
+    assert [conv.N for _, conv, _ in slabs] == [3, 3, 1]
+    x, w, b = draw(7, 2, 8, 10), draw(4, 2, 3, 3, seed=2), draw(4, seed=3)
+    y = conv2d_block(x, w, b, padding=1, activation=activation, pool=pool, backend="numba")
+    expected = separately(x, w, b, activation, pool, padding=1)
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    grad = draw(*y.shape, seed=5).detach()
+    for wanted in ([x, w, b], [w], [x], [b]):
+        mine, theirs = (torch.autograd.grad(each, wanted, grad, retain_graph=True) for each in (y, expected))
+        for one, other in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+    blocks._slabs.cache_clear()
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_special_values_travel_as_through_the_separate_layers(
+    value: float, activation: Any, pool: Any, backend: str
+) -> None:
+    x, w = draw(2, 3, 8, 8).detach(), draw(4, 3, 3, 3, seed=2).detach()
+    for where in ((0, 0, 0, 0), (1, 1, 4, 5), (1, 2, 7, 7)):
+        changed = x.clone()
+        changed[where] = value
+        changed.requires_grad_()
+        y = conv2d_block(changed, w, padding=1, activation=activation, pool=pool, backend=backend)
+        expected = separately(changed, w, None, activation, pool, padding=1)
+        torch.testing.assert_close(y, expected, equal_nan=True)
+        grad = draw(*y.shape, seed=5).detach()
+        mine, theirs = (torch.autograd.grad(each, changed, grad)[0] for each in (y, expected))
+        # What max pooling has not taken gets no gradient; tanh's derivative makes NaN of that where its result is NaN.
+        untaken = theirs.isnan() & (torch.tensor(pool == "max" and activation == "tanh"))
+        torch.testing.assert_close(mine[~untaken], theirs[~untaken], equal_nan=True)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_of_gradients(activation: Any, pool: Any) -> None:
+    def block(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return conv2d_block(x, w, b, activation=activation, pool=pool, backend="numba")
+
+    operands = draw(2, 2, 5, 6), draw(3, 2, 2, 3, seed=2), draw(3, seed=3)
+    assert torch.autograd.gradcheck(block, operands)
+    assert torch.autograd.gradgradcheck(block, operands)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+def test_halves_are_computed_in_float32(half: torch.dtype, backend: str) -> None:
+    x, w = draw(2, 3, 8, 8, dtype=torch.float32).to(half), draw(4, 3, 3, 3, dtype=torch.float32, seed=2).to(half)
+    for pool in ("max", "avg"):
+        y = conv2d_block(x, w, activation="relu", pool=pool, backend=backend)  # type: ignore[arg-type]
+        expected = separately(x.double(), w.double(), None, "relu", pool)
+        assert y.dtype == half
+        torch.testing.assert_close(y.double(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_unbatched_and_channels_last(backend: str) -> None:
+    x, w = draw(3, 8, 8).detach(), draw(4, 3, 3, 3, seed=2).detach()
+    y = conv2d_block(x, w, pool="max", backend=backend)
+    torch.testing.assert_close(y, separately(x[None], w, None, "relu", "max")[0])
+    batch = draw(2, 3, 8, 8).detach().to(memory_format=torch.channels_last)
+    y = conv2d_block(batch, w, pool="avg", backend=backend)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, separately(batch, w, None, "relu", "avg"))
+
+
+def test_wrong_arguments_are_refused() -> None:
+    x, w = draw(1, 1, 4, 4), draw(1, 1, 3, 3)
+    with pytest.raises(ValueError, match="activation"):
+        conv2d_block(x, w, activation="gelu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="pool"):
+        conv2d_block(x, w, pool="min")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="activation"):
+        ConvBlock2d(1, 1, 3, activation="gelu")  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="a window of"):
+        conv2d_block(x, draw(1, 1, 4, 4), pool="max", backend="numba")
+    with pytest.raises(RuntimeError, match="data type"):
+        conv2d_block(x, w.float(), pool="max")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiles_to_one_graph() -> None:
+    torch._dynamo.reset()
+    block = ConvBlock2d(1, 3, 3, pool="max", backend="numba")
+    x = draw(2, 1, 8, 8, dtype=torch.float32).detach()
+    compiled = torch.compile(block, fullgraph=True)
+    y = compiled(x)
+    torch.testing.assert_close(y, block(x))
+    y.sum().backward()
+    assert block.weight.grad is not None
+    (expected,) = torch.autograd.grad(block(x).sum(), [block.weight])
+    torch.testing.assert_close(block.weight.grad, expected)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.Tanh(),
+        nn.AvgPool2d(2, stride=2),
+        nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU(), nn.MaxPool2d(3)),
+        nn.Flatten(),
+        nn.Linear(6 * 2 * 2, 3),
+    )
+
+
+def test_convert_fuses_neighbours_and_revert_separates_them() -> None:
+    model = network()
+    before, parameters = copy.deepcopy(model), list(model.parameters())
+    x = draw(2, 1, 30, 30, dtype=torch.float32).detach()
+    assert convert(model, "numba", fuse=True) is model
+    made = [(layer.activation, layer.pool) for layer in model.modules() if isinstance(layer, ConvBlock2d)]
+    assert made == [("relu", "max"), ("tanh", "avg"), ("relu", None)]
+    assert [type(layer).__name__ for layer in model[:3]] == ["ConvBlock2d", "Fused", "Fused"]
+    assert list(model.state_dict()) == list(before.state_dict())
+    assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
+    torch.testing.assert_close(model(x), before(x))
+    convert(model, "im2col", fuse=True)
+    torch.testing.assert_close(model(x), before(x))
+    assert revert(model) is model
+    assert str(model) == str(before)
+    assert torch.equal(model(x), before(x))
+
+
+def test_fusing_leaves_alone_what_somebody_else_may_see() -> None:
+    shared = nn.ReLU()
+    hooked = nn.Conv2d(1, 1, 3)
+    hooked.register_forward_hook(lambda *_: None)
+    twice = nn.Conv2d(1, 1, 3)
+
+    class Own(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return self[0](input)
+
+    models = [
+        nn.Sequential(nn.Conv2d(1, 1, 3), shared, nn.Conv2d(1, 1, 3), shared),
+        nn.Sequential(hooked, nn.ReLU()),
+        nn.Sequential(twice, nn.ReLU(), twice),
+        Own(nn.Conv2d(1, 1, 3), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(1, 1, 3), nn.LeakyReLU()),
+    ]
+    for model in models:
+        convert(model, "numba", fuse=True)
+        assert not any(isinstance(layer, ConvBlock2d) for layer in model.modules()), model
+    for pool in (nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)):
+        model = convert(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), pool), "numba", fuse=True)
+        assert model[0].pool is None
+
+
+def test_layers_that_the_filter_leaves_out_are_not_fused() -> None:
+    model = convert(network(), "numba", filter=lambda name, _: name not in ("0", "5"), fuse=True)
+    made = [(layer.activation, layer.pool) for layer in model.modules() if isinstance(layer, ConvBlock2d)]
+    assert made == [("tanh", None), ("relu", None)]
+
+
+def test_a_block_made_by_hand_is_a_convolution_to_everyone_else() -> None:
+    block, plain = ConvBlock2d(2, 3, 3, padding=1, pool="avg", backend="numba"), nn.Conv2d(2, 3, 3, padding=1)
+    plain.load_state_dict(block.state_dict())
+    x = draw(2, 2, 6, 6, dtype=torch.float32).detach()
+    torch.testing.assert_close(block(x), reference.avg_pool2d(plain(x).relu(), 2))
+    assert "activation='relu', pool='avg'" in str(block)
+    assert fastconv.torch.ConvBlock2d is ConvBlock2d
