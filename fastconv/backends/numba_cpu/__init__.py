@@ -9,10 +9,16 @@ implicit_gemm.py     the convolution and its adjoint for the input as a blocked 
 direct.py            the same, reading pixels in place: for few channels and large images
 weight_gemm.py       the adjoint for the weight as a blocked matrix product
 direct_weight.py     the same with pixels in the lanes
+patches.py           patches of 4 x 4 pixels, transformed
+winograd.py          3 x 3 convolutions in fewer multiplications, on such patches
+winograd_weight.py   their adjoint for the weight
+depthwise.py         one channel to a group, and its adjoint for the weight, at the speed of memory
 tiles.py             how each is cut into tiles and tasks, and what that should cost
 planner.py           which of them for which problem
 jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
 max_pooling.py average_pooling.py, and the files that they name
+activations.py       what may follow a convolution, and its gradient
+blocks.py            convolution, activation and pooling, some images at a time
 pool.py atomics.py   threads that share a job
 buffers.py memory.py memory that is used again, and the call into compiled code
 backend.py           all of it behind the contract
