@@ -175,11 +175,15 @@ def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     _check_kind("indices", indices)
     if indices.dtype.newbyteorder("=") != np.int64:
         raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
+    indices = np.require(indices, np.int64, "A")
     pixels = size[0] * size[1]
-    if indices.size and (indices.min() < lowest or indices.max() >= pixels):
-        worst = indices.max() if indices.max() >= pixels else indices.min()
-        raise ArgumentError("indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative")
-    return np.require(indices, np.int64, "A")
+    # Seen as unsigned, negative ones are the largest: one pass over the memory finds that there is nothing to find.
+    if indices.size and indices.view(np.uint64).max() >= pixels:
+        least, most = indices.min(), indices.max()
+        if least < lowest or most >= pixels:
+            worst = most if most >= pixels else least
+            raise ArgumentError("indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative")
+    return indices
 
 
 def _check_kind(name: str, array: Any) -> None:

@@ -137,7 +137,8 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
     chunks = -(-pixels // steps)
     split_steps = -(-chunks // wanted) * steps
     vectors_of_pixels = -(-pixels // simd.lanes)
-    pack = (gather_cycles(simd, row, block_tiles * width / taps) + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
+    gather = gather_cycles(simd, row, block_tiles * width / taps)
+    pack = (gather + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
     tile = pixels * tile_rows * vectors + chunks * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
     cycles = groups * (vectors_of_pixels * pack + panels * tiles * tile)
     return Tiling(
