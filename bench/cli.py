@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench run | report | compare | list``."""
+"""The command line: ``python -m bench run | report | compare | choices | list``."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ def run(
     console = Console()
     problems = _problems(sets, problem)
     operations = _operations(op)
-    names = _known_contestants(contestant, list(contestants.entries()))
+    known = contestants.entries()
+    names = _known_contestants(contestant, list(known)) or [name for name, entry in known.items() if not entry.named]
     rules = Rules(threads or machine.usable_cores(), bursts, seconds)
     busy = environment.busy_share()
     if busy is not None and busy > environment.BUSY:
@@ -128,6 +129,23 @@ def compare(
     Console().print(to_table(compare(load(before), load(after))))
 
 
+@app.command()
+def choices(
+    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the newest record counts.")],
+) -> None:
+    """Show where a planner's choice was slower than another of its ways, such as fastconv.numba:direct.
+
+    The ways take part in a run where --contestant names them.
+    """
+    from bench.choices import choices as made
+    from bench.choices import to_table
+
+    found = made(_joined([load(path) for path in files]))
+    if not found:
+        raise BenchError("no backend took part by its own choice and in two of its ways; name them by --contestant")
+    Console().print(to_table(found))
+
+
 @app.command("list")
 def list_all(sets: Sets = None) -> None:
     """List contestants and sets, or the problems of a set."""
@@ -165,7 +183,7 @@ def _known_contestants(wanted: list[str] | None, known: list[str]) -> list[str]:
     strange = [name for name in wanted or () if name not in known]
     if strange:
         raise BenchError(f"no contestant is called {', '.join(strange)}; here are {', '.join(known)}")
-    return wanted or known
+    return wanted or []
 
 
 def _joined(files: list[Results]) -> Results:

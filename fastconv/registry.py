@@ -51,6 +51,8 @@ class BackendInfo:
     available: bool
     reason: str | None
     """Why it is not available and what to do, or None."""
+    options: tuple[str, ...] = ()
+    """Ways of doing things that ``backend="<name>:<option>"`` forces."""
 
 
 def backends() -> tuple[BackendInfo, ...]:
@@ -226,4 +228,4 @@ def _info(name: str) -> BackendInfo:
         reason = backend.unavailable()
     except Exception as error:  # third-party code may raise anything; the others must be listed
         reason = f"it can't say whether it runs here: {type(error).__name__}: {error}"
-    return BackendInfo(name, getattr(backend, "summary", ""), reason is None, reason)
+    return BackendInfo(name, getattr(backend, "summary", ""), reason is None, reason, getattr(backend, "options", ()))

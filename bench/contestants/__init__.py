@@ -43,6 +43,8 @@ class Entry:
     packages: tuple[str, ...] = ()
     most_flops: float | None = None
     """The largest problem it is asked to do."""
+    named: bool = False
+    """Whether it takes part only where it is asked for by name."""
 
 
 _MOST_FLOPS = {"naive": 5e8}
@@ -59,12 +61,17 @@ _PEERS = {
 
 
 def entries() -> dict[str, Entry]:
-    """Every contestant that can take part here: fastconv's backends first, then the installed peers."""
-    own = {
-        f"fastconv.{backend.name}": Entry("fastconv", backend.name, most_flops=_MOST_FLOPS.get(backend.name))
-        for backend in fastconv.backends()
-        if backend.available and backend.name != "auto"
-    }
+    """Every contestant that can take part here: fastconv's backends first, then the installed peers.
+
+    A backend that can be told how to do things is a contestant in each of these ways too, for who names it.
+    """
+    own = {}
+    for backend in fastconv.backends():
+        if backend.available and backend.name != "auto":
+            name = f"fastconv.{backend.name}"
+            own[name] = Entry("fastconv", backend.name, most_flops=_MOST_FLOPS.get(backend.name))
+            for option in backend.options:
+                own[f"{name}:{option}"] = Entry("fastconv", f"{backend.name}:{option}", named=True)
     installed = {
         name: entry for name, entry in _PEERS.items() if all(importlib.util.find_spec(p) for p in entry.packages)
     }

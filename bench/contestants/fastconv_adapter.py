@@ -6,9 +6,9 @@ from typing import Any
 
 import fastconv
 from bench.arrays import Operands
-from bench.contestants import Call
+from bench.contestants import Call, NotOfferedError
 from bench.problems import Problem
-from fastconv import ConvGeometry
+from fastconv import ConvGeometry, UnsupportedError
 
 
 class Fastconv:
@@ -18,6 +18,16 @@ class Fastconv:
         self.backend = backend
 
     def prepare(self, problem: Problem, operation: str, arrays: Operands) -> Call:
+        call = self._call(problem, operation, arrays)
+        if ":" in self.backend:
+            # A backend that is told how to do things refuses what can't be done so.
+            try:
+                call()
+            except UnsupportedError as error:
+                raise NotOfferedError(str(error)) from error
+        return call
+
+    def _call(self, problem: Problem, operation: str, arrays: Operands) -> Call:
         g, x, w, grad, backend = problem.geometry, arrays.x, arrays.w, arrays.grad, self.backend
         if isinstance(g, ConvGeometry):
             how = (g.stride, g.padding, g.dilation, g.groups)

@@ -60,6 +60,9 @@ class Backend(ABC):
     tensors: ClassVar[bool] = False
     """Whether primitives take torch tensors too, on any device, and then give tensors."""
 
+    options: ClassVar[tuple[str, ...]] = ()
+    """What `variant` takes: ways of doing things that ``backend="<name>:<option>"`` forces."""
+
     def unavailable(self) -> str | None:
         """Why this backend can't run here and what to do about it, or None where it can."""
         return None

@@ -63,6 +63,7 @@ class NumbaCpu(Backend):
     """Vectors, tiles and threads; ``instructions`` are the processor's best by default."""
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
+    options: ClassVar[tuple[str, ...]] = planner.ALGORITHMS
 
     def __init__(
         self, name: str = "numba", instructions: InstructionSet | None = None, algorithm: str | None = None

@@ -1,0 +1,33 @@
+"""A planner's choice against the best of its ways."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.choices import Choice, choices
+from bench.contestants import entries
+from tests.bench.synthetic import results
+
+
+def test_choices_are_held_against_the_best_way() -> None:
+    speeds = {"fastconv.numba": 0.5, "fastconv.numba:gemm": 0.6, "fastconv.numba:direct": 0.4, "torch": 0.9}
+    found = choices(results(speeds=speeds))
+    assert len(found) == len(results().by_key())
+    assert {(each.backend, each.best_way) for each in found} == {("fastconv.numba", "gemm")}
+    assert [each.lost for each in found] == pytest.approx([0.2] * len(found))
+
+
+def test_one_way_alone_says_nothing() -> None:
+    assert choices(results(speeds={"fastconv.numba": 0.5, "fastconv.numba:gemm": 0.6})) == []
+    assert choices(results(speeds={"fastconv.numba:gemm": 0.5, "fastconv.numba:direct": 0.6})) == []
+
+
+def test_a_faster_choice_lost_nothing() -> None:
+    assert Choice("p", "forward", "fastconv.numba", 0.9, "gemm", 1.0).lost == pytest.approx(-0.1)
+
+
+def test_ways_take_part_only_by_name() -> None:
+    known = entries()
+    assert {name for name, entry in known.items() if entry.named} == {
+        f"fastconv.numba:{way}" for way in ("gemm", "direct", "winograd", "depthwise")
+    }
