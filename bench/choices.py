@@ -50,7 +50,9 @@ def to_table(found: list[Choice]) -> Table:
     """The misses, worst first."""
     missed = sorted((each for each in found if each.lost > TOLERANCE), key=lambda each: -each.lost)
     title = f"{len(missed)} of {len(found)} choices lost more than {TOLERANCE:.0%}"
-    table = Table("problem", "operation", "backend", "ms", "best way", "ms", "lost", title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for name in ("problem", "operation", "backend", "ms", "best way", "ms", "lost"):
+        table.add_column(name, overflow="fold")
     for each in missed:
         times = f"{1e3 * each.seconds:.3f}", each.best_way, f"{1e3 * each.best_seconds:.3f}"
         table.add_row(each.problem, each.operation, each.backend, *times, f"{each.lost:.0%}")

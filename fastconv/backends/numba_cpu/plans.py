@@ -104,13 +104,14 @@ class Plan:
         self.cut = cut
         self.frame, self._table = _frame(simd, cut, job, slot_bytes)
         self.slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self._flops = job.problem.flops
         self._start = _page_after(FRAME_BYTES + shared_bytes)
         self._operands, self._parts = fields
         self._first = self._second = (0, 0)
 
     def _execute(self, *arrays: np.ndarray | None) -> bool:
         """Run it; whether all numbers were finite that it had a look at."""
-        threads = workers.threads_for(self.job.problem.flops)
+        threads = workers.threads_for(self._flops)
         memory = buffers.scratch(self._start + threads * self.slot_bytes)
         offsets = (FRAME_BYTES, self._start)
         execute(self.frame, memory, self._operands, arrays, self._parts, offsets, self._first, self._second, threads)
