@@ -54,10 +54,7 @@ def conv2d_block(
         ValueError: another activation or pooling.
         RuntimeError, TypeError: as `fastconv.conv2d`; RuntimeError too where there is nothing to pool.
     """
-    if activation is not None and activation not in ACTIVATIONS:
-        raise ArgumentValueError("activation", repr(activation), f"it must be one of {', '.join(ACTIVATIONS)}, or None")
-    if pool is not None and pool not in POOLINGS:
-        raise ArgumentValueError("pool", repr(pool), f"it must be one of {', '.join(POOLINGS)}, or None")
+    _check_names(activation, pool)
     check_tensors(input=input, weight=weight, bias=bias)
     image_dims("input", input.shape, 2)
     weight_dims(weight.shape, 2)
@@ -65,6 +62,12 @@ def conv2d_block(
     x, w, b = under_autocast(input if input.ndim == 4 else input[None], weight, bias)
     result = _block(x, w, b, activation, pool, *how, chosen(backend))
     return result if input.ndim == 4 else result[0]
+
+
+def _check_names(activation: str | None, pool: str | None) -> None:
+    for name, value, known in (("activation", activation, ACTIVATIONS), ("pool", pool, POOLINGS)):
+        if value is not None and value not in known:
+            raise ArgumentValueError(name, repr(value), f"it must be one of {', '.join(known)}, or None")
 
 
 def _block(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
@@ -149,9 +152,7 @@ class ConvBlock2d(Conv2d):
         backend: str | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value, known in (("activation", activation, ACTIVATIONS), ("pool", pool, POOLINGS)):
-            if value is not None and value not in known:
-                raise ArgumentValueError(name, repr(value), f"it must be one of {', '.join(known)}, or None")
+        _check_names(activation, pool)
         super().__init__(*args, backend=backend, **kwargs)
         self.activation = activation
         self.pool = pool

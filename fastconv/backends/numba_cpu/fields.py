@@ -39,7 +39,7 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     TILE_ROWS,  # MR
     TILE_VECTORS,  # NR in vectors
     STEPS,  # of the reduction in one go: KC
-    BLOCK_TILES,  # tiles side by side in a block of pixels or columns
+    BLOCK_TILES,  # tiles side by side in a block of pixels or columns; planes in a task of depthwise.py
     BLOCK_PANELS,  # panels, one below the other, in a task
     BLOCKS,  # blocks of pixels or columns
     PANEL_BLOCKS,  # tasks one below the other
@@ -61,6 +61,6 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     PIECES,  # of rows of the target that a vector may touch
     TAP_ROWS,  # of the taps, where they are a grid,
     TAP_COLUMNS,  # and columns
-    INFINITE,  # set by whoever packs an infinite weight, or NaN
+    INFINITE,  # set by whoever meets an infinite number, or NaN, in what it packs or computes
     COUNT,
 ) = range(55)

@@ -266,11 +266,7 @@ def direct_tiling(
     I, J = lattice
     # A vector then touches three rows at most.
     plane_w = max(J + reach[1], simd.lanes // 2)
-    shapes = [
-        (tile_rows, vectors)
-        for tile_rows in range(1, most_rows(simd.instructions) + 1)
-        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
-    ]
+    shapes = _shapes(simd)
     best = None
     for wanted in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
         if wanted > I:
@@ -400,25 +396,24 @@ def winograd_tiling(simd: Simd, images: int, groups: int, rows: int, channels: i
     steps = -(-channels // -(-channels // WINOGRAD_STEPS))
     passes = -(-channels // steps)
     best = None
-    for tile_rows in range(1, most_rows(simd.instructions) + 1):
-        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1):
-            width = vectors * simd.lanes
-            panels, blocks = -(-rows // tile_rows), -(-patches // width)
-            most = max(1, SUMS_BYTES // (16 * tile_rows * width * simd.itemsize))
-            block_panels = min(panels, most, -(-panels // -(-TASKS // (groups * blocks))))
-            panel_blocks = -(-panels // block_panels)
-            # Chunks that a block falls into: as many as rows end in it, and as vectors in a row.
-            chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
-            loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-            step = max(tile_rows * vectors * loads, 8)
-            tile = 16 * (channels * step + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors))
-            transforms = chunks * (READ_CYCLES * channels * panel_blocks + TRANSFORM_CYCLES * rows)
-            weight = 16 * panels * tile_rows * channels * simd.itemsize
-            stream = weight / STREAM_BYTES if weight > SUMS_BYTES else 0
-            kernels = KERNEL_CYCLES * panels * -(-tile_rows // simd.lanes) * channels
-            cycles = groups * (blocks * (panels * tile + transforms + stream) + kernels)
-            if best is None or cycles < best[0]:
-                best = (cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks)
+    for tile_rows, vectors in _shapes(simd):
+        width = vectors * simd.lanes
+        panels, blocks = -(-rows // tile_rows), -(-patches // width)
+        most = max(1, SUMS_BYTES // (16 * tile_rows * width * simd.itemsize))
+        block_panels = min(panels, most, -(-panels // -(-TASKS // (groups * blocks))))
+        panel_blocks = -(-panels // block_panels)
+        # Chunks that a block falls into: as many as rows end in it, and as vectors in a row.
+        chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
+        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
+        step = max(tile_rows * vectors * loads, 8)
+        tile = 16 * (channels * step + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors))
+        transforms = chunks * (READ_CYCLES * channels * panel_blocks + TRANSFORM_CYCLES * rows)
+        weight = 16 * panels * tile_rows * channels * simd.itemsize
+        stream = weight / STREAM_BYTES if weight > SUMS_BYTES else 0
+        kernels = KERNEL_CYCLES * panels * -(-tile_rows // simd.lanes) * channels
+        cycles = groups * (blocks * (panels * tile + transforms + stream) + kernels)
+        if best is None or cycles < best[0]:
+            best = (cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks)
     assert best is not None
     cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks = best
     wanted = rows * images * lattice[0] * lattice[1] / (4 * panels * tile_rows * blocks * width)
@@ -449,20 +444,19 @@ def winograd_weight_tiling(
     chunks = patches / across * -(-across // simd.lanes) + passes
     turned = 16 * TRANSPOSE_CYCLES * patches / simd.lanes
     best = None
-    for tile_rows in range(1, most_rows(simd.instructions) + 1):
-        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1):
-            width = vectors * simd.lanes
-            panels, tiles = -(-rows // tile_rows), -(-channels // width)
-            panel_blocks = -(-panels // max(1, WINOGRAD_CHANNELS // tile_rows))
-            blocks = -(-tiles // max(1, WINOGRAD_CHANNELS // width))
-            loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-            step = max(tile_rows * vectors * loads, 8)
-            tile = 16 * (patches * step + passes * (TILE_CYCLES + 2 * WRITE_CYCLES * tile_rows * vectors))
-            reads = (chunks * READ_CYCLES + turned) * channels * panel_blocks
-            spreads = (chunks * SPREAD_CYCLES + turned * max(1, simd.lanes / tile_rows)) * rows * blocks
-            cycles = groups * (panels * tiles * tile + reads + spreads + GATHER_CYCLES * rows * channels)
-            if best is None or cycles < best[0]:
-                best = (cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks)
+    for tile_rows, vectors in _shapes(simd):
+        width = vectors * simd.lanes
+        panels, tiles = -(-rows // tile_rows), -(-channels // width)
+        panel_blocks = -(-panels // max(1, WINOGRAD_CHANNELS // tile_rows))
+        blocks = -(-tiles // max(1, WINOGRAD_CHANNELS // width))
+        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
+        step = max(tile_rows * vectors * loads, 8)
+        tile = 16 * (patches * step + passes * (TILE_CYCLES + 2 * WRITE_CYCLES * tile_rows * vectors))
+        reads = (chunks * READ_CYCLES + turned) * channels * panel_blocks
+        spreads = (chunks * SPREAD_CYCLES + turned * max(1, simd.lanes / tile_rows)) * rows * blocks
+        cycles = groups * (panels * tiles * tile + reads + spreads + GATHER_CYCLES * rows * channels)
+        if best is None or cycles < best[0]:
+            best = (cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks)
     assert best is not None
     cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks = best
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
@@ -523,6 +517,15 @@ def plane_tiling(
     )
 
 
+def _shapes(simd: Simd) -> list[tuple[int, int]]:
+    """MR and vectors of every tile whose sums fit in the registers."""
+    return [
+        (tile_rows, vectors)
+        for tile_rows in range(1, most_rows(simd.instructions) + 1)
+        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
+    ]
+
+
 def gather_cycles(simd: Simd, row: int, channels: float) -> float:
     """Of a vector that is gathered from an image with so many lattice points in a row, for so many channels at a time.
 
@@ -544,9 +547,4 @@ def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
         loads = (tile_rows + vectors) / (tile_rows * vectors)
         return padded * (1 + 0.1 * loads) * max(1.0, 8 / (tile_rows * vectors))
 
-    shapes = [
-        (tile_rows, vectors)
-        for tile_rows in range(1, most_rows(simd.instructions) + 1)
-        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
-    ]
-    return min(shapes, key=cost)
+    return min(_shapes(simd), key=cost)
