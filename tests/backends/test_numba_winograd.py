@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set, planner, plans, tiles
+from fastconv.backends.numba_cpu import instruction_set, planner, plans, winograd_tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.simd import Simd
@@ -53,14 +53,14 @@ def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd) -> None:
 
 def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd) -> None:
     """Over channels, and over the patches of the batch."""
-    steps, patches = tiles.WINOGRAD_STEPS, tiles.WINOGRAD_PATCHES
+    steps, patches = winograd_tiles.WINOGRAD_STEPS, winograd_tiles.WINOGRAD_PATCHES
     assert_all_exact(winograd, (square(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
     assert_all_exact(winograd, (square(2, 4, 2 * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
 
 
 def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd) -> None:
     """So many that the adjoint for the weight takes them in several blocks, with and without parts of the patches."""
-    most = tiles.WINOGRAD_CHANNELS
+    most = winograd_tiles.WINOGRAD_CHANNELS
     assert_all_exact(winograd, [square(most + 5, 4, 5, 7), square(7, 4, 5, most + 5), square(150, 6, 6, 140)], simd)
     assert_all_exact(winograd, [square(9, 30, 30, 10, N=4)], simd)
 

@@ -13,7 +13,8 @@ patches.py           patches of 4 x 4 pixels, transformed
 winograd.py          3 x 3 convolutions in fewer multiplications, on such patches
 winograd_weight.py   their adjoint for the weight
 depthwise.py         one channel to a group, and its adjoint for the weight, at the speed of memory
-tiles.py             how each is cut into tiles and tasks, and what that should cost
+tiles.py             how each is cut into tiles and tasks, and what that should cost;
+                     winograd_tiles.py plane_tiles.py for those two
 planner.py           which of them for which problem
 jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
 max_pooling.py average_pooling.py, and the files that they name

@@ -30,19 +30,17 @@ import numpy as np
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
 from fastconv.backends.numba_cpu.depthwise import MOST_TAPS, WIDEST
+from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling, plane_tiling
 from fastconv.backends.numba_cpu.simd import Simd, call
 from fastconv.backends.numba_cpu.tiles import (
     DirectTiling,
-    PlaneTiling,
     Tiling,
     direct_tiling,
     direct_weight_tiling,
-    plane_tiling,
     tiling,
     weight_tiling,
-    winograd_tiling,
-    winograd_weight_tiling,
 )
+from fastconv.backends.numba_cpu.winograd_tiles import winograd_tiling, winograd_weight_tiling
 from fastconv.geometry import Pair
 
 Cut = Tiling | DirectTiling | PlaneTiling

@@ -28,9 +28,10 @@ from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
 from fastconv.backends.numba_cpu.planner import Cut, Problem, choose
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling, PlaneTiling, Tiling
+from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
 
 _PAGE = 4096
 

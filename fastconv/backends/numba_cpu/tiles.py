@@ -203,37 +203,6 @@ class DirectTiling:
         return f"{tile}; {self.blocks} blocks of {self.block_rows} rows, {self.plane_w} wide"
 
 
-@dataclass(frozen=True)
-class PlaneTiling:
-    """A convolution from single channels, cut up."""
-
-    planes: int
-    """Planes, or for the adjoint for the weight target channels, in a task."""
-    parts: int
-    block_rows: int
-    blocks: int
-    cycles: float
-    used: float
-    """The part of the lanes that are wanted."""
-    splits: int = 1
-    split_steps: int = 0
-    """Blocks, of all images, in each part of the adjoint for the weight."""
-
-    @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
-        return {
-            F.BLOCK_TILES: self.planes,
-            F.BLOCK_ROWS: self.block_rows,
-            F.BLOCKS: self.blocks,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
-        }
-
-    def __str__(self) -> str:
-        return f"{self.planes} planes, {self.block_rows} rows of each, at a time, {self.used:.0%} of the lanes wanted"
-
-
 PLANE_BYTES = 384 << 10
 """Of the planes that a task copies, in the L2 cache."""
 
@@ -266,7 +235,7 @@ def direct_tiling(
     I, J = lattice
     # A vector then touches three rows at most.
     plane_w = max(J + reach[1], simd.lanes // 2)
-    shapes = _shapes(simd)
+    tile_shapes = shapes(simd)
     best = None
     for wanted in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
         if wanted > I:
@@ -278,7 +247,7 @@ def direct_tiling(
         blocks = -(-I // block_rows)
         points = (block_rows - 1) * plane_w + J
         copy = channels * phases * (block_rows + reach[0]) * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
-        for tile_rows, vectors in shapes:
+        for tile_rows, vectors in tile_shapes:
             panels = -(-rows // tile_rows)
             tiles = -(-points // (vectors * simd.lanes))
             loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
@@ -372,152 +341,7 @@ def direct_weight_tiling(
     )
 
 
-WINOGRAD_STEPS = 128
-"""Channels in one go: 16 x 128 x 32 transformed floats take 256 KiB of the L2 cache, a sixteenth half of the L1."""
-
-SUMS_BYTES = 512 << 10
-"""Of the products' sums that a task keeps, in the L2 cache beside the patches."""
-
-READ_CYCLES, TRANSFORM_CYCLES = 70, 60
-"""Of a vector of patches that is transformed, and of a vector of their sums."""
-
-STREAM_BYTES = 10
-"""A cycle, of weights that the L2 cache doesn't hold and every block of patches reads anew."""
-
-KERNEL_CYCLES = 80
-"""Of a vector of 3 x 3 kernels that is packed and transformed, whole or not."""
-
-
-@lru_cache(maxsize=1024)
-def winograd_tiling(simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int]) -> Tiling:
-    """The cut with the fewest cycles of a convolution by patches, from ``channels`` to ``rows`` in each group."""
-    across = -(-lattice[1] // 2)
-    patches = images * -(-lattice[0] // 2) * across
-    steps = -(-channels // -(-channels // WINOGRAD_STEPS))
-    passes = -(-channels // steps)
-    best = None
-    for tile_rows, vectors in _shapes(simd):
-        width = vectors * simd.lanes
-        panels, blocks = -(-rows // tile_rows), -(-patches // width)
-        most = max(1, SUMS_BYTES // (16 * tile_rows * width * simd.itemsize))
-        block_panels = min(panels, most, -(-panels // -(-TASKS // (groups * blocks))))
-        panel_blocks = -(-panels // block_panels)
-        # Chunks that a block falls into: as many as rows end in it, and as vectors in a row.
-        chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
-        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-        step = max(tile_rows * vectors * loads, 8)
-        tile = 16 * (channels * step + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors))
-        transforms = chunks * (READ_CYCLES * channels * panel_blocks + TRANSFORM_CYCLES * rows)
-        weight = 16 * panels * tile_rows * channels * simd.itemsize
-        stream = weight / STREAM_BYTES if weight > SUMS_BYTES else 0
-        kernels = KERNEL_CYCLES * panels * -(-tile_rows // simd.lanes) * channels
-        cycles = groups * (blocks * (panels * tile + transforms + stream) + kernels)
-        if best is None or cycles < best[0]:
-            best = (cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks)
-    assert best is not None
-    cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks = best
-    wanted = rows * images * lattice[0] * lattice[1] / (4 * panels * tile_rows * blocks * width)
-    return Tiling(tile_rows, vectors, width, panels, steps, 1, blocks, block_panels, panel_blocks, wanted, cycles)
-
-
-WINOGRAD_PATCHES = 64
-"""Patches in one go, in the adjoint for the weight."""
-
-WINOGRAD_CHANNELS = 128
-"""Channels, and target channels, whose sums a task keeps: 16 x 128 x 128 floats take 1 MiB, and go through the cache
-once in `WINOGRAD_PATCHES` steps."""
-
-SPREAD_CYCLES, GATHER_CYCLES = 45, 20
-"""Of a vector of gradients that is transformed, and of a 3 x 3 kernel's sums."""
-
-
-@lru_cache(maxsize=1024)
-def winograd_weight_tiling(
-    simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int]
-) -> Tiling:
-    """The cut with the fewest cycles of the adjoint for the weight of a convolution by patches."""
-    across = -(-lattice[1] // 2)
-    patches = images * -(-lattice[0] // 2) * across
-    steps = min(WINOGRAD_PATCHES, -(-patches // simd.lanes) * simd.lanes)
-    passes = -(-patches // steps)
-    # Chunks that all patches fall into: a row in vectors, and a break at the end of each pass.
-    chunks = patches / across * -(-across // simd.lanes) + passes
-    turned = 16 * TRANSPOSE_CYCLES * patches / simd.lanes
-    best = None
-    for tile_rows, vectors in _shapes(simd):
-        width = vectors * simd.lanes
-        panels, tiles = -(-rows // tile_rows), -(-channels // width)
-        panel_blocks = -(-panels // max(1, WINOGRAD_CHANNELS // tile_rows))
-        blocks = -(-tiles // max(1, WINOGRAD_CHANNELS // width))
-        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-        step = max(tile_rows * vectors * loads, 8)
-        tile = 16 * (patches * step + passes * (TILE_CYCLES + 2 * WRITE_CYCLES * tile_rows * vectors))
-        reads = (chunks * READ_CYCLES + turned) * channels * panel_blocks
-        spreads = (chunks * SPREAD_CYCLES + turned * max(1, simd.lanes / tile_rows)) * rows * blocks
-        cycles = groups * (panels * tiles * tile + reads + spreads + GATHER_CYCLES * rows * channels)
-        if best is None or cycles < best[0]:
-            best = (cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks)
-    assert best is not None
-    cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks = best
-    block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
-    panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
-    part_bytes = groups * rows * channels * 9 * simd.itemsize
-    most_splits = max(1, min(passes, PARTS_BYTES // part_bytes))
-    split_steps = -(-passes // min(most_splits, -(-TASKS // (groups * panel_blocks * blocks)))) * steps
-    return Tiling(
-        tile_rows,
-        vectors,
-        width,
-        panels,
-        steps,
-        block_tiles,
-        blocks,
-        block_panels,
-        panel_blocks,
-        rows * channels / (panels * tile_rows * tiles * width),
-        cycles,
-        splits=-(-patches // split_steps),
-        split_steps=split_steps,
-    )
-
-
-TASK_CYCLES = 20000
-"""Worth a task, some microseconds."""
-
-LINE_CYCLES, CALL_CYCLES = 4, 60
-"""Of a vector in a plane's row before its first tap, and of a plane, or the part of one that is a vector wide."""
-
-
-@lru_cache(maxsize=1024)
-def plane_tiling(
-    simd: Simd, images: int, groups: int, rows: int, lattice: tuple[int, int], step: int, taps: int, *, weight: bool
-) -> PlaneTiling:
-    """The cut of ``groups`` convolutions from one channel to ``rows``; ``step`` pixels from one point to the next."""
-    I, J = lattice
-    vectors = -(-J // simd.lanes)
-    loads = 2.2 if step == 1 else 4
-    line = vectors * (LINE_CYCLES + taps * loads)
-    before = vectors * (CALL_CYCLES + 2 * taps)
-    cycles = images * groups * rows * (I * line + before)
-    planes, lines = (groups * rows, images * I) if weight else (images * groups, I)
-    repeats = 1 if weight else rows
-    # Tasks of some planes where there are enough, of some rows of one where there are not.
-    together = max(1, min(-(-planes // TASKS), int(TASK_CYCLES // (repeats * lines * line)) + 1))
-    parts = -(-planes // together)
-    block_rows = -(-I // max(1, min(-(-TASKS // parts), int(repeats * lines * line // TASK_CYCLES) or 1)))
-    blocks = -(-I // block_rows)
-    used = J / (vectors * simd.lanes)
-    if not weight:
-        return PlaneTiling(together, parts, block_rows, blocks, cycles, used)
-    units = images * blocks
-    most = max(1, min(units, PARTS_BYTES // (groups * rows * taps * simd.itemsize), int(lines * line // TASK_CYCLES)))
-    split_steps = -(-units // min(most, -(-TASKS // parts)))
-    return PlaneTiling(
-        together, parts, block_rows, blocks, cycles, used, splits=-(-units // split_steps), split_steps=split_steps
-    )
-
-
-def _shapes(simd: Simd) -> list[tuple[int, int]]:
+def shapes(simd: Simd) -> list[tuple[int, int]]:
     """MR and vectors of every tile whose sums fit in the registers."""
     return [
         (tile_rows, vectors)
@@ -547,4 +371,4 @@ def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
         loads = (tile_rows + vectors) / (tile_rows * vectors)
         return padded * (1 + 0.1 * loads) * max(1.0, 8 / (tile_rows * vectors))
 
-    return min(_shapes(simd), key=cost)
+    return min(shapes(simd), key=cost)
