@@ -128,6 +128,6 @@ def test_it_is_the_planners_choice_for_depthwise() -> None:
     simd = Simd(instruction_set.AVX512, "float32")
     taps = tuple((r - 1, s - 1, 3 * r + s) for r in range(3) for s in range(3))
     for weight in (False, True):
-        best = planner.choose(simd, planner.Problem(8, 64, 1, 1, (28, 28), (1, 1), taps), None, weight=weight)
+        best = planner.choose(simd, planner.Problem(8, 64, 1, 1, (28, 28), (28, 28), (1, 1), taps), None, weight=weight)
         assert best is not None
         assert best.algorithm == "depthwise"

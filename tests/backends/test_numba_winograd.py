@@ -166,7 +166,7 @@ def test_it_is_the_planners_choice_for_many_channels() -> None:
     for weight in (False, True):
         chosen = {}
         for channels in (1, 128):
-            problem = planner.Problem(8, 1, channels, channels, (28, 28), (1, 1), taps)
+            problem = planner.Problem(8, 1, channels, channels, (28, 28), (28, 28), (1, 1), taps)
             best = planner.choose(simd, problem, None, weight=weight)
             assert best is not None
             chosen[channels] = best.algorithm

@@ -56,6 +56,9 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     PLANE_W,  # and columns
     FIRST_Y,  # the source row, in steps, of a plane's first row for lattice row 0,
     FIRST_X,  # and column
+    TOP,  # the least dy of all taps,
+    LEFT,  # and the least dx,
+    REACH,  # and by how much the largest dy exceeds the least
     CHANNEL,  # elements of all planes of a source channel
     BLOCK_ROWS,  # lattice rows in a block
     PIECES,  # of rows of the target that a vector may touch
@@ -63,4 +66,4 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     TAP_COLUMNS,  # and columns
     INFINITE,  # set by whoever meets an infinite number, or NaN, in what it packs or computes
     COUNT,
-) = range(55)
+) = range(58)

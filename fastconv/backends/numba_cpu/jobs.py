@@ -89,7 +89,7 @@ def _correlation(g: ConvGeometry) -> tuple[Problem, Shape, Shape]:
     taps = tuple(
         (r * g.dilation[0] - top, s * g.dilation[1] - left, r * g.S + s) for r in range(g.R) for s in range(g.S)
     )
-    return Problem(g.N, g.groups, g.K // g.groups, g.C // g.groups, lattice, g.stride, taps), source, target
+    return Problem(g.N, g.groups, g.K // g.groups, g.C // g.groups, source[2:], lattice, g.stride, taps), source, target
 
 
 def _input_adjoint(g: ConvGeometry) -> tuple[list[Job], bool]:
@@ -109,7 +109,7 @@ def _input_adjoint(g: ConvGeometry) -> tuple[list[Job], bool]:
         columns = _adjoint_taps(right + g.padding[2], g.S, g.stride[1], g.dilation[1])
         taps = tuple((dy, dx, r * g.S + s) for dy, r in rows_of_taps for dx, s in columns)
         if taps:
-            problem = Problem(g.N, g.groups, depth, rows, lattice, (1, 1), taps, g.stride)
+            problem = Problem(g.N, g.groups, depth, rows, source[2:], lattice, (1, 1), taps, g.stride)
             found.append(Job(problem, source, target, weight, first=(down, right)))
         else:
             complete = False
@@ -125,19 +125,19 @@ def _adjoint_taps(shifted: int, kernel: int, stride: int, dilation: int) -> list
 def _dense_forward(g: ConvGeometry) -> Job:
     """y[n, k]: along the rows n of x and k of w."""
     features = g.C * g.H * g.W
-    problem = Problem(1, 1, g.N, g.K, (1, features), (1, 1), _ONE_TAP)
+    problem = Problem(1, 1, g.N, g.K, (1, features), (1, features), (1, 1), _ONE_TAP)
     return Job(problem, (1, g.K, 1, features), (1, g.N, 1, features), along_rows=True, exchanged=True)
 
 
 def _dense_input_adjoint(g: ConvGeometry) -> Job:
     """grad_x = grad w: w is one image of K channels, and grad the weight."""
     features = g.C * g.H * g.W
-    problem = Problem(1, 1, g.N, g.K, (1, features), (1, 1), _ONE_TAP)
+    problem = Problem(1, 1, g.N, g.K, (1, features), (1, features), (1, 1), _ONE_TAP)
     return Job(problem, (1, g.K, 1, features), (1, g.N, 1, features), (g.K, 1, 0), in_order=True, exchanged=True)
 
 
 def _dense_weight_adjoint(g: ConvGeometry) -> Job:
     """grad_w = grad' x: x is one image of N channels, and grad' the weight."""
     features = g.C * g.H * g.W
-    problem = Problem(1, 1, g.K, g.N, (1, features), (1, 1), _ONE_TAP)
+    problem = Problem(1, 1, g.K, g.N, (1, features), (1, features), (1, 1), _ONE_TAP)
     return Job(problem, (1, g.N, 1, features), (1, g.K, 1, features), (1, g.K, 0))

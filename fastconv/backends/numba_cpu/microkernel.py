@@ -4,12 +4,14 @@
 
 a is a packed panel, (depth, MR), each step's elements side by side. In step k the kernel loads ``vectors`` registers of
 b, broadcasts each a[k, i] from memory and does MR * vectors fused multiply-adds into as many accumulators, which LLVM
-keeps in registers because they are phi nodes of a loop that writes no memory. There are two kinds, apart in where
+keeps in registers because they are phi nodes of a loop that writes no memory. There are three kinds, apart in where
 b's rows are and how the tile is written:
 
     packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix
     indirect    row k of b is at an offset of its own, k's entry in a table; each of c's vectors goes to pieces of
                 several rows of an image
+    by taps     the steps are all channels of each of some taps, whose offsets in a and b are in a table; a row's
+                vectors are some distance apart; c is as for packed
 
 Tile arithmetic. A multiply-add takes 4 cycles and two start in each (Zen 4 starts one of 512 bits), so 8 accumulators
 are the least that can keep the units busy, and MR * vectors + vectors + 1 registers the most there are. Each
@@ -104,6 +106,21 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     return address_of(indirect_kernel, 9)
 
 
+@cache
+def by_taps(simd: Simd, rows: int, vectors: int) -> int:
+    """The address of the kind by taps for a tile of rows x vectors, compiled at the first call.
+
+    It takes twelve integers. taps, table: how many there are, perhaps none, and the address of two indices for each:
+    where its first channel is in a and in b. channels: of each tap, MR elements apart in a, ``channel`` in b. a, b:
+    addresses. channel; distance: elements between a row's vectors in b. c, step, bias, start, floor: as in `packed`.
+    """
+
+    def tap_kernel(taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
+        _tap_tile(simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor)
+
+    return address_of(tap_kernel, 12)
+
+
 @intrinsic(prefer_literal=True)
 def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, floor):
     """See `packed`."""
@@ -114,25 +131,29 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
         depth, a, b, c, step, bias, start, floor = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
 
-        def place(i: int, j: int) -> Any:
-            return builder.add(builder.mul(step, tile.number(i)), tile.number(j * simd.simd.lanes))
-
-        # The lines of c are on their way while the sums are made.
-        for i, j in tile.places:
-            ask_for(builder, element(builder, simd, c, place(i, j)), to_write=True)
+        tile.ask_for_matrix(c, step)
         tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
-
-        def write(i: int, j: int, value: Any) -> None:
-            builder.store(value, vector_at(builder, simd, c, place(i, j))).align = simd.simd.itemsize
-
-        with builder.if_else(builder.icmp_signed("==", start, tile.number(ACCUMULATE))) as (accumulate, begin):
-            with accumulate:
-                tile.finish(lambda i, j: tile.load(c, place(i, j)), floor, write)
-            with begin:
-                tile.finish_with_bias(bias, floor, write)
+        tile.finish_matrix(c, step, bias, start, floor)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, *[intp] * 8), generate
+
+
+@intrinsic(prefer_literal=True)
+def _tap_tile(
+    typing, simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor
+):
+    """See `by_taps`."""
+    shape = rows.literal_value, vectors.literal_value
+
+    def generate(context, builder, signature, arguments):
+        tile = _Tile(builder, simd, *shape)
+        taps, table, channels, a, b, channel, distance, c, step, bias, start, floor = arguments[3:]
+        tile.reduce_taps(taps, table, channels, a, b, channel, distance)
+        tile.finish_matrix(c, step, bias, start, floor)
+        return context.get_dummy_value()
+
+    return types.void(simd, rows, vectors, *[intp] * 12), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -247,6 +268,57 @@ class _Tile:
         builder.position_at_end(after)
         return results
 
+    def reduce_taps(self, taps: Any, table: Any, channels: Any, a: Any, b: Any, channel: Any, distance: Any) -> None:
+        """The loops over taps, perhaps none, and over the channels of each, at least one."""
+        builder = self.builder
+        nothing, one = self.number(0), self.number(1)
+        before = builder.block
+        outer, inner, tap_done, after = (
+            builder.append_basic_block(name) for name in ("tap", "channel", "tap_done", "taps_done")
+        )
+        builder.cbranch(builder.icmp_signed(">", taps, nothing), outer, after)
+
+        def sums_in(block: Any) -> dict[tuple[int, int], Any]:
+            builder.position_at_end(block)
+            return {place: builder.phi(self.kind) for place in self.places}
+
+        so_far, within, done = sums_in(outer), sums_in(inner), sums_in(after)
+        builder.position_at_end(outer)
+        t = builder.phi(_I64)
+        word = builder.mul(t, self.number(2))
+        begin_a, begin_b = self.integer(table, word), self.integer(table, builder.add(word, one))
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
+        k, row_of_a, row_of_b = (builder.phi(_I64) for _ in range(3))
+        from_b = [self.load(b, builder.add(row_of_b, builder.mul(distance, self.number(j)))) for j in range(self.vectors)]
+        results = {}
+        for i in range(self.rows):
+            from_a = self.spread(a, builder.add(row_of_a, self.number(i)))
+            for j in range(self.vectors):
+                results[i, j] = multiply_add(builder, from_a, from_b[j], within[i, j])
+        next_k = builder.add(k, one)
+        steps = (next_k, builder.add(row_of_a, self.number(self.rows)), builder.add(row_of_b, channel))
+        for phi, first, following in zip((k, row_of_a, row_of_b), (nothing, begin_a, begin_b), steps, strict=True):
+            phi.add_incoming(first, outer)
+            phi.add_incoming(following, inner)
+        builder.cbranch(builder.icmp_signed("<", next_k, channels), inner, tap_done)
+
+        builder.position_at_end(tap_done)
+        next_t = builder.add(t, one)
+        t.add_incoming(nothing, before)
+        t.add_incoming(next_t, tap_done)
+        builder.cbranch(builder.icmp_signed("<", next_t, taps), outer, after)
+        for place in self.places:
+            so_far[place].add_incoming(ir.Constant(self.kind, None), before)
+            so_far[place].add_incoming(results[place], tap_done)
+            within[place].add_incoming(so_far[place], outer)
+            within[place].add_incoming(results[place], inner)
+            done[place].add_incoming(ir.Constant(self.kind, None), before)
+            done[place].add_incoming(results[place], tap_done)
+        builder.position_at_end(after)
+        self.sums = done
+
     def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, int, Any], None]) -> None:
         """The epilogue of every kernel: adds where a sum starts from, and raises to the floor what is below it."""
         lowest = self.spread(floor, self.number(0))
@@ -262,3 +334,27 @@ class _Tile:
                 self.finish(lambda i, j: self.spread(bias, self.number(i)), floor, write)
             with plain:
                 self.finish(lambda i, j: ir.Constant(self.kind, None), floor, write)
+
+    def _place(self, step: Any, i: int, j: int) -> Any:
+        """Of a vector of the tile, in a row-major matrix whose rows are ``step`` elements apart."""
+        return self.builder.add(self.builder.mul(step, self.number(i)), self.number(j * self.kind.count))
+
+    def ask_for_matrix(self, c: Any, step: Any) -> None:
+        """The lines of c are on their way while the sums are made."""
+        for i, j in self.places:
+            pointer = element(self.builder, self.simd, c, self._place(step, i, j))
+            ask_for(self.builder, pointer, to_write=True)
+
+    def finish_matrix(self, c: Any, step: Any, bias: Any, start: Any, floor: Any) -> None:
+        """Write the tile to the corner of a row-major matrix, or add it to what is there."""
+        builder = self.builder
+
+        def write(i: int, j: int, value: Any) -> None:
+            pointer = vector_at(builder, self.simd, c, self._place(step, i, j))
+            builder.store(value, pointer).align = self.simd.simd.itemsize
+
+        with builder.if_else(builder.icmp_signed("==", start, self.number(ACCUMULATE))) as (accumulate, begin):
+            with accumulate:
+                self.finish(lambda i, j: self.load(c, self._place(step, i, j)), floor, write)
+            with begin:
+                self.finish_with_bias(bias, floor, write)

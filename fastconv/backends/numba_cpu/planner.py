@@ -11,6 +11,9 @@ each part was measured to cost):
     winograd  winograd, winograd_weight. For 3 x 3 without strides or dilation: 16 multiply-adds for each 4 pixels
               instead of 36; 60 to 70 cycles for each vector of 16 patches that is transformed, before and after
 
+    batch     batch, batch_weight. Interleaves images, 5 to 12 cycles a vector on the way in and out, and then computes
+              nothing that isn't wanted but the lanes that the last images leave over
+
     depthwise depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for each tap
 
 So few channels and large images go to `direct`, many channels on small images to `gemm`, and 3 x 3 with some tens of
@@ -29,6 +32,7 @@ import numpy as np
 
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
+from fastconv.backends.numba_cpu.batch_tiles import BatchTiling, batch_tiling, batch_weight_tiling
 from fastconv.backends.numba_cpu.depthwise import MOST_TAPS, WIDEST
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling, plane_tiling
 from fastconv.backends.numba_cpu.simd import Simd, call
@@ -43,7 +47,7 @@ from fastconv.backends.numba_cpu.tiles import (
 from fastconv.backends.numba_cpu.winograd_tiles import winograd_tiling, winograd_weight_tiling
 from fastconv.geometry import Pair
 
-Cut = Tiling | DirectTiling | PlaneTiling
+Cut = Tiling | DirectTiling | PlaneTiling | BatchTiling
 
 Taps = tuple[tuple[int, int, int], ...]
 """dy, dx and the place in the kernel, of each tap."""
@@ -62,6 +66,8 @@ class Problem:
     groups: int
     rows: int
     channels: int
+    size: Pair
+    """The source's height and width."""
     lattice: Pair
     source_step: Pair
     taps: Taps
@@ -148,6 +154,13 @@ def _winograd(simd: Simd, p: Problem) -> Candidate | None:
     return Candidate("winograd", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks)
 
 
+def _batch(simd: Simd, p: Problem) -> Candidate | None:
+    cut = batch_tiling(simd, p)
+    if cut is None:
+        return None
+    return Candidate("batch", cut, cut.cycles, cut.batches * p.groups * cut.blocks * cut.panel_blocks)
+
+
 def _weight_gemm(simd: Simd, p: Problem) -> Candidate:
     taps = len(p.taps)
     cut = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps)
@@ -170,6 +183,11 @@ def _winograd_weight(simd: Simd, p: Problem) -> Candidate | None:
     return Candidate("winograd", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits)
 
 
+def _batch_weight(simd: Simd, p: Problem) -> Candidate | None:
+    cut = batch_weight_tiling(simd, p)
+    return None if cut is None else Candidate("batch", cut, cut.cycles, cut.splits * p.groups * cut.panel_blocks)
+
+
 def _depthwise(simd: Simd, p: Problem, weight: bool = False) -> Candidate | None:
     fits = p.channels == 1 and len(p.taps) <= MOST_TAPS and p.is_grid and p.lattice[1] <= WIDEST
     if not fits or p.target_step[1] != 1 or p.source_step[1] > 2:
@@ -183,11 +201,18 @@ def _depthwise_weight(simd: Simd, p: Problem) -> Candidate | None:
     return _depthwise(simd, p, weight=True)
 
 
-_CONVOLUTION: dict[str, Estimate] = {"gemm": _gemm, "direct": _direct, "winograd": _winograd, "depthwise": _depthwise}
+_CONVOLUTION: dict[str, Estimate] = {
+    "gemm": _gemm,
+    "direct": _direct,
+    "winograd": _winograd,
+    "batch": _batch,
+    "depthwise": _depthwise,
+}
 _WEIGHT: dict[str, Estimate] = {
     "gemm": _weight_gemm,
     "direct": _direct_weight,
     "winograd": _winograd_weight,
+    "batch": _batch_weight,
     "depthwise": _depthwise_weight,
 }
 
@@ -197,6 +222,7 @@ LIMITS = {
     "gemm": "any convolution",
     "direct": "images a row of which, all channels, takes 1.5 MiB at most",
     "winograd": "kernels of 3 x 3 on larger images, without stride or dilation",
+    "batch": "images a row of which, for one tap of all channels, takes 1.5 MiB at most in a vector's worth of images",
     "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
 }
 """What each algorithm is for."""

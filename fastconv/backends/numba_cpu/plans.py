@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.numba_cpu import (
+    batch,
+    batch_weight,
     buffers,
     depthwise,
     direct,
@@ -26,6 +28,7 @@ from fastconv.backends.numba_cpu import (
 )
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.batch_tiles import BatchTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
@@ -183,6 +186,28 @@ class WinogradConvolution(Convolution):
         return self._execute(source, weight, bias, target) or self.exact().run(source, weight, bias, target)
 
 
+class BatchConvolution(Convolution):
+    """With images in the lanes."""
+
+    def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:
+        p = job.problem
+        tiles = -(-p.lattice[1] // cut.tile_vectors)
+        points = cut.block_rows * tiles * cut.tile_vectors
+        slot = batch.workspace_bytes(
+            simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps)
+        )
+        super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
+        _describe_extent(self.frame, p)
+        self.frame[F.KERNEL] = microkernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
+        self._first = batch.weight_task(simd), p.groups * cut.panels
+        self._second = batch.convolve_task(simd), cut.batches * p.groups * cut.blocks * cut.panel_blocks
+
+    def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
+        """Fill the lattice of ``target``; whether the weight was finite."""
+        # An infinite weight makes NaN of the zeros outside the image, which are left out here.
+        return self._execute(source, weight, bias, target) or self.exact().run(source, weight, bias, target)
+
+
 class DepthwiseConvolution(Convolution):
     """From single channels."""
 
@@ -269,6 +294,43 @@ class WinogradWeightAdjoint(WeightAdjoint):
             self.exact().run(source, grad, target)
 
 
+class BatchWeightAdjoint(WeightAdjoint):
+    """With images in the lanes."""
+
+    def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:
+        p = job.problem
+        rows = cut.block_panels * cut.tile_rows
+        slot = batch_weight.workspace_bytes(simd, p.channels, cut.channel, rows, cut.block_rows * p.lattice[1])
+        super().__init__(simd, job, cut, slot)
+        _describe_extent(self.frame, p)
+        tap_rows, tap_columns = p.grid
+        in_row = len(tap_columns) * p.channels
+        columns = []
+        for r, dy in enumerate(tap_rows):
+            for s, dx in enumerate(tap_columns):
+                for c in range(p.channels):
+                    begin = c * cut.channel + (dy * cut.plane_w + dx - tap_columns[0]) * simd.lanes
+                    place = (c * len(tap_rows) + r) * len(tap_columns) + s
+                    columns.append((begin, place, dy, dx, in_row - s * p.channels - c))
+        self._columns = np.array(columns, np.int64)
+        self.frame[F.OFFSETS] = self._columns.ctypes.data
+        heights = cut.tile_rows, p.rows % cut.tile_rows or cut.tile_rows
+        widths = {cut.tile_vectors, in_row % cut.tile_vectors or cut.tile_vectors}
+        self._kernels = np.zeros((2, cut.tile_vectors), np.int64)
+        for which, height in enumerate(heights):
+            for width in widths:
+                self._kernels[which, width - 1] = batch_weight.kernel(simd, height, width)
+        self.frame[F.KERNEL] = self._kernels.ctypes.data
+        self._first = batch_weight.accumulate_task(simd), cut.splits * p.groups * cut.panel_blocks
+
+    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
+        """Fill ``target``, the weight's gradient."""
+        self._execute(source, grad, target)
+        # An infinite number makes NaN of the zeros that it meets in the padding, which are left out here.
+        if not np.isfinite(target).all():
+            self.exact().run(source, grad, target)
+
+
 class DepthwiseWeightAdjoint(WeightAdjoint):
     """From single channels."""
 
@@ -289,7 +351,13 @@ def _describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
     return offsets
 
 
-def _panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling) -> int:
+def _describe_extent(frame: np.ndarray, p: Problem) -> None:
+    """Put into the frame how far the taps go."""
+    rows, columns = p.grid
+    frame[F.TOP], frame[F.LEFT], frame[F.REACH] = rows[0], columns[0], rows[-1] - rows[0]
+
+
+def _panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling | BatchTiling) -> int:
     """Of the whole weight, packed."""
     return p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize
 
@@ -319,12 +387,14 @@ _CONVOLUTION: dict[str, Callable[..., Convolution]] = {
     "gemm": GemmConvolution,
     "direct": DirectConvolution,
     "winograd": WinogradConvolution,
+    "batch": BatchConvolution,
     "depthwise": DepthwiseConvolution,
 }
 _WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
     "gemm": GemmWeightAdjoint,
     "direct": DirectWeightAdjoint,
     "winograd": WinogradWeightAdjoint,
+    "batch": BatchWeightAdjoint,
     "depthwise": DepthwiseWeightAdjoint,
 }
 

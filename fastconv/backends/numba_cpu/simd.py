@@ -211,6 +211,23 @@ def ask_for(builder: Any, pointer: Any, *, to_write: bool) -> None:
     builder.call(ask, [builder.bitcast(pointer, byte), *(ir.Constant(_I32, flag) for flag in (int(to_write), 3, 1))])
 
 
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """The transpose of a square of as many vectors as lanes, in log2(lanes) rounds of shuffles between pairs."""
+    rows = list(rows)
+    lanes = len(rows)
+    half = lanes // 2
+    while half:
+        # Exchange the off-diagonal blocks of each square of 2 half x 2 half.
+        low = [i if not i & half else lanes + i - half for i in range(lanes)]
+        high = [i + half if not i & half else lanes + i for i in range(lanes)]
+        for i in range(lanes):
+            if not i & half:
+                a, b = rows[i], rows[i + half]
+                rows[i], rows[i + half] = shuffled(builder, a, b, low), shuffled(builder, a, b, high)
+        half //= 2
+    return rows
+
+
 def raise_to(builder: Any, value: Any, floor: Any) -> Any:
     """The larger of two vectors in each lane; NaN in ``value`` stays."""
     return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
@@ -452,8 +469,7 @@ def prefetch(typing, simd, base, index):
 def transpose(typing, simd, source, source_step, rows, target, target_step):
     """Write the transpose of a square of lanes x lanes elements; rows of both are ``step`` elements apart.
 
-    In log2(lanes) rounds of shuffles between pairs of rows. Of the source only ``rows`` exist, at least one; the last
-    stands for those beyond. Rows of the target are written one after another and whole, so where they are less than
+    Of the source only ``rows`` exist, at least one; the last stands for those beyond. Rows of the target are written one after another and whole, so where they are less than
     a vector apart, each covers what the one before wrote too far.
     """
 
@@ -466,17 +482,7 @@ def transpose(typing, simd, source, source_step, rows, target, target_step):
             wanted = ir.Constant(_I64, i)
             there = builder.select(builder.icmp_signed("<", wanted, count), wanted, last)
             rows.append(load_vector(builder, simd, source, builder.mul(there, source_step)))
-        half = lanes // 2
-        while half:
-            # Exchange the off-diagonal blocks of each square of 2 half x 2 half.
-            low = [i if not i & half else lanes + i - half for i in range(lanes)]
-            high = [i + half if not i & half else lanes + i for i in range(lanes)]
-            for i in range(lanes):
-                if not i & half:
-                    a, b = rows[i], rows[i + half]
-                    rows[i], rows[i + half] = shuffled(builder, a, b, low), shuffled(builder, a, b, high)
-            half //= 2
-        for i, row in enumerate(rows):
+        for i, row in enumerate(transposed(builder, rows)):
             store_vector(builder, simd, row, target, builder.mul(target_step, ir.Constant(_I64, i)))
         return context.get_dummy_value()
 

@@ -1,0 +1,131 @@
+"""Images into the lanes of vectors and back: pixel p of a vector's worth of images becomes one vector.
+
+NCHW has an image's pixels side by side and the images far apart. A square of lanes x lanes numbers, as many pixels of
+as many images, is loaded image by image and transposed in registers: some 5 cycles a vector. Images that there aren't
+are zeros, and written nowhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.simd import (
+    SimdType,
+    ask_for,
+    load_scalar,
+    load_vector,
+    mask_between,
+    masked_load,
+    masked_store,
+    store,
+    store_scalar,
+    store_vector,
+    transposed,
+    vector_at,
+    vector_of,
+    zeros,
+)
+
+_I64 = ir.IntType(64)
+
+AHEAD = 4
+"""Vectors that are asked for ahead in each image: as many streams as lanes are more than the processor follows."""
+
+
+def _images(builder: Any, simd: SimdType, base: Any, image_step: Any, images: Any, count: Any) -> list[tuple[Any, Any]]:
+    """A pointer to the vector at the beginning of each of as many images as lanes, and the mask of its pixels.
+
+    An image that there isn't has an empty mask, and the first one's address: at one that isn't mapped even a vector of
+    which nothing is wanted takes hundreds of cycles.
+    """
+    lanes = simd.simd.lanes
+    nothing = ir.Constant(_I64, 0)
+    wanted = mask_between(builder, lanes, nothing, count)
+    found = []
+    for i in range(lanes):
+        there = builder.icmp_signed("<", ir.Constant(_I64, i), images)
+        place = builder.select(there, builder.mul(image_step, ir.Constant(_I64, i)), nothing)
+        mask = builder.select(there, wanted, ir.Constant(wanted.type, None))
+        found.append((vector_at(builder, simd, base, place), mask))
+    return found
+
+
+@intrinsic
+def _interleave(typing, simd, source, image_step, images, count, target):
+    """The first ``count`` pixels, at most a vector, of ``images`` images: as many vectors as lanes, zeros for others.
+
+    Images are ``image_step`` elements apart from ``source`` on; vectors are written side by side.
+    """
+
+    def generate(context, builder, signature, arguments):
+        _, source, image_step, images, count, target = arguments
+        nothing = ir.Constant(vector_of(simd).llvm, None)
+        rows = []
+        for pointer, mask in _images(builder, simd, source, image_step, images, count):
+            rows.append(masked_load(builder, pointer, mask, nothing, simd.simd.itemsize))
+            ask_for(builder, builder.gep(pointer, [ir.Constant(_I64, AHEAD)]), to_write=False)
+        for i, row in enumerate(transposed(builder, rows)):
+            store_vector(builder, simd, row, target, ir.Constant(_I64, i * simd.simd.lanes))
+        return context.get_dummy_value()
+
+    return types.void(simd, *[intp] * 5), generate
+
+
+@intrinsic
+def _separate(typing, simd, source, count, target, image_step, images):
+    """The opposite: ``count`` vectors, at most as many as lanes, to as many pixels of each image."""
+
+    def generate(context, builder, signature, arguments):
+        _, source, count, target, image_step, images = arguments
+        lanes = simd.simd.lanes
+        rows = [load_vector(builder, simd, source, ir.Constant(_I64, i * lanes)) for i in range(lanes)]
+        places = _images(builder, simd, target, image_step, images, count)
+        for row, (pointer, mask) in zip(transposed(builder, rows), places, strict=True):
+            masked_store(builder, row, pointer, mask, simd.simd.itemsize)
+            ask_for(builder, builder.gep(pointer, [ir.Constant(_I64, AHEAD)]), to_write=True)
+        return context.get_dummy_value()
+
+    return types.void(simd, *[intp] * 5), generate
+
+
+@inner
+def interleave(simd, source, image_step, images, count, target):
+    """``count`` pixels side by side, of ``images`` images, to vectors side by side.
+
+    Up to the next multiple of the lanes, vectors of zeros follow.
+    """
+    for p in range(0, count, simd.lanes):
+        there = min(simd.lanes, count - p)
+        here = target + simd.itemsize * p * simd.lanes
+        _interleave(simd, source + simd.itemsize * p, image_step, images, there, here)
+
+
+@inner
+def separate(simd, source, count, target, step, image_step, images):
+    """``count`` vectors to pixels ``step`` apart of each of ``images`` images, which are ``image_step`` apart.
+
+    Vectors are read up to the next multiple of the lanes.
+    """
+    if step == 1:
+        for p in range(0, count, simd.lanes):
+            there = min(simd.lanes, count - p)
+            here = source + simd.itemsize * p * simd.lanes
+            _separate(simd, here, there, target + simd.itemsize * p, image_step, images)
+    else:
+        for n in range(images):
+            for p in range(count):
+                value = load_scalar(simd, source, p * simd.lanes + n)
+                store_scalar(simd, target, n * image_step + p * step, value)
+
+
+@inner
+def clear(simd, target, count):
+    """``count`` vectors of zeros."""
+    for i in range(count):
+        store(simd, target, i * simd.lanes, zeros(simd))
