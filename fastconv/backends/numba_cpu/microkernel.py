@@ -168,14 +168,21 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c,
         tile.reduce_in_blocks(depth, a, b, lambda k: tile.integer(offsets, k))
         goes = []
         for piece in range(tile.vectors * count):
-            words = [tile.integer(table, tile.number(piece * PIECE_WORDS + word)) for word in range(PIECE_WORDS)]
-            goes.append((mask_between(builder, lanes, words[0], words[1]), words[2]))
+            first, end, where = (tile.integer(table, tile.number(piece * PIECE_WORDS + word)) for word in range(PIECE_WORDS))
+            goes.append((first, end, mask_between(builder, lanes, first, end), where))
 
-        def write(i: int, j: int, value: Any) -> None:
-            channel = builder.mul(step, tile.number(i))
-            for mask, where in goes[j * count : (j + 1) * count]:
-                pointer = vector_at(builder, simd, c, builder.add(channel, where))
-                masked_store(builder, value, pointer, mask, simd.simd.itemsize)
+        def pointer(i: int, where: Any) -> Any:
+            return vector_at(builder, simd, c, builder.add(builder.mul(step, tile.number(i)), where))
+
+        def write(j: int, values: list[Any]) -> None:
+            (_, _, mask, where), *others = goes[j * count : (j + 1) * count]
+            for i, value in enumerate(values):
+                masked_store(builder, value, pointer(i, where), mask, simd.simd.itemsize)
+            # Most vectors lie in one row, and an empty store takes as long as a full one, some 3 cycles.
+            for first, end, mask, where in others:
+                with builder.if_then(builder.icmp_signed("<", first, end)):
+                    for i, value in enumerate(values):
+                        masked_store(builder, value, pointer(i, where), mask, simd.simd.itemsize)
 
         tile.finish_with_bias(bias, floor, write)
         return context.get_dummy_value()
@@ -217,27 +224,40 @@ class _Tile:
         self.sums = self._steps(self.number(0), depth, a, b, row_of_b)
 
     def reduce_in_blocks(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
-        """As `reduce`, adding up `BLOCK_STEPS` steps at a time: a long chain of float32 additions loses digits."""
+        """As `reduce`, adding up `BLOCK_STEPS` steps at a time: a long chain of float32 additions loses digits.
+
+        The first block stands apart: totals don't fit in the registers beside its sums, and most tiles need none.
+        """
         builder = self.builder
-        before = builder.block
+
+        def end_of(first: Any) -> Any:
+            end = builder.add(first, self.number(BLOCK_STEPS))
+            return builder.select(builder.icmp_signed("<", end, depth), end, depth)
+
         block, after = (builder.append_basic_block(name) for name in ("block", "blocks_done"))
-        builder.branch(block)
+        first_end = end_of(self.number(0))
+        first_sums = self._steps(self.number(0), first_end, a, b, row_of_b)
+        before = builder.block
+        builder.cbranch(builder.icmp_signed("<", first_end, depth), block, after)
         builder.position_at_end(block)
         first = builder.phi(_I64)
-        first.add_incoming(self.number(0), before)
-        totals = {}
-        for place in self.places:
-            totals[place] = builder.phi(self.kind)
-            totals[place].add_incoming(ir.Constant(self.kind, None), before)
-        end = builder.add(first, self.number(BLOCK_STEPS))
-        end = builder.select(builder.icmp_signed("<", end, depth), end, depth)
+        totals = {place: builder.phi(self.kind) for place in self.places}
+        end = end_of(first)
         sums = self._steps(first, end, a, b, row_of_b)
-        self.sums = {place: builder.fadd(totals[place], sums[place]) for place in self.places}
+        new = {place: builder.fadd(totals[place], sums[place]) for place in self.places}
+        first.add_incoming(first_end, before)
         first.add_incoming(end, builder.block)
         for place in self.places:
-            totals[place].add_incoming(self.sums[place], builder.block)
+            totals[place].add_incoming(first_sums[place], before)
+            totals[place].add_incoming(new[place], builder.block)
+        last = builder.block
         builder.cbranch(builder.icmp_signed("<", end, depth), block, after)
         builder.position_at_end(after)
+        self.sums = {}
+        for place in self.places:
+            self.sums[place] = builder.phi(self.kind)
+            self.sums[place].add_incoming(first_sums[place], before)
+            self.sums[place].add_incoming(new[place], last)
 
     def _steps(
         self, first: Any, end: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]
@@ -319,14 +339,18 @@ class _Tile:
         builder.position_at_end(after)
         self.sums = done
 
-    def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, int, Any], None]) -> None:
-        """The epilogue of every kernel: adds where a sum starts from, and raises to the floor what is below it."""
-        lowest = self.spread(floor, self.number(0))
-        for i, j in self.places:
-            total = self.builder.fadd(start(i, j), self.sums[i, j])
-            write(i, j, raise_to(self.builder, total, lowest))
+    def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, list[Any]], None]) -> None:
+        """The epilogue of every kernel: adds where a sum starts from, and raises to the floor what is below it.
 
-    def finish_with_bias(self, bias: Any, floor: Any, write: Callable[[int, int, Any], None]) -> None:
+        ``write`` gets the number of a column of vectors, and what is to be written there, row by row.
+        """
+        builder = self.builder
+        lowest = self.spread(floor, self.number(0))
+        for j in range(self.vectors):
+            totals = [builder.fadd(start(i, j), self.sums[i, j]) for i in range(self.rows)]
+            write(j, [raise_to(builder, total, lowest) for total in totals])
+
+    def finish_with_bias(self, bias: Any, floor: Any, write: Callable[[int, list[Any]], None]) -> None:
         """The epilogue of a sum that starts from the bias, if there is one."""
         builder = self.builder
         with builder.if_else(builder.icmp_signed("!=", bias, self.number(0))) as (biased, plain):
@@ -349,9 +373,10 @@ class _Tile:
         """Write the tile to the corner of a row-major matrix, or add it to what is there."""
         builder = self.builder
 
-        def write(i: int, j: int, value: Any) -> None:
-            pointer = vector_at(builder, self.simd, c, self._place(step, i, j))
-            builder.store(value, pointer).align = self.simd.simd.itemsize
+        def write(j: int, values: list[Any]) -> None:
+            for i, value in enumerate(values):
+                pointer = vector_at(builder, self.simd, c, self._place(step, i, j))
+                builder.store(value, pointer).align = self.simd.simd.itemsize
 
         with builder.if_else(builder.icmp_signed("==", start, self.number(ACCUMULATE))) as (accumulate, begin):
             with accumulate:

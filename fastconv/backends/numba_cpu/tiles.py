@@ -212,6 +212,9 @@ TILE_CYCLES = 40
 WRITE_CYCLES = 4
 """Of a vector of the result, masks and all."""
 
+PIECE_CYCLES = 2
+"""Of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
+
 COPY_CYCLES, ROW_CYCLES = 6, 10
 """Of a vector that is copied into a plane, and of a row to begin with."""
 
@@ -233,36 +236,43 @@ def direct_tiling(
     ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
     """
     I, J = lattice
-    # A vector then touches three rows at most.
-    plane_w = max(J + reach[1], simd.lanes // 2)
+    narrowest = J + reach[1]
+    # Of whole vectors, so that each lies in one row; or as narrow as can be, but so that it touches three at most.
+    widths = -(-narrowest // simd.lanes) * simd.lanes, max(narrowest, simd.lanes // 2)
     tile_shapes = shapes(simd)
     best = None
     for wanted in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
         if wanted > I:
             continue
         block_rows = -(-I // wanted)
-        channel = phases * (block_rows + reach[0]) * plane_w
-        if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
-            continue
         blocks = -(-I // block_rows)
-        points = (block_rows - 1) * plane_w + J
-        copy = channels * phases * (block_rows + reach[0]) * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
-        for tile_rows, vectors in tile_shapes:
-            panels = -(-rows // tile_rows)
-            tiles = -(-points // (vectors * simd.lanes))
-            loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-            step = max(tile_rows * vectors * loads, 8)
-            tile = TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors + channels * taps * step
-            if rows % tile_rows:
-                tile += WRITE_CYCLES * rows * vectors * simd.lanes / panels
-            here = images * groups * blocks * (copy + panels * tiles * tile)
-            if images * groups * blocks < TASKS // 4:
-                here *= 1.1
-            if best is None or here < best[0]:
-                best = (here, block_rows, blocks, channel, tile_rows, vectors, panels, tiles)
+        for plane_w in widths:
+            channel = phases * (block_rows + reach[0]) * plane_w
+            if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
+                continue
+            points = (block_rows - 1) * plane_w + J
+            line = ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes)
+            copy = channels * phases * (block_rows + reach[0]) * line
+            pieces = _pieces(simd, plane_w)
+            # Vectors that end one row and begin another.
+            both = max(0, simd.lanes - 1 - (plane_w - J)) / plane_w
+            write = PIECE_CYCLES + (PIECE_CYCLES + 5 * both if pieces > 1 else 0)
+            for tile_rows, vectors in tile_shapes:
+                panels = -(-rows // tile_rows)
+                tiles = -(-points // (vectors * simd.lanes))
+                loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
+                step = max(tile_rows * vectors * loads, 8)
+                tile = TILE_CYCLES + 5 * tile_rows + write * tile_rows * vectors + channels * taps * step
+                if rows % tile_rows:
+                    tile += WRITE_CYCLES * rows * vectors * simd.lanes / panels
+                here = images * groups * blocks * (copy + panels * tiles * tile)
+                if images * groups * blocks < TASKS // 4:
+                    here *= 1.1
+                if best is None or here < best[0]:
+                    best = (here, block_rows, blocks, plane_w, channel, tile_rows, vectors, panels, tiles)
     if best is None:
         return None
-    cycles, block_rows, blocks, channel, tile_rows, vectors, panels, tiles = best
+    cycles, block_rows, blocks, plane_w, channel, tile_rows, vectors, panels, tiles = best
     block_panels = -(-panels // min(panels, -(-TASKS // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,
@@ -274,7 +284,7 @@ def direct_tiling(
         block_panels,
         -(-panels // block_panels),
         channel,
-        2 if plane_w >= simd.lanes else 3,
+        _pieces(simd, plane_w),
         cycles,
         rows * I * J / (panels * tile_rows * blocks * tiles * vectors * simd.lanes),
     )
@@ -339,6 +349,13 @@ def direct_weight_tiling(
         splits,
         split_steps,
     )
+
+
+def _pieces(simd: Simd, plane_w: int) -> int:
+    """Rows of a plane that a vector may touch."""
+    if plane_w % simd.lanes == 0:
+        return 1
+    return 2 if plane_w >= simd.lanes else 3
 
 
 def shapes(simd: Simd) -> list[tuple[int, int]]:
