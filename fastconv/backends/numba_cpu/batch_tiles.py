@@ -66,7 +66,7 @@ class BatchTiling:
 CHAIN = 512
 """Products, about, that are added up in one chain."""
 
-VECTOR_CYCLES, LINE_CYCLES = 6, 30
+VECTOR_CYCLES, LINE_CYCLES = 8, 30
 """Of a vector that is interleaved or separated, in squares; and of a row to begin with."""
 
 TAP_CYCLES = 6

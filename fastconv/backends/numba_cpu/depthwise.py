@@ -6,7 +6,8 @@ Depthwise convolutions have one source channel in each group, so there is nothin
 multiply-adds for each pixel that is read and written. All else must cost less than that, so nothing is copied. For a
 vector of a row's pixels the taps' columns are as many loads, each under a mask that is worked out once for all rows and
 channels; a tap's row is an address, that of zeros above and below the image; the weights stay in registers for a whole
-plane. With two pixels from one lattice point to the next, every second element of two loads is taken.
+plane, and what the next row of the lattice reads again stays there for it. With two pixels from one lattice point to
+the next, every second element of two loads is taken; with two pixels of the target, vectors are spread over two.
 
 The adjoint for the weight keeps a vector of partial sums for each tap in registers, and adds up their lanes when all
 images have been through:
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
@@ -58,6 +59,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zeros,
 )
+from fastconv.geometry import Pair
 
 _I64 = ir.IntType(64)
 
@@ -78,6 +80,30 @@ def workspace_bytes(simd: Simd, wide: int, points: int, rows: int, columns: int)
     return -(-numbers * simd.itemsize // 64) * 64 + 64 + 8 * COLUMN_WORDS * columns * -(-points // simd.lanes)
 
 
+class Shape(NamedTuple):
+    """What a kernel is compiled for."""
+
+    rows: int
+    """Of taps."""
+    columns: int
+    step: int
+    """Columns of the source, one or two, from a lattice point to the next."""
+    kept: int
+    """Rows of taps, the first so many, that read what the last ones read for the lattice row before."""
+    target_step: int
+    """Columns of the target, one or two, from a lattice point to the next."""
+
+
+def shape_of(grid: tuple[tuple[int, ...], tuple[int, ...]], source_step: Pair, target_step: Pair) -> Shape:
+    """The kernel's shape for taps in a ``grid`` of rows and columns."""
+    rows, columns = grid
+    beyond = [dy for dy in rows if dy + source_step[0] not in rows]
+    # Rows ascend, so those that are read again are the first if, one by one, they are what comes ``ahead`` rows later.
+    ahead = len(beyond)
+    again = all(rows[r] + source_step[0] == rows[r + ahead] for r in range(len(rows) - ahead))
+    return Shape(len(rows), len(columns), source_step[1], len(rows) - ahead if again else 0, target_step[1])
+
+
 class _Taps:
     """The instructions that load the pixels under a kernel's taps."""
 
@@ -85,20 +111,20 @@ class _Taps:
         self,
         builder: Any,
         simd: SimdType,
-        shape: tuple[int, int, int],
+        shape: Shape,
         source: Any,
         frame: Any,
         offsets: Any,
         nowhere: Any,
         table: Any,
     ) -> None:
-        """``shape``: rows and columns of taps, and whether a lattice's points are one or two pixels apart.
+        """What a kernel knows of its taps.
 
         ``source``, ``offsets``, ``nowhere`` and ``table`` are the addresses of a plane, of the taps' rows, of a row of
         zeros, and of what describes the columns.
         """
         self.builder, self.simd = builder, simd
-        self.rows, self.columns, self.step = shape
+        self.rows, self.columns, self.step, self.kept, _ = shape
         lanes = simd.simd.lanes
         self.places, self.masks = [], []
         for column in range(self.columns):
@@ -121,7 +147,12 @@ class _Taps:
         inside = builder.icmp_unsigned("<", y, self.high)
         return builder.select(inside, builder.add(self.source, bytes_before), self.nowhere)
 
-    def pixels(self, row: Any, column: int) -> Any:
+    def rows_from(self, i: Any, first: int, end: int) -> list[list[Any]]:
+        """The pixels under rows ``first`` up to ``end`` of the taps for lattice row i."""
+        rows = [self.row(i, r) for r in range(first, end)]
+        return [[self._pixels(row, column) for column in range(self.columns)] for row in rows]
+
+    def _pixels(self, row: Any, column: int) -> Any:
         builder, simd = self.builder, self.simd
         nothing = ir.Constant(vector_of(simd).llvm, None)
         loads = []
@@ -134,37 +165,73 @@ class _Taps:
         return shuffled(builder, loads[0], loads[1], list(range(0, 2 * simd.simd.lanes, 2)))
 
 
-def _for_each_row(builder: Any, first: Any, end: Any, states: list[Any], body: Callable[..., list[Any]]) -> list[Any]:
-    """A loop over rows, at least one; ``body`` takes the row and the state before it, and gives the state after."""
+def _for_each_row(
+    taps: _Taps, first: Any, end: Any, states: list[Any], body: Callable[[Any, list[list[Any]], list[Any]], list[Any]]
+) -> list[Any]:
+    """A loop over lattice rows, at least one.
+
+    ``body`` takes the row, the pixels under the taps and the state before it, and gives the state after.
+    """
+    builder = taps.builder
+    kept = taps.rows_from(first, 0, taps.kept)
     before = builder.block
     loop, after = (builder.append_basic_block(name) for name in ("row", "after"))
     builder.branch(loop)
     builder.position_at_end(loop)
     i = builder.phi(_I64)
     i.add_incoming(first, before)
-    phis = []
-    for state in states:
-        phis.append(builder.phi(state.type))
-        phis[-1].add_incoming(state, before)
-    results = body(i, phis)
+
+    def carried(values: list[Any]) -> list[Any]:
+        phis = [builder.phi(value.type) for value in values]
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, before)
+        return phis
+
+    rows_before = [carried(row) for row in kept]
+    states_before = carried(states)
+    rows = rows_before + taps.rows_from(i, taps.kept, taps.rows)
+    results = body(i, rows, states_before)
     following = builder.add(i, ir.Constant(_I64, 1))
     i.add_incoming(following, builder.block)
-    for phi, result in zip(phis, results, strict=True):
-        phi.add_incoming(result, builder.block)
+    phis = [phi for row in rows_before for phi in row] + states_before
+    values = [value for row in rows[taps.rows - taps.kept :] for value in row] + results
+    for phi, value in zip(phis, values, strict=True):
+        phi.add_incoming(value, builder.block)
     builder.cbranch(builder.icmp_signed("<", following, end), loop, after)
     builder.position_at_end(after)
     return results
 
 
+def _literals(*shape: Any) -> Shape:
+    return Shape(*[value.literal_value for value in shape])
+
+
 @intrinsic(prefer_literal=True)
 def _convolve_rows(
-    typing, simd, R, S, step, source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end
+    typing,
+    simd,
+    rows,
+    columns,
+    step,
+    kept,
+    target_step,
+    source,
+    frame,
+    offsets,
+    nowhere,
+    table,
+    weights,
+    bias,
+    target,
+    bits,
+    first,
+    end,
 ):
     """See `convolve_kernel`."""
-    shape = R.literal_value, S.literal_value, step.literal_value
+    shape = _literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end = arguments[4:]
+        source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end = arguments[6:]
         taps = _Taps(builder, simd, shape, source, frame, offsets, nowhere, table)
         lanes = simd.simd.lanes
 
@@ -176,80 +243,148 @@ def _convolve_rows(
         lowest = spread(taps.integer(frame, F.LIMITS), 1)
         across = builder.mul(taps.integer(frame, F.YI), taps.integer(frame, F.TARGET_W))
 
-        def body(i: Any, _: list[Any]) -> list[Any]:
+        def body(i: Any, pixels: list[list[Any]], _: list[Any]) -> list[Any]:
             total = start
             for r in range(taps.rows):
-                row = taps.row(i, r)
                 for s in range(taps.columns):
-                    total = multiply_add(builder, kernel[r][s], taps.pixels(row, s), total)
-            pointer = vector_at(builder, simd, target, builder.mul(i, across))
-            masked_store(builder, raise_to(builder, total, lowest), pointer, mask, simd.simd.itemsize)
+                    total = multiply_add(builder, kernel[r][s], pixels[r][s], total)
+            place = builder.mul(i, across)
+            for value, inside in _apart(builder, raise_to(builder, total, lowest), mask, shape.target_step):
+                masked_store(builder, value, vector_at(builder, simd, target, place), inside, simd.simd.itemsize)
+                place = builder.add(place, ir.Constant(_I64, lanes))
             return []
 
-        _for_each_row(builder, first, end, [], body)
+        _for_each_row(taps, first, end, [], body)
         return context.get_dummy_value()
 
-    return types.void(simd, R, S, step, *[intp] * 11), generate
+    return types.void(simd, rows, columns, step, kept, target_step, *[intp] * 11), generate
+
+
+def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, Any]]:
+    """``step`` vectors that have a vector's lanes that far apart, and masks of the lanes under ``mask``."""
+    if step == 1:
+        return [(value, mask)]
+    lanes = value.type.count
+    found = []
+    for part in range(step):
+        # Lanes in between are of a mask that is empty.
+        order = [part * lanes // step + lane // step for lane in range(lanes)]
+        chosen = [where if lane % step == 0 else lanes for lane, where in enumerate(order)]
+        empty = ir.Constant(mask.type, None)
+        found.append((shuffled(builder, value, value, order), shuffled(builder, mask, empty, chosen)))
+    return found
 
 
 @cache
-def convolve_kernel(simd: Simd, R: int, S: int, step: int) -> int:
-    """The address of the kernel for R x S taps and lattice points one or two pixels apart, compiled at the first call.
+def convolve_kernel(simd: Simd, shape: Shape) -> int:
+    """The address of the kernel for a shape, compiled at the first call.
 
     It computes a vector's columns of a plane's rows ``first`` up to ``end``, at least one, and takes eleven integers:
     the addresses of a plane of the source, of the frame, of the taps' rows, of a row of zeros, of what describes the
-    columns, of the weights and the bias, and of the first column in row 0 of the target; the columns to be written, as
-    a mask; ``first`` and ``end``.
+    columns, of the weights and the bias, and of the first column in row 0 of the target; the lattice's columns to be
+    written, as a mask; ``first`` and ``end``.
     """
+    rows, columns, step, kept, target_step = shape
 
     def convolve_rows(source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end):
         _convolve_rows(
-            simd, R, S, step, source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end
+            simd,
+            rows,
+            columns,
+            step,
+            kept,
+            target_step,
+            source,
+            frame,
+            offsets,
+            nowhere,
+            table,
+            weights,
+            bias,
+            target,
+            bits,
+            first,
+            end,
         )
 
     return address_of(convolve_rows, 11)
 
 
 @intrinsic(prefer_literal=True)
-def _correlate_rows(typing, simd, R, S, step, source, frame, offsets, nowhere, table, gradient, bits, sums, first, end):
+def _correlate_rows(
+    typing,
+    simd,
+    rows,
+    columns,
+    step,
+    kept,
+    target_step,
+    source,
+    frame,
+    offsets,
+    nowhere,
+    table,
+    gradient,
+    bits,
+    sums,
+    first,
+    end,
+):
     """See `correlate_kernel`."""
-    shape = R.literal_value, S.literal_value, step.literal_value
+    shape = _literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        source, frame, offsets, nowhere, table, gradient, bits, sums, first, end = arguments[4:]
+        source, frame, offsets, nowhere, table, gradient, bits, sums, first, end = arguments[6:]
         taps = _Taps(builder, simd, shape, source, frame, offsets, nowhere, table)
         nothing = ir.Constant(vector_of(simd).llvm, None)
         mask = mask_of_bits(builder, simd.simd.lanes, bits)
         across = taps.integer(frame, F.TARGET_W)
 
-        def body(i: Any, before: list[Any]) -> list[Any]:
+        def body(i: Any, pixels: list[list[Any]], before: list[Any]) -> list[Any]:
             pointer = vector_at(builder, simd, gradient, builder.mul(i, across))
             change = masked_load(builder, pointer, mask, nothing, simd.simd.itemsize)
-            rows = [taps.row(i, r) for r in range(taps.rows)]
-            pixels = [taps.pixels(row, s) for row in rows for s in range(taps.columns)]
-            return [multiply_add(builder, change, value, total) for value, total in zip(pixels, before, strict=True)]
+            under_taps = [value for row in pixels for value in row]
+            return [multiply_add(builder, change, value, total) for value, total in zip(under_taps, before, strict=True)]
 
-        totals = _for_each_row(builder, first, end, [nothing] * (taps.rows * taps.columns), body)
+        totals = _for_each_row(taps, first, end, [nothing] * (taps.rows * taps.columns), body)
         # Each plane's sums begin at zero: two short chains of additions are more exact than a long one.
         for t, total in enumerate(totals):
             place = ir.Constant(_I64, t * simd.simd.lanes)
             store_vector(builder, simd, builder.fadd(load_vector(builder, simd, sums, place), total), sums, place)
         return context.get_dummy_value()
 
-    return types.void(simd, R, S, step, *[intp] * 10), generate
+    return types.void(simd, rows, columns, step, kept, target_step, *[intp] * 10), generate
 
 
 @cache
-def correlate_kernel(simd: Simd, R: int, S: int, step: int) -> int:
+def correlate_kernel(simd: Simd, shape: Shape) -> int:
     """The address of the kernel of the adjoint for the weight, compiled at the first call.
 
-    It adds a vector's columns of a plane's rows to R x S vectors of sums. Of the integers that it takes, the first five
-    and the last two are those of `convolve_kernel`; between them are the address of the first column in row 0 of the
-    gradient, the columns there are, as a mask, and the address of the sums.
+    It adds a vector's columns of a plane's rows to rows x columns vectors of sums. Of the integers that it takes, the
+    first five and the last two are those of `convolve_kernel`; between them are the address of the first column in row
+    0 of the gradient, the columns there are, as a mask, and the address of the sums.
     """
+    rows, columns, step, kept, target_step = shape
 
     def correlate_rows(source, frame, offsets, nowhere, table, gradient, bits, sums, first, end):
-        _correlate_rows(simd, R, S, step, source, frame, offsets, nowhere, table, gradient, bits, sums, first, end)
+        _correlate_rows(
+            simd,
+            rows,
+            columns,
+            step,
+            kept,
+            target_step,
+            source,
+            frame,
+            offsets,
+            nowhere,
+            table,
+            gradient,
+            bits,
+            sums,
+            first,
+            end,
+        )
 
     return address_of(correlate_rows, 10)
 
@@ -308,6 +443,7 @@ def _convolve(simd, frame, task, slot):
     corner = load_integer(frame, F.Y0) * load_integer(frame, F.TARGET_W) + load_integer(frame, F.X0)
     places, offsets = load_integer(frame, F.TAPS), load_integer(frame, F.OFFSETS)
     kernel, size = load_integer(frame, F.KERNEL), simd.itemsize
+    apart = size * load_integer(frame, F.XJ)
 
     nowhere = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
     weights = nowhere + size * (load_integer(frame, F.W) + 2 * simd.lanes)
@@ -334,7 +470,7 @@ def _convolve(simd, frame, task, slot):
                 bits = bits_between(simd, 0, J - j)
                 call(
                     kernel,
-                    (source, frame, offsets, nowhere, here, weights, bias, target + size * j, bits, first_row, end_row),
+                    (source, frame, offsets, nowhere, here, weights, bias, target + apart * j, bits, first_row, end_row),
                 )
 
 

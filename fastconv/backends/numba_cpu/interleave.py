@@ -17,7 +17,6 @@ from numba.extending import intrinsic
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.simd import (
     SimdType,
-    ask_for,
     load_scalar,
     load_vector,
     mask_between,
@@ -34,8 +33,6 @@ from fastconv.backends.numba_cpu.simd import (
 
 _I64 = ir.IntType(64)
 
-AHEAD = 4
-"""Vectors that are asked for ahead in each image: as many streams as lanes are more than the processor follows."""
 
 
 def _images(builder: Any, simd: SimdType, base: Any, image_step: Any, images: Any, count: Any) -> list[tuple[Any, Any]]:
@@ -69,7 +66,6 @@ def _interleave(typing, simd, source, image_step, images, count, target):
         rows = []
         for pointer, mask in _images(builder, simd, source, image_step, images, count):
             rows.append(masked_load(builder, pointer, mask, nothing, simd.simd.itemsize))
-            ask_for(builder, builder.gep(pointer, [ir.Constant(_I64, AHEAD)]), to_write=False)
         for i, row in enumerate(transposed(builder, rows)):
             store_vector(builder, simd, row, target, ir.Constant(_I64, i * simd.simd.lanes))
         return context.get_dummy_value()
@@ -88,7 +84,6 @@ def _separate(typing, simd, source, count, target, image_step, images):
         places = _images(builder, simd, target, image_step, images, count)
         for row, (pointer, mask) in zip(transposed(builder, rows), places, strict=True):
             masked_store(builder, row, pointer, mask, simd.simd.itemsize)
-            ask_for(builder, builder.gep(pointer, [ir.Constant(_I64, AHEAD)]), to_write=True)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 5), generate

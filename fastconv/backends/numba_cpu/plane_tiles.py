@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu import fields as F
+from fastconv.backends.numba_cpu.depthwise import Shape
+
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, TASKS
 
@@ -44,19 +46,26 @@ class PlaneTiling:
 TASK_CYCLES = 20000
 """Worth a task, some microseconds."""
 
-LINE_CYCLES, CALL_CYCLES = 4, 60
+LOAD_CYCLES = 1.0
+"""Of a vector that lies across two cache lines."""
+
+FREE_TAPS, SPILL_CYCLES = 12, 0.5
+"""So many taps' weights and pixels stay in registers; each further one is read again."""
+
+LINE_CYCLES, CALL_CYCLES = 2, 60
 """Of a vector in a plane's row before its first tap, and of a plane, or the part of one that is a vector wide."""
 
 
 @lru_cache(maxsize=1024)
 def plane_tiling(
-    simd: Simd, images: int, groups: int, rows: int, lattice: tuple[int, int], step: int, taps: int, *, weight: bool
+    simd: Simd, images: int, groups: int, rows: int, lattice: tuple[int, int], shape: Shape, *, weight: bool
 ) -> PlaneTiling:
-    """The cut of ``groups`` convolutions from one channel to ``rows``; ``step`` pixels from one point to the next."""
+    """The cut of ``groups`` convolutions from one channel to ``rows``."""
     I, J = lattice
     vectors = -(-J // simd.lanes)
-    loads = 2.2 if step == 1 else 4
-    line = vectors * (LINE_CYCLES + taps * loads)
+    taps = shape.rows * shape.columns
+    loads = (shape.rows - shape.kept) * shape.columns * (LOAD_CYCLES if shape.step == 1 else 2 * LOAD_CYCLES)
+    line = vectors * (LINE_CYCLES * shape.target_step + taps + SPILL_CYCLES * max(0, taps - FREE_TAPS) + loads)
     before = vectors * (CALL_CYCLES + 2 * taps)
     cycles = images * groups * rows * (I * line + before)
     planes, lines = (groups * rows, images * I) if weight else (images * groups, I)

@@ -33,7 +33,7 @@ import numpy as np
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
 from fastconv.backends.numba_cpu.batch_tiles import BatchTiling, batch_tiling, batch_weight_tiling
-from fastconv.backends.numba_cpu.depthwise import MOST_TAPS, WIDEST
+from fastconv.backends.numba_cpu.depthwise import MOST_TAPS, WIDEST, shape_of
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling, plane_tiling
 from fastconv.backends.numba_cpu.simd import Simd, call
 from fastconv.backends.numba_cpu.tiles import (
@@ -190,10 +190,10 @@ def _batch_weight(simd: Simd, p: Problem) -> Candidate | None:
 
 def _depthwise(simd: Simd, p: Problem, weight: bool = False) -> Candidate | None:
     fits = p.channels == 1 and len(p.taps) <= MOST_TAPS and p.is_grid and p.lattice[1] <= WIDEST
-    if not fits or p.target_step[1] != 1 or p.source_step[1] > 2:
+    if not fits or max(p.target_step[1], p.source_step[1]) > 2:
         return None
-    step, taps = p.source_step[1], len(p.taps)
-    cut = plane_tiling(simd, p.images, p.groups, p.rows, p.lattice, step, taps, weight=weight)
+    shape = shape_of(p.grid, p.source_step, p.target_step)
+    cut = plane_tiling(simd, p.images, p.groups, p.rows, p.lattice, shape, weight=weight)
     return Candidate("depthwise", cut, cut.cycles, cut.parts * (cut.splits if weight else cut.blocks))
 
 

@@ -217,7 +217,7 @@ class DepthwiseConvolution(Convolution):
         slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot, 0, self._FIELDS)
         self._offsets = _describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = depthwise.convolve_kernel(simd, *map(len, p.grid), p.source_step[1])
+        self.frame[F.KERNEL] = depthwise.convolve_kernel(simd, depthwise.shape_of(p.grid, p.source_step, p.target_step))
         self._first = depthwise.convolve_task(simd), cut.parts * cut.blocks
 
 
@@ -339,7 +339,7 @@ class DepthwiseWeightAdjoint(WeightAdjoint):
         slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot)
         self._offsets = _describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = depthwise.correlate_kernel(simd, *map(len, p.grid), p.source_step[1])
+        self.frame[F.KERNEL] = depthwise.correlate_kernel(simd, depthwise.shape_of(p.grid, p.source_step, p.target_step))
         self._first = depthwise.correlate_task(simd), cut.parts * cut.splits
 
 

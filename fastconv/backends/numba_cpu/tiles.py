@@ -212,7 +212,7 @@ TILE_CYCLES = 40
 WRITE_CYCLES = 4
 """Of a vector of the result, masks and all."""
 
-PIECE_CYCLES = 2
+PIECE_CYCLES = 3
 """Of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
 
 COPY_CYCLES, ROW_CYCLES = 6, 10
