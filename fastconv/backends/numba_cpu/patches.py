@@ -107,10 +107,11 @@ def count_patches(frame):
 
 
 @inner
-def describe_chunks(simd, frame, target, group, row, first, count, nowhere, table):
+def describe_chunks(simd, frame, target, group, row, first, count, down_by, right_by, nowhere, table):
     """Into how many chunks - rows of patches, at most a vector - the patches ``first`` up to first + count fall.
 
-    Pixels are those of channel ``row`` of the images at the address ``target``; ``nowhere`` is that of zeros.
+    Pixels are those of channel ``row`` of the images at the address ``target``; ``nowhere`` is that of zeros. Patches
+    are read so many rows below and columns right of where the first taps read them.
     """
     H, W = load_integer(frame, F.H), load_integer(frame, F.W)
     I, J = load_integer(frame, F.I), load_integer(frame, F.J)
@@ -125,7 +126,8 @@ def describe_chunks(simd, frame, target, group, row, first, count, nowhere, tabl
     while lane < count:
         here = min(simd.lanes, across - j, count - lane)
         base = table + 8 * CHUNK_WORDS * chunks
-        y, x = 2 * i + load_integer(frame, F.FIRST_Y), 2 * j + load_integer(frame, F.FIRST_X)
+        y = 2 * i + down_by + load_integer(frame, F.FIRST_Y)
+        x = 2 * j + right_by + load_integer(frame, F.FIRST_X)
         image = (n * groups + group) * depth * H
         store_integer(base, 0, lane)
         for a in range(4):

@@ -8,8 +8,9 @@ each part was measured to cost):
     direct    direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
               gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
-    winograd  winograd, winograd_weight. For 3 x 3 without strides or dilation: 16 multiply-adds for each 4 pixels
-              instead of 36; 60 to 70 cycles for each vector of 16 patches that is transformed, before and after
+    winograd  winograd, winograd_weight. For kernels without strides or dilation, in pieces of 3 x 3: 16 multiply-adds
+              for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100; 60 to 70 cycles
+              for each vector of 16 patches that is transformed, before and after
 
     batch     batch, batch_weight. Interleaves images, 5 to 12 cycles a vector on the way in and out, and then computes
               nothing that isn't wanted but the lanes that the last images leave over
@@ -104,10 +105,16 @@ class Problem:
         return len(self.taps) == len(rows) * len(columns)
 
     @property
-    def is_3x3(self) -> bool:
-        """Whether the taps are a square of 3 x 3 neighbours, and lattice points neighbours in source and target."""
-        square = {(self.first[0] + r, self.first[1] + s) for r, s in np.ndindex(3, 3)}
-        return self.source_step == self.target_step == (1, 1) and {tap[:2] for tap in self.taps} == square
+    def pieces(self) -> Pair | None:
+        """How many pieces of 3 x 3, rows and columns of them, the taps fall into.
+
+        None where taps, or lattice points in source or target, aren't all neighbours.
+        """
+        whole = all(axis == tuple(range(axis[0], axis[-1] + 1)) for axis in self.grid)
+        if not (whole and self.is_grid and self.source_step == self.target_step == (1, 1)):
+            return None
+        rows, columns = self.grid
+        return -(-len(rows) // 3), -(-len(columns) // 3)
 
     @property
     def points(self) -> int:
@@ -148,9 +155,9 @@ def _direct(simd: Simd, p: Problem) -> Candidate | None:
 
 
 def _winograd(simd: Simd, p: Problem) -> Candidate | None:
-    if not p.is_3x3:
+    if p.pieces is None:
         return None
-    cut = winograd_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice)
+    cut = winograd_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.pieces[0] * p.pieces[1])
     return Candidate("winograd", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks)
 
 
@@ -177,10 +184,11 @@ def _direct_weight(simd: Simd, p: Problem) -> Candidate | None:
 
 
 def _winograd_weight(simd: Simd, p: Problem) -> Candidate | None:
-    if not p.is_3x3:
+    if p.pieces is None:
         return None
-    cut = winograd_weight_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice)
-    return Candidate("winograd", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits)
+    pieces = p.pieces[0] * p.pieces[1]
+    cut = winograd_weight_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps))
+    return Candidate("winograd", cut, cut.cycles, p.groups * cut.blocks * cut.panel_blocks * cut.splits * pieces)
 
 
 def _batch_weight(simd: Simd, p: Problem) -> Candidate | None:
@@ -221,7 +229,7 @@ ALGORITHMS = tuple(_CONVOLUTION)
 LIMITS = {
     "gemm": "any convolution",
     "direct": "images a row of which, all channels, takes 1.5 MiB at most",
-    "winograd": "kernels of 3 x 3 on larger images, without stride or dilation",
+    "winograd": "kernels on images without stride or dilation",
     "batch": "images a row of which, for one tap of all channels, takes 1.5 MiB at most in a vector's worth of images",
     "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
 }

@@ -5,6 +5,7 @@ A plan is made once for a job and data type; to run it takes the arrays' address
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -173,9 +174,13 @@ class WinogradConvolution(Convolution):
         p = job.problem
         # By rows and columns: the adjoint's taps come backwards.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        slot = winograd.workspace_bytes(simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors)
-        numbers = p.groups * winograd.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels)
+        slot = winograd.workspace_bytes(
+            simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps)
+        )
+        pieces = math.prod(p.pieces or ())
+        numbers = p.groups * winograd.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
         super().__init__(simd, job, cut, slot, numbers * simd.itemsize, self._FIELDS)
+        self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
         self.frame[F.KERNEL] = microkernel.packed(simd, cut.tile_rows, cut.tile_vectors)
         self._first = winograd.weight_task(simd), p.groups * cut.panels
         self._second = winograd.multiply_task(simd), p.groups * cut.blocks * cut.panel_blocks
@@ -283,8 +288,10 @@ class WinogradWeightAdjoint(WeightAdjoint):
         shape = cut.tile_rows, cut.tile_vectors
         slot = winograd_weight.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
         super().__init__(simd, job, cut, slot)
+        p = job.problem
+        self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
         self.frame[F.KERNEL] = microkernel.packed(simd, *shape)
-        tasks = job.problem.groups * cut.blocks * cut.panel_blocks * cut.splits
+        tasks = p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
         self._first = winograd_weight.multiply_task(simd), tasks
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:

@@ -27,6 +27,10 @@ A row of patches starts every two pixels, so a vector of them is de-interleaved 
 ends the vector does too, and what was computed beyond it is written all the same, for the next row to write over: rows
 of 4 or 7 patches stand as close as those of 28.
 
+A larger kernel is a sum of *pieces* of 3 x 3 taps, the last of them with zeros for the taps that there aren't: each
+reads the patches three pixels on from those of the piece before. For the products a piece is more channels: with four
+pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25. So far this pays from some 16 channels on.
+
 Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128; that makes up for
 what the transforms add. Root-mean-square error over that of torch's direct form, normal deviates and (in brackets)
 positive ones: 0.9 (1.1) for 32 channels, 1.2 (1.4) for 64, 1.6 (1.9) for 128, 1.5 (1.7) for 512. F(4 x 4, 3 x 3),
@@ -66,6 +70,7 @@ from fastconv.backends.numba_cpu.simd import (
     call,
     element,
     is_zero,
+    load,
     load_integer,
     load_vector,
     mask_of_bits,
@@ -86,19 +91,21 @@ PACKED_CHANNELS = 16
 """Channels of the weight that are packed at a time, in the L1 cache, before they are transformed."""
 
 
-def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int) -> int:
+def workspace_bytes(
+    simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int
+) -> int:
     """What a slot needs: the transformed patches, their sums, a row of zeros, and what describes the chunks."""
     width = tile_vectors * simd.lanes
     patches = POINTS * (steps * width + simd.lanes)
     sums = POINTS * (block_panels * tile_rows * width + simd.lanes)
-    packing = (9 * PACKED_CHANNELS + 1) * (tile_rows + simd.lanes)
+    packing = (taps * PACKED_CHANNELS + 9) * (tile_rows + simd.lanes)
     numbers = max(patches, packing) + sums + 4 * simd.lanes
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * CHUNK_WORDS * width
 
 
-def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int) -> int:
-    """Numbers of a transformed weight: 16 matrices of panels, each panel followed by what a vector may spill."""
-    return POINTS * panels * (tile_rows * channels + simd.lanes)
+def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
+    """Numbers of a transformed weight: 16 matrices of panels, their pieces each followed by what a vector may spill."""
+    return POINTS * panels * pieces * (tile_rows * channels + simd.lanes)
 
 
 @intrinsic
@@ -163,27 +170,48 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
 
 
 @inner
+def _cut_piece(simd, taps, step, rows, columns, first, across, target):
+    """Vectors of 3 x 3 taps from number ``first`` on, zeros beyond so many rows and columns; ``across`` in a row."""
+    for r in range(3):
+        for s in range(3):
+            value = zeros(simd)
+            if r < rows and s < columns:
+                value = load(simd, taps, (first + r * across + s) * step)
+            store(simd, target, (3 * r + s) * simd.lanes, value)
+
+
+@inner
 def _transform_weight(simd, frame, task, slot):
     """Panel number ``task`` of the weight, counted through the groups."""
     rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
     depth = load_integer(frame, F.DEPTH)
+    taps, R, S = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
+    down, across = (R + 2) // 3, (S + 2) // 3
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
-    panel_step = tile_rows * depth + simd.lanes
+    piece_step = tile_rows * depth + simd.lanes
+    panel_step = down * across * piece_step
     matrix = panels * panel_step
     target = load_integer(frame, F.PANELS) + simd.itemsize * (POINTS * matrix * group + panel * panel_step)
     packed = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
     odd = 0
     for first in range(0, depth, PACKED_CHANNELS):
         here = min(PACKED_CHANNELS, depth - first)
         pack_panel(simd, frame, group, panel, first, here, packed)
-        if not is_finite(simd, packed, here * 9 * tile_rows):
+        if not is_finite(simd, packed, here * taps * tile_rows):
             odd = 1
-        for c in range(here):
-            for i in range(0, tile_rows, simd.lanes):
-                taps = packed + simd.itemsize * (9 * c * tile_rows + i)
-                place = target + simd.itemsize * ((first + c) * tile_rows + i)
-                _transform_taps(simd, taps, tile_rows, place, matrix)
+        for piece in range(down * across):
+            r, s = 3 * (piece // across), 3 * (piece % across)
+            whole = down * across == 1 and taps == 9
+            for c in range(here):
+                for i in range(0, tile_rows, simd.lanes):
+                    kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
+                    if not whole:
+                        _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
+                        kernels, step = piece_of, simd.lanes
+                    place = target + simd.itemsize * (piece * piece_step + (first + c) * tile_rows + i)
+                    _transform_taps(simd, kernels, step, place, matrix)
     if odd:
         store_integer(frame, F.INFINITE, 1)
 
@@ -246,7 +274,7 @@ def _multiply(simd, frame, task, slot):
         store(simd, nowhere, i, zeros(simd))
     table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
     row = group * rows + first_panel * tile_rows
-    chunks = describe_chunks(simd, frame, load_integer(frame, F.TARGET), group, row, first, count, nowhere, table)
+    chunks = 0
     # Lanes without a patch, and what is read beyond the last sums, must not look infinite.
     if count < width:
         for i in range(0, POINTS * patch_step, simd.lanes):
@@ -254,19 +282,27 @@ def _multiply(simd, frame, task, slot):
     for i in range(POINTS):
         store(simd, sums, (i + 1) * sum_step - simd.lanes, zeros(simd))
 
-    panel_step = tile_rows * depth + simd.lanes
+    across = (load_integer(frame, F.TAP_COLUMNS) + 2) // 3
+    pieces = (load_integer(frame, F.TAP_ROWS) + 2) // 3 * across
+    piece_step = tile_rows * depth + simd.lanes
+    panel_step = pieces * piece_step
     weight_step = panels * panel_step
     weight = load_integer(frame, F.PANELS) + size * (POINTS * weight_step * group + first_panel * panel_step)
-    for k in range(0, depth, steps):
-        here = min(steps, depth - k)
-        read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
-        start = ACCUMULATE if k > 0 else 0
-        for point in range(POINTS):
-            right = patches + size * point * patch_step
-            for panel in range(here_panels):
-                left = weight + size * (point * weight_step + panel * panel_step + k * tile_rows)
-                target = sums + size * (point * sum_step + panel * tile_rows * width)
-                call(kernel, (here, left, right, target, width, 0, start, limits))
+    images = load_integer(frame, F.TARGET)
+    start = 0
+    for piece in range(pieces):
+        y, x = 3 * (piece // across), 3 * (piece % across)
+        chunks = describe_chunks(simd, frame, images, group, row, first, count, y, x, nowhere, table)
+        for k in range(0, depth, steps):
+            here = min(steps, depth - k)
+            read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
+            for point in range(POINTS):
+                right = patches + size * point * patch_step
+                for panel in range(here_panels):
+                    left = point * weight_step + panel * panel_step + piece * piece_step + k * tile_rows
+                    target = sums + size * (point * sum_step + panel * tile_rows * width)
+                    call(kernel, (here, weight + size * left, right, target, width, 0, start, limits))
+            start = ACCUMULATE
     wanted = min(here_panels * tile_rows, rows - first_panel * tile_rows)
     if not _write_pixels(simd, frame, row, wanted, chunks, table, width, sums, sum_step, nowhere):
         store_integer(frame, F.INFINITE, 1)

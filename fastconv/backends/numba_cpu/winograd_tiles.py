@@ -32,12 +32,18 @@ KERNEL_CYCLES = 80
 
 
 @lru_cache(maxsize=1024)
-def winograd_tiling(simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int]) -> Tiling:
-    """The cut with the fewest cycles of a convolution by patches, from ``channels`` to ``rows`` in each group."""
+def winograd_tiling(
+    simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int
+) -> Tiling:
+    """The cut with the fewest cycles of a convolution by patches, from ``channels`` to ``rows`` in each group.
+
+    The kernel is so many ``pieces`` of 3 x 3.
+    """
     across = -(-lattice[1] // 2)
     patches = images * -(-lattice[0] // 2) * across
     steps = -(-channels // -(-channels // WINOGRAD_STEPS))
-    passes = -(-channels // steps)
+    passes = pieces * -(-channels // steps)
+    channels *= pieces
     best = None
     for tile_rows, vectors in shapes(simd):
         width = vectors * simd.lanes
@@ -76,9 +82,12 @@ SPREAD_CYCLES, GATHER_CYCLES = 45, 20
 
 @lru_cache(maxsize=1024)
 def winograd_weight_tiling(
-    simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int]
+    simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int, taps: int
 ) -> Tiling:
-    """The cut with the fewest cycles of the adjoint for the weight of a convolution by patches."""
+    """The cut with the fewest cycles of the adjoint for the weight of a convolution by patches.
+
+    The kernel is so many ``pieces`` of 3 x 3, and ``taps`` in all.
+    """
     across = -(-lattice[1] // 2)
     patches = images * -(-lattice[0] // 2) * across
     steps = min(WINOGRAD_PATCHES, -(-patches // simd.lanes) * simd.lanes)
@@ -97,16 +106,16 @@ def winograd_weight_tiling(
         tile = 16 * (patches * step + passes * (TILE_CYCLES + 2 * WRITE_CYCLES * tile_rows * vectors))
         reads = (chunks * READ_CYCLES + turned) * channels * panel_blocks
         spreads = (chunks * SPREAD_CYCLES + turned * max(1, simd.lanes / tile_rows)) * rows * blocks
-        cycles = groups * (panels * tiles * tile + reads + spreads + GATHER_CYCLES * rows * channels)
+        cycles = groups * pieces * (panels * tiles * tile + reads + spreads + GATHER_CYCLES * rows * channels)
         if best is None or cycles < best[0]:
             best = (cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks)
     assert best is not None
     cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks = best
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
     panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
-    part_bytes = groups * rows * channels * 9 * simd.itemsize
+    part_bytes = groups * rows * channels * taps * simd.itemsize
     most_splits = max(1, min(passes, PARTS_BYTES // part_bytes))
-    split_steps = -(-passes // min(most_splits, -(-TASKS // (groups * panel_blocks * blocks)))) * steps
+    split_steps = -(-passes // min(most_splits, -(-TASKS // (groups * pieces * panel_blocks * blocks)))) * steps
     return Tiling(
         tile_rows,
         vectors,

@@ -18,6 +18,8 @@ A task takes a block of channels, of target channels and of patches:
             for panels, for tiles        one micro-kernel call, added to the sums
     transform the sums                   and write 9 numbers for each pair of channels
 
+Of a larger kernel, a task computes a piece of 3 x 3 taps.
+
 Sums of up to 128 x 128 channels are kept, 1 MiB, going through the cache once in KC = 64 steps. Both operands are
 transformed anew for each block of the other's channels: with 128 of them that takes 13% of the time.
 """
@@ -50,9 +52,11 @@ from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
     load_integer,
+    load_scalar,
     mask_of_bits,
     store,
     store_integer,
+    store_scalar,
     store_vector,
     transpose,
     vector_of,
@@ -173,22 +177,38 @@ def _pack_gradient(simd, frame, row, rows, chunks, table, steps, square, target,
 
 
 @inner
-def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth):
-    """The gradients of rows x ``wanted`` kernels, by way of ``taps``, to the target; whether all are finite."""
+def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, R, S, r, s):
+    """The gradients of rows x ``wanted`` kernels, by way of ``taps``, to the target; whether all are finite.
+
+    Those of a piece of 3 x 3 taps, as far as there are so many, of kernels of R x S, from tap (r, s) on.
+    """
     finite = True
     for row in range(rows):
         for c in range(0, wanted, simd.lanes):
             _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
-        place = target + simd.itemsize * 9 * row * depth
-        pack_rows(simd, taps, columns, 9, wanted, place, 9)
-        finite = finite and is_finite(simd, place, 9 * wanted)
+        place = target + simd.itemsize * R * S * row * depth
+        if R == 3 and S == 3:
+            pack_rows(simd, taps, columns, 9, wanted, place, 9)
+            finite = finite and is_finite(simd, place, 9 * wanted)
+            continue
+        for down in range(min(3, R - r)):
+            for right in range(min(3, S - s)):
+                values = taps + simd.itemsize * (3 * down + right) * columns
+                finite = finite and is_finite(simd, values, wanted)
+                first = (r + down) * S + s + right
+                for c in range(wanted):
+                    store_scalar(simd, place, c * R * S + first, load_scalar(simd, values, c))
     return finite
 
 
 @inner
 def _multiply(simd, frame, task, slot):
     """One block of channels by one of target channels in one group, over one part of the patches."""
-    rest, block = divmod(task, load_integer(frame, F.BLOCKS))
+    R, S = load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
+    across = (S + 2) // 3
+    rest, piece = divmod(task, (R + 2) // 3 * across)
+    r, s = 3 * (piece // across), 3 * (piece % across)
+    rest, block = divmod(rest, load_integer(frame, F.BLOCKS))
     rest, panel_block = divmod(rest, load_integer(frame, F.PANEL_BLOCKS))
     split, group = divmod(rest, load_integer(frame, F.GROUPS))
     rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
@@ -224,7 +244,7 @@ def _multiply(simd, frame, task, slot):
     for first in range(begin, patches, steps):
         here = min(steps, patches - first)
         gradient = load_integer(frame, F.WEIGHT)
-        chunks = describe_chunks(simd, frame, gradient, group, group * rows, first, here, nowhere, table)
+        chunks = describe_chunks(simd, frame, gradient, group, group * rows, first, here, r, s, nowhere, table)
         _pack_source(simd, first_column, end_column, chunks, table, steps, square, right, width)
         for panel in range(panels):
             row = first_row + panel * tile_rows
@@ -242,10 +262,11 @@ def _multiply(simd, frame, task, slot):
 
     target = load_integer(frame, F.TARGET)
     if load_integer(frame, F.SPLITS) > 1:
-        target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * rows * depth * 9
-    target += size * 9 * ((group * rows + first_row) * depth + first_column)
+        target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * rows * depth * R * S
+    target += size * R * S * ((group * rows + first_row) * depth + first_column)
+    wanted = end_column - first_column
     if not _write_taps(
-        simd, sums, sum_step, end_row - first_row, end_column - first_column, columns, taps, target, depth
+        simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth, R, S, r, s
     ):
         store_integer(frame, F.INFINITE, 1)
 
