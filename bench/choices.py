@@ -39,6 +39,8 @@ def choices(results: Results) -> list[Choice]:
     found = []
     for (problem, operation), records in results.by_key().items():
         for name, record in records.items():
+            if record.kind != "conv":  # poolings are done in one way, whatever the name
+                continue
             ways = {way: each.best for way, each in records.items() if way.startswith(f"{name}:")}
             if len(ways) >= 2:
                 best = min(ways, key=lambda way: ways[way])

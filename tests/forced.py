@@ -6,16 +6,18 @@ exact in float32 too: results must equal torch's in float64, and no wrong elemen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+import fastconv
 from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests import oracle
+from tests.tolerance import assert_equal
 
 FORCED = [Simd(row, "float32") for row in instruction_set.ALL.values()]
 FORCED += [Simd(row, "float64") for row in (instruction_set.AVX512, instruction_set.NEON)]
@@ -33,12 +35,16 @@ def image(C: int, H: int, W: int, K: int, R: int, S: int, N: int = 1, **rest: An
     return ConvGeometry(N, C, H, W, K, R, S, rest.pop("stride", (1, 1)), padding, **rest)
 
 
+def _operands(g: ConvGeometry, dtype: str, number: Callable[..., np.ndarray]) -> dict[str, np.ndarray]:
+    shapes = {"x": g.input_shape, "w": g.weight_shape, "grad": g.output_shape, "b": (g.K,)}
+    return {name: number(shape).astype(dtype) for name, shape in shapes.items()}
+
+
 def assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd: Simd) -> None:
     """Forward and, as far as the algorithm does them, both adjoints give torch's numbers."""
     for g in geometries:
         rng = np.random.default_rng(g.K + 1000 * g.W)
-        shapes = g.input_shape, g.weight_shape, g.output_shape, (g.K,)
-        x, w, grad, b = (rng.integers(-4, 5, shape).astype(simd.dtype) for shape in shapes)
+        x, w, grad, b = _operands(g, simd.dtype, lambda shape, rng=rng: rng.integers(-4, 5, shape)).values()
         bias = b if g.K % 2 else None
         np.testing.assert_array_equal(numba.conv2d(x, w, bias, g), oracle.conv2d(x, w, bias, how(g)), f"forward {g}")
         for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
@@ -46,3 +52,44 @@ def assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd: 
             np.testing.assert_array_equal(numba.conv2d_input(grad, w, g), for_x, f"input {g}")
         if not numba.refuses("conv2d_weight", g, simd.dtype):
             np.testing.assert_array_equal(numba.conv2d_weight(x, grad, g), for_w, f"weight {g}")
+
+
+def assert_same_bits(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> None:
+    """All that the algorithm does of a geometry comes out the same for any number of threads."""
+    x, w, grad, b = _operands(g, dtype, np.random.default_rng(20).standard_normal).values()
+
+    def results(count: int) -> list[bytes]:
+        fastconv.set_num_threads(count)
+        found = [numba.conv2d(x, w, b, g)]
+        if not numba.refuses("conv2d_input", g, dtype):
+            found.append(numba.conv2d_input(grad, w, g))
+        if not numba.refuses("conv2d_weight", g, dtype):
+            found.append(numba.conv2d_weight(x, grad, g))
+        return [array.tobytes() for array in found]
+
+    before = fastconv.get_num_threads()
+    try:
+        alone = results(1)
+        for count in (2, 3, 7):
+            assert results(count) == alone
+    finally:
+        fastconv.set_num_threads(before)
+
+
+def assert_special_values_travel(numba: NumbaCpu, g: ConvGeometry, simd: Simd, value: float) -> None:
+    """A ``value`` at a corner, an edge or in the middle of any operand: NaN and infinities where torch has them."""
+    operands = _operands(g, simd.dtype, np.random.default_rng(1).standard_normal)
+    operands = {name: array / 8 for name, array in operands.items()}
+    for name in ("x", "w", "grad"):
+        height, width = operands[name].shape[2:]
+        for row, column in {(0, 0), (height - 1, width - 1), (height // 2, width // 2), (1, 0), (0, 1)}:
+            changed = operands[name].copy()
+            changed[-1, -1, row, column] = value
+            x, w, grad = (changed if name == each else operands[each] for each in ("x", "w", "grad"))
+            for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
+            if name != "grad":
+                assert_equal(numba.conv2d(x, w, None, g), oracle.conv2d(x, w, None, how(g)), "forward")
+            if name != "x":
+                assert_equal(numba.conv2d_input(grad, w, g), for_x, "input")
+            if name != "w":
+                assert_equal(numba.conv2d_weight(x, grad, g), for_w, "weight")

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import fastconv
 from fastconv.backends.numba_cpu import instruction_set, planner, plans, winograd_tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
-from tests import oracle
-from tests.conftest import Draw
-from tests.forced import FORCED, assert_all_exact, how, image
-from tests.tolerance import assert_equal
+from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
 
 @pytest.fixture(params=FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
@@ -73,6 +69,16 @@ def test_paddings_and_groups(winograd: NumbaCpu, simd: Simd) -> None:
     assert_all_exact(winograd, some, simd)
 
 
+def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd) -> None:
+    """One tap to three pieces a side; channels and target channels in several blocks and panels."""
+    sizes = [(1, 1), (2, 2), (1, 7), (7, 1), (2, 4), (4, 3), (5, 5), (6, 3), (7, 7)]
+    assert_all_exact(winograd, (image(3, 9, 11, 4, R, S, N=2) for R, S in sizes), simd)
+    assert_all_exact(winograd, (image(35, 8, 9, 17, R, S) for R, S in ((5, 5), (2, 7))), simd)
+    assert_all_exact(winograd, [image(4, 9, 11, 6, 5, 4, groups=2, padding=(0, 2, 3, 1))], simd)
+    most = winograd_tiles.WINOGRAD_CHANNELS
+    assert_all_exact(winograd, [image(most + 5, 5, 6, 7, 4, 5), image(3, 20, 20, 4, 5, 5, N=6)], simd)
+
+
 def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: Simd) -> None:
     """All three primitives take this form when it is asked for, and refuse what it is not for."""
     kinds = set()
@@ -81,30 +87,17 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
         for g in (
             ConvGeometry(1, 1, 9, 9, 1, 3, 3, stride=(1, 2)),
             ConvGeometry(1, 1, 9, 9, 1, 3, 3, dilation=(2, 1)),
-            ConvGeometry(1, 1, 9, 9, 1, 3, 2),
             ConvGeometry(1, 1, 9, 9, 1, 6, 6, stride=(2, 2)),
         ):
-            assert "3 x 3" in str(winograd.refuses(operation, g, simd.dtype))
+            assert "without stride" in str(winograd.refuses(operation, g, simd.dtype))
     assert kinds == {plans.WinogradConvolution, plans.WinogradWeightAdjoint}
 
 
-@pytest.mark.parametrize("g", [square(24, 30, 29, 40, N=3), square(130, 8, 8, 70), square(8, 64, 64, 8)], ids=str)
-def test_same_bits_for_any_number_of_threads(g: ConvGeometry, dtype: str, draw: Draw) -> None:
-    winograd = NumbaCpu("forced", algorithm="winograd")
-    x, w, b, grad = draw(*g.input_shape), draw(*g.weight_shape), draw(g.K), draw(*g.output_shape)
-
-    def results(count: int) -> list[bytes]:
-        fastconv.set_num_threads(count)
-        found = winograd.conv2d(x, w, b, g), winograd.conv2d_input(grad, w, g), winograd.conv2d_weight(x, grad, g)
-        return [array.tobytes() for array in found]
-
-    before = fastconv.get_num_threads()
-    try:
-        alone = results(1)
-        for count in (2, 3, 7):
-            assert results(count) == alone
-    finally:
-        fastconv.set_num_threads(before)
+@pytest.mark.parametrize(
+    "g", [square(24, 30, 29, 40, N=3), square(130, 8, 8, 70), square(8, 64, 64, 8), image(9, 20, 21, 12, 5, 5)], ids=str
+)
+def test_same_bits_for_any_number_of_threads(g: ConvGeometry, dtype: str) -> None:
+    assert_same_bits(NumbaCpu("forced", algorithm="winograd"), g, dtype)
 
 
 def _rms(error: np.ndarray) -> float:
@@ -113,7 +106,16 @@ def _rms(error: np.ndarray) -> float:
 
 @pytest.mark.parametrize("positive", [False, True], ids=["both_signs", "positive"])
 @pytest.mark.parametrize(
-    "g", [square(8, 56, 56, 8, N=2), square(64, 28, 28, 64), square(512, 14, 14, 32), square(32, 14, 14, 512)], ids=str
+    "g",
+    [
+        square(8, 56, 56, 8, N=2),
+        square(64, 28, 28, 64),
+        square(512, 14, 14, 32),
+        square(32, 14, 14, 512),
+        image(64, 14, 14, 64, 5, 5),
+        image(16, 14, 14, 32, 7, 7),
+    ],
+    ids=str,
 )
 def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> None:
     """With images that are positive, as after ReLU, too; plus one rounding of the largest sum."""
@@ -130,7 +132,7 @@ def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> N
         pixels, weight, gradient = (torch.from_numpy(array).to(dtype) for array in (x, w, grad))
         pixels.requires_grad_()
         weight.requires_grad_()
-        y = torch.nn.functional.conv2d(pixels, weight, padding=1)
+        y = torch.nn.functional.conv2d(pixels, weight, padding=g.R // 2)
         return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (pixels, weight), gradient)))
 
     names = "forward", "input", "weight"
@@ -141,23 +143,8 @@ def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> N
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_numbers_that_spread_over_a_patch_do_not(value: float, winograd: NumbaCpu, simd: Simd) -> None:
     """NaN, infinities, and numbers whose transform would overflow, at corners, edges and in the middle."""
-    g = square(3, 7, 8, 5, N=2)
-    rng = np.random.default_rng(1)
-    shapes = {"x": g.input_shape, "w": g.weight_shape, "grad": g.output_shape}
-    operands = {name: rng.standard_normal(shape).astype(simd.dtype) / 8 for name, shape in shapes.items()}
-    for name, array in operands.items():
-        height, width = array.shape[2:]
-        for row, column in {(0, 0), (height - 1, width - 1), (height // 2, width // 2), (1, 0), (0, 1)}:
-            changed = array.copy()
-            changed[-1, 1, row, column] = value
-            x, w, grad = (changed if name == each else operands[each] for each in ("x", "w", "grad"))
-            for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
-            if name != "grad":
-                assert_equal(winograd.conv2d(x, w, None, g), oracle.conv2d(x, w, None, how(g)), "forward")
-            if name != "x":
-                assert_equal(winograd.conv2d_input(grad, w, g), for_x, "input")
-            if name != "w":
-                assert_equal(winograd.conv2d_weight(x, grad, g), for_w, "weight")
+    assert_special_values_travel(winograd, square(3, 7, 8, 5, N=2), simd, value)
+    assert_special_values_travel(winograd, image(2, 7, 8, 3, 5, 4, N=2), simd, value)
 
 
 def test_it_is_the_planners_choice_for_many_channels() -> None:

@@ -10,11 +10,14 @@ direct.py            the same, reading pixels in place: for few channels and lar
 weight_gemm.py       the adjoint for the weight as a blocked matrix product
 direct_weight.py     the same with pixels in the lanes
 patches.py           patches of 4 x 4 pixels, transformed
-winograd.py          3 x 3 convolutions in fewer multiplications, on such patches
+winograd.py          convolutions in fewer multiplications, on such patches
 winograd_weight.py   their adjoint for the weight
+interleave.py        images into the lanes of vectors, and back
+batch.py             convolutions of as many images at once
+batch_weight.py      their adjoint for the weight
 depthwise.py         one channel to a group, and its adjoint for the weight, at the speed of memory
 tiles.py             how each is cut into tiles and tasks, and what that should cost;
-                     winograd_tiles.py plane_tiles.py for those two
+                     winograd_tiles.py batch_tiles.py plane_tiles.py for the last three
 planner.py           which of them for which problem
 jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
 max_pooling.py average_pooling.py, and the files that they name

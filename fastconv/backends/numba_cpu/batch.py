@@ -3,8 +3,8 @@
 A block of lattice rows of those images is interleaved on the way into the L2 cache (interleave.py), so that every pixel
 is a vector of its own. There strides, dilations, odd sizes and the ends of rows cost nothing: whatever the taps, the
 vectors that they read are whole and aligned, and taps that fall outside the image are left out rather than multiplied
-by zeros: of 5 x 5 taps on 7 x 7 pixels a third. What it costs is the way in and out, some 5 cycles a vector each, 12 for rows
-of 7, and the lanes that the last images don't fill: 100 images in vectors of 16 use 89% of them.
+by zeros: of 5 x 5 taps on 7 x 7 pixels a third. What it costs is the way in and out, some 8 cycles a vector each, 18
+for rows of 7, and the lanes that the last images don't fill: 100 images in vectors of 16 use 89% of them.
 
     for KC channels                      KC x taps some hundred: they are one chain of additions
         interleave them                  zeros where tiles' columns reach beyond the image
@@ -122,7 +122,7 @@ def _write(simd, frame, batch, channel, channels, first_row, rows, results):
     target = load_integer(frame, F.TARGET) + simd.itemsize * (
         batch * simd.lanes * image_step + channel * plane + corner
     )
-    one_run = across == J and J == target_w and right == 1 and down == 1
+    one_run = across == J and target_w == J and right == 1 and down == 1
     for m in range(channels):
         here = results + vector * m * load_integer(frame, F.BLOCK_ROWS) * across
         place = target + simd.itemsize * m * plane

@@ -9,8 +9,8 @@ points for which these taps meet the image; then it adds the vectors' lanes up, 
 Columns that it takes together have taps in one row of the kernel, channels first, so that with many channels they
 are all of one tap, and taps in the padding cost nothing.
 
-Each point loads rows + columns vectors, all of them aligned, for rows * columns multiply-adds: 10 for 25. The gradient's
-rows stay in the L1 cache while all columns go by, if the block is as small as that.
+Each point loads rows + columns vectors, all of them aligned, for rows * columns multiply-adds: 10 for 25. The
+gradient's rows stay in the L1 cache while all columns go by, if the block is as small as that.
 
 A task is a part of the blocks of all images for a block of target channels in one group; each part has a result of its
 own, and these are added in order.
@@ -31,6 +31,7 @@ from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.batch import read_rows, rows_read
 from fastconv.backends.numba_cpu.direct_weight import add_lanes
 from fastconv.backends.numba_cpu.interleave import interleave
+from fastconv.backends.numba_cpu.panels import is_finite
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -38,6 +39,7 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_vector,
     multiply_add,
+    store_integer,
     store_scalar,
     vector_of,
     zero,
@@ -46,8 +48,9 @@ from fastconv.backends.numba_cpu.simd import (
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 COLUMN_WORDS = 5
-"""Integers that describe a column: where lattice point (0, 0) would read it in the planes, counted from image row 0,
-its place in a row of the weight's gradient, its tap's dy and dx, and how many columns there are up to the end of its row of the kernel."""
+"""Integers that describe a column: where lattice point (0, 0) would read it in the planes, counted from image row 0;
+its place in a row of the weight's gradient; its tap's dy and dx; and how many columns there are up to the end of its
+row of the kernel."""
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: int) -> int:
@@ -125,7 +128,9 @@ def _correlate(
 
         begins = [word(c, 0) for c in range(C)]
         before = builder.block
-        row, point, row_done, after = (builder.append_basic_block(name) for name in ("row", "point", "row_done", "finish"))
+        row, point, row_done, after = (
+            builder.append_basic_block(name) for name in ("row", "point", "row_done", "finish")
+        )
         builder.branch(row)
 
         builder.position_at_end(row)
@@ -190,6 +195,8 @@ def _read_gradient(simd, frame, batch, channel, channels, first_row, rows, targe
     for m in range(channels):
         here = target + simd.itemsize * simd.lanes * m * load_integer(frame, F.BLOCK_ROWS) * J
         interleave(simd, source + simd.itemsize * m * I * J, image_step, images, rows * J, here)
+        if not is_finite(simd, here, rows * J * simd.lanes):
+            store_integer(frame, F.INFINITE, 1)
 
 
 @inner

@@ -344,7 +344,9 @@ def _correlate_rows(
             pointer = vector_at(builder, simd, gradient, builder.mul(i, across))
             change = masked_load(builder, pointer, mask, nothing, simd.simd.itemsize)
             under_taps = [value for row in pixels for value in row]
-            return [multiply_add(builder, change, value, total) for value, total in zip(under_taps, before, strict=True)]
+            return [
+                multiply_add(builder, change, value, total) for value, total in zip(under_taps, before, strict=True)
+            ]
 
         totals = _for_each_row(taps, first, end, [nothing] * (taps.rows * taps.columns), body)
         # Each plane's sums begin at zero: two short chains of additions are more exact than a long one.
@@ -470,7 +472,19 @@ def _convolve(simd, frame, task, slot):
                 bits = bits_between(simd, 0, J - j)
                 call(
                     kernel,
-                    (source, frame, offsets, nowhere, here, weights, bias, target + apart * j, bits, first_row, end_row),
+                    (
+                        source,
+                        frame,
+                        offsets,
+                        nowhere,
+                        here,
+                        weights,
+                        bias,
+                        target + apart * j,
+                        bits,
+                        first_row,
+                        end_row,
+                    ),
                 )
 
 

@@ -34,7 +34,6 @@ from fastconv.backends.numba_cpu.simd import (
 _I64 = ir.IntType(64)
 
 
-
 def _images(builder: Any, simd: SimdType, base: Any, image_step: Any, images: Any, count: Any) -> list[tuple[Any, Any]]:
     """A pointer to the vector at the beginning of each of as many images as lanes, and the mask of its pixels.
 

@@ -140,9 +140,7 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
 
 
 @intrinsic(prefer_literal=True)
-def _tap_tile(
-    typing, simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor
-):
+def _tap_tile(typing, simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
     """See `by_taps`."""
     shape = rows.literal_value, vectors.literal_value
 
@@ -168,7 +166,9 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c,
         tile.reduce_in_blocks(depth, a, b, lambda k: tile.integer(offsets, k))
         goes = []
         for piece in range(tile.vectors * count):
-            first, end, where = (tile.integer(table, tile.number(piece * PIECE_WORDS + word)) for word in range(PIECE_WORDS))
+            first, end, where = (
+                tile.integer(table, tile.number(piece * PIECE_WORDS + word)) for word in range(PIECE_WORDS)
+            )
             goes.append((first, end, mask_between(builder, lanes, first, end), where))
 
         def pointer(i: int, where: Any) -> Any:
@@ -311,7 +311,9 @@ class _Tile:
 
         builder.position_at_end(inner)
         k, row_of_a, row_of_b = (builder.phi(_I64) for _ in range(3))
-        from_b = [self.load(b, builder.add(row_of_b, builder.mul(distance, self.number(j)))) for j in range(self.vectors)]
+        from_b = [
+            self.load(b, builder.add(row_of_b, builder.mul(distance, self.number(j)))) for j in range(self.vectors)
+        ]
         results = {}
         for i in range(self.rows):
             from_a = self.spread(a, builder.add(row_of_a, self.number(i)))

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.depthwise import Shape
-
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, TASKS
 

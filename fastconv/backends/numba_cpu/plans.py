@@ -174,9 +174,7 @@ class WinogradConvolution(Convolution):
         p = job.problem
         # By rows and columns: the adjoint's taps come backwards.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        slot = winograd.workspace_bytes(
-            simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps)
-        )
+        slot = winograd.workspace_bytes(simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps))
         pieces = math.prod(p.pieces or ())
         numbers = p.groups * winograd.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
         super().__init__(simd, job, cut, slot, numbers * simd.itemsize, self._FIELDS)
@@ -198,9 +196,7 @@ class BatchConvolution(Convolution):
         p = job.problem
         tiles = -(-p.lattice[1] // cut.tile_vectors)
         points = cut.block_rows * tiles * cut.tile_vectors
-        slot = batch.workspace_bytes(
-            simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps)
-        )
+        slot = batch.workspace_bytes(simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps))
         super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
         _describe_extent(self.frame, p)
         self.frame[F.KERNEL] = microkernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
@@ -332,9 +328,8 @@ class BatchWeightAdjoint(WeightAdjoint):
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""
-        self._execute(source, grad, target)
-        # An infinite number makes NaN of the zeros that it meets in the padding, which are left out here.
-        if not np.isfinite(target).all():
+        # An infinite gradient makes NaN of the zeros that it meets in the padding, which are left out here.
+        if not self._execute(source, grad, target):
             self.exact().run(source, grad, target)
 
 
@@ -346,7 +341,9 @@ class DepthwiseWeightAdjoint(WeightAdjoint):
         slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot)
         self._offsets = _describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = depthwise.correlate_kernel(simd, depthwise.shape_of(p.grid, p.source_step, p.target_step))
+        self.frame[F.KERNEL] = depthwise.correlate_kernel(
+            simd, depthwise.shape_of(p.grid, p.source_step, p.target_step)
+        )
         self._first = depthwise.correlate_task(simd), cut.parts * cut.splits
 
 

@@ -469,8 +469,9 @@ def prefetch(typing, simd, base, index):
 def transpose(typing, simd, source, source_step, rows, target, target_step):
     """Write the transpose of a square of lanes x lanes elements; rows of both are ``step`` elements apart.
 
-    Of the source only ``rows`` exist, at least one; the last stands for those beyond. Rows of the target are written one after another and whole, so where they are less than
-    a vector apart, each covers what the one before wrote too far.
+    Of the source only ``rows`` exist, at least one; the last stands for those beyond. Rows of the target are written
+    one after another and whole, so where they are less than a vector apart, each covers what the one before wrote too
+    far.
     """
 
     def generate(context, builder, signature, arguments):

@@ -34,6 +34,10 @@ TASKS = 16
 of threads."""
 
 
+SMALL_CYCLES = 40_000
+"""Of a problem that a thread does alone, some 10 us: cut into more tasks than need be, it would only copy more."""
+
+
 @dataclass(frozen=True)
 class Tiling:
     """A product of ``rows`` x depth by depth x ``columns``, cut up."""
@@ -266,14 +270,15 @@ def direct_tiling(
                 if rows % tile_rows:
                     tile += WRITE_CYCLES * rows * vectors * simd.lanes / panels
                 here = images * groups * blocks * (copy + panels * tiles * tile)
-                if images * groups * blocks < TASKS // 4:
+                if images * groups * blocks < TASKS // 4 and here > SMALL_CYCLES:
                     here *= 1.1
                 if best is None or here < best[0]:
                     best = (here, block_rows, blocks, plane_w, channel, tile_rows, vectors, panels, tiles)
     if best is None:
         return None
     cycles, block_rows, blocks, plane_w, channel, tile_rows, vectors, panels, tiles = best
-    block_panels = -(-panels // min(panels, -(-TASKS // (images * groups * blocks))))
+    wanted_tasks = TASKS if cycles > SMALL_CYCLES else 1
+    block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,
         vectors,

@@ -91,9 +91,7 @@ PACKED_CHANNELS = 16
 """Channels of the weight that are packed at a time, in the L1 cache, before they are transformed."""
 
 
-def workspace_bytes(
-    simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int
-) -> int:
+def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
     """What a slot needs: the transformed patches, their sums, a row of zeros, and what describes the chunks."""
     width = tile_vectors * simd.lanes
     patches = POINTS * (steps * width + simd.lanes)

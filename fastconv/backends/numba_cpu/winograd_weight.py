@@ -202,6 +202,22 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, R,
 
 
 @inner
+def _add_products(simd, frame, steps, start, tiles, panels, left, left_step, right, sums):
+    """The 16 products of ``steps`` patches, the operands being packed at ``left`` and ``right``, to the sums."""
+    tile_rows, width = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS) * simd.lanes
+    kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
+    most, columns, size = load_integer(frame, F.STEPS), tiles * width, simd.itemsize
+    panel_step = most * tile_rows + simd.lanes
+    for point in range(POINTS):
+        for tile in range(tiles):
+            b = right + size * (point * tiles + tile) * most * width
+            for panel in range(panels):
+                a = left + size * (point * left_step + panel * panel_step)
+                c = sums + size * ((point * panels + panel) * tile_rows * columns + tile * width)
+                call(kernel, (steps, a, b, c, columns, 0, start, limits))
+
+
+@inner
 def _multiply(simd, frame, task, slot):
     """One block of channels by one of target channels in one group, over one part of the patches."""
     R, S = load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
@@ -224,9 +240,7 @@ def _multiply(simd, frame, task, slot):
     columns = tiles * width
     begin = split * load_integer(frame, F.SPLIT_STEPS)
     patches = min(count_patches(frame), begin + load_integer(frame, F.SPLIT_STEPS))
-    steps = load_integer(frame, F.STEPS)
-    kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
-    size = simd.itemsize
+    steps, size = load_integer(frame, F.STEPS), simd.itemsize
 
     right = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
     left = right + size * POINTS * steps * block_tiles * width
@@ -252,22 +266,14 @@ def _multiply(simd, frame, task, slot):
             place = left + size * panel * panel_step
             _pack_gradient(simd, frame, row, there, chunks, table, steps, square, place, left_step)
         start = ACCUMULATE if first > begin else 0
-        for point in range(POINTS):
-            for tile in range(tiles):
-                b = right + size * (point * tiles + tile) * steps * width
-                for panel in range(panels):
-                    a = left + size * (point * left_step + panel * panel_step)
-                    c = sums + size * (point * sum_step + panel * tile_rows * columns + tile * width)
-                    call(kernel, (here, a, b, c, columns, 0, start, limits))
+        _add_products(simd, frame, here, start, tiles, panels, left, left_step, right, sums)
 
     target = load_integer(frame, F.TARGET)
     if load_integer(frame, F.SPLITS) > 1:
         target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * rows * depth * R * S
     target += size * R * S * ((group * rows + first_row) * depth + first_column)
     wanted = end_column - first_column
-    if not _write_taps(
-        simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth, R, S, r, s
-    ):
+    if not _write_taps(simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth, R, S, r, s):
         store_integer(frame, F.INFINITE, 1)
 
 
