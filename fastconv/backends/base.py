@@ -60,6 +60,9 @@ class Backend(ABC):
     tensors: ClassVar[bool] = False
     """Whether primitives take torch tensors too, on any device, and then give tensors."""
 
+    differentiable: ClassVar[bool] = False
+    """Whether torch itself records the gradients of what primitives do with tensors."""
+
     options: ClassVar[tuple[str, ...]] = ()
     """What `variant` takes: ways of doing things that ``backend="<name>:<option>"`` forces."""
 

@@ -39,7 +39,10 @@ def apply(function: Any, *arguments: Any) -> Any:
 
 def conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
     """y (N, K, P, Q); ``how`` is stride, padding, dilation, groups, backend."""
-    return apply(_Conv2d, x, w, b, *how) if recorded(x, w, b) else ops.conv2d(x, w, b, *how)
+    if not recorded(x, w, b):
+        return ops.conv2d(x, w, b, *how)
+    result = ops.by_torch("conv2d", x, w, b, *how)
+    return apply(_Conv2d, x, w, b, *how) if result is None else result
 
 
 def conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
@@ -54,12 +57,15 @@ def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
 
 def max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     """Values and indices; ``how`` is kernel, stride, padding, dilation, ceil_mode, backend."""
-    return apply(_MaxPool2d, x, *how) if recorded(x) else ops.max_pool2d(x, *how)
+    if not recorded(x):
+        return ops.max_pool2d(x, *how)
+    results = ops.by_torch("max_pool2d", x, *how)
+    return apply(_MaxPool2d, x, *how) if results is None else results
 
 
 def max_pool2d_values(x: Tensor, *how: Any) -> Tensor:
     """The values alone; a gradient needs the indices."""
-    return _MaxPool2d.apply(x, *how)[0] if recorded(x) else ops.max_pool2d_values(x, *how)
+    return max_pool2d(x, *how)[0] if recorded(x) else ops.max_pool2d_values(x, *how)
 
 
 def max_pool2d_backward(grad: Tensor, indices: Tensor, size: Any, backend: str) -> Tensor:
@@ -71,7 +77,10 @@ def max_pool2d_backward(grad: Tensor, indices: Tensor, size: Any, backend: str) 
 
 def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
     """``how`` is kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override, backend."""
-    return apply(_AvgPool2d, x, *how) if recorded(x) else ops.avg_pool2d(x, *how)
+    if not recorded(x):
+        return ops.avg_pool2d(x, *how)
+    result = ops.by_torch("avg_pool2d", x, *how)
+    return apply(_AvgPool2d, x, *how) if result is None else result
 
 
 def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:

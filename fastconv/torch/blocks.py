@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
+from fastconv import registry
 from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, weight_dims
+from fastconv.backends.base import Backend
 from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
 from fastconv.errors import ArgumentValueError
 from fastconv.torch import autograd, ops
@@ -70,7 +72,16 @@ def _check_names(activation: str | None, pool: str | None) -> None:
             raise ArgumentValueError(name, repr(value), f"it must be one of {', '.join(known)}, or None")
 
 
+def _is_one_step(backend: str) -> bool:
+    """Whether a backend does blocks in a way of its own: a graph that is compiled asks when it runs."""
+    if torch.compiler.is_compiling():
+        return True
+    return type(registry.get(backend)).conv2d_block is not Backend.conv2d_block
+
+
 def _block(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
+    if not _is_one_step(how[-1]):
+        return _separately(x, w, b, activation, pool, *how)
     if autograd.recorded(x, w, b):
         result: Tensor = autograd.apply(_Block, x, w, b, activation, pool, *how)[0]
         return result

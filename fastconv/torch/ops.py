@@ -88,6 +88,27 @@ _FAKE = _Checks(make_conv_geometry, make_pool_geometry, _check_index_type)
 """For fake tensors: their sizes may be symbols, which no cache can hold, and their elements have no values."""
 
 
+_plans: dict[str, Callable[..., _Plan]] = {}
+"""Of the operators, by name."""
+
+
+def by_torch(operation: str, *arguments: Any) -> Any:
+    """The result of an operation with gradients that torch records, where the backend leaves them to torch, or None.
+
+    A yardstick that took a way round by operators and Functions of ours would be the slower for it.
+    """
+    if torch.compiler.is_compiling() or arguments[-1] == OPEN or arguments[0].dtype in HALVES:
+        return None
+    backend = registry.get(arguments[-1])
+    if not backend.differentiable:
+        return None
+    plan = _plans[operation](_REAL, *arguments)
+    result = getattr(backend, operation)(*plan.operands)
+    if plan.others:
+        return tuple([each.contiguous(memory_format=plan.layout) for each in result])
+    return result.contiguous(memory_format=plan.layout)
+
+
 def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
     """Define the operator ``schema`` names, from the function that checks its arguments and plans it."""
 
@@ -100,6 +121,7 @@ def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
         def fake(*arguments: Any) -> Any:
             return _allocate(plan(_FAKE, *arguments))
 
+        _plans[name] = plan
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         _library.impl(name, kernel, "CompositeExplicitAutograd")
         torch.library.register_fake(f"fastconv::{name}", fake, lib=_library)

@@ -11,7 +11,7 @@ Weights start from Glorot's uniform distribution, which was made for tanh: five 
 
 from torch import Tensor, nn
 
-from fastconv.torch import AvgPool2d, Conv2d
+from fastconv.torch import ConvBlock2d
 from models.errors import ModelsError
 from models.initial import initialise
 from models.recipes import ImageShape, Network, Recipe
@@ -28,20 +28,18 @@ class LeNet5(nn.Module):
     def __init__(self, channels: int = 1, size: int = 28, backend: str | None = None) -> None:
         super().__init__()
         padding = {28: 2, 32: 0}[size]
-        self.conv1 = Conv2d(channels, 6, 5, padding=padding, backend=backend)
-        self.pool1 = AvgPool2d(2, backend=backend)
-        self.conv2 = Conv2d(6, 16, 5, backend=backend)
-        self.pool2 = AvgPool2d(2, backend=backend)
-        self.conv3 = Conv2d(16, 120, 5, backend=backend)
+        self.conv1 = ConvBlock2d(channels, 6, 5, padding=padding, activation="tanh", pool="avg", backend=backend)
+        self.conv2 = ConvBlock2d(6, 16, 5, activation="tanh", pool="avg", backend=backend)
+        self.conv3 = ConvBlock2d(16, 120, 5, activation="tanh", backend=backend)
         self.dense1 = nn.Linear(120, 84)
         self.dense2 = nn.Linear(84, CLASSES)
         initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch."""
-        x = self.pool1(self.conv1(x).tanh())  # (N, 6, 14, 14)
-        x = self.pool2(self.conv2(x).tanh())  # (N, 16, 5, 5)
-        x = self.conv3(x).tanh().flatten(1)  # (N, 120)
+        x = self.conv1(x)  # (N, 6, 14, 14)
+        x = self.conv2(x)  # (N, 16, 5, 5)
+        x = self.conv3(x).flatten(1)  # (N, 120)
         logits: Tensor = self.dense2(self.dense1(x).tanh())
         return logits
 

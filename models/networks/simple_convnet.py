@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from fastconv.torch import Conv2d, MaxPool2d
+from fastconv.torch import ConvBlock2d
 from models.errors import ModelsError
 from models.initial import initialise
 from models.recipes import ImageShape, Network, Recipe
@@ -27,15 +27,14 @@ class SimpleConvNet(nn.Module):
         super().__init__()
         channels, height, width = shape
         pooled = FILTERS * ((height - KERNEL + 1) // 2) * ((width - KERNEL + 1) // 2)
-        self.conv1 = Conv2d(channels, FILTERS, KERNEL, backend=backend)
-        self.pool1 = MaxPool2d(2, backend=backend)
+        self.conv1 = ConvBlock2d(channels, FILTERS, KERNEL, activation="relu", pool="max", backend=backend)
         self.dense1 = nn.Linear(pooled, HIDDEN)
         self.dense2 = nn.Linear(HIDDEN, CLASSES)
         initialise(self, partial(nn.init.normal_, std=WEIGHT_DEVIATION))
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch."""
-        x = self.pool1(self.conv1(x).relu()).flatten(1)  # (N, 30 * 12 * 12) for 28 x 28
+        x = self.conv1(x).flatten(1)  # (N, 30 * 12 * 12) for 28 x 28
         logits: Tensor = self.dense2(self.dense1(x).relu())
         return logits
 
