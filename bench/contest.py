@@ -75,7 +75,9 @@ def hold(
 def event(problem: Problem, operation: str, racers: Sequence[Racer], rules: Rules) -> list[Record]:
     """One operation of one problem: verify everyone, then burst in turns."""
     right = expected(problem, operation, operands(problem))
-    troubles = {racer.name: _trouble(racer, problem, operation, right) for racer in racers}
+    troubles, ways = {}, {}
+    for racer in racers:
+        troubles[racer.name], ways[racer.name] = _ready(racer, problem, operation, right)
     times: dict[str, list[float]] = {racer.name: [] for racer in racers}
     for turn in range(rules.bursts):
         first = turn % len(racers)
@@ -94,8 +96,8 @@ def event(problem: Problem, operation: str, racers: Sequence[Racer], rules: Rule
         problem.bytes(operation),
     )
     return [
-        replace(record, contestant=racer.name, bursts=times[racer.name], trouble=troubles[racer.name])
-        for racer in racers
+        replace(record, contestant=name, bursts=times[name], trouble=troubles[name], way=ways[name])
+        for name in (racer.name for racer in racers)
     ]
 
 
@@ -128,13 +130,14 @@ def _stop(pipe: Connection) -> None:
     pipe.close()
 
 
-def _trouble(racer: Racer, problem: Problem, operation: str, right: Result) -> str | None:
-    """Why it may not run: too slow by far, no such operation, an error, or a wrong result."""
+def _ready(racer: Racer, problem: Problem, operation: str, right: Result) -> tuple[str | None, str | None]:
+    """Why it may not run - too slow by far, no such operation, an error, or a wrong result - or how it will."""
     most = contestants.entries()[racer.name].most_flops
     if most is not None and problem.flops(operation) > most:
-        return f"left out above {most / 1e9:g} GFLOP: a call would take seconds"
-    arrays, trouble = racer.ask("prepare", problem, operation)
+        return f"left out above {most / 1e9:g} GFLOP: a call would take seconds", None
+    answer, trouble = racer.ask("prepare", problem, operation)
     if trouble is not None:
-        return trouble
+        return trouble, None
+    arrays, way = answer
     wrong = fault(arrays, right)
-    return None if wrong is None else f"WRONG RESULT: {wrong}"
+    return (None, way) if wrong is None else (f"WRONG RESULT: {wrong}", None)

@@ -57,6 +57,8 @@ class Record:
     bytes: int
     bursts: list[float] = field(default_factory=list)
     trouble: str | None = None
+    way: str | None = None
+    """How the contestant went about it, where it has a choice and says so."""
 
     @property
     def best(self) -> float:

@@ -27,7 +27,10 @@ THREAD_VARIABLES = (
 
 
 def serve(pipe: Connection, name: str, threads: int) -> None:
-    """Answer ("prepare", problem, operation) and ("burst", seconds), each with ("done", value) or ("trouble", why)."""
+    """Answer commands, each with ("done", value) or ("trouble", why).
+
+    ("prepare", problem, operation) gives the arrays of the result and how it is come by, ("burst", seconds) a time.
+    """
     _keep_to(threads)
     contestant: Any = None
     call: Call = _nothing
@@ -41,7 +44,7 @@ def serve(pipe: Connection, name: str, threads: int) -> None:
                 problem, operation = arguments
                 call = contestant.prepare(problem, operation, operands(problem))
                 gc.collect()
-                pipe.send(("done", contestant.arrays(call())))
+                pipe.send(("done", (contestant.arrays(call()), contestants.way(contestant, problem, operation))))
             else:
                 pipe.send(("done", burst(call, *arguments)))
         except NotOfferedError as error:

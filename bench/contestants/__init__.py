@@ -78,6 +78,12 @@ def entries() -> dict[str, Entry]:
     return {**own, **installed}
 
 
+def way(contestant: Contestant, problem: Problem, operation: str) -> str | None:
+    """How a contestant goes about an operation; None where its adapter has no such method, or it has no choice."""
+    told: Callable[[Problem, str], str | None] = getattr(contestant, "way", lambda *_: None)
+    return told(problem, operation)
+
+
 def make(name: str, threads: int) -> Contestant:
     """The contestant called ``name``, which `entries` lists; imports its library into this process."""
     entry = entries()[name]

@@ -8,7 +8,14 @@ import fastconv
 from bench.arrays import Operands
 from bench.contestants import Call, NotOfferedError
 from bench.problems import Problem
-from fastconv import ConvGeometry, UnsupportedError
+from fastconv import ConvGeometry, UnsupportedError, registry
+
+_PRIMITIVES = {
+    "forward": ("conv2d",),
+    "backward": ("conv2d_input", "conv2d_weight"),
+    "input": ("conv2d_input",),
+    "weight": ("conv2d_weight",),
+}
 
 
 class Fastconv:
@@ -26,6 +33,16 @@ class Fastconv:
             except UnsupportedError as error:
                 raise NotOfferedError(str(error)) from error
         return call
+
+    def way(self, problem: Problem, operation: str) -> str | None:
+        """The algorithms that a backend with a choice of them takes."""
+        g = problem.geometry
+        if not isinstance(g, ConvGeometry) or not registry.get(self.backend).options:
+            return None
+        primitives = _PRIMITIVES[operation]
+        how = (g.input_shape, g.weight_shape, g.stride, g.padding, g.dilation, g.groups)
+        chosen = [fastconv.explain(*how, operation=name, backend=self.backend).algorithm for name in primitives]
+        return ", ".join(dict.fromkeys(chosen))
 
     def _call(self, problem: Problem, operation: str, arrays: Operands) -> Call:
         g, x, w, grad, backend = problem.geometry, arrays.x, arrays.w, arrays.grad, self.backend

@@ -94,12 +94,13 @@ def _glance_row(race: Race) -> list[Cell]:
 
 
 def _standing(race: Race | None) -> list[Cell]:
-    """The champion: its name, its time, its part of the limit, its speed over torch's."""
+    """The champion: its name and what it chose, its time, its part of the limit, its speed over torch's."""
     if race is None or race.champion is None:
         return [ABSENT] * 4
     record = race.champion
     name = record.contestant.removeprefix("fastconv.")
-    return [Cell(name), seconds(record.best), percent(race.of_limit(record)), _judged(race.to_torch(record))]
+    how = f"{name}: {record.way}" if record.way else name
+    return [Cell(how), seconds(record.best), percent(race.of_limit(record)), _judged(race.to_torch(record))]
 
 
 def _full_row(race: Race, record: Record) -> list[Cell]:

@@ -10,6 +10,7 @@ from bench.report.listings import everything, glance, troubles
 from bench.report.pictures import Picture
 from bench.report.races import by_stage, races, stage_title
 from bench.report.summaries import MEANING, by_set, champions, standings
+from bench.report.ways import ways
 from bench.results import Results
 
 TITLE = "fastconv's bench"
@@ -20,7 +21,7 @@ def markdown(results: Results, pictures: Sequence[Picture] = ()) -> str:
     found = races(results)
     parts = [f"# {TITLE}", sentence(results), to_markdown(particulars(results)), LIMIT]
     parts += ["## Summary", MEANING, *_shown(pictures, None)]
-    parts += [to_markdown(standings(found)), to_markdown(champions(found))]
+    parts += [to_markdown(table) for table in (standings(found), champions(found), ways(results)) if table]
     for stage, some in by_stage(found).items():
         parts += [f"## {stage_title(stage)}", to_markdown(by_set(some)), to_markdown(glance(some))]
         parts += [*_shown(pictures, stage), _folded(everything(some))]

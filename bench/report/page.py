@@ -17,6 +17,7 @@ from bench.report.markdown import TITLE
 from bench.report.pictures import Picture
 from bench.report.races import Stage, by_stage, races, stage_title
 from bench.report.summaries import MEANING, by_set, champions, standings
+from bench.report.ways import ways
 from bench.results import Results
 
 _FOLDER = Path(__file__).parent
@@ -25,9 +26,9 @@ _FOLDER = Path(__file__).parent
 def page(results: Results, pictures: Sequence[Picture] = ()) -> str:
     """The whole page."""
     found = races(results)
-    sections = [
-        ("Summary", f"<p>{escape(MEANING)}</p>" + _shown(pictures, None) + _grids(standings(found), champions(found)))
-    ]
+    tables = [standings(found), champions(found), ways(results)]
+    summary = f"<p>{escape(MEANING)}</p>" + _shown(pictures, None) + _grids(*filter(None, tables))
+    sections = [("Summary", summary)]
     for stage, some in by_stage(found).items():
         body = _grids(glance(some)) + _shown(pictures, stage) + _grids(by_set(some)) + _folded(everything(some))
         sections.append((stage_title(stage), body))

@@ -44,6 +44,11 @@ def is_ours(contestant: str) -> bool:
     return contestant.startswith("fastconv.")
 
 
+def is_way(contestant: str) -> bool:
+    """Whether it is a backend that was told which of its ways to go."""
+    return ":" in contestant
+
+
 def is_champion(contestant: str) -> bool:
     """Whether it may stand for fastconv: not torch behind fastconv's interface, which shows what that costs."""
     return is_ours(contestant) and contestant != "fastconv.torch"
@@ -99,9 +104,15 @@ class Race:
 
 
 def races(results: Results) -> list[Race]:
-    """Every problem and operation that somebody ran, by stage, in the run's order within each."""
+    """Every problem and operation that somebody ran, by stage, in the run's order within each.
+
+    A backend's ways race one another only (ways.py).
+    """
     found = []
-    for (problem, operation), runners in results.by_key().items():
+    for (problem, operation), records in results.by_key().items():
+        runners = {name: record for name, record in records.items() if not is_way(name)}
+        if not runners:
+            continue
         first = next(iter(runners.values()))
         floor = results.limit.floor(first.flops, first.bytes)
         stage = (first.kind != "conv", operation)

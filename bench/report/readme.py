@@ -12,6 +12,7 @@ from bench.report.header import sentence
 from bench.report.listings import layers, tally
 from bench.report.races import by_stage, races, stage_title
 from bench.report.summaries import MEANING, champions, standings
+from bench.report.ways import ways
 from bench.results import Results, ResultsError
 
 _MARKER = re.compile(r"<!-- (?P<closing>/?)bench:(?P<name>[\w-]*) -->")
@@ -54,7 +55,15 @@ def every_layer(results: Results) -> str:
     return f"<details><summary>Every layer</summary>\n\n{sentence(results)}\n\n{table}\n\n</details>"
 
 
-BLOCKS: dict[str, Callable[[Results], str]] = {"summary": summary, "layers": every_layer}
+def where_ways_win(results: Results) -> str:
+    """On how many problems each of a backend's ways is the fastest."""
+    table = ways(results)
+    if table is None:
+        raise ResultsError("no backend took part in two of its ways, as the table that shows where each wins needs")
+    return to_markdown(table)
+
+
+BLOCKS: dict[str, Callable[[Results], str]] = {"summary": summary, "layers": every_layer, "ways": where_ways_win}
 
 
 def _rewritten(text: str, results: Results, path: Path) -> str:

@@ -6,6 +6,9 @@ import pytest
 
 from bench.choices import Choice, choices
 from bench.contestants import entries
+from bench.problems import select
+from bench.report.races import races
+from bench.report.ways import ways
 from tests.bench.synthetic import results
 
 
@@ -25,6 +28,21 @@ def test_one_way_alone_says_nothing() -> None:
 
 def test_a_faster_choice_lost_nothing() -> None:
     assert Choice("p", "forward", "fastconv.numba", 0.9, "gemm", 1.0).lost == pytest.approx(-0.1)
+
+
+def test_where_each_way_wins() -> None:
+    speeds = {"fastconv.numba": 0.5, "fastconv.numba:gemm": 0.6, "fastconv.numba:direct": 0.4, "torch": 0.9}
+    found = results(speeds=speeds)
+    grid = ways(found)
+    assert grid is not None
+    problems = len([each for each in select(["smoke"]) if each.kind == "conv"])
+    won, lost = grid.rows
+    assert [cell.text for cell in won[:4]] == ["numba:gemm", *[str(problems)] * 3]
+    assert "smoke.first_n4 forward 1.50" in won[4].text
+    assert [cell.text for cell in lost] == ["numba:direct", "0", "0", "0", "-"]
+    assert ways(results()) is None
+    names = {name for race in races(found) for name in race.runners}
+    assert names == {"fastconv.numba", "torch"}, "ways race one another only"
 
 
 def test_ways_take_part_only_by_name() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastconv
 from bench import arrays, contest, worker
 from bench.contest import Rules, event, hold
 from bench.problems import PROBLEMS, Problem, parse
@@ -51,11 +52,30 @@ def test_a_wrong_result_is_refused_not_timed() -> None:
     (right,) = _right()
     for planted in (right * 1.001, np.where(np.arange(6) == 5, np.nan, right), right[:, :3], right[..., ::-1]):
         turns: list[str] = []
-        wrong = Fake("wrong", {"prepare": (planted,), "burst": 0.1}, turns)
-        record = _event(wrong, Fake("right", {"prepare": (right,), "burst": 0.2}, turns))["wrong"]
+        wrong = Fake("wrong", {"prepare": ((planted,), None), "burst": 0.1}, turns)
+        record = _event(wrong, Fake("right", {"prepare": ((right,), "by hand"), "burst": 0.2}, turns))["wrong"]
         assert record.trouble.startswith("WRONG RESULT: ")
         assert record.bursts == []
         assert turns == ["right"] * 3
+
+
+def test_a_record_says_how_its_contestant_went_about_it() -> None:
+    from bench.problems import parse
+
+    with contest.started(["fastconv.numba", "fastconv.naive"], 1) as racers:
+        problem = parse("N=2 C=40 H=12 K=24 R=3 padding=1")
+        ways = {}
+        for operation in ("forward", "backward"):
+            for record in event(problem, operation, racers, Rules(threads=1, bursts=1, seconds=0.001)):
+                ways[record.contestant, operation] = record.way
+    g = problem.geometry
+    how = (g.input_shape, g.weight_shape, g.stride, g.padding)
+    chosen = [
+        fastconv.explain(*how, operation=name, backend="numba").algorithm for name in ("conv2d_input", "conv2d_weight")
+    ]
+    assert ways["fastconv.numba", "forward"] == fastconv.explain(*how, backend="numba").algorithm
+    assert ways["fastconv.numba", "backward"] == ", ".join(dict.fromkeys(chosen))
+    assert ways["fastconv.naive", "forward"] is None
 
 
 def test_rounding_is_no_fault() -> None:
@@ -66,7 +86,7 @@ def test_rounding_is_no_fault() -> None:
 
 def test_turns_rotate_and_the_slow_have_one() -> None:
     turns: list[str] = []
-    prepared = {"prepare": _right(), "burst": 0.1}
+    prepared = {"prepare": (_right(), "by hand"), "burst": 0.1}
     records = _event(
         Fake("right", prepared, turns),
         Fake("slow", {**prepared, "burst": 2 * contest.PATIENCE}, turns),
@@ -82,7 +102,7 @@ def test_turns_rotate_and_the_slow_have_one() -> None:
 
 def test_first_of_a_round_changes() -> None:
     turns: list[str] = []
-    prepared = {"prepare": _right(), "burst": 0.1}
+    prepared = {"prepare": (_right(), "by hand"), "burst": 0.1}
     _event(Fake("right", prepared, turns), Fake("wrong", prepared, turns))
     assert turns == ["right", "wrong", "wrong", "right", "right", "wrong"]
 
