@@ -41,7 +41,7 @@ _WITH_RELU = "_relu"
 
 _COMMON_CONVOLUTIONS = [
     ConvGeometry(images, C, size, size, K, kernel, kernel, (stride, stride), (kernel // 2,) * 4, groups=groups)
-    for images in (1, 32)
+    for images in (1, 32, 100)
     for C, K, size, groups in (
         *((1, 32, 28, 1), (3, 64, 224, 1), (6, 16, 14, 1), (32, 64, 14, 1), (64, 64, 56, 1), (128, 128, 28, 1)),
         *((256, 256, 14, 1), (512, 512, 7, 1), (64, 256, 56, 1), (96, 96, 28, 96)),
@@ -52,6 +52,7 @@ _COMMON_POOLINGS = [
     PoolGeometry(1, 8, size, size, kernel, kernel, (stride, stride), (padding, padding))
     for size, kernel, stride, padding in ((28, 2, 2, 0), (28, 3, 2, 1), (28, 3, 1, 1), (7, 7, 7, 0))
 ]
+_COMMON_BLOCKS: list[tuple[Activation, Pooling]] = [("relu", "max"), ("tanh", "avg")]
 """What is compiled ahead of time: layers of the networks that people train first."""
 
 
@@ -135,6 +136,12 @@ class NumbaCpu(Backend):
                 self.max_pool2d_values(x, pool)
                 self.max_pool2d_backward(values, indices, (pool.H, pool.W))
                 self.avg_pool2d_backward(self.avg_pool2d(x, pool), pool)
+            for activation, pooling in _COMMON_BLOCKS:
+                block = ConvGeometry(1, 1, 5, 5, 1, 2, 2)
+                x, w = np.ones(block.input_shape, dtype), np.ones(block.weight_shape, dtype)
+                result, kept = self.conv2d_block(x, w, None, block, activation, pooling)
+                wanted = True, True, True
+                self.conv2d_block_backward(result, x, w, result, kept, block, activation, pooling, wanted)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         return self.convolve(x, w, b, geometry, None, buffers.empty(geometry.output_shape, x.dtype))
