@@ -235,3 +235,15 @@ def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str |
     for g in problems:
         for plan in plans(numba, g, simd.dtype):
             assert plan.slot_bytes <= WORKSPACE, (type(plan.cut).__name__, g)
+
+
+@pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+@pytest.mark.parametrize("algorithm", ["gemm", "direct", "winograd", "batch"])
+def test_rows_that_a_panel_lacks_do_not_look_infinite(algorithm: str, simd: Simd) -> None:
+    """Whatever stood in the memory before: a plan that takes a finite weight for an infinite one goes another way."""
+    numba = NumbaCpu("forced", simd.instructions, algorithm)
+    for K in range(1, 2 * most_rows(simd.instructions) + 2):
+        g = image(2 * simd.lanes, 3, 4, K, 3, 3)
+        (forward,), _, _ = numba._plans("conv2d", np.dtype(simd.dtype), g)
+        x, w, y = (np.ones(shape, simd.dtype) for shape in (g.input_shape, g.weight_shape, g.output_shape))
+        assert forward._execute(x, w, None, y), K
