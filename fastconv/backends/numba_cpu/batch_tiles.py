@@ -193,7 +193,7 @@ def batch_weight_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
                 product = max(m * c, (m + c) / 2 if near else (m + c) * vector / 32, 8)
                 groups = -(-in_row // c)
                 met = met_rows * groups * J
-                ends = I and blocks * len(tap_rows) * groups * (TILE_CYCLES + WRITE_CYCLES * m * c + 3 * m * c)
+                ends = blocks * len(tap_rows) * groups * (TILE_CYCLES + WRITE_CYCLES * m * c + 3 * m * c)
                 reading = panel_blocks * p.channels * blocks * read * _squares(simd, min(p.size[1], plane_w))
                 reading += p.rows * blocks * _squares(simd, block_rows * J)
                 cycles = batches * p.groups * (panels * (met * product + ends) + reading)

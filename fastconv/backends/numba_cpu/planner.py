@@ -3,23 +3,24 @@
 Costs are in cycles of one thread that does a vector of multiply-adds in each (`tiles.py` has the arithmetic, and what
 each part was measured to cost):
 
-    gemm      implicit_gemm, weight_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector however few
-              channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
-    direct    direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
-              gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
+    gemm        implicit_gemm, weight_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector however few
+                channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
 
-    winograd  winograd, winograd_weight. For kernels without strides or dilation, in pieces of 3 x 3: 16 multiply-adds
-              for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100; 60 to 70 cycles
-              for each vector of 16 patches that is transformed, before and after
+    direct      direct, direct_weight. Copies the image once, 6 cycles a vector, and reads it in place; computes the
+                gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
-    batch     batch, batch_weight. Interleaves images, 5 to 12 cycles a vector on the way in and out, and then computes
-              nothing that isn't wanted but the lanes that the last images leave over
+    winograd    winograd, winograd_weight. For kernels without strides or dilation, in pieces of 3 x 3: 16 multiply-adds
+                for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100; 60 to 70 cycles
+                for each vector of 16 patches that is transformed, before and after
 
-    depthwise depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for each tap
+    batch       batch, batch_weight. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
+                nothing that isn't wanted but the lanes that the last images leave over
 
-So few channels and large images go to `direct`, many channels on small images to `gemm`, and 3 x 3 with some tens of
-channels and more to `winograd`. A further algorithm is one
-more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
+    depthwise   depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for each tap
+
+So few channels and large images go to `direct`, many channels on small images to `gemm`, kernels of 3 x 3 and more with
+some tens of channels to `winograd`, and small images in large batches to `batch`. A further algorithm is one more entry
+in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ LIMITS = {
     "gemm": "any convolution",
     "direct": "images a row of which, all channels, takes 1.5 MiB at most",
     "winograd": "kernels on images without stride or dilation",
-    "batch": "images a row of which, for one tap of all channels, takes 1.5 MiB at most in a vector's worth of images",
+    "batch": "images whose rows under a kernel, of as many images as a vector has lanes, take 3 MiB at most",
     "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
 }
 """What each algorithm is for."""
