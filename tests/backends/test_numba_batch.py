@@ -8,6 +8,7 @@ import pytest
 from fastconv.backends.numba_cpu import batch_tiles, instruction_set, planner, plans
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -104,8 +105,6 @@ def test_it_is_the_planners_choice_for_small_images_in_large_batches() -> None:
     simd = Simd(instruction_set.AVX512, "float32")
     taps = tuple((r, s, 5 * r + s) for r in range(5) for s in range(5))
     for weight in (False, True):
-        best = planner.choose(
-            simd, planner.Problem(96, 1, 16, 6, (14, 14), (10, 10), (1, 1), taps), None, weight=weight
-        )
+        best = planner.choose(simd, Problem(96, 1, 16, 6, (14, 14), (10, 10), (1, 1), taps), None, weight=weight)
         assert best is not None
         assert best.algorithm == "batch"

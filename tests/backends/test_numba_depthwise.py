@@ -7,6 +7,7 @@ import pytest
 
 from fastconv.backends.numba_cpu import instruction_set, planner, plans
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -99,6 +100,6 @@ def test_it_is_the_planners_choice_for_depthwise() -> None:
     simd = Simd(instruction_set.AVX512, "float32")
     taps = tuple((r - 1, s - 1, 3 * r + s) for r in range(3) for s in range(3))
     for weight in (False, True):
-        best = planner.choose(simd, planner.Problem(8, 64, 1, 1, (28, 28), (28, 28), (1, 1), taps), None, weight=weight)
+        best = planner.choose(simd, Problem(8, 64, 1, 1, (28, 28), (28, 28), (1, 1), taps), None, weight=weight)
         assert best is not None
         assert best.algorithm == "depthwise"

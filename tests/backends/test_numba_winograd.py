@@ -11,6 +11,7 @@ import torch
 from fastconv.backends.numba_cpu import instruction_set, planner, plans, winograd_tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -153,7 +154,7 @@ def test_it_is_the_planners_choice_for_many_channels() -> None:
     for weight in (False, True):
         chosen = {}
         for channels in (1, 128):
-            problem = planner.Problem(8, 1, channels, channels, (28, 28), (28, 28), (1, 1), taps)
+            problem = Problem(8, 1, channels, channels, (28, 28), (28, 28), (1, 1), taps)
             best = planner.choose(simd, problem, None, weight=weight)
             assert best is not None
             chosen[channels] = best.algorithm

@@ -18,7 +18,8 @@ batch_weight.py      their adjoint for the weight
 depthwise.py         one channel to a group, and its adjoint for the weight, at the speed of memory
 tiles.py             how each is cut into tiles and tasks, and what that should cost;
                      winograd_tiles.py batch_tiles.py plane_tiles.py for the last three
-planner.py           which of them for which problem
+problem.py           what a job computes, whatever the algorithm
+planner.py           which algorithm for which problem
 jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
 max_pooling.py average_pooling.py, and the files that they name
 activations.py       what may follow a convolution, and its gradient

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from fastconv.backends.numba_cpu import fields as F
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, PLANE_BYTES, TASKS, TILE_CYCLES, WRITE_CYCLES, shapes
-
-if TYPE_CHECKING:
-    from fastconv.backends.numba_cpu.planner import Problem
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Images into the lanes of vectors and back: pixel p of a vector's worth of images becomes one vector.
 
 NCHW has an image's pixels side by side and the images far apart. A square of lanes x lanes numbers, as many pixels of
-as many images, is loaded image by image and transposed in registers: some 5 cycles a vector. Images that there aren't
+as many images, is loaded image by image and transposed in registers: some 8 cycles a vector. Images that there aren't
 are zeros, and written nowhere.
 """
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.planner import Problem
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.geometry import ConvGeometry, Pair
 
 Shape = tuple[int, ...]

@@ -33,7 +33,8 @@ from fastconv.backends.numba_cpu.batch_tiles import BatchTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
-from fastconv.backends.numba_cpu.planner import Cut, Problem, choose
+from fastconv.backends.numba_cpu.planner import Cut, choose
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
 
