@@ -1,15 +1,15 @@
 """Direct convolution: no operand is rearranged tap by tap, vectors of pixels are read where they lie.
 
 The part of an image that a block of lattice rows needs is copied once, padding included, into planes in the L2 cache
-that are PLANE_W = J + reach wide, reach being how far the taps go sideways. There lattice point (i, j) is number
-v = i * PLANE_W + j, and the pixels under tap t for v, v + 1, v + 2, ... lie side by side at v + offset(t), whatever the
-tap and through the ends of rows. So row k = (d, t) of the reduction is nothing but an offset, and the micro-kernel of
-the indirect kind reads it in place.
+that are PLANE_W = J + reach wide, reach being how far the taps go sideways, or rounded up to whole vectors, none of
+which then touches two rows. There lattice point (i, j) is number v = i * PLANE_W + j, and the pixels under tap t for
+v, v + 1, v + 2, ... lie side by side at v + offset(t), whatever the tap and through the ends of rows. So row k = (d, t)
+of the reduction is nothing but an offset, and the micro-kernel of the indirect kind reads it in place.
 
 With a stride the source falls into phases, one for each remainder of row and column modulo the stride; each is copied
 to a plane of its own, in which the taps of that phase are side by side again.
 
-The price are the v with j >= J, computed and not written: PLANE_W / J of the work is wanted, for 3 x 3 on 56 pixels
+The price are the v with j >= J, computed and not written: J / PLANE_W of the work is wanted, for 3 x 3 on 56 pixels
 97%, on 14 pixels 88%. Gathering for `implicit_gemm` costs some 10 cycles for each vector of 16 numbers and
 tap, however few target channels use it. Few channels or large images come here, small ones with many channels go there:
 see planner.py.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu.depthwise import Shape
+from fastconv.backends.numba_cpu.plane_rows import Shape
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, TASKS
 

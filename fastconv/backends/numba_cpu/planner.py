@@ -35,7 +35,7 @@ import numpy as np
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
 from fastconv.backends.numba_cpu.batch_tiles import BatchTiling, batch_tiling, batch_weight_tiling
-from fastconv.backends.numba_cpu.depthwise import MOST_TAPS, WIDEST, shape_of
+from fastconv.backends.numba_cpu.plane_rows import MOST_TAPS, WIDEST, shape_of
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling, plane_tiling
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, call

@@ -18,6 +18,7 @@ from fastconv.backends.numba_cpu import (
     batch_weight,
     buffers,
     depthwise,
+    depthwise_weight,
     direct,
     direct_weight,
     implicit_gemm,
@@ -32,6 +33,7 @@ from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.batch_tiles import BatchTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.plane_rows import shape_of, workspace_bytes
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
 from fastconv.backends.numba_cpu.planner import Cut, choose
 from fastconv.backends.numba_cpu.problem import Problem
@@ -216,10 +218,10 @@ class DepthwiseConvolution(Convolution):
     def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
         p = job.problem
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot, 0, self._FIELDS)
         self._offsets = _describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = depthwise.convolve_kernel(simd, depthwise.shape_of(p.grid, p.source_step, p.target_step))
+        self.frame[F.KERNEL] = depthwise.convolve_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
         self._first = depthwise.convolve_task(simd), cut.parts * cut.blocks
 
 
@@ -339,13 +341,11 @@ class DepthwiseWeightAdjoint(WeightAdjoint):
 
     def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
         p = job.problem
-        slot = depthwise.workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot)
         self._offsets = _describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = depthwise.correlate_kernel(
-            simd, depthwise.shape_of(p.grid, p.source_step, p.target_step)
-        )
-        self._first = depthwise.correlate_task(simd), cut.parts * cut.splits
+        self.frame[F.KERNEL] = depthwise_weight.correlate_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
+        self._first = depthwise_weight.correlate_task(simd), cut.parts * cut.splits
 
 
 def _describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
