@@ -100,7 +100,7 @@ def run(
 
 @app.command()
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the newest record counts.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the record in the last one counts.")],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench/report-out"),
     readme: Annotated[
         bool, typer.Option("--readme", help="Rewrite the README's tables between their markers.")
@@ -131,7 +131,7 @@ def compare(
 
 @app.command()
 def choices(
-    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the newest record counts.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the record in the last one counts.")],
 ) -> None:
     """Show where a planner's choice was slower than another of its ways, such as fastconv.numba:direct.
 
