@@ -100,14 +100,14 @@ def run(
 
 @app.command()
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the record in the last one counts.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the last one's record counts.")],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench/report-out"),
     readme: Annotated[
-        bool, typer.Option("--readme", help="Rewrite the README's tables between their markers.")
+        bool, typer.Option("--readme", help="Rewrite the README's tables between their markers, and its picture.")
     ] = False,
 ) -> None:
     """Write Markdown, pictures and one HTML page from files of results."""
-    from bench.report import rewrite_readme, write_report
+    from bench.report import keep_picture, rewrite_readme, write_report
 
     console = Console()
     results = _joined([load(path) for path in files])
@@ -115,7 +115,8 @@ def report(
         console.print(str(path), highlight=False)
     if readme:
         rewrite_readme(results, Path("README.md"))
-        console.print("README.md")
+        keep_picture(out, Path("docs"))
+        console.print("README.md, docs")
 
 
 @app.command()
@@ -131,7 +132,7 @@ def compare(
 
 @app.command()
 def choices(
-    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the record in the last one counts.")],
+    files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the last one's record counts.")],
 ) -> None:
     """Show where a planner's choice was slower than another of its ways, such as fastconv.numba:direct.
 

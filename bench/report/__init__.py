@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.report.markdown import markdown
 from bench.report.page import page
 from bench.report.pictures import draw
-from bench.report.readme import MarkerError, rewrite_readme
+from bench.report.readme import MarkerError, keep_picture, rewrite_readme
 from bench.results import Results, ResultsError
 
-__all__ = ["MarkerError", "rewrite_readme", "write_report"]
+__all__ = ["MarkerError", "keep_picture", "rewrite_readme", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from bench.report.races import by_stage, races, stage_title
 from bench.report.summaries import MEANING, champions, standings
 from bench.report.ways import ways
 from bench.results import Results, ResultsError
+
+PICTURE = "overview.png"
 
 _MARKER = re.compile(r"<!-- (?P<closing>/?)bench:(?P<name>[\w-]*) -->")
 
@@ -37,6 +40,21 @@ def rewrite_readme(results: Results, path: Path) -> None:
             file.write(fresh)
         aside.chmod(path.stat().st_mode)
         os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def keep_picture(report: Path, folder: Path) -> None:
+    """Copy the overview from a report's folder to the one that the README shows it from.
+
+    Raises:
+        OSError: there is none, or no way to write it; then the one there was stays.
+    """
+    folder.mkdir(exist_ok=True)
+    aside = folder / f".{PICTURE}.part"
+    try:
+        shutil.copyfile(report / PICTURE, aside)
+        os.replace(aside, folder / PICTURE)
     finally:
         aside.unlink(missing_ok=True)
 

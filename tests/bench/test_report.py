@@ -14,7 +14,7 @@ from matplotlib import image
 from matplotlib.patches import Rectangle
 
 from bench.problems import PROBLEMS, select
-from bench.report import MarkerError, bars, rewrite_readme, write_report
+from bench.report import MarkerError, bars, keep_picture, rewrite_readme, write_report
 from bench.report.cells import digits, percent, seconds
 from bench.report.columns import panels, spread
 from bench.report.grid import Grid
@@ -345,6 +345,19 @@ def test_readme_is_rewritten_between_its_markers_and_again_the_same(small: Resul
     rewrite_readme(small, path)
     assert path.read_text() == text
     assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_the_readmes_picture_is_the_reports_overview(small: Results, tmp_path: Path) -> None:
+    write_report(small, tmp_path / "report")
+    keep_picture(tmp_path / "report", tmp_path / "docs")
+    assert [each.name for each in (tmp_path / "docs").iterdir()] == ["overview.png"]
+    shown = (tmp_path / "docs" / "overview.png").read_bytes()
+    assert shown == (tmp_path / "report" / "overview.png").read_bytes()
+    with pytest.raises(FileNotFoundError):
+        keep_picture(tmp_path / "nothing", tmp_path / "docs")
+    assert (tmp_path / "docs" / "overview.png").read_bytes() == shown
+    readme = Path(__file__).parents[2] / "README.md"
+    assert "docs/overview.png" in readme.read_text(encoding="utf-8")
 
 
 def test_readme_keeps_its_line_ends(small: Results, tmp_path: Path) -> None:
