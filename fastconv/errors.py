@@ -36,3 +36,18 @@ class BackendUnavailableError(RuntimeError):
 
 class UnsupportedError(NotImplementedError):
     """The backend can't do this operation on this problem; the message names both and a remedy."""
+
+
+class DeviceError(RuntimeError):
+    """A GPU or its driver failed; the message says in doing what."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """The GPU's memory is exhausted; the message says how much was asked for."""
+
+    def __init__(self, doing: str, size: int) -> None:
+        super().__init__(doing, size)
+
+    def __str__(self) -> str:
+        doing, size = self.args
+        return f"out of GPU memory: {size:,} bytes were asked for, {doing}; a smaller batch needs less"

@@ -1,0 +1,220 @@
+"""A kernel: its body, what it takes, and how it is compiled, kept and launched.
+
+Arguments are addresses and integers, all of 8 bytes: addresses cost nothing to pass, where an array structure costs
+Numba several microseconds each. Machine code is kept on disk, named after everything it depends on, since compiling
+takes a second; a file that was damaged counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, lru_cache, wraps
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numba.core import config
+
+from fastconv.backends.numba_cuda.errors import translated
+from fastconv.backends.numba_cuda.target import SIMULATED, cuda, types
+
+Capability = tuple[int, int]
+
+INTEGER = "integer"
+"""Marks an argument that is an integer, where a type stands for a pointer to its elements."""
+
+_simulating = threading.RLock()
+"""Numba's simulator runs one kernel at a time."""
+
+
+class Usage(NamedTuple):
+    """What the assembler says of a kernel."""
+
+    registers: int
+    spilled: int
+    """Bytes of registers put into memory for want of room."""
+    stack: int
+    """Bytes of memory for a thread's own arrays."""
+    shared: int
+    """Bytes."""
+
+
+class Kernel:
+    """``takes``: for each argument the type that a pointer points to, a NamedTuple of integers, or `INTEGER`.
+
+    ``resident``: how many blocks a multiprocessor should have room for, which bounds the registers of a thread.
+    """
+
+    name: str
+    """Tells it from all others: the function that made it, with its arguments."""
+
+    def __init__(self, body: Callable[..., None], threads: int, *takes: Any, resident: int = 1) -> None:
+        self.body = body
+        self.threads = threads
+        self.resident = resident
+        self.takes = takes
+        self._by_capability: dict[Capability, Any] = {}
+
+    def launch(self, blocks: int, stream: Any, *arguments: Any) -> None:
+        """Run ``blocks`` blocks on ``stream`` of the current device, without waiting for them."""
+        if not blocks:
+            return
+        if SIMULATED:
+            with _simulating:
+                cuda.jit(self.body)[blocks, self.threads](*arguments)
+            return
+        flat: list[int] = []
+        for argument in arguments:
+            if type(argument) is int:
+                flat.append(argument)
+            else:
+                flat.extend(argument)
+        with translated(self.name):
+            _launch(stream, _shape(blocks, self.threads), self._loaded(_current_capability()), *flat)
+
+    def _loaded(self, capability: Capability) -> Any:
+        found = self._by_capability.get(capability)
+        if found is None:
+            found = self._by_capability[capability] = self._load(capability)
+        return found
+
+    def _load(self, capability: Capability) -> Any:
+        from cuda.core import ObjectCode
+
+        file = _folder() and _folder() / f"fastconv-{self._digest(capability)}.cubin"
+        code = _read(file) if file else None
+        if code is None:
+            ptx = self.ptx(capability)
+            code = assembled(ptx, capability)[0]
+            code = _entry(ptx).encode() + b"\n" + code
+            if file:
+                _write(file, code)
+        entry, _, machine = code.partition(b"\n")
+        return ObjectCode.from_cubin(machine).get_kernel(entry.decode())
+
+    def ptx(self, capability: Capability) -> str:
+        """Its assembly text for a compute capability; no GPU is needed if its functions were compiled for it before."""
+        signature = types.void(*[_argument(kind) for kind in self.takes])
+        bounds = (self.threads, self.resident)
+        code, _ = cuda.compile(
+            self.body, signature, device=False, abi="numba", cc=capability, opt=True, launch_bounds=bounds
+        )
+        return code
+
+    def _digest(self, capability: Capability) -> str:
+        return hashlib.sha256(repr((self.name, self.threads, self.resident, capability, _stamp())).encode()).hexdigest()
+
+
+def family(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
+    """For a function that makes kernels: each is made once, and named."""
+
+    @cache
+    @wraps(make)
+    def made(*parameters: Any) -> Kernel:
+        kernel = make(*parameters)
+        kernel.name = f"{make.__module__.rpartition('.')[2]}.{make.__name__}({', '.join(map(repr, parameters))})"
+        return kernel
+
+    return made
+
+
+def assembled(ptx: str, capability: Capability) -> tuple[bytes, Usage]:
+    """Machine code for a compute capability, and what it uses."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    options = LinkerOptions(arch="sm_{}{}".format(*capability), ptxas_options=["-v"])
+    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    code = bytes(linker.link("cubin").code)
+    log = linker.get_info_log()
+
+    def figure(pattern: str) -> int:
+        return sum(int(number) for number in re.findall(pattern, log))
+
+    return code, Usage(
+        figure(r"Used (\d+) registers"),
+        figure(r"(\d+) bytes spill stores"),
+        figure(r"(\d+) bytes stack frame"),
+        figure(r"(\d+) bytes smem"),
+    )
+
+
+def _argument(kind: Any) -> Any:
+    if kind == INTEGER:
+        return types.int64
+    if isinstance(kind, type):
+        return types.NamedUniTuple(types.int64, len(kind._fields), kind)
+    return types.CPointer(kind)
+
+
+def _entry(ptx: str) -> str:
+    found = re.search(r"\.entry\s+([\w$]+)", ptx)
+    assert found is not None
+    return found[1]
+
+
+def _launch(stream: Any, shape: Any, kernel: Any, *arguments: int) -> None:
+    from cuda.core import launch
+
+    launch(stream, shape, kernel, *arguments)
+
+
+@lru_cache(maxsize=4096)
+def _shape(blocks: int, threads: int) -> Any:
+    from cuda.core import LaunchConfig
+
+    return LaunchConfig(grid=blocks, block=threads)
+
+
+def _current_capability() -> Capability:
+    return tuple(cuda.get_current_device().compute_capability)
+
+
+@cache
+def _stamp() -> str:
+    """What the machine code depends on besides the kernel: this folder's sources and the packages that compile them."""
+    import llvmlite
+    import numba
+    import numba_cuda
+
+    from cuda.core import __version__ as core
+
+    stamp = hashlib.sha256(repr((numba.__version__, numba_cuda.__version__, llvmlite.__version__, core)).encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        stamp.update(file.read_bytes())
+    return stamp.hexdigest()
+
+
+@cache
+def _folder() -> Path | None:
+    """Where machine code is kept: Numba's cache folder, else beside the sources, else in the user's, or nowhere."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
+    for folder in (Path(config.CACHE_DIR),) if config.CACHE_DIR else (Path(__file__).parent / "__pycache__", user):
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+    return None
+
+
+def _read(file: Path) -> bytes | None:
+    with suppress(OSError):
+        check, code = (content := file.read_bytes())[:32], content[32:]
+        if hashlib.sha256(code).digest() == check:
+            return code
+    return None
+
+
+def _write(file: Path, code: bytes) -> None:
+    # A full disk costs the next process a second, no more.
+    with suppress(OSError), tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as aside:
+        try:
+            aside.write(hashlib.sha256(code).digest() + code)
+            aside.close()
+            os.replace(aside.name, file)
+        except OSError:
+            Path(aside.name).unlink(missing_ok=True)

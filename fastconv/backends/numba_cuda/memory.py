@@ -1,0 +1,65 @@
+"""GPU memory: lent to kernels, made, filled and read. In the simulator it is the processor's."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv.backends.numba_cuda.errors import translated
+from fastconv.backends.numba_cuda.target import SIMULATED, cuda, primitives
+
+
+class Buffer(NamedTuple):
+    """Contiguous memory that kernels may use as long as ``owner`` lives."""
+
+    address: int
+    count: int
+    kind: Any
+    """The type of an element in memory."""
+    owner: Any
+
+    @property
+    def argument(self) -> Any:
+        """What a kernel takes for it."""
+        if not SIMULATED:
+            return self.address
+        dtype = np.dtype(self.kind.name)
+        if not self.count:
+            return primitives.Memory(np.zeros(0, dtype))
+        bytes_ = (ctypes.c_uint8 * (self.count * dtype.itemsize)).from_address(self.address)
+        return primitives.Memory(np.frombuffer(bytes_, dtype))
+
+
+def allocate(count: int, dtype: np.dtype) -> tuple[Any, int]:
+    """Room for so many elements: what keeps it alive, and its address."""
+    if SIMULATED:
+        memory = np.empty(count, dtype)
+        return memory, memory.ctypes.data
+    if not count:
+        return None, 0
+    with translated("making room for a result or workspace", count * dtype.itemsize):
+        owner = cuda.device_array(count, dtype)
+    return owner, owner.device_ctypes_pointer.value
+
+
+def from_host(array: np.ndarray, kind: Any) -> Buffer:
+    """A contiguous array's elements on the GPU."""
+    if SIMULATED:
+        copy = array.copy()
+        return Buffer(copy.ctypes.data, copy.size, kind, copy)
+    if not array.size:
+        return Buffer(0, 0, kind, None)
+    with translated("bringing an operand to the GPU", array.nbytes):
+        owner = cuda.to_device(array)
+    return Buffer(owner.device_ctypes_pointer.value, array.size, kind, owner)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """A copy for NumPy of a contiguous `DeviceArray`, once all work on it is done."""
+    if SIMULATED or not array.size:
+        bytes_ = ctypes.string_at(array.address, array.size * array.dtype.itemsize) if array.size else b""
+        return np.frombuffer(bytes_, array.dtype).reshape(array.shape).copy()
+    with translated("bringing a result from the GPU"):
+        return cuda.as_cuda_array(array).copy_to_host()

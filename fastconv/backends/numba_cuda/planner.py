@@ -1,0 +1,253 @@
+"""Which rung does a sum, in which tile, predicted from what the GPU can do.
+
+A candidate's time is that of its arithmetic, padding included, at the share of the peak that its inner loop leaves to
+multiply-adds, in whole waves of blocks, or that of its memory, whichever is longer; and a launch for each kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+
+from fastconv.backends.numba_cuda.cores import MatrixTile, RegisterTile
+from fastconv.backends.numba_cuda.correlation import Correlation
+from fastconv.backends.numba_cuda.products import Tile
+from fastconv.backends.numba_cuda.storage import FLOAT32, FLOAT64, Storage
+from fastconv.backends.numba_cuda.target import SIMULATED, cuda
+
+ALGORITHMS = ("definition", "tiled", "gemm", "direct", "depthwise", "tf32")
+"""The ladder, rung by rung."""
+
+_LAUNCH = 2.5e-6
+"""Seconds from one kernel's end to the next one's results."""
+
+_MOST_SPLITS = 64
+
+_INT32 = 2**31
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What time is predicted from; by default an H200 (NVIDIA's data sheet)."""
+
+    processors: int = 132
+    clock: float = 1.75e9
+    bandwidth: float = 4.2e12
+    """Bytes a second, as a copy reaches it."""
+
+    def fused(self, stored: Storage) -> float:
+        """Floating-point operations a second of one multiprocessor: 128 lanes, half as many in float64."""
+        return self.clock * (128 if stored is FLOAT64 else 256)
+
+    @property
+    def matrix(self) -> float:
+        """Those of its matrix units in TF32."""
+        return self.clock * 2048
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to do a sum."""
+
+    algorithm: str
+    seconds: float
+    tile: Tile | None = None
+    splits: int = 1
+    rows: int = 0
+    """Of the direct form: rows that a thread keeps."""
+    images: int = 0
+    """Of the direct and depthwise forms: images that a thread sees to."""
+
+    def describe(self) -> str:
+        """Its particulars, for people."""
+        if self.tile is not None:
+            split = f", depth in {self.splits} parts" if self.splits > 1 else ""
+            return f"tiles of {self.tile.rows} x {self.tile.columns} by {self.tile.threads} threads{split}"
+        if self.images:
+            rows = f"{self.rows} rows of " if self.rows else ""
+            split = f", {self.splits} parts" if self.splits > 1 else ""
+            return f"{rows}{self.images} images a thread{split}"
+        return f"{self.splits} parts" if self.splits > 1 else "one thread a sum"
+
+
+@cache
+def gpu() -> Gpu:
+    """The current one."""
+    if SIMULATED:
+        return Gpu()
+    found = cuda.get_current_device()
+    return Gpu(found.MULTIPROCESSOR_COUNT, 1e3 * found.CLOCK_RATE, _bandwidth(found))
+
+
+def _bandwidth(device: object) -> float:
+    """Of memory that moves twice a clock, nine tenths of which a copy reaches."""
+    width, clock = getattr(device, "GLOBAL_MEMORY_BUS_WIDTH", 0), getattr(device, "MEMORY_CLOCK_RATE", 0)
+    return 0.9 * 2 * width / 8 * 1e3 * clock or Gpu.bandwidth
+
+
+_F32_TILES = (
+    (RegisterTile(128, 128, 8, 8, 8), 0.70),
+    (RegisterTile(128, 64, 8, 8, 4), 0.60),
+    (RegisterTile(64, 128, 8, 4, 8), 0.60),
+    (RegisterTile(64, 64, 8, 8, 4), 0.55),
+    (RegisterTile(32, 64, 8, 4, 4), 0.40),
+)
+_F64_TILES = ((RegisterTile(64, 64, 8, 4, 4, 2), 0.60), (RegisterTile(32, 64, 8, 4, 4, 2), 0.50))
+_MATRIX_TILES = (
+    (MatrixTile(128, 128, 16, 4, 4), 0.30),
+    (MatrixTile(64, 64, 16, 2, 4), 0.20),
+)
+"""Each with the share of the peak that its inner loop can reach: multiply-adds among its instructions."""
+
+
+def tiles(algorithm: str, stored: Storage) -> tuple[tuple[Tile, float], ...]:
+    """Those of an algorithm by products of tiles, with the share of the peak that each can reach."""
+    if algorithm == "tf32":
+        return _MATRIX_TILES
+    return _F64_TILES if stored is FLOAT64 else _F32_TILES
+
+
+def refuses(algorithm: str, f: Correlation, stored: Storage, weigh: bool) -> str | None:
+    """Why a rung doesn't do a sum, or None where it does."""
+    if algorithm == "tf32" and stored is FLOAT64:
+        return "TF32 keeps too little of float64"
+    if algorithm in ("direct", "depthwise") and weigh and f.pixels >= _INT32:
+        return "it counts pixels in 32 bits"
+    return None
+
+
+def candidates(f: Correlation, stored: Storage, *, weigh: bool, tf32: bool) -> list[Plan]:
+    """What could do a sum, the fastest first; ``weigh`` asks for the adjoint for the weights of a forward sum.
+
+    ``tf32``: whether float32 may be multiplied as TF32. Half precision fits into it, so for that it may always.
+    """
+    found = []
+    for algorithm in ALGORITHMS:
+        allowed = algorithm != "tf32" or tf32 or stored not in (FLOAT32, FLOAT64)
+        if allowed and not refuses(algorithm, f, stored, weigh):
+            found.append(best(algorithm, f, stored, weigh=weigh))
+    return sorted(found, key=lambda plan: plan.seconds)
+
+
+def best(algorithm: str, f: Correlation, stored: Storage, *, weigh: bool) -> Plan:
+    """The best way of one algorithm."""
+    if algorithm in ("gemm", "tf32"):
+        plans = [_by_tile(algorithm, *tile, f, stored, weigh) for tile in tiles(algorithm, stored)]
+        return min(plans, key=lambda plan: plan.seconds)
+    return _WAYS[algorithm](f, stored, weigh)
+
+
+def _bytes(f: Correlation, stored: Storage) -> float:
+    image = f.N * f.G * f.D * f.H * f.W
+    return stored.itemsize * (image + f.pixels * f.G * f.M + f.G * f.M * f.terms)
+
+
+def _memory(f: Correlation, stored: Storage) -> float:
+    """Seconds that its operands and its result take at the least."""
+    return _bytes(f, stored) / gpu().bandwidth
+
+
+def _waves(blocks: int, at_once: int) -> int:
+    return -(-blocks // at_once)
+
+
+def _by_tile(algorithm: str, tile: Tile, share: float, f: Correlation, stored: Storage, weigh: bool) -> Plan:
+    machine = gpu()
+    peak = machine.matrix if algorithm == "tf32" else machine.fused(stored)
+    row_tiles = -(-f.M // tile.rows)
+    if weigh:
+        blocks = row_tiles * -(-f.D // tile.columns) * f.R * f.S * f.G
+        steps = -(-f.pixels // tile.depth)
+    else:
+        blocks = row_tiles * -(-f.pixels // tile.columns) * f.G
+        steps = f.R * f.S * -(-f.D // tile.depth)
+    may_split = weigh or f.whole
+    splits = min(max(1, 2 * machine.processors // max(blocks, 1)), max(1, steps // 4), _MOST_SPLITS) if may_split else 1
+    steps = -(-steps // splits)
+    step = 2 * tile.rows * tile.columns * tile.depth / (peak * share)
+    # every block begins and ends with some two thousand cycles of memory
+    arithmetic = _waves(blocks * splits, machine.processors) * (steps * step + 1000 / machine.clock)
+    result = f.G * f.M * (f.terms if weigh else f.pixels)
+    kernels = (1 if weigh else 2) + (splits > 1 or weigh) + (f.skips and not f.inside)
+    moved = 2 * splits * result * 4 / machine.bandwidth if splits > 1 else 0
+    return Plan(algorithm, max(arithmetic, _memory(f, stored)) + moved + kernels * _LAUNCH, tile, splits)
+
+
+def _definition(f: Correlation, stored: Storage, weigh: bool) -> Plan:
+    threads = f.G * f.M * (f.terms if weigh else f.pixels)
+    terms = f.pixels if weigh else f.terms
+    # each product waits for two loads, some 40 cycles when they are near; 2048 threads of a processor wait at once
+    waves = _waves(threads, gpu().processors * 2048)
+    return Plan("definition", max(waves * terms * 160 / gpu().clock, _memory(f, stored)) + _LAUNCH)
+
+
+def _tiled(f: Correlation, stored: Storage, weigh: bool) -> Plan:
+    row_tiles = -(-f.M // 16)
+    if weigh:
+        blocks, steps = row_tiles * -(-f.terms // 16) * f.G, -(-f.pixels // 16)
+        splits = min(max(1, 8 * gpu().processors // max(blocks, 1)), max(1, steps // 4), _MOST_SPLITS)
+    else:
+        blocks, steps, splits = row_tiles * -(-f.pixels // 16) * f.G, -(-f.terms // 16), 1
+    waves = _waves(blocks * splits, 8 * gpu().processors)
+    seconds = waves * -(-steps // splits) * 8 * 8192 / (0.12 * gpu().fused(stored))
+    return Plan("tiled", max(seconds, _memory(f, stored)) + (1 + weigh) * _LAUNCH, splits=splits)
+
+
+def _direct(f: Correlation, stored: Storage, weigh: bool) -> Plan:
+    if weigh:
+        return _weigh_direct("direct", 4 if stored is FLOAT64 else min(8, _power(f.M)), f, stored)
+    machine = gpu()
+    most = 8 if stored is FLOAT64 else 16
+    plans = []
+    for images in (1, 4):
+        for rows in {min(4, most), min(8, most), most}:
+            blocks = -(-f.M // rows) * f.G * -(-(-(-f.N // images) * f.I * f.J) // 128)
+            # a thread that waits alone takes some 30 cycles a tap; 4 of a lane's keep it busy
+            busy = 2 * rows * images * 128 / (0.5 * machine.fused(stored))
+            alone = _waves(blocks, 4 * machine.processors) * f.terms * max(4 * busy, 30 / machine.clock)
+            seconds = max(alone, _memory(f, stored)) + _LAUNCH
+            plans.append(Plan("direct", seconds, rows=rows, images=images))
+    return min(plans, key=lambda plan: plan.seconds)
+
+
+def _weigh_direct(algorithm: str, rows: int, f: Correlation, stored: Storage) -> Plan:
+    machine = gpu()
+    taps = direct_taps(f, stored)
+    blocks = -(-f.M // rows) * -(-f.S // taps) * f.R * f.D * f.G
+    splits = min(max(1, 8 * machine.processors // max(blocks, 1)), max(1, f.pixels // 512), _MOST_SPLITS)
+    share = -(-f.pixels // splits)
+    loads = rows + taps + 12
+    a_pixel = max(loads * 32 / 32, (rows * taps + 60) / 4) * 32 / 128
+    seconds = _waves(blocks * splits, 8 * machine.processors) * share * 8 * a_pixel / 32 / machine.clock
+    return Plan(algorithm, max(seconds, _memory(f, stored)) + 2 * _LAUNCH, rows=rows, images=1, splits=splits)
+
+
+def direct_taps(f: Correlation, stored: Storage) -> int:
+    """How many taps of a row the direct form for the weights does at once."""
+    return min(f.S, 8)
+
+
+def _depthwise(f: Correlation, stored: Storage, weigh: bool) -> Plan:
+    if weigh:
+        return _weigh_direct("depthwise", 1, f, stored)
+    machine = gpu()
+    plans = []
+    for images in (1, 4):
+        threads = -(-f.N // images) * f.I * f.J * f.G * f.M
+        waves = _waves(threads, machine.processors * 1024)
+        seconds = waves * f.terms * (images + 1) * 1.25 * 32 / machine.clock
+        plans.append(Plan("depthwise", max(seconds, _memory(f, stored)) + _LAUNCH, images=images))
+    return min(plans, key=lambda plan: plan.seconds)
+
+
+def _power(number: int) -> int:
+    return 2 ** math.ceil(math.log2(max(number, 1)))
+
+
+_WAYS = {"definition": _definition, "tiled": _tiled, "direct": _direct, "depthwise": _depthwise}
+
+
+def forced(plan: Plan, **particulars: object) -> Plan:
+    """The plan with other particulars, for tests."""
+    return replace(plan, **particulars)

@@ -1,0 +1,35 @@
+"""Where kernels run: an NVIDIA GPU, or Numba's simulator on the processor. The one module that imports `numba.cuda`.
+
+A kernel body is a plain Python function; what it calls is either one too (`device`), or a primitive that is LLVM on
+the GPU (`intrinsics`) and Python in the simulator (`simulated`). The environment's ``NUMBA_ENABLE_CUDASIM=1``, set
+before Numba is imported, chooses the simulator, whose memory is the processor's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numba import cuda, types
+from numba.core import config
+
+__all__ = ["SIMULATED", "cuda", "device", "primitives", "types"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+
+if SIMULATED:
+    from fastconv.backends.numba_cuda import simulated as primitives
+
+    def device(function: Function) -> Function:
+        """A function that kernels call."""
+        return function
+
+else:
+    from numba.cuda.extending import register_jitable as device
+
+    if TYPE_CHECKING:
+        from fastconv.backends.numba_cuda import simulated as primitives
+    else:
+        from fastconv.backends.numba_cuda import intrinsics as primitives
