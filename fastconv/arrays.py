@@ -2,7 +2,8 @@
 
 The functions in `fastconv.functional` are written once, for every kind: they check arguments, lift one dimension
 and unbatched images to batches of planes, and leave all that touches elements to an `ArrayOps`. NumPy's is built in;
-importing `fastconv.torch` adds that of torch tensors, whose operations record gradients.
+importing `fastconv.torch` adds that of torch tensors, whose operations record gradients; arrays that show GPU memory
+are known by their ``__cuda_array_interface__``.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class ArrayOps(Protocol):
         """x in the data type; x itself if it has it."""
 
 
+_TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter")
+
 _kinds: dict[type, ArrayOps] = {}
 
 
@@ -110,9 +113,19 @@ def ops_of(name: str, array: Any) -> ArrayOps:
         if isinstance(array, cls) and not isinstance(array, np.ma.MaskedArray):
             return ops
     given = f"{type(array).__module__}.{type(array).__qualname__}"
-    allowed = f"it must be a {' or a '.join(f'{cls.__module__}.{cls.__name__}' for cls in _kinds)}"
-    if given in ("torch.Tensor", "torch.nn.parameter.Parameter"):
+    if given not in _TENSORS and hasattr(array, "__cuda_array_interface__"):
+        from fastconv.cuda_ops import CudaOps
+
+        register_kind(type(array), CudaOps())
+        return _kinds[type(array)]
+    allowed = f"it must be a {' or a '.join(_names())} or an array with __cuda_array_interface__"
+    if given in _TENSORS:
         allowed = "tensors are taken once fastconv.torch is imported"
     elif isinstance(array, np.ma.MaskedArray):
         allowed = "masks are not understood: fill them in first, with array.filled(...)"
     raise ArgumentTypeError(name, given, allowed)
+
+
+def _names() -> list[str]:
+    """Of the kinds that were registered by name."""
+    return [f"{cls.__module__}.{cls.__name__}" for cls in _kinds if cls.__module__ in ("numpy", "torch")]

@@ -25,6 +25,7 @@ _BUILTIN = {
     "naive": "fastconv.backends.naive:Naive",
     "im2col": "fastconv.backends.im2col:Im2col",
     "numba": "fastconv.backends.numba_cpu.backend:NumbaCpu",
+    "cuda": "fastconv.backends.numba_cuda.backend:NumbaCuda",
     "torch": "fastconv.backends.torch:Torch",
 }
 """Where each is; imported when first asked for."""

@@ -19,6 +19,8 @@ class ConvCase:
     w: tuple[int, int, int, int]
     how: dict[str, Any] = field(default_factory=dict)
     bias: bool = True
+    large: bool = False
+    """Too much for a simulated GPU, which runs a thread of Python for each element; `tests/gpu` does it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class PoolCase:
     x: tuple[int, int, int, int]
     kernel: Any
     how: dict[str, Any] = field(default_factory=dict)
+    large: bool = False
 
 
 CONVOLUTIONS = [
@@ -70,13 +73,18 @@ CONVOLUTIONS = [
     ConvCase("empty_batch", (0, 3, 6, 5), (4, 3, 3, 3), {"padding": 1}),
     ConvCase("empty_batch_groups", (0, 4, 6, 5), (4, 2, 3, 3), {"groups": 2}),
     ConvCase("no_channels", (2, 0, 6, 5), (4, 0, 3, 3)),
-    ConvCase("channels_100000", (1, 100_000, 1, 1), (32, 100_000, 1, 1)),
-    ConvCase("long_axis", (1, 1, 1, 2**17 + 1), (2, 1, 1, 3)),
-    ConvCase("lenet_conv1", (4, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}),
-    ConvCase("lenet_conv2", (4, 6, 14, 14), (16, 6, 5, 5)),
-    ConvCase("lenet_conv3", (4, 16, 5, 5), (120, 16, 5, 5)),
-    ConvCase("simple_convnet", (2, 1, 28, 28), (30, 1, 5, 5)),
-    ConvCase("resnet_stem", (1, 3, 32, 30), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ConvCase("channels_1001", (1, 1001, 1, 1), (3, 1001, 1, 1)),
+    ConvCase("channels_100000", (1, 100_000, 1, 1), (32, 100_000, 1, 1), large=True),
+    ConvCase("axis_1025", (1, 1, 1, 1025), (2, 1, 1, 3)),
+    ConvCase("long_axis", (1, 1, 1, 2**17 + 1), (2, 1, 1, 3), large=True),
+    ConvCase("batch_of_6", (6, 2, 4, 5), (3, 2, 3, 3), {"padding": 1}),
+    ConvCase("one_to_few_channels", (5, 1, 9, 8), (6, 1, 5, 5), {"padding": 2}),
+    ConvCase("few_to_many_channels", (2, 6, 5, 6), (20, 6, 5, 5)),
+    ConvCase("lenet_conv1", (4, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}, large=True),
+    ConvCase("lenet_conv2", (4, 6, 14, 14), (16, 6, 5, 5), large=True),
+    ConvCase("lenet_conv3", (4, 16, 5, 5), (120, 16, 5, 5), large=True),
+    ConvCase("simple_convnet", (2, 1, 28, 28), (30, 1, 5, 5), large=True),
+    ConvCase("resnet_stem", (1, 3, 32, 30), (16, 3, 7, 7), {"stride": 2, "padding": 3}, large=True),
 ]
 
 POOLINGS = [
@@ -92,7 +100,8 @@ POOLINGS = [
     PoolCase("tall", (1, 2, 9, 2), (5, 1), {"stride": (2, 1), "padding": (2, 0)}),
     PoolCase("global", (2, 5, 6, 7), (6, 7)),
     PoolCase("empty_batch", (0, 3, 6, 8), 2),
-    PoolCase("long_axis", (1, 1, 2**17 + 1, 1), (3, 1), {"stride": 2}),
+    PoolCase("axis_1025", (1, 1, 1025, 1), (3, 1), {"stride": 2}),
+    PoolCase("long_axis", (1, 1, 2**17 + 1, 1), (3, 1), {"stride": 2}, large=True),
     PoolCase("lenet", (2, 6, 28, 28), 2),
     PoolCase("resnet", (1, 4, 16, 17), 3, {"stride": 2, "padding": 1}),
 ]

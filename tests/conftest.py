@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Before Numba is imported: the backend `cuda` runs on the processor.
+os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +19,11 @@ from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.buffers import Store
+from fastconv.backends.numba_cuda.target import SIMULATED
+from tests import simulator
+
+if SIMULATED:
+    simulator.install()
 
 BACKENDS = [info.name for info in fastconv.backends() if info.available and info.name != "auto"]
 
@@ -27,6 +37,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that asks for a ``backend`` runs on each."""
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", BACKENDS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What no simulated GPU can do in reasonable time is left to `tests/gpu`."""
+    kept = pytest.mark.skip(reason="too large for a simulated GPU; tests/gpu does it")
+    for item in items:
+        arguments = getattr(item, "callspec", None)
+        params = arguments.params if arguments is not None else {}
+        cases = [part for value in params.values() for part in (value if isinstance(value, tuple) else (value,))]
+        simulated = SIMULATED and params.get("backend") == "cuda"
+        if simulated and any(getattr(case, "large", False) is True for case in cases):
+            item.add_marker(kept)
 
 
 KERNELS = {*BACKENDS, *instruction_set.ALL}

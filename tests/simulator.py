@@ -8,6 +8,8 @@ missing, when what a thread reads depends on who came first.
 
 from __future__ import annotations
 
+import contextvars
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,7 @@ class _Thread(greenlet.greenlet):
         self.threadIdx = kernelapi.Dim3(*place)
         self.thread_id = number
         self.vote: Any = None
+        self.gr_context = contextvars.copy_context()  # with what NumPy was told about errors
 
     def syncthreads(self) -> None:
         self.vote = None
@@ -84,8 +87,6 @@ class _Shared:
 
 
 def _array(shared: _Shared, shape: Any, dtype: Any) -> np.ndarray:
-    import sys
-
     caller = sys._getframe(2)
     key = id(greenlet.getcurrent().block), caller.f_lineno  # type: ignore[attr-defined]
     found = shared._arrays.get(key)

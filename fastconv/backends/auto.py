@@ -10,7 +10,7 @@ from fastconv.errors import BackendUnavailableError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 ORDER = ("numba", "im2col", "naive")
-"""numba does every problem and is the fastest of them; the others stand in where it can't run.
+"""For operands on the CPU: numba does every problem and is the fastest; the others stand in where it can't run.
 
 torch is the yardstick and third parties' backends are theirs to choose, so neither is ever picked unasked.
 """
@@ -21,24 +21,32 @@ def _delegate(operation: str) -> Any:
 
     def primitive(self: Auto, *arguments: Any) -> Any:
         geometry = next((a for a in arguments if isinstance(a, (ConvGeometry, PoolGeometry))), None)
-        return getattr(self.select(operation, geometry, arguments[0].dtype), operation)(*arguments)
+        first = arguments[0]
+        device = "cuda" if hasattr(first, "__cuda_array_interface__") else "cpu"
+        return getattr(self.select(operation, geometry, first.dtype, device), operation)(*arguments)
 
     return primitive
+
+
+ON_DEVICE = {"cpu": ORDER, "cuda": ("cuda",)}
 
 
 class Auto(Backend):
     """Computes nothing by itself: `select` gives the backend that does."""
 
     name = "auto"
-    summary: ClassVar[str] = f"the first of {', '.join(ORDER)} that can do the problem"
+    summary: ClassVar[str] = f"the first of {', '.join(ORDER)} that can do the problem; cuda for operands on a GPU"
+    devices: ClassVar[tuple[str, ...]] = tuple(ON_DEVICE)
 
-    def select(self, operation: str, geometry: Geometry | None, dtype: Any) -> Backend:
-        for name in ORDER:
+    def select(self, operation: str, geometry: Geometry | None, dtype: Any, device: str = "cpu") -> Backend:
+        reasons = []
+        for name in ON_DEVICE.get(device, ()):
             try:
-                return registry.resolve(name).select(operation, geometry, dtype)
-            except (BackendUnavailableError, UnsupportedError):
-                continue
-        raise UnsupportedError(f"none of the backends {', '.join(ORDER)} can do {operation} on {geometry} in {dtype}")
+                return registry.resolve(name).select(operation, geometry, dtype, device)
+            except (BackendUnavailableError, UnsupportedError) as error:
+                reasons.append(str(error))
+        why = "; ".join(reasons) or f"no backend is chosen for {device} unasked"
+        raise UnsupportedError(f"no backend can do {operation} on {geometry} in {dtype} on {device}: {why}")
 
     def channel_sum(self, grad: Any) -> Any:
         return self.select("channel_sum", None, grad.dtype).channel_sum(grad)
@@ -52,6 +60,7 @@ class Auto(Backend):
     max_pool2d = _delegate("max_pool2d")
     max_pool2d_values = _delegate("max_pool2d_values")
     max_pool2d_backward = _delegate("max_pool2d_backward")
+    max_pool2d_gradient = _delegate("max_pool2d_gradient")
     avg_pool2d = _delegate("avg_pool2d")
     avg_pool2d_backward = _delegate("avg_pool2d_backward")
     activation_backward = _delegate("activation_backward")

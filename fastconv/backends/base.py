@@ -39,6 +39,7 @@ OPERATIONS = (
     "max_pool2d",
     "max_pool2d_values",
     "max_pool2d_backward",
+    "max_pool2d_gradient",
     "avg_pool2d",
     "avg_pool2d_backward",
     "activation_backward",
@@ -58,13 +59,20 @@ class Backend(ABC):
     """One line for the table of backends."""
 
     tensors: ClassVar[bool] = False
-    """Whether primitives take torch tensors too, on any device, and then give tensors."""
+    """Whether primitives take torch tensors too, on any of ``devices``, and then give tensors on the same one."""
+
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    """The kinds of device, as torch calls them, whose tensors its primitives can do with."""
 
     differentiable: ClassVar[bool] = False
     """Whether torch itself records the gradients of what primitives do with tensors."""
 
     options: ClassVar[tuple[str, ...]] = ()
     """What `variant` takes: ways of doing things that ``backend="<name>:<option>"`` forces."""
+
+    def takes_halves(self, device: str) -> bool:
+        """Whether float16 and bfloat16 tensors on a ``device`` come as they are, to be computed in float32."""
+        return False
 
     def unavailable(self) -> str | None:
         """Why this backend can't run here and what to do about it, or None where it can."""
@@ -74,8 +82,13 @@ class Backend(ABC):
         """Why it can't do ``operation`` on ``geometry`` (None for `max_pool2d_backward`), or None where it can."""
         return None
 
-    def select(self, operation: str, geometry: Geometry | None, dtype: Any) -> Backend:
-        """The backend that will run ``operation``: this one, or an UnsupportedError."""
+    def select(self, operation: str, geometry: Geometry | None, dtype: Any, device: str = "cpu") -> Backend:
+        """The backend that will run ``operation`` on operands on a ``device``: this one, or an UnsupportedError."""
+        if device not in self.devices:
+            raise UnsupportedError(
+                f"backend {self.name!r} computes on {' and '.join(self.devices)}, and the operands are on {device}: "
+                f"move them with tensor.cpu(), or choose a backend for that device"
+            )
         reason = self.refuses(operation, geometry, dtype)
         if reason is not None:
             raise UnsupportedError(
@@ -151,7 +164,7 @@ class Backend(ABC):
         if pool == "max":
             # Before an index is looked up, while there are a quarter as many.
             grad = grad if activation is None else self.activation_backward(grad, result, activation)
-            change = self.max_pool2d_backward(grad, kept, (geometry.P, geometry.Q))
+            change = self.max_pool2d_gradient(grad, kept, pairs_of(geometry))
         else:
             change = self.avg_pool2d_backward(grad, pairs_of(geometry))
             change = grad = change if activation is None else self.activation_backward(change, kept, activation)
@@ -184,6 +197,10 @@ class Backend(ABC):
     @abstractmethod
     def max_pool2d_backward(self, grad: Array, indices: Array, size: tuple[int, int]) -> Array:
         """(N, C, H, W), ``size`` being (H, W): each element of grad added at its index; indices of -1 are left out."""
+
+    def max_pool2d_gradient(self, grad: Array, indices: Array, geometry: PoolGeometry) -> Array:
+        """`max_pool2d_backward` for whoever knows which pooling made the indices."""
+        return self.max_pool2d_backward(grad, indices, (geometry.H, geometry.W))
 
     @abstractmethod
     def avg_pool2d(self, x: Array, geometry: PoolGeometry) -> Array:

@@ -24,6 +24,7 @@ class Torch(Backend):
     name = "torch"
     summary: ClassVar[str] = "the yardstick: torch.nn.functional"
     tensors: ClassVar[bool] = True
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda", "mps", "xpu")
     differentiable: ClassVar[bool] = True
 
     def unavailable(self) -> str | None:

@@ -75,6 +75,13 @@ def max_pool2d_backward(grad: Tensor, indices: Tensor, size: Any, backend: str) 
     return ops.max_pool2d_backward(grad, indices, size, backend)
 
 
+def max_pool2d_gradient(grad: Tensor, indices: Tensor, size: Any, *how: Any) -> Tensor:
+    """The same by whoever knows the pooling; ``size`` is (N, C, H, W), ``how`` as in `max_pool2d`."""
+    if recorded(grad):
+        return apply(_MaxPool2dGradient, grad, indices, size, *how)
+    return ops.max_pool2d_gradient(grad, indices, size, *how)
+
+
 def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
     """``how`` is kernel, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override, backend."""
     if not recorded(x):
@@ -169,14 +176,14 @@ class _MaxPool2d(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         x, *ctx.how = inputs
-        ctx.size = x.shape[2:]
+        ctx.size = x.shape
         ctx.save_for_backward(output[1])
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> Any:
         (indices,) = ctx.saved_tensors
-        return max_pool2d_backward(grad, indices, ctx.size, ctx.how[-1]), *[None] * len(ctx.how)
+        return max_pool2d_gradient(grad, indices, ctx.size, *ctx.how), *[None] * len(ctx.how)
 
 
 class _MaxPool2dBackward(Function):
@@ -185,12 +192,17 @@ class _MaxPool2dBackward(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(inputs[1])
+        ctx.others = len(inputs) - 1
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
         found = x.flatten(2).gather(2, indices.clamp(min=0).flatten(2)).view(indices.shape)
-        return found.masked_fill(indices < 0, 0), None, None, None
+        return found.masked_fill(indices < 0, 0), *[None] * ctx.others
+
+
+class _MaxPool2dGradient(_MaxPool2dBackward):
+    forward = staticmethod(ops.max_pool2d_gradient)
 
 
 class _AvgPool2d(Function):

@@ -24,7 +24,7 @@ from fastconv.arguments import (
     unfold_geometry,
 )
 from fastconv.backends.base import Backend
-from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 
 Tensor = torch.Tensor
@@ -62,6 +62,8 @@ class _Plan(NamedTuple):
 def check_indices(indices: Tensor, size: Sequence[int], lowest: int) -> None:
     """Refuse indices that aren't int64 or lie outside a plane of ``size``."""
     _check_index_type(indices)
+    if indices.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # to look at them would be to wait for them, and a captured graph can't; kernels leave out foreign ones
     pixels = size[0] * size[1]
     if indices.numel():
         least, most = (int(bound) for bound in torch.aminmax(indices))
@@ -233,6 +235,18 @@ def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Seq
     return _Plan(None, (grad, indices, tuple(size)), (*grad.shape[:2], *size), layout_of(grad))
 
 
+@_operator(
+    f"max_pool2d_gradient(Tensor grad_output, Tensor indices, SymInt[] input_size, {_POOL}, str backend) -> Tensor"
+)
+def max_pool2d_gradient(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], *how: Any) -> _Plan:
+    # The indices are those that the pooling gave: whoever records gradients keeps them, and nobody can change them.
+    check_types(grad_output=grad)
+    g = check.pool(tuple(size), _pool(how))
+    same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
+    same_shape("indices", indices.shape, g.output_shape, "the pooling's result")
+    return _Plan(g, (grad, indices, g), g.input_shape, layout_of(grad))
+
+
 @_operator(f"avg_pool2d(Tensor input, {_AVERAGE}, str backend) -> Tensor")
 def avg_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
     check_types(input=x)
@@ -266,12 +280,15 @@ def _run(operation: str, name: str, plan: _Plan) -> Any:
     """The primitive of the backend ``name`` on tensors."""
     dtype = plan.operands[0].dtype
     computed = torch.float32 if dtype in HALVES else dtype
-    backend = registry.resolve(None if name == OPEN else name).select(operation, plan.geometry, computed)
+    device = plan.operands[0].device
+    backend = registry.resolve(None if name == OPEN else name).select(operation, plan.geometry, computed, device.type)
+    if backend.takes_halves(device.type):
+        computed = dtype
     result = getattr(backend, operation)(*[_plain(operand, backend, computed) for operand in plan.operands])
     if not plan.others:
-        return _finished(result, dtype, plan.layout)
+        return _finished(result, dtype, plan.layout, device)
     dtypes = dtype, *(other for _, other in plan.others)
-    return tuple([_finished(each, kind, plan.layout) for each, kind in zip(result, dtypes, strict=True)])
+    return tuple([_finished(each, kind, plan.layout, device) for each, kind in zip(result, dtypes, strict=True)])
 
 
 def _allocate(plan: _Plan) -> Any:
@@ -296,17 +313,12 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
         tensor = tensor.to(computed)
     if backend.tensors:
         return tensor
-    if tensor.device.type != "cpu":
-        raise UnsupportedError(
-            f"backend {backend.name!r} computes on the CPU, and the tensor is on {tensor.device}: "
-            "move it with tensor.cpu(), or choose a backend for that device"
-        )
     return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
 
 
-def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
+def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format, device: torch.device) -> Tensor:
     if result is None:
-        return torch.empty(_NONE, dtype=dtype)
+        return torch.empty(_NONE, dtype=dtype, device=device)
     tensor = result if isinstance(result, Tensor) else torch.from_numpy(result)
     if tensor.dtype is not dtype:
         tensor = tensor.to(dtype)
@@ -343,6 +355,7 @@ def _pool(how: Sequence[Any]) -> PoolParameters:
 def check_types(**tensors: Tensor | None) -> None:
     """Refuse data types that aren't computed, and operands that are of two."""
     first: torch.dtype | None = None
+    device: torch.device | None = None
     for name, tensor in tensors.items():
         if tensor is None:
             continue
@@ -350,7 +363,10 @@ def check_types(**tensors: Tensor | None) -> None:
             allowed = "it must be torch.float32, float64, bfloat16 or float16"
             raise ArgumentTypeError(name, f"data type {tensor.dtype}", allowed)
         if first is None:
-            first = tensor.dtype
+            first, device = tensor.dtype, tensor.device
+        elif tensor.device != device:
+            allowed = f"all operands must be on one device, and {next(iter(tensors))} is on {device}"
+            raise ArgumentError(name, f"device {tensor.device}", allowed)
         elif tensor.dtype != first:
             allowed = f"all operands must be of one data type, and {next(iter(tensors))} is {first}"
             raise ArgumentError(name, f"data type {tensor.dtype}", allowed)

@@ -35,7 +35,6 @@ class NumbaCuda(Backend):
     summary: ClassVar[str] = "NVIDIA GPUs, kernels written in Python (Numba CUDA)"
     tensors: ClassVar[bool] = True
     devices: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
-    halves: ClassVar[bool] = True
     options: ClassVar[tuple[str, ...]] = ALGORITHMS
 
     def __init__(self, name: str = "cuda", algorithm: str | None = None) -> None:
@@ -63,6 +62,9 @@ class NumbaCuda(Backend):
             )
         return None
 
+    def takes_halves(self, device: str) -> bool:
+        return self._calls.at_home(device)
+
     def refuses(self, operation: str, geometry: Geometry | None, dtype: Any) -> str | None:
         if self.algorithm is None or not isinstance(geometry, ConvGeometry) or not operation.startswith("conv2d"):
             return None
@@ -78,10 +80,6 @@ class NumbaCuda(Backend):
 
     def warmup(self) -> None:
         self._calls.warmup()
-
-    def channel_sum(self, grad: Any) -> Any:
-        # NumPy and torch add up as fast as memory is; for other arrays there is no one else.
-        return self._calls.channel_sum(grad) if type(grad).__name__ == "DeviceArray" else super().channel_sum(grad)
 
     conv2d = _done_by_calls("conv2d")
     conv2d_input = _done_by_calls("conv2d_input")

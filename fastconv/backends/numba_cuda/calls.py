@@ -29,6 +29,10 @@ class Calls:
         self.algorithm = algorithm
         self._plans = lru_cache(maxsize=1024)(self._make_plans)
 
+    def at_home(self, device: str) -> bool:
+        """Whether tensors on this kind of device are used where they are."""
+        return device == places.HOME
+
     def refuses(self, operation: str, geometry: ConvGeometry, dtype: Any) -> str | None:
         """Why ``algorithm`` can't do a convolution or an adjoint, or None."""
         assert self.algorithm is not None
@@ -155,13 +159,26 @@ class Calls:
     def fold(self, columns: Any, geometry: ConvGeometry) -> Any:
         return _mapped(column_kernels.fold, columns, geometry.input_shape, forward(geometry))
 
-    def channel_sum(self, grad: Any) -> Any:
+    def channel_sum(self, grad: Any, channels: int) -> Any:
+        """(``channels``,): the gradient of a bias, of arrays that nobody else adds up; zeros if grad has no channels."""
         with _call(grad) as (place, stored):
             N, K, P, Q = grad.shape
-            total = place.empty((K,), stored.name, stored.memory)
+            total = place.empty((channels,), stored.name, stored.memory)
             change = place.enter(grad, stored.memory)
-            sums.channel_sum(stored).launch(K, place.stream, change.argument, total.argument, N, K, P * Q)
+            # of a grad without channels no images are added up
+            sizes = N if K else 0, channels, P * Q
+            sums.channel_sum(stored).launch(channels, place.stream, change.argument, total.argument, *sizes)
             return place.leave(total)
+
+    def add_bias(self, x: Any, b: Any) -> Any:
+        """x with b (C,) added to each pixel, in place."""
+        with _call(x) as (place, stored):
+            images, offset = place.enter(x, stored.memory), place.enter(b, stored.memory)
+            N, C, H, W = x.shape
+            blocks = -(-images.count // sums.THREADS)
+            sizes = images.count, H * W, C
+            sums.add_bias(stored).launch(blocks, place.stream, images.argument, offset.argument, *sizes)
+            return place.leave(images)
 
     def _make_plans(
         self, operation: str, g: ConvGeometry, stored: Storage, tf32: bool

@@ -18,6 +18,7 @@ from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba.core import config
 
 from fastconv.backends.numba_cuda.errors import translated
@@ -65,7 +66,7 @@ class Kernel:
         if not blocks:
             return
         if SIMULATED:
-            with _simulating:
+            with _simulating, np.errstate(all="ignore"):
                 cuda.jit(self.body)[blocks, self.threads](*arguments)
             return
         flat: list[int] = []

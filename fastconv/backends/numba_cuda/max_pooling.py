@@ -108,20 +108,20 @@ def scatter_backward(stored: Storage) -> Kernel:
             waiting = 0
             for window in range(t, windows, THREADS):
                 pixel = indices[plane * windows + window]
-                if pixel >= 0 and turns[done + window] == 0:
+                if 0 <= pixel < pixels and turns[done + window] == 0:
                     waiting = 1
                     atomic_min(turns, askers + pixel, int32(window))
             if not cuda.syncthreads_or(waiting):
                 break
             for window in range(t, windows, THREADS):
                 pixel = indices[plane * windows + window]
-                if pixel >= 0 and turns[done + window] == 0 and turns[askers + pixel] == window:
+                if 0 <= pixel < pixels and turns[done + window] == 0 and turns[askers + pixel] == window:
                     dx[plane * pixels + pixel] += load(grad, plane * windows + window)
                     turns[done + window] = int32(1)
             cuda.syncthreads()
             for window in range(t, windows, THREADS):
                 pixel = indices[plane * windows + window]
-                if pixel >= 0 and turns[askers + pixel] == window:
+                if 0 <= pixel < pixels and turns[askers + pixel] == window:
                     turns[askers + pixel] = int32(_NOBODY)
 
     takes = stored.memory, INDEX, stored.computed, int32, INTEGER, INTEGER

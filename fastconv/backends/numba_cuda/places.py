@@ -21,6 +21,10 @@ from fastconv.backends.numba_cuda.errors import translated
 from fastconv.backends.numba_cuda.memory import Buffer
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda
 
+HOME = "cpu" if SIMULATED else "cuda"
+"""Tensors on this kind of device are used where they are."""
+
+
 class Stream(NamedTuple):
     """A stream of anyone's, by the protocol of the CUDA Python packages."""
 
@@ -155,7 +159,7 @@ class ArrayPlace(Place):
 
 
 class HostPlace(ArrayPlace):
-    """NumPy arrays: there and back again."""
+    """NumPy's arrays: there and back again."""
 
     def __init__(self) -> None:
         self._stream = LEGACY_STREAM
@@ -170,11 +174,28 @@ class HostPlace(ArrayPlace):
         return memory.to_host(buffer.owner)
 
 
+class HostTensorPlace(HostPlace):
+    """Tensors of the processor: likewise."""
+
+    def dtype(self, array: Any) -> str:
+        return array.numpy().dtype.name
+
+    def enter(self, array: Any, kind: Any) -> Buffer:
+        return super().enter((array.resolve_neg() if array.is_neg() else array).numpy(), kind)
+
+    def leave(self, buffer: Buffer) -> Any:
+        import torch
+
+        return torch.from_numpy(super().leave(buffer))
+
+
 def of(array: Any) -> Place:
     """The place that an operand is in."""
     if isinstance(array, np.ndarray):
         return HostPlace()
-    return TorchPlace(array) if type(array).__module__.startswith("torch") else ArrayPlace(array)
+    if hasattr(array, "data_ptr"):
+        return TorchPlace(array) if array.device.type == HOME else HostTensorPlace()
+    return ArrayPlace(array)
 
 
 def _contiguous(place: Place, array: DeviceArray, kind: Any) -> DeviceArray:

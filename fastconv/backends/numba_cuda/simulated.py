@@ -80,8 +80,7 @@ def _picked(order: Sequence[int]) -> Any:
 
 def outer(rows: int, columns: int, dtype: Any) -> Any:
     def multiply(sums: Any, a: Any, b: Any) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return sums + np.multiply.outer(np.asarray(a, dtype.name), np.asarray(b, dtype.name)).reshape(-1)
+        return sums + np.multiply.outer(np.asarray(a, dtype.name), np.asarray(b, dtype.name)).reshape(-1)
 
     return multiply
 
@@ -119,10 +118,9 @@ def multiply_tiles(tile: RegisterTile, dtype: Any) -> Any:
         if at_a % vector or at_b % vector:
             raise IndexError(f"vectors at {at_a} and {at_b}")
         kept = sums.reshape(rows.size, columns.size)
-        with np.errstate(all="ignore"):
-            for depth in range(tile.depth):
-                row, column = a[at_a + depth * pitch_a + rows], b[at_b + depth * pitch_b + columns]
-                kept = kept + np.multiply.outer(row, column)
+        for depth in range(tile.depth):
+            row, column = a[at_a + depth * pitch_a + rows], b[at_b + depth * pitch_b + columns]
+            kept = kept + np.multiply.outer(row, column)
         return kept.reshape(-1)
 
     return multiply
@@ -135,15 +133,14 @@ def multiply_matrices(tile: MatrixTile) -> Any:
         group, place = _lane(at_a, at_b, tile)
         kept = sums.reshape(tile.row_fragments, tile.column_fragments, 4).copy()
         base_a, base_b = at_a - place * pitch_a - group, at_b - place * pitch_b - group
-        with np.errstate(all="ignore"):
-            for depth in range(0, tile.depth, 8):
-                ks = np.arange(depth, depth + 8)
-                for i in range(tile.row_fragments):
-                    rows = a[np.add.outer(16 * i + np.array([group, group + 8]), ks * pitch_a) + base_a]
-                    for j in range(tile.column_fragments):
-                        pair = 8 * j + np.array([2 * place, 2 * place + 1])
-                        columns = b[np.add.outer(ks * pitch_b, pair) + base_b]
-                        kept[i, j] += (_checked_tf32(rows) @ _checked_tf32(columns)).reshape(-1)
+        for depth in range(0, tile.depth, 8):
+            ks = np.arange(depth, depth + 8)
+            for i in range(tile.row_fragments):
+                rows = a[np.add.outer(16 * i + np.array([group, group + 8]), ks * pitch_a) + base_a]
+                for j in range(tile.column_fragments):
+                    pair = 8 * j + np.array([2 * place, 2 * place + 1])
+                    columns = b[np.add.outer(ks * pitch_b, pair) + base_b]
+                    kept[i, j] += (_checked_tf32(rows) @ _checked_tf32(columns)).reshape(-1)
         return kept.reshape(-1)
 
     return multiply
@@ -151,10 +148,10 @@ def multiply_matrices(tile: MatrixTile) -> Any:
 
 def _lane(at_a: int, at_b: int, tile: MatrixTile) -> tuple[int, int]:
     """The lane's group and its place in it, from where its elements of A and B begin."""
-    (place, row), (other, column) = divmod(at_a, tile.pitches[0]), divmod(at_b, tile.pitches[1])
-    if row % 8 != column % 8 or place % tile.depth != other % tile.depth or place % tile.depth > 3:
+    group, place = at_a % 8, at_a // tile.pitches[0] % tile.depth
+    if at_b % 8 != group or place > 3:
         raise IndexError(f"A at {at_a} and B at {at_b} belong to no lane")
-    return row % 8, place % tile.depth
+    return group, place
 
 
 def _checked_tf32(values: np.ndarray) -> np.ndarray:
@@ -177,8 +174,7 @@ def from_float16(bits: Any) -> Any:
 
 
 def to_float16(value: Any) -> Any:
-    with np.errstate(over="ignore"):
-        return np.float16(value).view(np.uint16)
+    return np.float16(value).view(np.uint16)
 
 
 def float_from_bits(bits: Any) -> Any:

@@ -34,6 +34,19 @@ def add_splits(result: Storage) -> Kernel:
 
 
 @family
+def add_bias(stored: Storage) -> Kernel:
+    """``(x, bias, size, plane, channels)``: the bias of each element's channel is added to x, in place."""
+    load, store = loader(stored), storer(stored)
+
+    def adding(x, bias, size, plane, channels):
+        at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
+        if at < size:
+            store(x, at, load(x, at) + load(bias, at // plane % channels))
+
+    return Kernel(adding, THREADS, stored.memory, stored.memory, *[INTEGER] * 3)
+
+
+@family
 def clear(dtype: Any) -> Kernel:
     """``(memory, size)``: so many elements become 0."""
 

@@ -1,0 +1,164 @@
+"""What the API needs of arrays that show GPU memory (``__cuda_array_interface__``): CuPy's, Numba's, JAX's, and our own.
+
+The primitives run on the arrays' memory and give `DeviceArray`s, which all those libraries take without a copy. What
+needs arithmetic besides is left to torch: ``torch.as_tensor(array, device="cuda")`` shares the memory too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastconv import registry
+from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape, unfold_geometry
+from fastconv.arrays import Shape
+from fastconv.backends.numba_cuda.device_array import DeviceArray
+from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from fastconv.geometry import ConvParameters, Pair, PoolParameters
+
+_TYPES = ("float32", "float64", "float16")
+
+
+class CudaOps:
+    """`fastconv.arrays.ArrayOps` for arrays that show GPU memory."""
+
+    def conv2d(self, x: Any, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any:
+        (x, w, b), _ = self.operands(input=x, weight=w, bias=b)
+        geometry = conv_geometry(x.shape, w.shape, None if b is None else b.shape, how)
+        return _runner(backend, "conv2d", geometry, x).conv2d(x, w, b, geometry)
+
+    def conv2d_input(self, size: Shape, w: Any, grad: Any, how: ConvParameters, backend: str | None) -> Any:
+        (w, grad), _ = self.operands(weight=w, grad_output=grad)
+        geometry = conv_geometry(size, w.shape, None, how)
+        same_shape("grad_output", grad.shape, geometry.output_shape, "the convolution's result")
+        return _runner(backend, "conv2d_input", geometry, grad).conv2d_input(grad, w, geometry)
+
+    def conv2d_weight(self, x: Any, size: Shape, grad: Any, how: ConvParameters, backend: str | None) -> Any:
+        (x, grad), _ = self.operands(input=x, grad_output=grad)
+        geometry = conv_geometry(x.shape, size, None, how)
+        same_shape("grad_output", grad.shape, geometry.output_shape, "the convolution's result")
+        return _runner(backend, "conv2d_weight", geometry, x).conv2d_weight(x, grad, geometry)
+
+    def max_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> tuple[Any, Any]:
+        (x,), _ = self.operands(input=x)
+        geometry = pool_geometry(x.shape, how)
+        return _runner(backend, "max_pool2d", geometry, x).max_pool2d(x, geometry)
+
+    def max_pool2d_values(self, x: Any, how: PoolParameters, backend: str | None) -> Any:
+        (x,), _ = self.operands(input=x)
+        geometry = pool_geometry(x.shape, how)
+        return _runner(backend, "max_pool2d_values", geometry, x).max_pool2d_values(x, geometry)
+
+    def max_pool2d_backward(self, grad: Any, indices: Any, size: Pair, backend: str | None) -> Any:
+        (grad,), _ = self.operands(grad_output=grad)
+        places = _checked_indices(indices, size)
+        same_shape("indices", places.shape, grad.shape, "grad_output")
+        runner = _runner(backend, "max_pool2d_backward", None, grad)
+        return runner.max_pool2d_backward(grad, places, size)
+
+    def avg_pool2d(self, x: Any, how: PoolParameters, backend: str | None) -> Any:
+        (x,), _ = self.operands(input=x)
+        geometry = pool_geometry(x.shape, how)
+        return _runner(backend, "avg_pool2d", geometry, x).avg_pool2d(x, geometry)
+
+    def avg_pool2d_backward(self, grad: Any, size: Shape, how: PoolParameters, backend: str | None) -> Any:
+        (grad,), _ = self.operands(grad_output=grad)
+        geometry = pool_geometry(size, how)
+        same_shape("grad_output", grad.shape, geometry.output_shape, "the pooling's result")
+        return _runner(backend, "avg_pool2d_backward", geometry, grad).avg_pool2d_backward(grad, geometry)
+
+    def unfold(self, x: Any, kernel: Pair, how: ConvParameters, backend: str | None) -> Any:
+        (x,), _ = self.operands(input=x)
+        geometry = unfold_geometry(x.shape, kernel, how, conv_geometry)
+        return _runner(backend, "unfold", geometry, x).unfold(x, geometry)
+
+    def fold(self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Any:
+        (columns,), _ = self.operands(input=columns)
+        geometry = fold_geometry(columns.shape, size, kernel, how, conv_geometry)
+        return _runner(backend, "fold", geometry, columns).fold(columns, geometry)
+
+    def channel_sum(self, x: Any, channels: int, backend: str | None) -> Any:
+        (x,), _ = self.operands(grad_output=x)
+        return _calls().channel_sum(x, channels)
+
+    def add_bias(self, x: Any, b: Any) -> Any:
+        return _calls().add_bias(x, b)
+
+    def operands(self, **arrays: Any) -> tuple[list[Any], np.dtype]:
+        plain: list[Any] = []
+        first: np.dtype | None = None
+        for name, array in arrays.items():
+            if array is None:
+                plain.append(None)
+                continue
+            given = view(name, array)
+            if given.dtype.name not in _TYPES or not given.dtype.isnative:
+                raise ArgumentTypeError(name, f"data type {given.dtype}", f"it must be {', '.join(_TYPES)}")
+            if first is None:
+                first = given.dtype
+            elif given.dtype != first:
+                allowed = f"all operands must be of one data type, and {next(iter(arrays))} is {first}"
+                raise ArgumentError(name, f"data type {given.dtype}", allowed)
+            plain.append(given)
+        assert first is not None
+        return plain, first
+
+    def cast(self, x: Any, dtype: np.dtype) -> Any:
+        return x
+
+    def pad(self, x: Any, rows: int, columns: int) -> Any:
+        _by_torch("output_padding of a stride or more")
+
+    def take(self, x: Any, rows: list[int], columns: list[int]) -> Any:
+        _by_torch("adaptive pooling to windows of different sizes")
+
+    def table(self, entries: list[Any], like: Any) -> Any:
+        _by_torch("adaptive pooling to windows of different sizes")
+
+    def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
+        _by_torch("max_unpool2d")
+
+    def power(self, x: Any, exponent: float) -> Any:
+        _by_torch("L^p pooling")
+
+    def root(self, x: Any, count: int, degree: float) -> Any:
+        _by_torch("L^p pooling")
+
+
+def view(name: str, array: Any) -> DeviceArray:
+    """The array as a `DeviceArray` on the same memory, or a TypeError."""
+    if not isinstance(array, DeviceArray) and not hasattr(array, "__cuda_array_interface__"):
+        allowed = "it must be an array in GPU memory like the other operands"
+        raise ArgumentTypeError(name, f"{type(array).__module__}.{type(array).__qualname__}", allowed)
+    return DeviceArray.of(array)
+
+
+def _runner(backend: str | None, operation: str, geometry: Any, operand: DeviceArray) -> Any:
+    return registry.resolve(backend).select(operation, geometry, operand.dtype, "cuda")
+
+
+def _calls() -> Any:
+    from fastconv.backends.numba_cuda.calls import Calls
+
+    return Calls(None)
+
+
+def _checked_indices(indices: Any, size: Pair) -> DeviceArray:
+    given = view("indices", indices)
+    if given.dtype != np.int64:
+        raise ArgumentTypeError("indices", f"data type {given.dtype}", "it must be int64")
+    # They may be anyone's, so they are looked at, though that waits for them.
+    listed = given.copy_to_host()
+    pixels = size[0] * size[1]
+    if listed.size and (listed.min() < -1 or listed.max() >= pixels):
+        worst = listed.max() if listed.max() >= pixels else listed.min()
+        raise ArgumentError("indices", worst, f"they must be in a plane of {size}: below {pixels}, not negative")
+    return given
+
+
+def _by_torch(what: str) -> NoReturn:
+    raise UnsupportedError(
+        f"{what} is done for NumPy's arrays and torch's tensors: "
+        'torch.as_tensor(array, device="cuda") shares the memory of any array on a GPU'
+    )
