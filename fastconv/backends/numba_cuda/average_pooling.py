@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from fastconv.backends.numba_cuda.kernels import Kernel, family
+from fastconv.backends.numba_cuda.pixels import divided, divided32, int32, span
 from fastconv.backends.numba_cuda.storage import Storage, loader, storer
-from fastconv.backends.numba_cuda.target import cuda, device
+from fastconv.backends.numba_cuda.target import cuda, device, types
 from fastconv.backends.numba_cuda.windows import Windows
 
 THREADS = 128
+
+
+@device
+def _counted(start, kernel, size, pad, counts_padding):
+    """Pixels of a window along one axis."""
+    end = int32(min(start + kernel, size + pad))
+    if not counts_padding:
+        start, end = int32(max(start, 0)), int32(min(end, size))
+    return int32(end - start)
 
 
 @device
@@ -15,11 +25,11 @@ def _divisor(p, q, f):
     """How many pixels the window (p, q) is divided by: padding counts if asked for, what overhangs it never does."""
     if f.divisor != 0:
         return f.divisor
-    top, left = p * f.stride_row - f.pad_row, q * f.stride_column - f.pad_column
-    bottom, right = min(top + f.R, f.H + f.pad_row), min(left + f.S, f.W + f.pad_column)
-    if not f.counts_padding:
-        top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, f.H), min(right, f.W)
-    return (bottom - top) * (right - left)
+    rows = _counted(int32(p * f.stride_row - f.pad_row), int32(f.R), int32(f.H), int32(f.pad_row), f.counts_padding)
+    columns = _counted(
+        int32(q * f.stride_column - f.pad_column), int32(f.S), int32(f.W), int32(f.pad_column), f.counts_padding
+    )
+    return types.int64(rows * columns)
 
 
 @family
@@ -30,17 +40,19 @@ def pool(stored: Storage) -> Kernel:
 
     def avg_pool(x, y, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = at // (f.P * f.Q)
+        plane = divided(at, f.P * f.Q)
         if plane >= f.planes:
             return
-        rest = at - plane * (f.P * f.Q)
-        p = rest // f.Q
-        q = rest - p * f.Q
-        top, left = p * f.stride_row - f.pad_row, q * f.stride_column - f.pad_column
+        rest = int32(at - plane * (f.P * f.Q))
+        p = divided32(rest, f.Q)
+        q = int32(rest - p * f.Q)
+        top, left = int32(p * f.stride_row - f.pad_row), int32(q * f.stride_column - f.pad_column)
+        right = int32(min(left + f.S, f.W))
+        first = plane * f.H * f.W
         total = dtype(0)
-        for h in range(max(top, 0), min(top + f.R, f.H)):
-            for w in range(max(left, 0), min(left + f.S, f.W)):
-                total += load(x, (plane * f.H + h) * f.W + w)
+        for h in range(int32(max(top, 0)), int32(min(top + f.R, f.H))):
+            for w in range(int32(max(left, 0)), right):
+                total += load(x, first + int32(h * f.W + w))
         store(y, at, total / dtype(_divisor(p, q, f)))
 
     return Kernel(avg_pool, THREADS, stored.memory, stored.memory, Windows)
@@ -54,20 +66,19 @@ def backward(stored: Storage) -> Kernel:
 
     def avg_pool_backward(grad, dx, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = at // (f.H * f.W)
+        plane = divided(at, f.H * f.W)
         if plane >= f.planes:
             return
-        rest = at - plane * (f.H * f.W)
-        h = rest // f.W
-        w = rest - h * f.W
-        first_p = max(0, (h + f.pad_row - f.R) // f.stride_row + 1)
-        last_p = min(f.P - 1, (h + f.pad_row) // f.stride_row)
-        first_q = max(0, (w + f.pad_column - f.S) // f.stride_column + 1)
-        last_q = min(f.Q - 1, (w + f.pad_column) // f.stride_column)
+        rest = int32(at - plane * (f.H * f.W))
+        h = divided32(rest, f.W)
+        w = int32(rest - h * f.W)
+        first_p, last_p = span(int32(h + f.pad_row), f.R - 1, f.stride_row, f.P)
+        first_q, last_q = span(int32(w + f.pad_column), f.S - 1, f.stride_column, f.Q)
+        windows = plane * f.P * f.Q
         total = dtype(0)
-        for p in range(first_p, last_p + 1):
-            for q in range(first_q, last_q + 1):
-                total += load(grad, (plane * f.P + p) * f.Q + q) / dtype(_divisor(p, q, f))
+        for p in range(first_p, last_p):
+            for q in range(first_q, last_q):
+                total += load(grad, windows + int32(p * f.Q + q)) / dtype(_divisor(p, q, f))
         store(dx, at, total)
 
     return Kernel(avg_pool_backward, THREADS, stored.memory, stored.memory, Windows)

@@ -25,9 +25,10 @@ def correlate(stored: Storage, images: int) -> Kernel:
     outer = primitives.outer(1, images, dtype)
     put = primitives.store_vectors(images, 1, dtype)
     int32 = types.int32
+    shared = images * THREADS
 
     def depthwise(x, w, bias, y, f, biased):
-        memory = cuda.shared.array(images * THREADS, dtype)
+        memory = cuda.shared.array(shared, dtype)
         t = int32(cuda.threadIdx.x)
         channels, area = f.G * f.M, f.I * f.J
         at = cuda.blockIdx.x * THREADS + t

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cuda.correlation import Correlation
 from fastconv.backends.numba_cuda.kernels import INTEGER, Kernel, family
-from fastconv.backends.numba_cuda.pixels import term
+from fastconv.backends.numba_cuda.pixels import divided32, place, term
 from fastconv.backends.numba_cuda.storage import Storage, loader, storer
 from fastconv.backends.numba_cuda.target import cuda, primitives, types
 
@@ -52,10 +52,7 @@ def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kern
         block //= row_blocks
         g = block % f.G
         at = block // f.G * THREADS + t
-        n = at // (f.I * f.J)
-        rest = at - n * (f.I * f.J)
-        i = rest // f.J
-        j = rest - i * f.J
+        n, i, j = place(at, f)
         n *= images
         present = n < f.N
         image = f.G * f.D * f.H * f.W
@@ -70,8 +67,8 @@ def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kern
             count = int32(min(terms_at_once, terms - first))
             strange = 0
             for e in range(t, count * rows, THREADS):
-                m = first_m + e % rows
-                d, r64, s64 = term(first + e // rows, f)
+                m = first_m + int32(e % rows)
+                d, r, s = term(first + divided32(e, rows), f)
                 weight = dtype(0)
                 if m < f.M:
                     weight = load(
@@ -80,8 +77,8 @@ def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kern
                         + g * f.w_group
                         + m * f.w_row
                         + d * f.w_depth
-                        + r64 * f.w_tap_row
-                        + s64 * f.w_tap_column,
+                        + r * f.w_tap_row
+                        + s * f.w_tap_column,
                     )
                 if weight - weight != 0:
                     strange = 1
@@ -90,8 +87,7 @@ def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kern
             strange = 0 if f.skips else strange
             everywhere = cuda.syncthreads_or(strange)
             if present:
-                d, r64, s64 = term(first, f)
-                r, s = int32(r64), int32(s64)
+                d, r, s = term(first, f)
                 h = int32(h0 + r * f.tap_row)
                 v = int32(w0 + s * f.tap_column)
                 at = seen + d * plane + r * f.tap_row * f.W + s * f.tap_column
@@ -128,4 +124,4 @@ def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kern
                     store(y, at, memory[(m * images + q) * THREADS + t] + offset)
                     at += f.G * f.M * result
 
-    return Kernel(direct, THREADS, *[stored.memory] * 4, Correlation, INTEGER)
+    return Kernel(direct, THREADS, *[stored.memory] * 4, Correlation, INTEGER, resident=4 if sums_count <= 16 else 3)

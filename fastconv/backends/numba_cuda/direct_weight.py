@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cuda.correlation import Correlation
 from fastconv.backends.numba_cuda.kernels import INTEGER, Kernel, family
-from fastconv.backends.numba_cuda.pixels import source
+from fastconv.backends.numba_cuda.pixels import divided32
 from fastconv.backends.numba_cuda.storage import Storage, loader
 from fastconv.backends.numba_cuda.target import cuda, primitives, types
 
@@ -49,32 +49,39 @@ def weigh(stored: Storage, rows: int, taps: int) -> Kernel:
         block //= f.D
         g = block % f.G
         split = block // f.G
-        rows_left, taps_left = f.M - first_m, f.S - first_s
-        area, J = int32(f.I * f.J), int32(f.J)
         result, plane = f.P * f.Q, f.H * f.W
+        rows_left, taps_left = f.M - first_m, f.S - first_s
+        area, J, H, W = int32(f.I * f.J), int32(f.J), int32(f.H), int32(f.W)
+        step_row, step_column, tap_column = int32(f.step_row), int32(f.step_column), int32(f.tap_column)
+        first_row = int32(f.first_row + r * f.tap_row)
+        first_column = int32(f.first_column + first_s * f.tap_column)
+        change_image, image = f.G * f.M * result, f.G * f.D * plane
+        first_change, first = (g * f.M + first_m) * result, (g * f.D + d) * plane
         last = min(f.N * f.I * f.J, (split + 1) * share)
 
         sums = zeros()
         for pixel in range(split * share + t, last, THREADS):
             # in 32 bits: a division of 64 takes as long as all the products
-            n = int32(int32(pixel) // area)
-            rest = int32(int32(pixel) - n * area)
-            i = int32(rest // J)
+            n = divided32(pixel, area)
+            rest = int32(pixel - n * area)
+            i = divided32(rest, J)
             j = int32(rest - i * J)
-            at = ((n * f.G + g) * f.M + first_m) * result + rest
-            changes = changes_of(grad, at, result, rows_left)
-            h = i * f.step_row + f.first_row + r * f.tap_row
-            v = j * f.step_column + f.first_column + first_s * f.tap_column
-            width = f.W if 0 <= h < f.H else 0
-            at = source(n, g, f) + d * plane + h * f.W
-            sums = outer(sums, changes, seen_of(x, at, v, f.tap_column, width))
+            h = int32(i * step_row + first_row)
+            v = int32(j * step_column + first_column)
+            row, width = n * image + first, W
+            if 0 <= h < H:
+                row += h * W
+            else:
+                width = int32(0)
+            changes = changes_of(grad, n * change_image + first_change + rest, result, rows_left)
+            sums = outer(sums, changes, seen_of(x, row, v, tap_column, width))
         put(memory, t, THREADS, sums)
         reach = THREADS // 2
         while reach:
             cuda.syncthreads()
             for at in range(t, sums_count * reach, THREADS):
-                first = at // reach * THREADS + at % reach
-                memory[first] += memory[first + reach]
+                target = at // reach * THREADS + at % reach
+                memory[target] += memory[target + reach]
             reach //= 2
         cuda.syncthreads()
         if t < sums_count:
@@ -84,4 +91,4 @@ def weigh(stored: Storage, rows: int, taps: int) -> Kernel:
                 parts[at] = memory[t * THREADS]
 
     takes = stored.memory, stored.memory, dtype, Correlation, INTEGER, INTEGER
-    return Kernel(direct_weight, THREADS, *takes)
+    return Kernel(direct_weight, THREADS, *takes, resident=4 if sums_count <= 40 else 3)

@@ -144,7 +144,7 @@ def gather(count: int, stored: Any) -> Any:
 def gather_inside(count: int, stored: Any) -> Any:
     """``gather(memory, row, column, step, width)``: the numbers of a row at ``column``, ``column + step``, ...
 
-    0 outside the ``width`` elements of the row that begins at ``row``.
+    0 outside the ``width`` elements of the row that begins at ``row``, whose first element is there in any case.
     """
 
     @intrinsic
@@ -156,13 +156,14 @@ def gather_inside(count: int, stored: Any) -> Any:
             values = []
             for _ in range(count):
                 inside = builder.icmp_unsigned("<", column, width)
-                place = builder.select(inside, builder.add(row, column), column.type(0))
+                place = builder.sext(builder.select(inside, column, column.type(0)), row.type)
+                place = builder.add(row, place)
                 number = _number(builder, builder.load(builder.gep(memory, [place])), stored)
                 values.append(builder.select(inside, number, ir.Constant(number.type, 0)))
                 column = builder.add(column, step)
             return _packed(context, builder, result, values)
 
-        return result(memory, *[types.int64] * 4), emit
+        return result(memory, types.int64, *[types.int32] * 3), emit
 
     return gathered
 

@@ -140,7 +140,7 @@ def assembled(ptx: str, capability: Capability) -> tuple[bytes, Usage]:
         figure(r"Used (\d+) registers"),
         figure(r"(\d+) bytes spill stores"),
         figure(r"(\d+) bytes stack frame"),
-        figure(r"(\d+) bytes smem"),
+        sum(map(int, re.findall(r"\.shared [^;\[]*\[(\d+)\]", ptx))),
     )
 
 

@@ -6,6 +6,7 @@ Of equal elements the first wins, of several NaN the last, as torch has it.
 from __future__ import annotations
 
 from fastconv.backends.numba_cuda.kernels import INTEGER, Kernel, family
+from fastconv.backends.numba_cuda.pixels import divided, divided32, int32, span
 from fastconv.backends.numba_cuda.storage import Storage, loader, storer
 from fastconv.backends.numba_cuda.target import cuda, primitives, types
 from fastconv.backends.numba_cuda.windows import Windows
@@ -19,32 +20,37 @@ _NOBODY = 2**31 - 1
 
 @family
 def pool(stored: Storage, with_indices: bool) -> Kernel:
-    """``(x, y, indices, f)``: one thread a window of a `windows.Windows`."""
+    """``(x, y, indices, f)``: one thread a window of a `windows.Windows`; planes are below 2**31 pixels."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
     lowest = float("-inf")
 
     def max_pool(x, y, indices, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = at // (f.P * f.Q)
+        plane = divided(at, f.P * f.Q)
         if plane >= f.planes:
             return
-        rest = at - plane * (f.P * f.Q)
-        p = rest // f.Q
-        q = rest - p * f.Q
+        rest = int32(at - plane * (f.P * f.Q))
+        p = divided32(rest, f.Q)
+        q = int32(rest - p * f.Q)
         first = plane * f.H * f.W
+        H, W = int32(f.H), int32(f.W)
+        h = int32(p * f.stride_row - f.pad_row)
+        left = int32(q * f.stride_column - f.pad_column)
         best = dtype(lowest)
-        found = -1
-        for r in range(f.R):
-            h = p * f.stride_row - f.pad_row + r * f.tap_row
-            if 0 <= h < f.H:
-                for s in range(f.S):
-                    w = q * f.stride_column - f.pad_column + s * f.tap_column
-                    if 0 <= w < f.W:
-                        value = load(x, first + h * f.W + w)
+        found = int32(-1)
+        for _ in range(int32(f.R)):
+            if 0 <= h < H:
+                w = left
+                for _ in range(int32(f.S)):
+                    if 0 <= w < W:
+                        here = int32(h * W + w)
+                        value = load(x, first + here)
                         if value > best or value != value or found < 0:
                             best = value
-                            found = h * f.W + w
+                            found = here
+                    w = int32(w + f.tap_column)
+            h = int32(h + f.tap_row)
         store(y, at, best)
         if with_indices:
             indices[at] = found
@@ -60,21 +66,22 @@ def gather_backward(stored: Storage) -> Kernel:
 
     def max_pool_backward(grad, indices, dx, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = at // (f.H * f.W)
+        plane = divided(at, f.H * f.W)
         if plane >= f.planes:
             return
-        pixel = at - plane * (f.H * f.W)
-        h = pixel // f.W
-        w = pixel - h * f.W
+        pixel = int32(at - plane * (f.H * f.W))
+        h = divided32(pixel, f.W)
+        w = int32(pixel - h * f.W)
         # the windows that reach so far: p * stride - pad <= h <= p * stride - pad + (R - 1) * tap
-        first_p = max(0, (h + f.pad_row - (f.R - 1) * f.tap_row + f.stride_row - 1) // f.stride_row)
-        last_p = min(f.P - 1, (h + f.pad_row) // f.stride_row)
-        first_q = max(0, (w + f.pad_column - (f.S - 1) * f.tap_column + f.stride_column - 1) // f.stride_column)
-        last_q = min(f.Q - 1, (w + f.pad_column) // f.stride_column)
+        above = int32(h + f.pad_row)
+        beside = int32(w + f.pad_column)
+        first_p, last_p = span(above, (f.R - 1) * f.tap_row, f.stride_row, f.P)
+        first_q, last_q = span(beside, (f.S - 1) * f.tap_column, f.stride_column, f.Q)
+        windows = plane * f.P * f.Q
         total = dtype(0)
-        for p in range(first_p, last_p + 1):
-            for q in range(first_q, last_q + 1):
-                window = (plane * f.P + p) * f.Q + q
+        for p in range(first_p, last_p):
+            for q in range(first_q, last_q):
+                window = windows + int32(p * f.Q + q)
                 if indices[window] == pixel:
                     total += load(grad, window)
         store(dx, at, total)

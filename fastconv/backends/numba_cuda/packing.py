@@ -41,7 +41,7 @@ def pack(stored: Storage, rounds: bool) -> Kernel:
                     f.w_first + g * f.w_group + m * f.w_row + d * f.w_depth + r * f.w_tap_row + s * f.w_tap_column,
                 )
             packed[at] = to_tf32(value) if rounds else value
-        strange = cuda.syncthreads_or(value - value != 0)
+        strange = cuda.syncthreads_or(1 if value - value != 0 else 0)
         if cuda.threadIdx.x == 0:
             odd[cuda.blockIdx.x] = int32(strange)
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from fastconv.backends.numba_cuda.target import device
+from fastconv.backends.numba_cuda.target import device, types
+
+int32, uint32, uint64 = types.int32, types.uint32, types.uint64
+
+
+@device
+def divided(a, b):
+    """a // b of two numbers that aren't negative: without a sign there is nothing to round down."""
+    return types.int64(uint64(a) // uint64(b))
+
+
+@device
+def divided32(a, b):
+    """The same of numbers below 2**32, in a third of the instructions."""
+    return int32(uint32(a) // uint32(b))
 
 
 @device
 def place(pixel, f):
     """(n, i, j) of a pixel counted through all images."""
-    n = pixel // (f.I * f.J)
+    n = divided(pixel, f.I * f.J)
     rest = pixel - n * (f.I * f.J)
-    i = rest // f.J
+    i = divided(rest, f.J)
     return n, i, rest - i * f.J
 
 
@@ -29,7 +43,18 @@ def source(n, g, f):
 @device
 def term(at, f):
     """(d, r, s) of a product counted through a sum, taps innermost."""
-    d = at // (f.R * f.S)
-    rest = at - d * (f.R * f.S)
-    r = rest // f.S
-    return d, r, rest - r * f.S
+    d = divided32(at, f.R * f.S)
+    rest = int32(at - d * f.R * f.S)
+    r = divided32(rest, f.S)
+    return d, r, int32(rest - r * f.S)
+
+
+@device
+def span(place, reach, stride, windows):
+    """(first, beyond): of windows a ``stride`` apart that reach ``reach`` pixels on, those that cover pixel ``place``.
+
+    ``place`` counts the padding before the image.
+    """
+    before = int32(place - reach)
+    first = divided32(before + stride - 1, stride) if before > 0 else int32(0)
+    return first, int32(min(divided32(place, stride) + 1, windows))

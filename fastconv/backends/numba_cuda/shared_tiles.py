@@ -16,6 +16,9 @@ from fastconv.backends.numba_cuda.target import cuda
 EDGE = 16
 THREADS = EDGE * EDGE
 
+PITCH = EDGE + 1
+"""Of tiles that are written along their columns: one more, so that these fall on different banks."""
+
 
 @family
 def correlate(stored: Storage) -> Kernel:
@@ -76,8 +79,8 @@ def weigh(stored: Storage) -> Kernel:
     dtype = stored.computed
 
     def shared_tiles(x, grad, parts, f, splits, steps):
-        a = cuda.shared.array((EDGE, EDGE + 1), dtype)
-        b = cuda.shared.array((EDGE, EDGE + 1), dtype)
+        a = cuda.shared.array((EDGE, PITCH), dtype)
+        b = cuda.shared.array((EDGE, PITCH), dtype)
         column, row = cuda.threadIdx.x % EDGE, cuda.threadIdx.x // EDGE
         terms = f.D * f.R * f.S
         row_tiles, column_tiles = (f.M + EDGE - 1) // EDGE, (terms + EDGE - 1) // EDGE

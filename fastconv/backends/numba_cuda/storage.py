@@ -24,6 +24,9 @@ class Storage:
     """What a pointer to such memory points to."""
     computed: types.Type
 
+    def __repr__(self) -> str:
+        return self.name
+
     @property
     def vector(self) -> int:
         """Computed elements in 16 bytes."""
