@@ -1,4 +1,4 @@
-"""What the API needs of arrays that show GPU memory (``__cuda_array_interface__``): CuPy's, Numba's, JAX's, and our own.
+"""What the API needs of arrays that show GPU memory (``__cuda_array_interface__``): CuPy's, Numba's, our own.
 
 The primitives run on the arrays' memory and give `DeviceArray`s, which all those libraries take without a copy. What
 needs arithmetic besides is left to torch: ``torch.as_tensor(array, device="cuda")`` shares the memory too.

@@ -1,6 +1,6 @@
 """Compiles every kernel for real GPUs, without one, and says what each uses; a process of its own, without simulator.
 
-    python -m tests.cuda.gate 8 0       # one line of JSON a kernel, for compute capability 8.0
+python -m tests.cuda.gate 8 0       # one line of JSON a kernel, for compute capability 8.0
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The backend `cuda` as the registry knows it: its names, and whether it can run. `calls` is loaded when it first does."""
+"""The backend `cuda` as the registry knows it; what does its work, `calls`, is loaded with the first call."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cuda import average_pooling, max_pooling, places, planner, runs, sums
 from fastconv.backends.numba_cuda import columns as column_kernels
+from fastconv.backends.numba_cuda.cores import covering
 from fastconv.backends.numba_cuda.correlation import Correlation, adjoint, forward
 from fastconv.backends.numba_cuda.memory import Buffer
 from fastconv.backends.numba_cuda.places import Place
@@ -20,6 +21,14 @@ from fastconv.backends.numba_cuda.storage import STORAGES, Storage
 from fastconv.backends.numba_cuda.target import types
 from fastconv.backends.numba_cuda.windows import windows
 from fastconv.geometry import ConvGeometry, PoolGeometry
+
+_COMMON_LAYERS = [
+    ConvGeometry(4, C, H, H, K, R, R, (1, 1), (R // 2,) * 4, groups=groups)
+    for C, K, R, H, groups in (
+        *((1, 6, 5, 28, 1), (6, 16, 5, 14, 1), (64, 64, 3, 14, 1)),
+        *((256, 256, 3, 14, 1), (512, 512, 1, 14, 1), (64, 64, 3, 14, 64)),
+    )
+]
 
 
 class Calls:
@@ -66,12 +75,7 @@ class Calls:
 
     def warmup(self) -> None:
         """Compile what the first layers and poolings that people train need."""
-        layers = [
-            ConvGeometry(4, C, H, H, K, R, R, (1, 1), (R // 2,) * 4, groups=groups)
-            for C, K, R, H, groups in ((1, 6, 5, 28, 1), (6, 16, 5, 14, 1), (64, 64, 3, 14, 1), (256, 256, 3, 14, 1))
-            + ((512, 512, 1, 14, 1), (64, 64, 3, 14, 64))
-        ]
-        for g in layers:
+        for g in _COMMON_LAYERS:
             x, w, y = (np.zeros(shape, np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape))
             self.conv2d(x, w, y[0, :, 0, 0], g)
             self.conv2d_input(y, w, g)
@@ -86,7 +90,7 @@ class Calls:
     def conv2d(self, x: Any, w: Any, b: Any, geometry: ConvGeometry) -> Any:
         with _call(x) as (place, stored):
             y = place.empty(geometry.output_shape, stored.name, stored.memory)
-            if y.count:
+            if y.elements:
                 operands = place.enter(x, stored.memory), place.enter(w, stored.memory)
                 bias = None if b is None else place.enter(b, stored.memory)
                 for f, plan in self._plans("conv2d", geometry, stored, place.allows_tf32):
@@ -96,7 +100,7 @@ class Calls:
     def conv2d_input(self, grad: Any, w: Any, geometry: ConvGeometry) -> Any:
         with _call(grad) as (place, stored):
             x = place.empty(geometry.input_shape, stored.name, stored.memory)
-            if x.count:
+            if x.elements:
                 operands = place.enter(grad, stored.memory), place.enter(w, stored.memory)
                 for f, plan in self._plans("conv2d_input", geometry, stored, place.allows_tf32):
                     runs.correlate(place, plan, f, stored, *operands, None, x)
@@ -105,7 +109,7 @@ class Calls:
     def conv2d_weight(self, x: Any, grad: Any, geometry: ConvGeometry) -> Any:
         with _call(x) as (place, stored):
             w = place.empty(geometry.weight_shape, stored.name, stored.memory)
-            if w.count:
+            if w.elements:
                 operands = place.enter(x, stored.memory), place.enter(grad, stored.memory)
                 for f, plan in self._plans("conv2d_weight", geometry, stored, place.allows_tf32):
                     runs.weigh(place, plan, f, stored, *operands, w)
@@ -124,18 +128,21 @@ class Calls:
         with _call(grad) as (place, stored):
             N, C, P, Q = grad.shape
             x = place.empty((N, C, *size), stored.name, stored.memory)
-            if x.count:
+            if x.elements:
                 # turns: for each plane an int32 a pixel and a window
                 turns = place.workspace(N * C * (P * Q + size[0] * size[1]), types.int32)
-                total = place.workspace(x.count, stored.computed)
-                sums.clear(stored.computed).launch(-(-x.count // sums.THREADS), place.stream, total.argument, x.count)
+                total = place.workspace(x.elements, stored.computed)
+                sums.clear(stored.computed).launch(
+                    covering(x.elements, sums.THREADS), place.stream, total.argument, x.elements
+                )
                 change, taken = place.enter(grad, stored.memory), place.enter(indices, max_pooling.INDEX)
                 buffers = change.argument, taken.argument, total.argument, turns.argument
                 scatter = max_pooling.scatter_backward(stored)
                 scatter.launch(N * C, place.stream, *buffers, P * Q, size[0] * size[1])
                 rounded = sums.add_splits(stored)
-                buffers = total.argument, x.argument, x.argument
-                rounded.launch(-(-x.count // sums.THREADS), place.stream, *buffers, x.count, 1, 1, 1, 0)
+                blocks = covering(x.elements, sums.THREADS)
+                unbiased = total.argument, x.argument, x.argument, x.elements, 1, 1, 1, 0
+                rounded.launch(blocks, place.stream, *unbiased)
             return place.leave(x)
 
     def max_pool2d_gradient(self, grad: Any, indices: Any, geometry: PoolGeometry) -> Any:
@@ -143,7 +150,7 @@ class Calls:
             x = place.empty(geometry.input_shape, stored.name, stored.memory)
             change, taken = place.enter(grad, stored.memory), place.enter(indices, max_pooling.INDEX)
             buffers = change.argument, taken.argument, x.argument
-            blocks = -(-x.count // max_pooling.THREADS)
+            blocks = covering(x.elements, max_pooling.THREADS)
             max_pooling.gather_backward(stored).launch(blocks, place.stream, *buffers, windows(geometry))
             return place.leave(x)
 
@@ -160,7 +167,7 @@ class Calls:
         return _mapped(column_kernels.fold, columns, geometry.input_shape, forward(geometry))
 
     def channel_sum(self, grad: Any, channels: int) -> Any:
-        """(``channels``,): the gradient of a bias, of arrays that nobody else adds up; zeros if grad has no channels."""
+        """(``channels``,): the gradient of a bias, where no library does it; zeros if grad has no channels."""
         with _call(grad) as (place, stored):
             N, K, P, Q = grad.shape
             total = place.empty((channels,), stored.name, stored.memory)
@@ -174,9 +181,9 @@ class Calls:
         """x with b (C,) added to each pixel, in place."""
         with _call(x) as (place, stored):
             images, offset = place.enter(x, stored.memory), place.enter(b, stored.memory)
-            N, C, H, W = x.shape
-            blocks = -(-images.count // sums.THREADS)
-            sizes = images.count, H * W, C
+            _, C, H, W = x.shape
+            blocks = covering(images.elements, sums.THREADS)
+            sizes = images.elements, H * W, C
             sums.add_bias(stored).launch(blocks, place.stream, images.argument, offset.argument, *sizes)
             return place.leave(images)
 
@@ -211,7 +218,7 @@ def _mapped(kernel: Callable[[Storage], Any], x: Any, shape: tuple[int, ...], ho
         result = place.empty(shape, stored.name, stored.memory)
         operand = place.enter(x, stored.memory)
         made = kernel(stored)
-        made.launch(-(-result.count // made.threads), place.stream, operand.argument, result.argument, how)
+        made.launch(covering(result.elements, made.threads), place.stream, operand.argument, result.argument, how)
         return place.leave(result)
 
 
@@ -221,5 +228,5 @@ def _pooled(place: Place, stored: Storage, x: Any, geometry: PoolGeometry, indic
     kernel = max_pooling.pool(stored, indices is not None)
     # without indices any pointer stands for them: nothing is written
     places = operand.argument, y.argument, (operand if indices is None else indices).argument
-    kernel.launch(-(-y.count // max_pooling.THREADS), place.stream, *places, windows(geometry))
+    kernel.launch(covering(y.elements, max_pooling.THREADS), place.stream, *places, windows(geometry))
     return place.leave(y)

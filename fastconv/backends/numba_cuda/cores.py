@@ -11,6 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
+def covering(count: int, size: int) -> int:
+    """How many pieces of ``size`` cover ``count``."""
+    return -(-count // size)
+
+
 _REGISTERS = 65536
 """Of a multiprocessor, since compute capability 3.7."""
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from math import gcd
 from typing import NamedTuple
 
+from fastconv.backends.numba_cuda.cores import covering
 from fastconv.geometry import ConvGeometry
 
 
@@ -129,9 +130,9 @@ def _lattice(
     """Of the pixels start, start + stride, ...: how many; their first tap, the number of taps and the step from one
     to the next; and the window that the first pixel meets by the first tap.
     """
-    pixels = -(-(size - start) // stride)
+    pixels = covering(size - start, stride)
     step = stride // gcd(stride, dilation)
     for tap in range(min(step, taps)):
         if (start + padding - tap * dilation) % stride == 0:
-            return pixels, tap, -(-(taps - tap) // step), step, (start + padding - tap * dilation) // stride
+            return pixels, tap, covering(taps - tap, step), step, (start + padding - tap * dilation) // stride
     return pixels, 0, 0, step, 0

@@ -1,9 +1,9 @@
 """Rung 4: the direct form, for few channels, where a tile of rung 3 would be mostly padding.
 
 A thread keeps a column of sums for a pixel, one for each of up to 16 rows, for each of 4 images: all 4 see the same
-taps, so one look at the borders serves them all and one vector of weights is multiplied by 4 pixels. The block's weights
-lie in shared memory, where all threads read the same ones at the same time, which costs one access; pixels come straight
-from the image, whose lines the first-level cache keeps for the next tap.
+taps, so one look at the borders serves them all and one vector of weights is multiplied by 4 pixels. The block's
+weights lie in shared memory, where all threads read the same ones at the same time, which costs one access; pixels
+come straight from the image, whose lines the first-level cache keeps for the next tap.
 
 On LeNet-5's first layer (1 channel, 25 products a sum) the matrix of implicit GEMM would be 3 parts padding to 1 part
 numbers, and its tile 122 rows of padding to 6.
@@ -73,12 +73,7 @@ def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kern
                 if m < f.M:
                     weight = load(
                         w,
-                        f.w_first
-                        + g * f.w_group
-                        + m * f.w_row
-                        + d * f.w_depth
-                        + r * f.w_tap_row
-                        + s * f.w_tap_column,
+                        f.w_first + g * f.w_group + m * f.w_row + d * f.w_depth + r * f.w_tap_row + s * f.w_tap_column,
                     )
                 if weight - weight != 0:
                     strange = 1

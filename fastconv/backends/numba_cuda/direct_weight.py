@@ -2,8 +2,8 @@
 
 A block has a few rows of the result's channels and the taps of one row of one plane of the kernel, at most 8: for each
 pixel a thread loads one gradient a row and one element of x a tap, and multiplies them all with one another. The
-pixels are dealt out among the threads of the block, and among blocks (splits); the threads' sums are added as a tree and
-the blocks' in order, so the bits never change.
+pixels are dealt out among the threads of the block, and among blocks (splits); the threads' sums are added as a tree
+and the blocks' in order, so the bits never change.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastconv.backends.numba_cuda.correlation import Correlation
 from fastconv.backends.numba_cuda.kernels import INTEGER, Kernel, family
 from fastconv.backends.numba_cuda.pixels import divided32
-from fastconv.backends.numba_cuda.storage import Storage, loader
+from fastconv.backends.numba_cuda.storage import Storage
 from fastconv.backends.numba_cuda.target import cuda, primitives, types
 
 THREADS = 128
@@ -26,7 +26,6 @@ def weigh(stored: Storage, rows: int, taps: int) -> Kernel:
     dtype = stored.computed
     sums_count = rows * taps
     shared = sums_count * THREADS
-    load = loader(stored)
     zeros = primitives.zeros(sums_count, dtype)
     outer = primitives.outer(rows, taps, dtype)
     changes_of = primitives.gather(rows, stored)

@@ -87,8 +87,10 @@ def correlate(tile: Tile, stored: Storage, result: Storage, even: bool) -> Kerne
         inside = present and 0 <= h < H and 0 <= w < W
         seen = source(n, g, f) + h * f.W + w
         from_a = (
-            (g * f.R * f.S * chunks + step) * depth + bringer // vectors_a_row
-        ) * padded_rows + row_tile * rows + vector * (bringer % vectors_a_row)
+            ((g * f.R * f.S * chunks + step) * depth + bringer // vectors_a_row) * padded_rows
+            + row_tile * rows
+            + vector * (bringer % vectors_a_row)
+        )
 
         sums = zeros()
         half = int32(0)

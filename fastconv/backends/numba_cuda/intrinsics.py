@@ -182,9 +182,7 @@ def multiply_tiles(tile: RegisterTile, dtype: types.Type) -> Any:
 
         def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             kept = [builder.extract_value(arguments[0], i) for i in range(tile.sums)]
-            bases = [
-                _element(context, builder, signature.args[i], arguments[i], arguments[i + 2]) for i in (1, 2)
-            ]
+            bases = [_element(context, builder, signature.args[i], arguments[i], arguments[i + 2]) for i in (1, 2)]
 
             def panel(base: Any, offset: int, groups: int, spacing: int) -> Iterator[Any]:
                 for group in range(groups):
@@ -214,8 +212,8 @@ def multiply_matrices(tile: MatrixTile) -> Any:
     """``multiply(sums, a, b, at_a, at_b)``: one step of `MatrixTile` by the matrix units, TF32 products in float32.
 
     The fragments' layouts are those of the PTX manual, "Matrix fragments for mma.m16n8k8": lane 4 g + t holds of A the
-    elements (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), of B (t, g), (t + 4, g), of the sums (g, 2 t), (g, 2 t + 1),
-    (g + 8, 2 t), (g + 8, 2 t + 1).
+    elements (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), of B (t, g), (t + 4, g), and of the sums (g, 2 t),
+    (g, 2 t + 1), (g + 8, 2 t), (g + 8, 2 t + 1).
     """
     pitch_a, pitch_b = tile.pitches
 
@@ -229,9 +227,7 @@ def multiply_matrices(tile: MatrixTile) -> Any:
 
         def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             kept = [builder.extract_value(arguments[0], i) for i in range(tile.sums)]
-            bases = [
-                _element(context, builder, signature.args[i], arguments[i], arguments[i + 2]) for i in (1, 2)
-            ]
+            bases = [_element(context, builder, signature.args[i], arguments[i], arguments[i + 2]) for i in (1, 2)]
 
             def bits(base: Any, offset: int) -> Any:
                 value = builder.load(builder.gep(base, [_I32(offset)]), align=4)
@@ -380,4 +376,3 @@ def _packed(context: Any, builder: ir.IRBuilder, kind: Any, values: Any) -> Any:
     for i, value in enumerate(values):
         result = builder.insert_value(result, value, i)
     return result
-

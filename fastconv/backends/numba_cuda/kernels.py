@@ -87,7 +87,8 @@ class Kernel:
     def _load(self, capability: Capability) -> Any:
         from cuda.core import ObjectCode
 
-        file = _folder() and _folder() / f"fastconv-{self._digest(capability)}.cubin"
+        folder = _folder()
+        file = folder / f"fastconv-{self._digest(capability)}.cubin" if folder else None
         code = _read(file) if file else None
         if code is None:
             ptx = self.ptx(capability)
@@ -148,7 +149,8 @@ def _argument(kind: Any) -> Any:
     if kind == INTEGER:
         return types.int64
     if isinstance(kind, type):
-        return types.NamedUniTuple(types.int64, len(kind._fields), kind)
+        fields = kind._fields  # type: ignore[attr-defined]
+        return types.NamedUniTuple(types.int64, len(fields), kind)
     return types.CPointer(kind)
 
 
@@ -181,7 +183,6 @@ def _stamp() -> str:
     import llvmlite
     import numba
     import numba_cuda
-
     from cuda.core import __version__ as core
 
     stamp = hashlib.sha256(repr((numba.__version__, numba_cuda.__version__, llvmlite.__version__, core)).encode())

@@ -15,7 +15,7 @@ class Buffer(NamedTuple):
     """Contiguous memory that kernels may use as long as ``owner`` lives."""
 
     address: int
-    count: int
+    elements: int
     kind: Any
     """The type of an element in memory."""
     owner: Any
@@ -26,9 +26,9 @@ class Buffer(NamedTuple):
         if not SIMULATED:
             return self.address
         dtype = np.dtype(self.kind.name)
-        if not self.count:
+        if not self.elements:
             return primitives.Memory(np.zeros(0, dtype))
-        bytes_ = (ctypes.c_uint8 * (self.count * dtype.itemsize)).from_address(self.address)
+        bytes_ = (ctypes.c_uint8 * (self.elements * dtype.itemsize)).from_address(self.address)
         return primitives.Memory(np.frombuffer(bytes_, dtype))
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv.backends.numba_cuda import copies, memory
+from fastconv.backends.numba_cuda.cores import covering
 from fastconv.backends.numba_cuda.device_array import LEGACY_STREAM, DeviceArray, contiguous_strides
 from fastconv.backends.numba_cuda.errors import translated
 from fastconv.backends.numba_cuda.memory import Buffer
@@ -95,7 +96,7 @@ class TorchPlace(Place):
         try:
             return bool(self._torch.backends.cudnn.allow_tf32)
         except RuntimeError:  # set by torch's newer switches, which the older one doesn't want to know of
-            return self._torch.backends.cudnn.conv.fp32_precision == "tf32"
+            return self._torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
 
     def device(self) -> AbstractContextManager[Any]:
         if SIMULATED:
@@ -209,7 +210,7 @@ def _contiguous(place: Place, array: DeviceArray, kind: Any) -> DeviceArray:
     source = Buffer(array.address - below * array.dtype.itemsize, reach, kind, array)
     target = place.empty(array.shape, array.dtype.name, kind)
     how = copies.Steps(array.size, below, *shape[1:], *steps)
-    blocks = -(-array.size // copies.THREADS)
+    blocks = covering(array.size, copies.THREADS)
     copies.copy(kind).launch(blocks, place.stream, source.argument, target.argument, how)
     return target.owner
 

@@ -7,10 +7,10 @@ multiply-adds, in whole waves of blocks, or that of its memory, whichever is lon
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
-from fastconv.backends.numba_cuda.cores import MatrixTile, RegisterTile
+from fastconv.backends.numba_cuda.cores import MatrixTile, RegisterTile, covering
 from fastconv.backends.numba_cuda.correlation import Correlation
 from fastconv.backends.numba_cuda.products import Tile
 from fastconv.backends.numba_cuda.storage import FLOAT32, FLOAT64, Storage
@@ -148,26 +148,22 @@ def _memory(f: Correlation, stored: Storage) -> float:
     return _bytes(f, stored) / gpu().bandwidth
 
 
-def _waves(blocks: int, at_once: int) -> int:
-    return -(-blocks // at_once)
-
-
 def _by_tile(algorithm: str, tile: Tile, share: float, f: Correlation, stored: Storage, weigh: bool) -> Plan:
     machine = gpu()
     peak = machine.matrix if algorithm == "tf32" else machine.fused(stored)
-    row_tiles = -(-f.M // tile.rows)
+    row_tiles = covering(f.M, tile.rows)
     if weigh:
-        blocks = row_tiles * -(-f.D // tile.columns) * f.R * f.S * f.G
-        steps = -(-f.pixels // tile.depth)
+        blocks = row_tiles * covering(f.D, tile.columns) * f.R * f.S * f.G
+        steps = covering(f.pixels, tile.depth)
     else:
-        blocks = row_tiles * -(-f.pixels // tile.columns) * f.G
-        steps = f.R * f.S * -(-f.D // tile.depth)
+        blocks = row_tiles * covering(f.pixels, tile.columns) * f.G
+        steps = f.R * f.S * covering(f.D, tile.depth)
     may_split = weigh or f.whole
     splits = min(max(1, 2 * machine.processors // max(blocks, 1)), max(1, steps // 4), _MOST_SPLITS) if may_split else 1
-    steps = -(-steps // splits)
+    steps = covering(steps, splits)
     step = 2 * tile.rows * tile.columns * tile.depth / (peak * share)
     # every block begins and ends with some two thousand cycles of memory
-    arithmetic = _waves(blocks * splits, machine.processors) * (steps * step + 1000 / machine.clock)
+    arithmetic = covering(blocks * splits, machine.processors) * (steps * step + 1000 / machine.clock)
     result = f.G * f.M * (f.terms if weigh else f.pixels)
     kernels = (1 if weigh else 2) + (splits > 1 or weigh) + (f.skips and not f.inside)
     moved = 2 * splits * result * 4 / machine.bandwidth if splits > 1 else 0
@@ -178,19 +174,19 @@ def _definition(f: Correlation, stored: Storage, weigh: bool) -> Plan:
     threads = f.G * f.M * (f.terms if weigh else f.pixels)
     terms = f.pixels if weigh else f.terms
     # each product waits for two loads, some 40 cycles when they are near; 2048 threads of a processor wait at once
-    waves = _waves(threads, gpu().processors * 2048)
+    waves = covering(threads, gpu().processors * 2048)
     return Plan("definition", max(waves * terms * 160 / gpu().clock, _memory(f, stored)) + _LAUNCH)
 
 
 def _tiled(f: Correlation, stored: Storage, weigh: bool) -> Plan:
-    row_tiles = -(-f.M // 16)
+    row_tiles = covering(f.M, 16)
     if weigh:
-        blocks, steps = row_tiles * -(-f.terms // 16) * f.G, -(-f.pixels // 16)
+        blocks, steps = row_tiles * covering(f.terms, 16) * f.G, covering(f.pixels, 16)
         splits = min(max(1, 8 * gpu().processors // max(blocks, 1)), max(1, steps // 4), _MOST_SPLITS)
     else:
-        blocks, steps, splits = row_tiles * -(-f.pixels // 16) * f.G, -(-f.terms // 16), 1
-    waves = _waves(blocks * splits, 8 * gpu().processors)
-    seconds = waves * -(-steps // splits) * 8 * 8192 / (0.12 * gpu().fused(stored))
+        blocks, steps, splits = row_tiles * covering(f.pixels, 16) * f.G, covering(f.terms, 16), 1
+    waves = covering(blocks * splits, 8 * gpu().processors)
+    seconds = waves * covering(steps, splits) * 8 * 8192 / (0.12 * gpu().fused(stored))
     return Plan("tiled", max(seconds, _memory(f, stored)) + (1 + weigh) * _LAUNCH, splits=splits)
 
 
@@ -202,10 +198,10 @@ def _direct(f: Correlation, stored: Storage, weigh: bool) -> Plan:
     plans = []
     for images in (1, 4):
         for rows in {min(4, most), min(8, most), most}:
-            blocks = -(-f.M // rows) * f.G * -(-(-(-f.N // images) * f.I * f.J) // 128)
+            blocks = covering(f.M, rows) * f.G * covering(covering(f.N, images) * f.I * f.J, 128)
             # a thread that waits alone takes some 30 cycles a tap; 4 of a lane's keep it busy
             busy = 2 * rows * images * 128 / (0.5 * machine.fused(stored))
-            alone = _waves(blocks, 4 * machine.processors) * f.terms * max(4 * busy, 30 / machine.clock)
+            alone = covering(blocks, 4 * machine.processors) * f.terms * max(4 * busy, 30 / machine.clock)
             seconds = max(alone, _memory(f, stored)) + _LAUNCH
             plans.append(Plan("direct", seconds, rows=rows, images=images))
     return min(plans, key=lambda plan: plan.seconds)
@@ -214,12 +210,12 @@ def _direct(f: Correlation, stored: Storage, weigh: bool) -> Plan:
 def _weigh_direct(algorithm: str, rows: int, f: Correlation, stored: Storage) -> Plan:
     machine = gpu()
     taps = direct_taps(f, stored)
-    blocks = -(-f.M // rows) * -(-f.S // taps) * f.R * f.D * f.G
+    blocks = covering(f.M, rows) * covering(f.S, taps) * f.R * f.D * f.G
     splits = min(max(1, 8 * machine.processors // max(blocks, 1)), max(1, f.pixels // 512), _MOST_SPLITS)
-    share = -(-f.pixels // splits)
+    share = covering(f.pixels, splits)
     loads = rows + taps + 12
     a_pixel = max(loads * 32 / 32, (rows * taps + 60) / 4) * 32 / 128
-    seconds = _waves(blocks * splits, 8 * machine.processors) * share * 8 * a_pixel / 32 / machine.clock
+    seconds = covering(blocks * splits, 8 * machine.processors) * share * 8 * a_pixel / 32 / machine.clock
     return Plan(algorithm, max(seconds, _memory(f, stored)) + 2 * _LAUNCH, rows=rows, images=1, splits=splits)
 
 
@@ -234,8 +230,8 @@ def _depthwise(f: Correlation, stored: Storage, weigh: bool) -> Plan:
     machine = gpu()
     plans = []
     for images in (1, 4):
-        threads = -(-f.N // images) * f.I * f.J * f.G * f.M
-        waves = _waves(threads, machine.processors * 1024)
+        threads = covering(f.N, images) * f.I * f.J * f.G * f.M
+        waves = covering(threads, machine.processors * 1024)
         seconds = waves * f.terms * (images + 1) * 1.25 * 32 / machine.clock
         plans.append(Plan("depthwise", max(seconds, _memory(f, stored)) + _LAUNCH, images=images))
     return min(plans, key=lambda plan: plan.seconds)
@@ -246,8 +242,3 @@ def _power(number: int) -> int:
 
 
 _WAYS = {"definition": _definition, "tiled": _tiled, "direct": _direct, "depthwise": _depthwise}
-
-
-def forced(plan: Plan, **particulars: object) -> Plan:
-    """The plan with other particulars, for tests."""
-    return replace(plan, **particulars)

@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
-if SIMULATED:
+if SIMULATED or TYPE_CHECKING:
     from fastconv.backends.numba_cuda import simulated as primitives
 
     def device(function: Function) -> Function:
@@ -29,7 +29,4 @@ if SIMULATED:
 else:
     from numba.cuda.extending import register_jitable as device
 
-    if TYPE_CHECKING:
-        from fastconv.backends.numba_cuda import simulated as primitives
-    else:
-        from fastconv.backends.numba_cuda import intrinsics as primitives
+    from fastconv.backends.numba_cuda import intrinsics as primitives

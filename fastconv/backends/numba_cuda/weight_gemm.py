@@ -11,7 +11,7 @@ from __future__ import annotations
 from fastconv.backends.numba_cuda.cores import MatrixTile
 from fastconv.backends.numba_cuda.correlation import Correlation
 from fastconv.backends.numba_cuda.kernels import INTEGER, Kernel, family
-from fastconv.backends.numba_cuda.pixels import place, source
+from fastconv.backends.numba_cuda.pixels import place
 from fastconv.backends.numba_cuda.products import Tile, product
 from fastconv.backends.numba_cuda.storage import FLOAT32, Storage, loader
 from fastconv.backends.numba_cuda.target import cuda, primitives, types
