@@ -9,7 +9,6 @@ missing, when what a thread reads depends on who came first.
 from __future__ import annotations
 
 import contextvars
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +53,7 @@ class _Block:
 
     def run(self, place: tuple[int, ...], *arguments: Any) -> None:
         self.place = kernelapi.Dim3(*place)
+        kernel._get_kernel_context().shared.clear()
         points = list(np.ndindex(*self._size))
         threads = [_Thread(lambda: self._body(*arguments), self, point, n) for n, point in enumerate(points)]
         while threads:
@@ -76,28 +76,7 @@ class _Running:
         return greenlet.getcurrent()
 
 
-class _Shared:
-    """Shared memory by the line that asks for it, as the simulator has it; alignment is nothing to it."""
-
-    def __init__(self, dynamic: int) -> None:
-        self._arrays: dict[tuple[int, int], np.ndarray] = {}
-
-    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
-        return _array(self, shape, dtype)
-
-
-def _array(shared: _Shared, shape: Any, dtype: Any) -> np.ndarray:
-    caller = sys._getframe(2)
-    key = id(greenlet.getcurrent().block), caller.f_lineno  # type: ignore[attr-defined]
-    found = shared._arrays.get(key)
-    if found is None:
-        shared._arrays.clear() if not any(each[0] == key[0] for each in shared._arrays) else None
-        found = shared._arrays[key] = np.full(shape, np.nan if "float" in dtype.name else 0, dtype.name)
-    return found
-
-
 def install() -> None:
     """Change the simulator for this process."""
     kernel.BlockManager = _Block
     kernelapi.threading = _Running
-    kernelapi.FakeCUDAShared = _Shared

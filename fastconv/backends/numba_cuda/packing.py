@@ -2,7 +2,7 @@
 
 Channels are filled up to a whole number of steps and rows to a whole number of tiles, with zeros; for the matrix units
 each weight is rounded to TF32 on the way. Where a product that falls outside the image must be left out, and not be
-infinity times 0, each block also notes whether it met a weight that isn't finite: see `exceptions`.
+infinity times 0, each block also notes whether it met a weight that isn't finite: for those `definition` steps in.
 """
 
 from __future__ import annotations

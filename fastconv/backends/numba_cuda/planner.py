@@ -170,12 +170,18 @@ def _by_tile(algorithm: str, tile: Tile, share: float, f: Correlation, stored: S
     return Plan(algorithm, max(arithmetic, _memory(f, stored)) + moved + kernels * _LAUNCH, tile, splits)
 
 
+def _issued(warps: float, instructions: float) -> float:
+    """Seconds to issue so many instructions of so many warps: each multiprocessor issues four a cycle."""
+    return warps * instructions / (4 * gpu().processors * gpu().clock)
+
+
 def _definition(f: Correlation, stored: Storage, weigh: bool) -> Plan:
     threads = f.G * f.M * (f.terms if weigh else f.pixels)
     terms = f.pixels if weigh else f.terms
-    # each product waits for two loads, some 40 cycles when they are near; 2048 threads of a processor wait at once
-    waves = covering(threads, gpu().processors * 2048)
-    return Plan("definition", max(waves * terms * 160 / gpu().clock, _memory(f, stored)) + _LAUNCH)
+    # a product is some 40 instructions, and waits for two loads; 64 warps of a multiprocessor wait at the same time
+    waves = covering(threads, 2048 * gpu().processors)
+    seconds = max(_issued(threads / 32, 40 * terms), waves * terms * 60 / gpu().clock)
+    return Plan("definition", max(seconds, _memory(f, stored)) + _LAUNCH)
 
 
 def _tiled(f: Correlation, stored: Storage, weigh: bool) -> Plan:
@@ -195,31 +201,33 @@ def _direct(f: Correlation, stored: Storage, weigh: bool) -> Plan:
         return _weigh_direct("direct", 4 if stored is FLOAT64 else min(8, _power(f.M)), f, stored)
     machine = gpu()
     most = 8 if stored is FLOAT64 else 16
+    slower = 2 if stored is FLOAT64 else 1
     plans = []
     for images in (1, 4):
-        for rows in {min(4, most), min(8, most), most}:
+        for rows in (4, 8, 16)[: 2 if most == 8 else 3]:
             blocks = covering(f.M, rows) * f.G * covering(covering(f.N, images) * f.I * f.J, 128)
-            # a thread that waits alone takes some 30 cycles a tap; 4 of a lane's keep it busy
-            busy = 2 * rows * images * 128 / (0.5 * machine.fused(stored))
-            alone = covering(blocks, 4 * machine.processors) * f.terms * max(4 * busy, 30 / machine.clock)
-            seconds = max(alone, _memory(f, stored)) + _LAUNCH
+            # for sm_90: 130 instructions a tap with 64 multiply-adds, 70 with 32
+            tap = slower * rows * images + 9 * images + rows / 4 + 12
+            alone = covering(blocks, 3 * machine.processors) * f.terms * (40 + tap) / machine.clock
+            seconds = max(_issued(4 * blocks, f.terms * tap), alone, _memory(f, stored)) + _LAUNCH
             plans.append(Plan("direct", seconds, rows=rows, images=images))
     return min(plans, key=lambda plan: plan.seconds)
 
 
 def _weigh_direct(algorithm: str, rows: int, f: Correlation, stored: Storage) -> Plan:
     machine = gpu()
-    taps = direct_taps(f, stored)
+    taps = direct_taps(f)
     blocks = covering(f.M, rows) * covering(f.S, taps) * f.R * f.D * f.G
-    splits = min(max(1, 8 * machine.processors // max(blocks, 1)), max(1, f.pixels // 512), _MOST_SPLITS)
-    share = covering(f.pixels, splits)
-    loads = rows + taps + 12
-    a_pixel = max(loads * 32 / 32, (rows * taps + 60) / 4) * 32 / 128
-    seconds = covering(blocks * splits, 8 * machine.processors) * share * 8 * a_pixel / 32 / machine.clock
-    return Plan(algorithm, max(seconds, _memory(f, stored)) + 2 * _LAUNCH, rows=rows, images=1, splits=splits)
+    splits = min(max(1, 6 * machine.processors // max(blocks, 1)), max(1, f.pixels // 512), _MOST_SPLITS)
+    a_thread = covering(covering(f.pixels, splits), 128)
+    # for sm_90: 250 instructions a pixel with 40 multiply-adds
+    pixel = (2 if stored is FLOAT64 else 1) * rows * taps + 8 * (rows + taps) + 100
+    alone = covering(blocks * splits, 3 * machine.processors) * a_thread * (400 + pixel) / machine.clock
+    seconds = max(_issued(4 * blocks * splits, a_thread * pixel), alone, _memory(f, stored))
+    return Plan(algorithm, seconds + 2 * _LAUNCH, rows=rows, images=1, splits=splits)
 
 
-def direct_taps(f: Correlation, stored: Storage) -> int:
+def direct_taps(f: Correlation) -> int:
     """How many taps of a row the direct form for the weights does at once."""
     return min(f.S, 8)
 
@@ -227,13 +235,14 @@ def direct_taps(f: Correlation, stored: Storage) -> int:
 def _depthwise(f: Correlation, stored: Storage, weigh: bool) -> Plan:
     if weigh:
         return _weigh_direct("depthwise", 1, f, stored)
-    machine = gpu()
     plans = []
     for images in (1, 4):
         threads = covering(f.N, images) * f.I * f.J * f.G * f.M
-        waves = covering(threads, machine.processors * 1024)
-        seconds = waves * f.terms * (images + 1) * 1.25 * 32 / machine.clock
-        plans.append(Plan("depthwise", max(seconds, _memory(f, stored)) + _LAUNCH, images=images))
+        # for sm_90: 60 instructions a tap of 4 images
+        tap = 12 * images + 12
+        alone = covering(threads, 1024 * gpu().processors) * f.terms * (60 + tap) / gpu().clock
+        seconds = max(_issued(threads / 32, f.terms * tap), alone, _memory(f, stored))
+        plans.append(Plan("depthwise", seconds + _LAUNCH, images=images))
     return min(plans, key=lambda plan: plan.seconds)
 
 

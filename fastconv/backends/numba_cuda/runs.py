@@ -102,7 +102,7 @@ def weigh(place: Place, plan: Plan, f: Correlation, stored: Storage, x: Buffer, 
         steps = covering(covering(f.pixels, shared_tiles.EDGE), plan.splits)
         shared_tiles.weigh(stored).launch(blocks, place.stream, *operands, plan.splits, steps)
     elif plan.tile is None:
-        taps = direct_taps(f, stored)
+        taps = direct_taps(f)
         blocks = row_blocks * covering(f.S, taps) * f.R * f.D * f.G * plan.splits
         share = covering(f.pixels, plan.splits)
         kernel = direct_weight.weigh(stored, plan.rows, taps)

@@ -6,6 +6,7 @@ fragments together from shared memory by the layouts that the PTX manual gives, 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,6 +37,24 @@ class Memory:
         if at % count or not 0 <= at <= self._size - count:
             raise IndexError(f"vector of {count} at {at} of {self._size} elements")
         return self._array[at : at + count]
+
+
+class Shared:
+    """The simulator's shared memory, a piece for each line that asks for one; its own refuses to hear of alignment."""
+
+    def __init__(self, dynamic: int) -> None:
+        self._pieces: dict[tuple[str, int], np.ndarray] = {}
+
+    def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
+        caller = sys._getframe(1)
+        place = caller.f_code.co_filename, caller.f_lineno
+        if place not in self._pieces:
+            self._pieces[place] = np.full(shape, np.nan if "float" in dtype.name else -1, dtype.name)
+        return self._pieces[place]
+
+    def clear(self) -> None:
+        """What comes next finds nothing of what was."""
+        self._pieces.clear()
 
 
 def _part(memory: Any, at: Any, count: int) -> np.ndarray:

@@ -22,6 +22,11 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 if SIMULATED or TYPE_CHECKING:
     from fastconv.backends.numba_cuda import simulated as primitives
 
+    if SIMULATED:
+        from numba.cuda.simulator import kernelapi
+
+        kernelapi.FakeCUDAShared = primitives.Shared
+
     def device(function: Function) -> Function:
         """A function that kernels call."""
         return function
