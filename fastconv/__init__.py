@@ -19,6 +19,8 @@ from fastconv.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     BackendUnavailableError,
+    DeviceError,
+    DeviceMemoryError,
     UnknownBackendError,
     UnsupportedError,
 )
@@ -41,6 +43,8 @@ __all__ = [
     "BackendInfo",
     "BackendUnavailableError",
     "ConvGeometry",
+    "DeviceError",
+    "DeviceMemoryError",
     "PoolGeometry",
     "UnknownBackendError",
     "UnsupportedError",

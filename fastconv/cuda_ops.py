@@ -108,7 +108,9 @@ class CudaOps:
         return x
 
     def pad(self, x: Any, rows: int, columns: int) -> Any:
-        _by_torch("output_padding of a stride or more")
+        _by_torch(
+            "padding at one end (output_padding of a stride or more, adaptive pooling to windows of different sizes)"
+        )
 
     def take(self, x: Any, rows: list[int], columns: list[int]) -> Any:
         _by_torch("adaptive pooling to windows of different sizes")
