@@ -2,6 +2,8 @@
 # make test   prove every backend against torch; PYTEST="-k pool" chooses
 # make check  formatting, lint and types
 # make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see python -m bench run --help
+# make gpu    on an NVIDIA GPU: test and time the backend `cuda` against cuDNN; GPU="--quick" chooses, see
+#             python -m bench.gpu --help; CUDA=12 where nvidia-smi shows a driver for CUDA 12
 #
 # Each makes .venv and installs what it needs there; a second call does its job at once.
 # PYTHON names the interpreter, 3.11 to 3.13.
@@ -11,8 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := fastconv bench models tests
 BENCH ?= --set mnist
+CUDA ?= 13
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench gpu clean
 
 demo: $(VENV)/.train
 	$(BIN)/python -m models demo
@@ -29,6 +32,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m bench run $(BENCH) --out bench/results/latest.json
 	$(BIN)/python -m bench report bench/results/latest.json --out bench/report-out
 
+gpu: $(VENV)/.gpu$(CUDA)
+	$(BIN)/python -m bench.gpu $(GPU)
+
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
@@ -41,4 +47,9 @@ $(VENV)/.made:
 # One stamp for each set of packages, newer than what it was made from.
 $(VENV)/.train $(VENV)/.bench $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+# torch as it is usually found is built for CUDA 13: for 12, PIP_EXTRA_INDEX_URL names where its builds for 12 are.
+$(VENV)/.gpu12 $(VENV)/.gpu13: $(VENV)/.gpu%: pyproject.toml constraints.txt | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,cuda$*]'
 	@touch $@

@@ -49,9 +49,14 @@ def is_way(contestant: str) -> bool:
     return ":" in contestant
 
 
+def is_apart(contestant: str) -> bool:
+    """Whether it runs by other rules than the rest: with fewer digits, or replayed without being called."""
+    return contestant.endswith((".tf32", ".graph"))
+
+
 def is_champion(contestant: str) -> bool:
     """Whether it may stand for fastconv: not torch behind fastconv's interface, which shows what that costs."""
-    return is_ours(contestant) and contestant != "fastconv.torch"
+    return is_ours(contestant) and contestant != "fastconv.torch" and not is_apart(contestant)
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ class Race:
     @property
     def best_peer(self) -> Record | None:
         """The fastest that isn't fastconv's, torch among them."""
-        return _fastest(record for name, record in self.runners.items() if not is_ours(name))
+        peers = [record for name, record in self.runners.items() if not is_ours(name) and not is_apart(name)]
+        return _fastest(peers)
 
     def to_torch(self, record: Record) -> float | None:
         """The speed of ``record`` over torch's."""

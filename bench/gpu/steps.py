@@ -1,0 +1,174 @@
+"""One step after another, whatever becomes of those before; what is found goes into one file at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.gpu import contest, limits, problems, training
+from bench.gpu.child import ENVIRONMENT, Child, ChildError
+from bench.gpu.contest import Rules
+from bench.gpu.contestants import CONTESTANTS
+from bench.gpu.targets import EPOCH
+from bench.problems import Problem
+from bench.report.header import bandwidths, peak
+from bench.results import Limit, Record, Results, load, save
+
+ROOT = Path(__file__).parents[2]
+
+SANITIZER = "compute-sanitizer"
+WATCHED = ("memcheck", "racecheck")
+
+HOW_TO_GET_IT = (
+    f"{SANITIZER} is neither on PATH nor in /usr/local/cuda/bin. It comes with the CUDA toolkit "
+    "(https://developer.nvidia.com/cuda-downloads), and alone as conda's package cuda-sanitizer-api"
+)
+
+PATIENCE = 600.0
+"""Seconds that limits and training may take, and an event of the contest."""
+
+
+class StepError(Exception):
+    """Why a step failed."""
+
+
+class SkippedError(Exception):
+    """Why a step can't be done here."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended."""
+
+    step: str
+    state: str
+    """ "passed", "failed" or "skipped"."""
+    why: str
+    seconds: float
+
+
+def taken(step: str, work: Callable[[], None], console: Console) -> Outcome:
+    """Do a step under its heading."""
+    console.rule(f"[bold]{step}")
+    start = perf_counter()
+    try:
+        work()
+        state, why = "passed", ""
+    except SkippedError as error:
+        state, why = "skipped", str(error)
+    except (StepError, ChildError) as error:
+        state, why = "failed", str(error)
+    console.print(f"{state}{': ' if why else ''}{why}", highlight=False, markup=False)
+    return Outcome(step, state, why, perf_counter() - start)
+
+
+def tests() -> None:
+    """The tests that need a GPU."""
+    _command([sys.executable, "-m", "pytest", "tests/gpu", "-q"])
+
+
+def watched(tool: str) -> None:
+    """The small cases under one tool of compute-sanitizer."""
+    found = shutil.which(SANITIZER) or shutil.which(SANITIZER, path="/usr/local/cuda/bin")
+    if found is None:
+        raise SkippedError(HOW_TO_GET_IT)
+    # Calls that torch makes to ask what the driver can do fail by design: they are no errors.
+    options = ["--tool", tool, "--error-exitcode", "1", "--report-api-errors", "no"]
+    program = [sys.executable, "-m", "bench.gpu.small_cases"]
+    # In memory of its own each tensor has an end that the tool can see.
+    _command([found, *options, *program], PYTORCH_NO_CUDA_MEMORY_CACHING="1")
+
+
+@dataclass
+class Notebook:
+    """A run's results, in a file from the first finding on."""
+
+    path: Path
+    results: Results
+
+    @classmethod
+    def opened(cls, path: Path, anew: bool) -> Notebook:
+        """A new one; or, for single steps, the one that is there."""
+        if path.exists() and not anew:
+            return cls(path, load(path))
+        return cls(path, Results({}, Limit(0.0, {}), []))
+
+    def note(
+        self,
+        limit: Limit | None = None,
+        environment: dict[str, str] | None = None,
+        records: Sequence[Record] = (),
+    ) -> None:
+        """Add to the results what isn't None; a record takes the place of an older one."""
+        old = self.results
+        kept = {(r.problem, r.operation, r.contestant): r for r in (*old.records, *records)}
+        self.results = Results({**old.environment, **(environment or {})}, limit or old.limit, list(kept.values()))
+        save(self.results, self.path)
+
+
+def measure_limits(notebook: Notebook, console: Console) -> None:
+    """The card's limits, and what is to be known of the machine."""
+    with Child() as child:
+        limit, environment = child.ask(limits.measure, patience=PATIENCE)
+    notebook.note(limit, environment)
+    console.print(f"peak {peak(limit)}; copying {bandwidths(limit)}", highlight=False)
+
+
+def hold_contest(notebook: Notebook, names: Sequence[str], rules: Rules, console: Console) -> None:
+    """All events; raises StepError where a contestant was wrong or broke."""
+    events = [(problem, operation) for problem in problems.contest() for operation in problem.operations]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    troubles = []
+    with Child() as child, Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(events))
+        for problem, operation in events:
+            progress.update(task, description=f"{problem.name} {operation}")
+            records = run_event(child, problem, operation, names, rules)
+            notebook.note(records=records)
+            for record in (r for r in records if r.trouble is not None):
+                console.print(
+                    f"{record.problem} {record.operation} {record.contestant}: {record.trouble}", markup=False
+                )
+                troubles.append(record)
+            progress.advance(task)
+    ours = [record for record in troubles if not (record.trouble or "").startswith("UnsupportedError")]
+    if ours:
+        raise StepError(f"{len(ours)} of all contestants' events came to nothing")
+
+
+def run_event(child: Child, problem: Problem, operation: str, names: Sequence[str], rules: Rules) -> list[Record]:
+    """An event's records; if it brings the process down, each contestant's alone, to see whose fault it is."""
+    names = [name for name in names if CONTESTANTS[name].joins(problem)]
+    try:
+        found: list[Record] = child.ask(contest.on_gpu, problem, operation, names, rules, patience=PATIENCE)
+        return found
+    except ChildError as error:
+        if len(names) == 1:
+            return [contest.record(problem, operation, names[0], trouble=str(error))]
+        return [record for name in names for record in run_event(child, problem, operation, [name], rules)]
+
+
+def train(notebook: Notebook, console: Console) -> None:
+    """An epoch of LeNet-5."""
+    with Child() as child:
+        seconds: dict[str, float] = child.ask(training.epoch, patience=PATIENCE)
+    texts = {EPOCH.format(name): f"{found:.4f} s" for name, found in seconds.items()}
+    notebook.note(environment=texts)
+    for title, text in texts.items():
+        console.print(f"{title}: {text}")
+
+
+def _command(command: list[str], **environment: str) -> None:
+    """A program's run, its words as they come."""
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **environment}, check=False)
+    if done.returncode:
+        raise StepError(f"it ended with exit status {done.returncode}")
