@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-
-# Before Numba is imported: the backend `cuda` runs on the processor.
-os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
-
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,11 +15,14 @@ from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.buffers import Store
+from fastconv.backends.numba_cuda.backend import NumbaCuda
 from fastconv.backends.numba_cuda.target import SIMULATED
-from tests import simulator
+from tests import CHOSEN, simulator
 
 if SIMULATED:
     simulator.install()
+if not CHOSEN:
+    os.environ.pop("NUMBA_ENABLE_CUDASIM", None)  # processes that tests start are without
 
 BACKENDS = [info.name for info in fastconv.backends() if info.available and info.name != "auto"]
 
@@ -36,7 +35,8 @@ POISON = 0xFFF7FFF7FFF7FFF7
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that asks for a ``backend`` runs on each."""
     if "backend" in metafunc.fixturenames:
-        metafunc.parametrize("backend", BACKENDS)
+        without = {"cuda"} if "no_simulated_gpu" in metafunc.fixturenames else set()
+        metafunc.parametrize("backend", [name for name in BACKENDS if name not in without])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -138,6 +138,13 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     for name in BACKENDS:
         spy(registry.get(name), record, monkeypatch)
     return record
+
+
+@pytest.fixture
+def no_simulated_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend `cuda` can't run: for tests of whole runs, which would take a simulated GPU minutes."""
+    monkeypatch.setattr(NumbaCuda, "unavailable", lambda self: "the simulated GPU is put away")
+    monkeypatch.delitem(registry._ready, "cuda", raising=False)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,8 @@ def _blocks(page: str) -> list[str]:
     return re.findall(r"^ *```python\n(.*?)^ *```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-def test_readme_examples_run_in_order(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    # on layers of that size a simulated GPU takes minutes
-    states = [replace(each, available=False) if each.name == "cuda" else each for each in fastconv.backends()]
-    monkeypatch.setattr(fastconv, "backends", lambda: states)
+@pytest.mark.usefixtures("no_simulated_gpu")
+def test_readme_examples_run_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     namespace: dict[str, Any] = {}
     blocks = _blocks("README.md")
     assert len(blocks) == 4
@@ -33,7 +30,7 @@ def test_readme_examples_run_in_order(capsys: pytest.CaptureFixture[str], monkey
     differences = {
         line.split()[0]: float(line.split()[1]) for line in shown.splitlines() if "e-" in line or "e+" in line
     }
-    assert set(differences) == {backend.name for backend in states if backend.available}
+    assert set(differences) == {backend.name for backend in fastconv.backends() if backend.available}
     assert max(differences.values()) < 1e-3
 
 

@@ -11,6 +11,11 @@ from bench.results import Results
 from tests.bench import synthetic
 
 
+@pytest.fixture(autouse=True)
+def _no_simulated_gpu(no_simulated_gpu: None) -> None:
+    """Everywhere here."""
+
+
 @pytest.fixture(scope="session")
 def small() -> Results:
     """Every contestant of `synthetic.SPEEDS` on the smoke set."""

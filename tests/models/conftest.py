@@ -31,6 +31,11 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _no_simulated_gpu(no_simulated_gpu: None) -> None:
+    """Everywhere here."""
+
+
 @pytest.fixture
 def console() -> Console:
     """Not a terminal; what was printed is ``console.file.getvalue()``."""
