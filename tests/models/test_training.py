@@ -54,7 +54,7 @@ def test_the_backend_asked_for_is_the_one_that_runs(
     next(epoch_steps(model, optimizer, digits, 4, 0, 1))
     assert {backend for backend, _ in ran} == {name}
     pooling = {operation for _, operation in ran if "pool" in operation}
-    assert len(pooling) == 2  # and its gradient
+    assert len(pooling - {"max_pool2d_gradient"}) == 2  # and its gradient, by whichever of two names
     assert {"conv2d", "conv2d_weight"} <= {operation for _, operation in ran}
 
 
