@@ -14,8 +14,10 @@ import fastconv
 from fastconv import DeviceError, DeviceMemoryError
 from fastconv.backends.numba_cuda import direct, kernels
 from fastconv.backends.numba_cuda.backend import NumbaCuda
+from fastconv.backends.numba_cuda.correlation import forward
 from fastconv.backends.numba_cuda.errors import translated
 from fastconv.backends.numba_cuda.storage import FLOAT32, FLOAT64
+from fastconv.geometry import ConvGeometry
 
 
 def test_names_tell_kernels_apart() -> None:
@@ -46,6 +48,62 @@ def test_damaged_code_counts_as_none(damage, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_costs_no_error(tmp_path: Path) -> None:
     kernels._write(tmp_path / "missing" / "kernel.cubin", b"code")
     assert list(tmp_path.iterdir()) == []
+
+
+LOADING = """
+import cuda.core
+from tests.cuda import gate
+from fastconv.backends.numba_cuda import sums
+from fastconv.backends.numba_cuda.storage import FLOAT32
+
+class Loaded:
+    def __init__(self, code):
+        self.code = code
+    @classmethod
+    def from_cubin(cls, code):
+        return cls(code)
+    def get_kernel(self, entry):
+        assert entry.encode() in self.code
+        return self.code[:4]
+
+from_ptx = cuda.core.ObjectCode.from_ptx
+cuda.core.ObjectCode = Loaded
+Loaded.from_ptx = staticmethod(from_ptx)
+kernel = sums.channel_sum(FLOAT32)
+assert kernel._loaded((8, 0)) == b"\\x7fELF"
+kernel.ptx = None  # nothing is compiled again
+kernel._by_capability.clear()
+assert kernel._loaded((8, 0)) == b"\\x7fELF"
+"""
+
+
+def test_machine_code_is_kept_for_other_processes(tmp_path: Path) -> None:
+    """Compiled once for a GPU that isn't there, then found on disk; the driver's part is played."""
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", LOADING]
+    subprocess.run(command, env=environment, check=True)
+    (file,) = tmp_path.iterdir()
+    assert file.suffix == ".cubin"
+    subprocess.run([*command[:2], LOADING.replace("kernel.ptx = None", "")], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_launch_passes_addresses_and_integers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[tuple[object, ...]] = []
+    monkeypatch.setattr(kernels, "SIMULATED", False)
+    monkeypatch.setattr(kernels, "_launch", lambda *arguments: launched.append(arguments))
+    monkeypatch.setattr(kernels, "_stream", lambda handle: f"stream {handle}")
+    monkeypatch.setattr(kernels, "_shape", lambda *shape: shape)
+    monkeypatch.setattr(kernels, "_current_capability", lambda: (9, 0))
+    kernel = direct.correlate(FLOAT32, 4, 1, False)
+    monkeypatch.setattr(kernel, "_by_capability", {(9, 0): "machine code"})
+    f = forward(ConvGeometry(1, 1, 3, 3, 1, 2, 2, padding=(1, 1, 0, 0)))
+    kernel.launch(7, 99, 1000, 2000, 0, 3000, f, 1)
+    assert launched == [("stream 99", (7, 128), "machine code", 1000, 2000, 0, 3000, *f, 1)]
+    assert all(type(each) is int for each in launched[0][3:])
+    assert len(launched[0]) - 3 == len(kernel.takes) - 1 + len(f)
+    kernel.launch(0, 99)
+    assert len(launched) == 1
 
 
 class DriverError(Exception):

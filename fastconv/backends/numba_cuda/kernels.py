@@ -61,8 +61,8 @@ class Kernel:
         self.takes = takes
         self._by_capability: dict[Capability, Any] = {}
 
-    def launch(self, blocks: int, stream: Any, *arguments: Any) -> None:
-        """Run ``blocks`` blocks on ``stream`` of the current device, without waiting for them."""
+    def launch(self, blocks: int, stream: int, *arguments: Any) -> None:
+        """Run ``blocks`` blocks on the stream of that handle, of the current device, without waiting for them."""
         if not blocks:
             return
         if SIMULATED:
@@ -76,7 +76,7 @@ class Kernel:
             else:
                 flat.extend(argument)
         with translated(self.name):
-            _launch(stream, _shape(blocks, self.threads), self._loaded(_current_capability()), *flat)
+            _launch(_stream(stream), _shape(blocks, self.threads), self._loaded(_current_capability()), *flat)
 
     def _loaded(self, capability: Capability) -> Any:
         found = self._by_capability.get(capability)
@@ -164,6 +164,14 @@ def _launch(stream: Any, shape: Any, kernel: Any, *arguments: int) -> None:
     from cuda.core import launch
 
     launch(stream, shape, kernel, *arguments)
+
+
+@lru_cache(maxsize=256)
+def _stream(handle: int) -> Any:
+    """Anyone's stream, as what launches kernels wants it; it holds nothing but the handle."""
+    from cuda.core import Stream
+
+    return Stream.from_handle(handle)
 
 
 @lru_cache(maxsize=4096)

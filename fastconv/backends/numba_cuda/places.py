@@ -10,8 +10,7 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,25 +25,13 @@ HOME = "cpu" if SIMULATED else "cuda"
 """Tensors on this kind of device are used where they are."""
 
 
-class Stream(NamedTuple):
-    """A stream of anyone's, by the protocol of the CUDA Python packages."""
-
-    handle: int
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self.handle
-
-
-_stream = lru_cache(maxsize=256)(Stream)
-
-
 class Place(ABC):
     """One call's operands and results."""
 
     @property
-    def stream(self) -> Stream:
-        """Where kernels run."""
-        return _stream(0)
+    def stream(self) -> int:
+        """The handle of the stream where kernels run."""
+        return 0
 
     @property
     def allows_tf32(self) -> bool:
@@ -86,8 +73,8 @@ class TorchPlace(Place):
         self._device = tensor.device
 
     @property
-    def stream(self) -> Stream:
-        return _stream(0 if SIMULATED else self._torch.cuda.current_stream(self._device).cuda_stream)
+    def stream(self) -> int:
+        return 0 if SIMULATED else self._torch.cuda.current_stream(self._device).cuda_stream
 
     @property
     def allows_tf32(self) -> bool:
@@ -129,8 +116,8 @@ class ArrayPlace(Place):
         self._stream = DeviceArray.of(array).stream
 
     @property
-    def stream(self) -> Stream:
-        return _stream(self._stream)
+    def stream(self) -> int:
+        return self._stream
 
     def device(self) -> AbstractContextManager[Any]:
         if not SIMULATED:
