@@ -158,3 +158,13 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 def test_auto_takes_no_gpu_unasked(ran) -> None:
     fastconv.conv2d(np.zeros((1, 1, 3, 3)), np.zeros((1, 1, 2, 2)))
     assert {name for name, _ in ran} == {"numba"}
+
+
+def test_planes_beyond_32_bits_are_refused() -> None:
+    huge = np.broadcast_to(np.float32(0), (1, 1, 2**16, 2**15))
+    for call in (
+        lambda: fastconv.max_pool2d(huge, 2, backend="cuda"),
+        lambda: fastconv.avg_pool2d(huge, 2, backend="cuda"),
+    ):
+        with pytest.raises(fastconv.UnsupportedError, match=r"a plane has 2,147,483,648 pixels or more"):
+            call()

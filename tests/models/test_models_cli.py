@@ -69,7 +69,7 @@ def test_list_has_everything() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", "lenet6"], "no network is called 'lenet6'; the networks are lenet5, simple_convnet"),
+        (["train", "lenet6"], "no network is called 'lenet6'; the networks are alexnet, dropout_cnn"),
         (["compare", "lenet6"], "no network is called 'lenet6'"),
         (["train", "lenet5", "--dataset", "nist"], "no data set is called 'nist'; the data sets are mnist"),
         (["compare", "lenet5", "--dataset", "nist"], "no data set is called 'nist'"),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ALGORITHMS = ("definition", "tiled", "gemm", "direct", "depthwise", "tf32")
 """The ladder; the planner chooses among them."""
 
+_MOST_PIXELS = 2**31
+
 INSTALL = "pip install 'fastconv[cuda12]' or 'fastconv[cuda13]', whichever the driver is for (nvidia-smi tells)"
 
 
@@ -66,6 +68,8 @@ class NumbaCuda(Backend):
         return self._calls.at_home(device)
 
     def refuses(self, operation: str, geometry: Geometry | None, dtype: Any) -> str | None:
+        if geometry is not None and max(geometry.H * geometry.W, geometry.P * geometry.Q) >= _MOST_PIXELS:
+            return f"a plane has {_MOST_PIXELS:,} pixels or more, and inside planes it counts in 32 bits"
         if self.algorithm is None or not isinstance(geometry, ConvGeometry) or not operation.startswith("conv2d"):
             return None
         return self._calls.refuses(operation, geometry, dtype)

@@ -1,0 +1,105 @@
+"""AlexNet, which won ImageNet in 2012: as it was for 224 x 224 pixels, and cut down for 28 to 64.
+
+Source: A. Krizhevsky, I. Sutskever, G. Hinton, "ImageNet classification with deep convolutional neural networks",
+2012: five convolutions, local response normalisation after the first two, overlapping pooling of 3 x 3, dropout in the
+dense layers. The small one keeps that order, with kernels, strides and widths for images a fifth as wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fastconv.torch import ConvBlock2d, MaxPool2d
+from models.errors import ModelsError
+from models.recipes import ImageShape, Network, Recipe
+
+CLASSES = 10
+SMALL = range(28, 65)
+ORIGINAL = 224
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the first convolution kernel, stride and padding; the filters of all; the hidden units."""
+
+    kernel: int
+    stride: int
+    padding: int
+    filters: tuple[int, int, int, int, int]
+    groups: int
+    hidden: int
+
+
+ORIGINAL_SIZES = Sizes(11, 4, 2, (96, 256, 384, 384, 256), 2, 4096)
+SMALL_SIZES = Sizes(5, 1, 2, (32, 64, 96, 96, 64), 1, 256)
+
+
+class AlexNet(nn.Module):
+    """(N, channels, height, width) images to (N, 10) logits.
+
+    Groups, where the original has them, are in the second, fourth and fifth convolution: its two GPUs' halves.
+    """
+
+    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+        super().__init__()
+        channels, height, width = shape
+        sizes = ORIGINAL_SIZES if height == ORIGINAL else SMALL_SIZES
+        first, second, third, fourth, fifth = sizes.filters
+
+        def conv(inputs: int, outputs: int, kernel: int, groups: int = 1) -> ConvBlock2d:
+            padding = kernel // 2
+            return ConvBlock2d(inputs, outputs, kernel, 1, padding, groups=groups, activation="relu", backend=backend)
+
+        self.convs = nn.Sequential(
+            ConvBlock2d(channels, first, sizes.kernel, sizes.stride, sizes.padding, activation="relu", backend=backend),
+            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0),
+            MaxPool2d(3, 2, backend=backend),
+            conv(first, second, 5, sizes.groups),
+            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0),
+            MaxPool2d(3, 2, backend=backend),
+            conv(second, third, 3),
+            conv(third, fourth, 3, sizes.groups),
+            conv(fourth, fifth, 3, sizes.groups),
+            MaxPool2d(3, 2, backend=backend),
+        )
+        pixels = _side(height, sizes) * _side(width, sizes)
+        self.dense = nn.Sequential(
+            nn.Dropout(0.5),
+            nn.Linear(fifth * pixels, sizes.hidden),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(sizes.hidden, sizes.hidden),
+            nn.ReLU(),
+            nn.Linear(sizes.hidden, CLASSES),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of a batch."""
+        logits: Tensor = self.dense(self.convs(x).flatten(1))
+        return logits
+
+
+def _side(size: int, sizes: Sizes) -> int:
+    """Pixels along an axis after the convolutions and the three poolings."""
+    size = (size + 2 * sizes.padding - sizes.kernel) // sizes.stride + 1
+    for _ in range(3):
+        size = (size - 3) // 2 + 1
+    return size
+
+
+def build(shape: ImageShape, backend: str) -> AlexNet:
+    """AlexNet for square images of 224 pixels, or the small one for 28 to 64."""
+    _, height, width = shape
+    if height != width or (height not in SMALL and height != ORIGINAL):
+        raise ModelsError(f"alexnet reads square images of 28 to 64 pixels or of 224, not {height} x {width}")
+    return AlexNet(shape, backend)
+
+
+NETWORK = Network(
+    summary="five convolutions, local response normalisation, 3x3 pooling, dropout; small, or the original at 224",
+    source="Krizhevsky, Sutskever, Hinton 2012",
+    build=build,
+    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=5),
+)

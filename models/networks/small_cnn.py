@@ -1,0 +1,45 @@
+"""Two convolutions of 5 x 5 and a linear layer: the first network of many courses.
+
+Source: the convolutional network of PyTorch's ``examples/mnist`` before 2019 without its dropout and hidden layer.
+"""
+
+from torch import Tensor, nn
+
+from fastconv.torch import ConvBlock2d
+from models.errors import ModelsError
+from models.recipes import ImageShape, Network, Recipe
+
+CLASSES = 10
+LEAST = 16
+
+
+class SmallCnn(nn.Module):
+    """(N, channels, height, width) images to (N, 10) logarithms of probabilities."""
+
+    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.conv1 = ConvBlock2d(channels, 10, 5, activation="relu", pool="max", backend=backend)
+        self.conv2 = ConvBlock2d(10, 20, 5, activation="relu", pool="max", backend=backend)
+        self.dense1 = nn.Linear(20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logarithms of the classes' probabilities for a batch."""
+        x = self.conv2(self.conv1(x)).flatten(1)  # (N, 20 * 4 * 4) for 28 x 28
+        return self.dense1(x).log_softmax(1)
+
+
+def build(shape: ImageShape, backend: str) -> SmallCnn:
+    """The network for images of ``shape``, 16 x 16 at least."""
+    _, height, width = shape
+    if min(height, width) < LEAST:
+        raise ModelsError(f"small_cnn reads images of {LEAST} x {LEAST} or more, not {height} x {width}")
+    return SmallCnn(shape, backend)
+
+
+NETWORK = Network(
+    summary="convs 10 and 20 of 5x5, each ReLU and 2x2 max pooling, one linear layer, log-softmax",
+    source="after PyTorch's examples/mnist",
+    build=build,
+    recipe=Recipe(learning_rate=0.01, batch_size=64, epochs=5, optimizer="sgd", momentum=0.5),
+)

@@ -1,0 +1,50 @@
+"""Two convolutions of 3 x 3 and one linear layer.
+
+Source: the blocks of K. Simonyan and A. Zisserman, "Very deep convolutional networks for large-scale image
+recognition", 2014, two of them; weights start from the distribution of X. Glorot and Y. Bengio, "Understanding the
+difficulty of training deep feedforward neural networks", 2010.
+"""
+
+from torch import Tensor, nn
+
+from fastconv.torch import ConvBlock2d
+from models.errors import ModelsError
+from models.initial import initialise
+from models.recipes import ImageShape, Network, Recipe
+
+CLASSES = 10
+FILTERS = (32, 64)
+
+
+class TwoLayerCnn(nn.Module):
+    """(N, channels, height, width) images to (N, 10) logits."""
+
+    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+        super().__init__()
+        channels, height, width = shape
+        first, second = FILTERS
+        self.conv1 = ConvBlock2d(channels, first, 3, padding=1, activation="relu", pool="max", backend=backend)
+        self.conv2 = ConvBlock2d(first, second, 3, padding=1, activation="relu", pool="max", backend=backend)
+        self.dense1 = nn.Linear(second * (height // 4) * (width // 4), CLASSES)
+        initialise(self, nn.init.xavier_uniform_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The logits of a batch."""
+        logits: Tensor = self.dense1(self.conv2(self.conv1(x)).flatten(1))  # of (N, 64 * 7 * 7) for 28 x 28
+        return logits
+
+
+def build(shape: ImageShape, backend: str) -> TwoLayerCnn:
+    """The network for images of ``shape``, 4 x 4 at least."""
+    _, height, width = shape
+    if min(height, width) < 4:
+        raise ModelsError(f"two_layer_cnn reads images of 4 x 4 or more, not {height} x {width}")
+    return TwoLayerCnn(shape, backend)
+
+
+NETWORK = Network(
+    summary="convs 32 and 64 of 3x3, each ReLU and 2x2 max pooling, one linear layer; Glorot's initial weights",
+    source="Simonyan and Zisserman 2014 (blocks), Glorot and Bengio 2010 (weights)",
+    build=build,
+    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=15),
+)
