@@ -165,7 +165,9 @@ class TestAutograd:
         with fastconv.use_backend(backend):
             y = F.max_pool2d(F.conv2d(_x(2, 3, 6, 6), w), 2).sum()
         y.backward()
-        assert [name for name, _ in ran] == [backend] * (2 if registry.get(backend).differentiable else 4)
+        # most do pooling's gradient by the indices alone, which the record has besides
+        steps = [name for name, operation in ran if operation != "max_pool2d_backward"]
+        assert steps == [backend] * (2 if registry.get(backend).differentiable else 4)
 
     def test_double_backward_with_groups_stride_dilation_and_a_frozen_weight(self, backend: str) -> None:
         x = _x(1, 4, 7, 6, dtype=torch.float64).requires_grad_()
