@@ -27,6 +27,7 @@ GEOMETRIES = {
     "stride_beyond_kernel": image(2, 9, 8, 3, 2, 1, stride=(4, 3)),
     "dilated_strided": image(2, 9, 7, 3, 3, 2, stride=(2, 1), dilation=(2, 3), padding=(2, 1, 0, 3)),
     "dilation_shares_a_factor": image(2, 9, 9, 3, 3, 3, stride=(4, 2), dilation=(2, 4), padding=(4, 4, 4, 4)),
+    "taps_apart": image(1, 12, 9, 2, 3, 3, stride=(2, 2), dilation=(3, 5), padding=(3, 3, 5, 5)),
     "valid": image(2, 6, 7, 3, 3, 3, N=6, padding=(0, 0, 0, 0)),
     "pointwise_17_to_9": image(17, 3, 5, 9, 1, 1),
     "rows_33": image(2, 3, 4, 33, 3, 1),
@@ -93,8 +94,21 @@ def test_every_tile_and_split(algorithm: str, number: int, splits: int, monkeypa
     assert_exact(backend(algorithm), SMALL, "float32")
 
 
-@pytest.mark.parametrize(("rows", "images"), [(4, 1), (8, 4), (16, 1), (16, 4)])
-def test_every_shape_of_the_direct_form(rows: int, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "rows", "images"),
+    [
+        ("direct", 4, 1),
+        ("direct", 8, 4),
+        ("direct", 16, 1),
+        ("direct", 16, 4),
+        ("depthwise", 0, 1),
+        ("depthwise", 0, 4),
+    ],
+)
+def test_every_shape_of_the_direct_forms(
+    algorithm: str, rows: int, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 6 images, of which 4 at a time leave 2."""
     genuine = planner.best
 
     def chosen(algorithm: str, f: object, stored: object, *, weigh: bool) -> planner.Plan:
@@ -102,15 +116,31 @@ def test_every_shape_of_the_direct_form(rows: int, images: int, monkeypatch: pyt
         return plan if weigh else replace(plan, rows=rows, images=images)
 
     monkeypatch.setattr(planner, "best", chosen)
-    assert_exact(backend("direct"), image(2, 4, 3, 18, 2, 3, N=6), "float32")
+    assert_exact(backend(algorithm), image(2, 4, 3, 18, 2, 3, N=6), "float32")
+
+
+def test_windows_of_one_pixel_are_added_in_order() -> None:
+    """In any other order the small ones would be lost, or the large ones not cancel."""
+    large, small = 2.0**25, 1.0
+    grads = np.array([small, large, -large, small, large, small, -large, small], np.float32)
+    windows = np.tile(grads, 40).reshape(1, 1, 16, 20)
+    total = np.float32(0)
+    for each in windows.reshape(-1):
+        total += each
+    found = NumbaCuda().max_pool2d_backward(windows, np.full(windows.shape, 5, np.int64), (3, 3))
+    assert found[0, 0, 1, 2] == total
+    assert np.count_nonzero(found) == (total != 0)
 
 
 def test_tf32_rounds_each_operand_once() -> None:
     """Numbers of 11 bits lose one, and only where the caller lets them."""
     g = ConvGeometry(1, 1, 1, 1, 1, 1, 1)
     x, w = np.full((1, 1, 1, 1), 1 + 2**-11 + 2**-12, np.float32), np.ones((1, 1, 1, 1), np.float32)
-    assert backend("tf32").conv2d(x, w, None, g)[0, 0, 0, 0] == np.float32(1 + 2**-10)
-    assert backend("gemm").conv2d(x, w, None, g)[0, 0, 0, 0] == x[0, 0, 0, 0]
+    for first, second in ((x, w), (w, x)):
+        assert backend("tf32").conv2d(first, second, None, g)[0, 0, 0, 0] == np.float32(1 + 2**-10)
+        assert backend("tf32").conv2d_input(first, second, g)[0, 0, 0, 0] == np.float32(1 + 2**-10)
+        assert backend("tf32").conv2d_weight(first, second, g)[0, 0, 0, 0] == np.float32(1 + 2**-10)
+        assert backend("gemm").conv2d(first, second, None, g)[0, 0, 0, 0] == x[0, 0, 0, 0]
     large = image(256, 14, 14, 256, 3, 3, N=32)
     single, half = STORAGES["float32"], STORAGES["bfloat16"]
     names = [plan.algorithm for plan in planner.candidates(forward(large), single, weigh=False, tf32=False)]
