@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.data.idx import Bytes
+from models.data.split import Split
 from models.recipes import ImageShape
-
-
-class Split(NamedTuple):
-    """Images (N, H, W) and their labels (N,), unsigned bytes, as files hold them."""
-
-    images: Bytes
-    labels: Bytes
 
 
 @dataclass(frozen=True)

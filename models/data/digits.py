@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
-from models.data.dataset import Split
+from models.data.split import Split
 
 SIZE = 28
 BRIGHTEST = 16

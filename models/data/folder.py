@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.data.dataset import Split
 from models.data.idx import Bytes, read_idx
+from models.data.split import Split
 from models.errors import ModelsError
 
 CLASSES = 10

@@ -11,10 +11,10 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
-from models.data.dataset import Split
 from models.data.download import download
 from models.data.folder import IMAGES, LABELS, TEST_FILES, TRAIN_FILES, read_folder
 from models.data.idx import read_idx
+from models.data.split import Split
 from models.errors import DownloadError, ModelsError
 
 SHA256 = dict(

@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from models.data import DATASETS, load
-from models.data.dataset import Dataset, Split, prepare
+from models.data.dataset import Dataset, prepare
+from models.data.split import Split
 from models.errors import DownloadError, ModelsError
 
 
