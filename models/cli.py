@@ -1,4 +1,4 @@
-"""The command line: ``python -m models train | compare | demo | list``.
+"""The command line: ``python -m models train | compare | demo | summary | list``.
 
 torch, fastconv and the data sets are imported by the commands that need them, so that ``--help`` is quick.
 """
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from models import networks
 from models.data import DATASETS, check_name
 from models.errors import ModelsError
+from models.recipes import ImageShape
 
 
 class _OneLineErrors(TyperGroup):
@@ -139,6 +140,25 @@ def demo(data_dir: DataDir = None) -> None:
     from models.demo import demo
 
     demo(data_dir, Console())
+
+
+@app.command()
+def summary(
+    network: NetworkName,
+    shape: Annotated[str, typer.Option(help="Of an image: channels x height x width.")] = "1x28x28",
+) -> None:
+    """Show the layers of NETWORK: results, parameters, multiply-adds."""
+    from models.summary import summary_table
+
+    Console().print(summary_table(network, _image_shape(shape)))
+
+
+def _image_shape(text: str) -> ImageShape:
+    parts = text.lower().split("x")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ModelsError(f"the shape is {text!r}; write it as channels x height x width, such as 3x64x64")
+    channels, height, width = map(int, parts)
+    return channels, height, width
 
 
 @app.command("list")
