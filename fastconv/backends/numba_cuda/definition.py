@@ -17,9 +17,10 @@ THREADS = 128
 
 @family
 def correlate(stored: Storage, guarded: bool) -> Kernel:
-    """``(x, w, bias, y, f, biased, odd, flags)``: one thread an element, pixels innermost, then rows, groups, images.
+    """``(x, w, bias, y, f, biased, odd, flags)``: a thread an element, pixels innermost, then rows, groups, images.
 
-    ``guarded``: only where one of ``flags`` flags is set is anything done.
+    With fewer threads than elements each makes several. ``guarded``: only where one of ``flags`` flags is set is
+    anything done; so few blocks are enough to look at them, and what they do then may take its time.
     """
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
@@ -31,31 +32,28 @@ def correlate(stored: Storage, guarded: bool) -> Kernel:
                 strange |= odd[i]
             if not cuda.syncthreads_or(strange):
                 return
-        at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
         area = f.I * f.J
-        m = at // area % f.M
-        g = at // (area * f.M) % f.G
-        n, i, j = place(at // (area * f.M * f.G) * area + at % area, f)
-        if n >= f.N:
-            return
-        value = dtype(0)
-        for d in range(f.D):
-            plane = source(n, g, f) + d * f.H * f.W
-            for r in range(f.R):
-                h = i * f.step_row + f.first_row + r * f.tap_row
-                for s in range(f.S):
-                    v = j * f.step_column + f.first_column + s * f.tap_column
-                    weight = load(
-                        w,
-                        f.w_first + g * f.w_group + m * f.w_row + d * f.w_depth + r * f.w_tap_row + s * f.w_tap_column,
-                    )
-                    if 0 <= h < f.H and 0 <= v < f.W:
-                        value += weight * load(x, plane + h * f.W + v)
-                    elif not f.skips:
-                        value += weight * dtype(0)
-        if biased:
-            value += load(bias, g * f.M + m)
-        store(y, target(n, g, i, j, f) + m * f.P * f.Q, value)
+        elements = f.N * f.G * f.M * area
+        for at in range(cuda.blockIdx.x * THREADS + cuda.threadIdx.x, elements, cuda.gridDim.x * THREADS):
+            m = at // area % f.M
+            g = at // (area * f.M) % f.G
+            n, i, j = place(at // (area * f.M * f.G) * area + at % area, f)
+            value = dtype(0)
+            for d in range(f.D):
+                plane = source(n, g, f) + d * f.H * f.W
+                for r in range(f.R):
+                    h = i * f.step_row + f.first_row + r * f.tap_row
+                    at_w = f.w_first + g * f.w_group + m * f.w_row + d * f.w_depth + r * f.w_tap_row
+                    for s in range(f.S):
+                        v = j * f.step_column + f.first_column + s * f.tap_column
+                        weight = load(w, at_w + s * f.w_tap_column)
+                        if 0 <= h < f.H and 0 <= v < f.W:
+                            value += weight * load(x, plane + h * f.W + v)
+                        elif not f.skips:
+                            value += weight * dtype(0)
+            if biased:
+                value += load(bias, g * f.M + m)
+            store(y, target(n, g, i, j, f) + m * f.P * f.Q, value)
 
     memory = stored.memory
     return Kernel(definition, THREADS, *[memory] * 4, Correlation, INTEGER, types.int32, INTEGER)

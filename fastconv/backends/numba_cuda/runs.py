@@ -21,6 +21,9 @@ from fastconv.backends.numba_cuda.planner import Plan, direct_taps
 from fastconv.backends.numba_cuda.storage import FLOAT32, Storage, computed
 from fastconv.backends.numba_cuda.target import types
 
+_GUARDS = 512
+"""Blocks that look whether a weight is not finite: some for each multiprocessor, not one for each 128 elements."""
+
 
 def correlate(
     place: Place, plan: Plan, f: Correlation, stored: Storage, x: Buffer, w: Buffer, b: Buffer | None, y: Buffer
@@ -83,9 +86,9 @@ def _by_tiles(
     if f.skips and not f.inside:
         # only does anything if a weight is not finite
         operands = x.argument, w.argument, bias, y.argument
-        guard = covering(f.pixels * f.G * f.M, definition.THREADS)
+        guards = min(_GUARDS, covering(f.pixels * f.G * f.M, definition.THREADS))
         guarded = definition.correlate(stored, True)
-        guarded.launch(guard, place.stream, *operands, f, biased, odd.argument, blocks)
+        guarded.launch(guards, place.stream, *operands, f, biased, odd.argument, blocks)
 
 
 def weigh(place: Place, plan: Plan, f: Correlation, stored: Storage, x: Buffer, grad: Buffer, dw: Buffer) -> None:
@@ -96,7 +99,7 @@ def weigh(place: Place, plan: Plan, f: Correlation, stored: Storage, x: Buffer, 
         return
     parts = place.workspace(plan.splits * dw.elements, stored.computed)
     operands = x.argument, grad.argument, parts.argument, f
-    row_blocks = -(-f.M // (plan.tile.rows if plan.tile else plan.rows or shared_tiles.EDGE))
+    row_blocks = covering(f.M, plan.tile.rows if plan.tile else plan.rows or shared_tiles.EDGE)
     if plan.algorithm == "tiled":
         blocks = row_blocks * covering(f.terms, shared_tiles.EDGE) * f.G * plan.splits
         steps = covering(covering(f.pixels, shared_tiles.EDGE), plan.splits)
