@@ -1,6 +1,6 @@
 """Compiles every kernel for real GPUs, without one, and says what each uses; a process of its own, without simulator.
 
-python -m tests.cuda.gate float32      # a line of JSON for each kernel and compute capability
+NUMBA_ENABLE_CUDASIM=0 python -m tests.cuda.gate float32   # a line of JSON for each kernel and compute capability
 """
 
 from __future__ import annotations
