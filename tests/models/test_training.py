@@ -239,7 +239,7 @@ def test_interruption_keeps_whole_epochs_only(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"network": "lenet"}, "no network is called 'lenet'; the networks are lenet5"),
+        ({"network": "lenet"}, "no network is called 'lenet'; the networks are alexnet"),
         ({"backend": "cuda9"}, "no backend is called 'cuda9'; the backends are .*im2col"),
         ({"optimizer": "adamw"}, "no optimizer is called 'adamw'; the optimizers are adam, sgd"),
         ({"learning_rate": float("nan")}, "learning rate is nan"),
