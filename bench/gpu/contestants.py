@@ -15,7 +15,7 @@ from bench.contestants.fastconv_adapter import Fastconv
 from bench.gpu.calls import Call, Operands, fastconv_call, torch_call
 from bench.problems import Problem
 from bench.results import REFERENCE
-from fastconv.backends.numba_cuda.backend import ALGORITHMS
+from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 
 OURS = "fastconv.cuda"
 GRAPH, TF32 = ".graph", ".tf32"

@@ -12,7 +12,7 @@ from bench.gpu.calls import fastconv_call, operands, parts
 from bench.gpu.truth import allowed, expected, fault
 from bench.problems import Problem, conv, pool
 from fastconv import UnsupportedError
-from fastconv.backends.numba_cuda.backend import ALGORITHMS
+from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 
 CASES = (
     conv("small.first", "small", 2, 1, 9, 5, 3, W=11, padding=1),

@@ -9,9 +9,10 @@ import pytest
 
 import fastconv
 from fastconv.backends.numba_cuda import planner
-from fastconv.backends.numba_cuda.backend import ALGORITHMS, NumbaCuda
+from fastconv.backends.numba_cuda.backend import NumbaCuda
 from fastconv.backends.numba_cuda.calls import Calls
 from fastconv.backends.numba_cuda.correlation import adjoint, forward
+from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 from fastconv.backends.numba_cuda.storage import STORAGES
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import fastconv.torch.functional as G
 from fastconv import UnsupportedError
-from fastconv.backends.numba_cuda.backend import ALGORITHMS
+from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 from tests import oracle
 from tests.cases import AVERAGES, CONVOLUTIONS, MAX_POOLINGS, ConvCase, PoolCase, named
 from tests.tolerance import SCALED, assert_equal

@@ -23,7 +23,7 @@ What they are made of
 
 The rest
     max_pooling, average_pooling, columns, copies
-    planner, runs   which rung, and how it is carried out
+    ladder, planner, runs   the rungs by name, which is taken, and how it is carried out
     kernels         compiling, keeping and launching
     target, places, memory, device_array, errors
     backend         the contract's primitives, of all that

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv.backends.numba_cuda.kernels import Kernel, family
-from fastconv.backends.numba_cuda.pixels import divided, divided32, int32, span
+from fastconv.backends.numba_cuda.pixels import in_plane, int32, span
 from fastconv.backends.numba_cuda.storage import Storage, loader, storer
 from fastconv.backends.numba_cuda.target import cuda, device, types
 from fastconv.backends.numba_cuda.windows import Windows
@@ -40,12 +40,9 @@ def pool(stored: Storage) -> Kernel:
 
     def avg_pool(x, y, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = divided(at, f.P * f.Q)
+        plane, p, q = in_plane(at, f.P, f.Q)
         if plane >= f.planes:
             return
-        rest = int32(at - plane * (f.P * f.Q))
-        p = divided32(rest, f.Q)
-        q = int32(rest - p * f.Q)
         top, left = int32(p * f.stride_row - f.pad_row), int32(q * f.stride_column - f.pad_column)
         right = int32(min(left + f.S, f.W))
         first = plane * f.H * f.W
@@ -66,12 +63,9 @@ def backward(stored: Storage) -> Kernel:
 
     def avg_pool_backward(grad, dx, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = divided(at, f.H * f.W)
+        plane, h, w = in_plane(at, f.H, f.W)
         if plane >= f.planes:
             return
-        rest = int32(at - plane * (f.H * f.W))
-        h = divided32(rest, f.W)
-        w = int32(rest - h * f.W)
         first_p, last_p = span(int32(h + f.pad_row), f.R - 1, f.stride_row, f.P)
         first_q, last_q = span(int32(w + f.pad_column), f.S - 1, f.stride_column, f.Q)
         windows = plane * f.P * f.Q

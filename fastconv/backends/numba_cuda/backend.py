@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.explanation import Explanation
+from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry
 
 if TYPE_CHECKING:
     from fastconv.backends.numba_cuda.calls import Calls
-
-ALGORITHMS = ("definition", "tiled", "gemm", "direct", "depthwise", "tf32")
-"""The ladder; the planner chooses among them."""
 
 _MOST_PIXELS = 2**31
 

@@ -77,11 +77,6 @@ class DeviceArray:
         offset = part.__array_interface__["data"][0] - byte.__array_interface__["data"][0]
         return DeviceArray(self.address + offset, part.shape, part.strides, self.dtype, self.owner, self.stream)
 
-    def reshape(self, *shape: int) -> DeviceArray:
-        """The contiguous elements in another shape."""
-        strides = contiguous_strides(shape, self.dtype.itemsize)
-        return DeviceArray(self.address, shape, strides, self.dtype, self.owner, self.stream)
-
     def copy_to_host(self) -> np.ndarray:
         """A NumPy array with the same elements, once all work on them is done."""
         from fastconv.backends.numba_cuda import memory

@@ -6,7 +6,7 @@ Of equal elements the first wins, of several NaN the last, as torch has it.
 from __future__ import annotations
 
 from fastconv.backends.numba_cuda.kernels import INTEGER, Kernel, family
-from fastconv.backends.numba_cuda.pixels import divided, divided32, int32, span
+from fastconv.backends.numba_cuda.pixels import in_plane, int32, span
 from fastconv.backends.numba_cuda.storage import Storage, loader, storer
 from fastconv.backends.numba_cuda.target import cuda, primitives, types
 from fastconv.backends.numba_cuda.windows import Windows
@@ -27,12 +27,9 @@ def pool(stored: Storage, with_indices: bool) -> Kernel:
 
     def max_pool(x, y, indices, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = divided(at, f.P * f.Q)
+        plane, p, q = in_plane(at, f.P, f.Q)
         if plane >= f.planes:
             return
-        rest = int32(at - plane * (f.P * f.Q))
-        p = divided32(rest, f.Q)
-        q = int32(rest - p * f.Q)
         first = plane * f.H * f.W
         H, W = int32(f.H), int32(f.W)
         h = int32(p * f.stride_row - f.pad_row)
@@ -66,12 +63,10 @@ def gather_backward(stored: Storage) -> Kernel:
 
     def max_pool_backward(grad, indices, dx, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
-        plane = divided(at, f.H * f.W)
+        plane, h, w = in_plane(at, f.H, f.W)
         if plane >= f.planes:
             return
-        pixel = int32(at - plane * (f.H * f.W))
-        h = divided32(pixel, f.W)
-        w = int32(pixel - h * f.W)
+        pixel = int32(h * f.W + w)
         # the windows that reach so far: p * stride - pad <= h <= p * stride - pad + (R - 1) * tap
         above = int32(h + f.pad_row)
         beside = int32(w + f.pad_column)

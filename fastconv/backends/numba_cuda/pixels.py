@@ -20,6 +20,15 @@ def divided32(a, b):
 
 
 @device
+def in_plane(at, rows, columns):
+    """(plane, row, column) of an element counted through planes of so many rows and columns."""
+    plane = divided(at, rows * columns)
+    rest = int32(at - plane * rows * columns)
+    row = divided32(rest, columns)
+    return plane, row, int32(rest - row * columns)
+
+
+@device
 def place(pixel, f):
     """(n, i, j) of a pixel counted through all images."""
     n = divided(pixel, f.I * f.J)

@@ -12,12 +12,10 @@ from functools import cache
 
 from fastconv.backends.numba_cuda.cores import MatrixTile, RegisterTile, covering
 from fastconv.backends.numba_cuda.correlation import Correlation
+from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 from fastconv.backends.numba_cuda.products import Tile
 from fastconv.backends.numba_cuda.storage import FLOAT32, FLOAT64, Storage
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda
-
-ALGORITHMS = ("definition", "tiled", "gemm", "direct", "depthwise", "tf32")
-"""The ladder, rung by rung."""
 
 _LAUNCH = 2.5e-6
 """Seconds from one kernel's end to the next one's results."""
