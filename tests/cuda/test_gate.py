@@ -16,7 +16,7 @@ SHARED = 48 * 1024
 """Bytes that a block gets unasked."""
 
 SPILLED = {"implicit_gemm.correlate": 192, "weight_gemm.weigh": 192}
-"""Bytes that a family may spill: 64 sums in 128 registers leave too few, and each step reaches for some (sm_90: 4, 8)."""
+"""Bytes that a family may spill: 64 sums leave 128 registers too few, and a step reaches for some (sm_90: 4 and 8)."""
 
 RESIDENT_WARPS = 12
 """That a multiprocessor has room for at least, by its 65,536 registers."""
