@@ -26,6 +26,8 @@ jobs.py plans.py     from a geometry to problems, from a problem to tasks with t
 max_pooling.py average_pooling.py, and the files that they name
 activations.py       what may follow a convolution, and its gradient
 blocks.py            convolution, activation and pooling, some images at a time
+strips.py            all pixels under the kernel, side by side
+winners.py           the adjoint for the weight from those pixels that max pooling took (winners_plan.py)
 pool.py atomics.py   threads that share a job
 buffers.py memory.py memory that is used again, and the call into compiled code
 backend.py           all of it behind the contract

@@ -25,6 +25,7 @@ from fastconv.backends.numba_cpu.pooling_plans import average_backward, max_back
 from fastconv.backends.numba_cpu.pooling_plans import forward as pooling
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import AVERAGES, PLACES
+from fastconv.backends.numba_cpu.winners_plan import winners_plan
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
 
@@ -94,6 +95,10 @@ def backward(
         shapes = g.input_shape, g.weight_shape, (g.K,)
         zeros = [np.zeros(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)]
         return zeros[0], zeros[1], zeros[2]
+    if pool == "max" and wanted[1] and not wanted[0] and backend.algorithm is None:
+        found = _from_winners(simd, arrays, g, activation, wanted[2])
+        if found is not None:
+            return found
     for_x = buffers.empty(g.input_shape, x.dtype) if wanted[0] else None
     parts: list[np.ndarray] = []
     sums: list[np.ndarray] = []
@@ -118,6 +123,22 @@ def backward(
         if wanted[1]:
             parts.append(backend.conv2d_weight(x[images], change, conv))
     return for_x, _total(parts), _total(sums)
+
+
+def _from_winners(
+    simd: Simd, arrays: tuple[np.ndarray, ...], g: ConvGeometry, activation: Any, bias_wanted: bool
+) -> tuple[None, np.ndarray, np.ndarray | None] | None:
+    """The gradients of w and b where x needs none, as in a network's first block; None where that can't be done."""
+    grad, x, _, result, kept = arrays
+    plan = winners_plan(simd, g)
+    if plan is None:
+        return None
+    if activation is not None:
+        grad = activations.gradient(simd, activation, grad, result, buffers.empty(grad.shape, x.dtype))
+    weight = buffers.empty(g.weight_shape, x.dtype)
+    if not plan.weight_gradient(x, grad, kept, weight):
+        return None
+    return None, weight, channel_sums.channel_sum(simd, grad) if bias_wanted else None
 
 
 def _total(parts: list[np.ndarray]) -> np.ndarray | None:

@@ -220,7 +220,7 @@ class DepthwiseConvolution(Convolution):
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
         slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot, 0, self._FIELDS)
-        self._offsets = _describe_grid(self.frame, p)
+        self._offsets = describe_grid(self.frame, p)
         self.frame[F.KERNEL] = depthwise.convolve_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
         self._first = depthwise.convolve_task(simd), cut.parts * cut.blocks
 
@@ -343,12 +343,12 @@ class DepthwiseWeightAdjoint(WeightAdjoint):
         p = job.problem
         slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
         super().__init__(simd, job, cut, slot)
-        self._offsets = _describe_grid(self.frame, p)
+        self._offsets = describe_grid(self.frame, p)
         self.frame[F.KERNEL] = depthwise_weight.correlate_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
         self._first = depthwise_weight.correlate_task(simd), cut.parts * cut.splits
 
 
-def _describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
+def describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
     """Put into the frame where the taps are, row by row and column by column; the table that it refers to."""
     rows, columns = p.grid
     offsets = np.array([*rows, *columns], np.int64)
