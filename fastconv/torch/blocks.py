@@ -122,6 +122,8 @@ class _Block(Function):
         x, w, b, ctx.activation, ctx.pool, *ctx.how = inputs
         ctx.save_for_backward(x, w, b, *output)
         ctx.mark_non_differentiable(output[1])
+        # Else torch makes zeros of what was kept, each time: 0.2 ms of a LeNet-5 step.
+        ctx.set_materialize_grads(False)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Any) -> Any:

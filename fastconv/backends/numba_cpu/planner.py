@@ -29,19 +29,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
+from typing import Protocol
 
 import numpy as np
 
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
-from fastconv.backends.numba_cpu.batch_tiles import BatchTiling, batch_tiling, batch_weight_tiling
+from fastconv.backends.numba_cpu.batch_tiles import batch_tiling, batch_weight_tiling
 from fastconv.backends.numba_cpu.plane_rows import MOST_TAPS, WIDEST, shape_of
-from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling, plane_tiling
+from fastconv.backends.numba_cpu.plane_tiles import plane_tiling
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, call
 from fastconv.backends.numba_cpu.tiles import (
-    DirectTiling,
-    Tiling,
     direct_tiling,
     direct_weight_tiling,
     tiling,
@@ -49,7 +48,19 @@ from fastconv.backends.numba_cpu.tiles import (
 )
 from fastconv.backends.numba_cpu.winograd_tiles import winograd_tiling, winograd_weight_tiling
 
-Cut = Tiling | DirectTiling | PlaneTiling | BatchTiling
+
+class Cut(Protocol):
+    """How a problem is cut up."""
+
+    @property
+    def fields(self) -> dict[int, int]:
+        """What a frame says of it."""
+        ...
+
+    @property
+    def splits(self) -> int:
+        """Parts of a reduction that are added up at the end."""
+        ...
 
 
 @dataclass(frozen=True)

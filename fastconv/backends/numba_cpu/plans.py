@@ -228,7 +228,7 @@ class DepthwiseConvolution(Convolution):
 class WeightAdjoint(Plan):
     """The adjoint for the weight, perhaps in several parts that are added up."""
 
-    _FIELDS = (F.SOURCE, F.WEIGHT, F.TARGET), (F.PARTIAL, F.WORKSPACE)
+    _FIELDS: tuple[tuple[int, ...], tuple[int, int]] = (F.SOURCE, F.WEIGHT, F.TARGET), (F.PARTIAL, F.WORKSPACE)
 
     def __init__(self, simd: Simd, job: Job, cut: Cut, slot_bytes: int) -> None:
         p = job.problem
