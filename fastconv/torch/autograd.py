@@ -179,9 +179,13 @@ class _MaxPool2d(Function):
         ctx.size = x.shape
         ctx.save_for_backward(output[1])
         ctx.mark_non_differentiable(output[1])
+        # Else torch makes zeros of the indices' size, each time.
+        ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
+        if grad is None:
+            return None, *[None] * len(ctx.how)
         (indices,) = ctx.saved_tensors
         return max_pool2d_gradient(grad, indices, ctx.size, *ctx.how), *[None] * len(ctx.how)
 
