@@ -216,7 +216,7 @@ def test_ctrl_c_ends_cleanly(training: subprocess.Popen[str], tmp_path: Path) ->
     _, stderr = training.communicate(timeout=30)
     assert training.returncode == 130
     assert stderr.startswith("error: stopped after ")
-    assert "its weights and log are in" in stderr
+    assert f"go on with --resume {tmp_path / 'run'}" in stderr
     assert stderr.count("\n") == 1
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert files == ["config.json", "log.jsonl", "weights.safetensors"]
+    assert files == ["checkpoint.safetensors", "config.json", "log.jsonl", "weights.safetensors"]
