@@ -62,8 +62,10 @@ def restore(content: bytes, path: Path, training: Training, identity: Mapping[st
             name = differs[0]
             here = f"its {name} is {told.get(name)}, the run's {identity[name]}"
             raise ModelsError(f"{path}: is of another run ({here}); put the run's own checkpoint there")
-        position = Position(**facts["position"])
+        position = record(Position, facts["position"])
         position.epochs = [record(Epoch, epoch) for epoch in facts["position"]["epochs"]]
+        if position.step < 0 or [epoch.number for epoch in position.epochs] != list(range(1, position.epoch)):
+            raise ValueError("no such position")
         length = int(facts["log_length"])
         if training.scaler:
             training.scaler.load_state_dict(facts["scaler"])

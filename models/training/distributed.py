@@ -70,7 +70,7 @@ class Group:
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """``model`` so that backward passes leave the processes' mean gradient."""
-        return model if self.size == 1 else DistributedDataParallel(model, broadcast_buffers=False)
+        return model if self.size == 1 else DistributedDataParallel(model)
 
 
 ALONE = Group()

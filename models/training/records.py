@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 T = TypeVar("T")
 
 
 def record(kind: type[T], values: object) -> T:
-    """The dataclass ``kind``, of plain fields, from ``values`` by name.
+    """The dataclass ``kind``, of plain fields, from ``values`` by name; what is in a list is left to the caller.
 
     Raises ValueError, which says what is wrong, where ``values`` isn't a mapping of just these fields to their types.
     """
@@ -28,4 +28,4 @@ def record(kind: type[T], values: object) -> T:
 def _suits(value: object, hint: Any) -> bool:
     if isinstance(value, bool) or (hint is float and isinstance(value, int)):
         return not isinstance(value, bool)
-    return isinstance(value, hint)
+    return isinstance(value, list if get_origin(hint) is list else hint)

@@ -215,7 +215,7 @@ def test_ctrl_c_ends_cleanly(training: subprocess.Popen[str], tmp_path: Path) ->
     training.send_signal(signal.SIGINT)
     _, stderr = training.communicate(timeout=30)
     assert training.returncode == 130
-    assert stderr.startswith("error: stopped after ")
+    assert stderr.startswith("error: stopped in epoch ")
     assert f"go on with --resume {tmp_path / 'run'}" in stderr
     assert stderr.count("\n") == 1
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
