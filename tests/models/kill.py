@@ -15,9 +15,9 @@ from random import Random
 from tests.models.children import start
 from tests.models.runs import kept
 
-TRAIN = ("train", "dropout_cnn", "--backend", "torch", "--dataset", "digits", "--epochs", "3", "--batch-size", "400")
+TRAIN = ("train", "lenet5", "--backend", "torch", "--dataset", "digits", "--epochs", "3", "--batch-size", "400")
 TRAIN += ("--threads", "1", "--validation", "0.1", "--schedule", "cosine", "--shift", "1")
-SLOW = 0.03
+SLOW = 0.05
 """Seconds that writing a file takes more: about half of a training is writing then."""
 
 
