@@ -9,6 +9,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from models import networks
+from models.training.batches import Batch
 from models.training.loop import begin
 from models.training.settings import settings
 
@@ -22,18 +23,15 @@ LARGER = {"four_layer_cnn": (1, 64, 64)}
 def test_training_step(network: str, backend: str, threads: int, benchmark: BenchmarkFixture) -> None:
     chosen = settings(network, backend, threads=threads)
     shape = LARGER.get(network, SHAPE)
-    model, optimizer = begin(chosen, shape)
+    training = begin(chosen, shape)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(chosen.recipe.batch_size, *shape, generator=generator)
     labels = torch.randint(10, (chosen.recipe.batch_size,), generator=generator)
+    batch = Batch(images, labels, len(labels), seed=0)
     losses: list[float] = []
 
     def step() -> None:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+        losses.append(training.learn(batch).item())
 
     benchmark.group = f"training step, {network}"
     benchmark.extra_info.update(backend=backend, threads=threads, images=len(labels))

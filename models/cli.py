@@ -17,6 +17,7 @@ from models import networks
 from models.data import DATASETS, check_name
 from models.errors import ModelsError
 from models.recipes import ImageShape
+from models.training.schedules import SCHEDULES
 
 
 class _OneLineErrors(TyperGroup):
@@ -69,47 +70,96 @@ def _recipe_option(help: str) -> Any:
 
 @app.command()
 def train(
-    network: NetworkName,
+    network: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NETWORK]", help=f"One of: {', '.join(networks.names())}; see `list`.", show_default=False
+        ),
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option(help="Runs convolution and pooling; see `list`.", show_default="fastconv's choice"),
     ] = None,
-    dataset: DatasetName = "mnist",
+    dataset: Annotated[
+        str | None, typer.Option(help=f"One of: {', '.join(DATASETS)}; see `list`.", show_default="mnist")
+    ] = None,
     data_dir: DataDir = None,
     epochs: Annotated[int | None, _recipe_option("Passes over the training images.")] = None,
-    batch_size: Annotated[int | None, _recipe_option("Images a step.")] = None,
+    batch_size: Annotated[int | None, _recipe_option("Images a step, of all processes together.")] = None,
     optimizer: Annotated[str | None, _recipe_option("adam or sgd.")] = None,
-    learning_rate: Annotated[float | None, _recipe_option("Step size of the optimizer.")] = None,
+    learning_rate: Annotated[float | None, _recipe_option("Step size of the optimizer, at its highest.")] = None,
     momentum: Annotated[float | None, _recipe_option("Of SGD, 0 to below 1.")] = None,
-    seed: Seed = 0,
+    schedule: Annotated[str | None, _recipe_option(f"Of the learning rate: {', '.join(SCHEDULES)}.")] = None,
+    weight_decay: Annotated[
+        float | None, _recipe_option("Decoupled for adam (AdamW), in the gradient for sgd.")
+    ] = None,
+    shift: Annotated[
+        int | None, _recipe_option("Training images are moved by up to so many pixels along each axis.")
+    ] = None,
+    rotation: Annotated[float | None, _recipe_option("Training images are turned by up to so many degrees.")] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the training images held out; the best epoch's weights are kept.", show_default="0"
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="End after so many epochs with no better validation loss.", show_default="train all epochs"),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, float64, or in mixed precision bfloat16, float16.", show_default="float32"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cpu")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Of all that is left to chance.", show_default="0")
+    ] = None,
     threads: Threads = None,
     run_dir: Annotated[
         Path | None,
         typer.Option(help="Folder for the run, empty or new.", show_default="runs/NETWORK-BACKEND-TIME"),
     ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with the run in this folder, its settings and its data; with it only --backend, --device, "
+            "--threads, --epochs, --dataset and --data-dir can be given.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Train NETWORK and keep configuration, log and weights in a run folder."""
-    check_name(dataset)
-    from models.data import load
-    from models.training.settings import settings
-    from models.training.tables import training_table
-    from models.training.train import train
+    """Train NETWORK and keep configuration, log, weights and a checkpoint in a run folder.
 
-    console = Console()
-    chosen = settings(
-        network,
-        backend,
-        seed,
-        threads,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        momentum=momentum,
+    Ctrl-C ends it after the step under way; --resume then goes on as if it had never been stopped, and after a kill
+    from the last epoch. Under torchrun several processes train together. docs/training.md tells more.
+    """
+    if dataset is not None:
+        check_name(dataset)
+    from models.training.command import run_train
+
+    run_train(
+        *(network, dataset, data_dir, run_dir, resume),
+        {
+            "backend": backend,
+            "seed": seed,
+            "threads": threads,
+            "validation": validation,
+            "patience": patience,
+            "precision": precision,
+            "device": device,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "schedule": schedule,
+            "weight_decay": weight_decay,
+            "shift": shift,
+            "rotation": rotation,
+        },
     )
-    data = load(dataset, data_dir, console)
-    run = train(chosen, data, console, run_dir)
-    console.print(training_table(chosen, data, run))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from models.data import load
+from models.data.source import Source
 from models.errors import TrainingError
 from models.training.compare import compare
 from models.training.settings import settings
@@ -28,7 +29,7 @@ def demo(data_dir: Path | None, console: Console) -> None:
     """
     dataset = load("auto", data_dir, console)
     chosen = settings(NETWORK, epochs=EPOCHS[dataset.name])
-    run = train(chosen, dataset, console)
+    run = train(chosen, dataset, console, source=Source(dataset.name, str(data_dir.resolve()) if data_dir else None))
     console.print(training_table(chosen, dataset, run))
     accuracy = run.epochs[-1].test_accuracy
     if accuracy < GOAL:

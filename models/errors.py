@@ -1,5 +1,7 @@
 """The failures a person can act on. Everything else is a bug and keeps its traceback."""
 
+from signal import SIGINT
+
 
 class ModelsError(Exception):
     """One line for the person at the keyboard: what is wrong, with which thing, and what to do next.
@@ -23,6 +25,8 @@ class TrainingError(ModelsError):
 
 
 class StoppedError(ModelsError):
-    """Ctrl-C stopped a training run; the message says what was kept."""
+    """A signal, Ctrl-C's if it isn't told, stopped a training run; the message says what was kept."""
 
-    exit_code = 130
+    def __init__(self, message: str, signal: int = SIGINT) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + (signal or SIGINT)

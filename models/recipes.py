@@ -17,7 +17,10 @@ ImageShape = tuple[int, int, int]
 class Recipe:
     """The settings a network's source trains it with; each can be overridden on the command line.
 
-    ``optimizer`` is ``"adam"`` or ``"sgd"``; ``momentum`` counts for SGD only.
+    ``optimizer`` is ``"adam"`` or ``"sgd"``; ``momentum`` counts for SGD only, and ``weight_decay`` is decoupled from
+    the gradient for Adam and part of it for SGD. ``schedule`` is one of :mod:`models.training.schedules`. ``shift``
+    (whole pixels along each axis) and ``rotation`` (degrees) are the most by which an image is moved, by chance, each
+    time it is seen.
     """
 
     learning_rate: float
@@ -25,6 +28,10 @@ class Recipe:
     epochs: int
     optimizer: str = "adam"
     momentum: float = 0.9
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    shift: int = 0
+    rotation: float = 0.0
 
 
 @dataclass(frozen=True)

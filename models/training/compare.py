@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 import fastconv
 from models.data.dataset import Dataset
+from models.training.batches import Batches
 from models.training.loop import Step, begin, epoch_steps
 from models.training.progress import TrainingProgress
 from models.training.settings import Settings
@@ -70,15 +71,16 @@ def disagreement(one: Contestant, other: Contestant) -> float:
 
 
 def _contestant(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> Contestant:
-    name, batch_size = settings.backend, settings.recipe.batch_size
-    model, optimizer = begin(settings, dataset.shape)
+    name = settings.backend
+    settings = replace(settings, recipe=replace(settings.recipe, schedule="constant"))  # none without an end
+    training, batches = begin(settings, dataset.shape), Batches(settings, dataset)
     steps: list[Step] = []
     try:
         with TrainingProgress(console, name, None) as progress:
-            _warm_up(model, dataset)
+            _warm_up(training.model, dataset)
             start = perf_counter()
             for epoch in count(1):
-                for step in epoch_steps(model, optimizer, dataset, batch_size, settings.seed, epoch):
+                for step in epoch_steps(training, batches, epoch):
                     steps.append(step)
                     progress.advance(step.images, step.loss)
                     if perf_counter() - start >= seconds:

@@ -1,30 +1,32 @@
-"""The training loop: from settings to a model, from a model to its steps, and the test of what it learned.
-
-The order of the images depends on the seed and the epoch alone, so every backend sees the same batches, and
-any epoch can be entered afresh.
-"""
+"""The training loop: from settings to a network in training, from batches to steps, and the test of what it learned."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.autograd import backward
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 import fastconv
 from models import networks
-from models.data.dataset import Dataset
 from models.errors import TrainingError
-from models.recipes import ImageShape, Recipe
+from models.recipes import ImageShape
+from models.training import precision
+from models.training.batches import Batch, Batches
+from models.training.distributed import ALONE, Group
+from models.training.schedules import factor
 from models.training.settings import Settings
+from models.training.stopping import StopWish
 
 TEST_BATCH = 500
 
@@ -37,47 +39,98 @@ class Step(NamedTuple):
     seconds: float
 
 
-def begin(settings: Settings, shape: ImageShape) -> tuple[nn.Module, Optimizer]:
-    """The network with its initial weights and the optimiser, on the settings' threads."""
-    _use_threads(settings.threads)
+@dataclass(frozen=True)
+class Training:
+    """A network in training. ``forward`` is ``model``, or what wraps it so that processes share their gradients."""
+
+    settings: Settings
+    model: nn.Module
+    forward: nn.Module
+    optimizer: Optimizer
+    scaler: GradScaler | None
+    computing: AbstractContextManager[object]
+    group: Group
+
+    def learn(self, batch: Batch) -> Tensor:
+        """One step at the optimizer's present learning rate; a loss whose mean over the processes is the batch's."""
+        self.optimizer.zero_grad()
+        with self.computing:
+            logits = self.forward(batch.images)
+        loss = self._loss(logits.to(batch.images.dtype), batch)
+        if self.scaler is None:
+            backward(loss)
+            self.optimizer.step()
+        else:
+            backward(self.scaler.scale(loss))
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return loss
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        if self.group.size == 1:
+            return cross_entropy(logits, batch.labels)
+        # Processes may have different numbers of images, or none: each counts for what it has.
+        return cross_entropy(logits, batch.labels, reduction="sum") * (self.group.size / batch.joint)
+
+
+def begin(settings: Settings, shape: ImageShape, group: Group = ALONE) -> Training:
+    """The network with its initial weights and the optimiser, on the settings' device and threads."""
+    _use_threads(settings.threads or group.threads)
     torch.manual_seed(settings.seed)
     model = networks.load(settings.network).build(shape, settings.backend)
-    return model, _optimizer(settings.recipe, model)
+    model = model.to(settings.device, precision.weight_type(settings.precision))
+    return Training(
+        settings,
+        model,
+        group.wrap(model),
+        _optimizer(settings, model),
+        precision.scaler(settings.precision, settings.device),
+        precision.computing(settings.precision, settings.device),
+        group,
+    )
 
 
 def epoch_steps(
-    model: nn.Module, optimizer: Optimizer, dataset: Dataset, batch_size: int, seed: int, epoch: int
+    training: Training, batches: Batches, epoch: int, done: int = 0, wish: StopWish | None = None
 ) -> Iterator[Step]:
-    """Train one epoch (the first is number 1), a step at each turn; the last batch may be smaller.
+    """Train one epoch (the first is number 1) but for its first ``done`` steps, a step at each turn.
+
+    At each, ``wish`` is told whether any process was asked to stop.
 
     Raises TrainingError when the loss is no longer a finite number.
     """
-    model.train()
-    images, labels = dataset.train_images, dataset.train_labels
-    order = torch.from_numpy(np.random.default_rng((seed, epoch)).permutation(len(labels)))
-    for number, batch in enumerate(torch.split(order, batch_size), start=1):
+    recipe, optimizer, group = training.settings.recipe, training.optimizer, training.group
+    wish = wish or StopWish()
+    generator = _generator(training.settings.device)
+    total = recipe.epochs * len(batches)
+    training.model.train()
+    start = perf_counter()
+    for number, batch in enumerate(batches.epoch(epoch, done), start=done + 1):
+        at = (epoch - 1) * len(batches) + number - 1
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate * factor(recipe.schedule, at, total)
+        generator.manual_seed(batch.seed)
+        total_loss, wishes = group.total(training.learn(batch).item(), wish.here)
+        wish.agreed = wishes > 0
+        loss = total_loss / group.size
+        if not math.isfinite(loss):
+            where = f"in step {number} of epoch {epoch}"
+            raise TrainingError(f"the loss is {loss} {where}; try a smaller --learning-rate")
+        yield Step(loss, batch.joint, perf_counter() - start)
         start = perf_counter()
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images[batch]), labels[batch])
-        backward(loss)
-        optimizer.step()
-        value = loss.item()
-        if not math.isfinite(value):
-            at = f"in step {number} of epoch {epoch}"
-            raise TrainingError(f"the loss is {value} {at}; try a smaller --learning-rate")
-        yield Step(value, len(batch), perf_counter() - start)
 
 
 @torch.no_grad()
-def score(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """The share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them."""
+def score(model: nn.Module, images: Tensor, labels: Tensor, group: Group = ALONE) -> tuple[float, float]:
+    """The share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them, in the weights' own type."""
     model.eval()
     correct, loss = 0, 0.0
-    for batch, wanted in zip(torch.split(images, TEST_BATCH), torch.split(labels, TEST_BATCH), strict=True):
+    mine = zip(torch.split(group.share(images), TEST_BATCH), torch.split(group.share(labels), TEST_BATCH), strict=True)
+    for batch, wanted in mine:
         logits = model(batch)
         correct += int((logits.argmax(1) == wanted).sum())
         loss += cross_entropy(logits, wanted, reduction="sum").item()
-    return correct / len(labels), loss / len(labels)
+    all_correct, all_loss = group.total(correct, loss)
+    return all_correct / len(labels), all_loss / len(labels)
 
 
 def _use_threads(count: int | None) -> None:
@@ -92,7 +145,15 @@ def _use_threads(count: int | None) -> None:
     ThreadpoolController().select(internal_api="openblas").limit(limits=1)
 
 
-def _optimizer(recipe: Recipe, model: nn.Module) -> Optimizer:
+def _generator(device: str) -> torch.Generator:
+    """The one that dropout draws from."""
+    return torch.cuda.default_generators[torch.cuda.current_device()] if device == "cuda" else torch.default_generator
+
+
+def _optimizer(settings: Settings, model: nn.Module) -> Optimizer:
+    """All weights in one kernel, but for float16: fused SGD starts its momentum from nothing if step 1 overflows."""
+    recipe, fused = settings.recipe, settings.precision != "float16"
+    rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return SGD(model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum)
-    return Adam(model.parameters(), lr=recipe.learning_rate)
+        return SGD(model.parameters(), rate, recipe.momentum, weight_decay=decay, fused=fused)
+    return AdamW(model.parameters(), rate, weight_decay=decay, fused=fused)  # Adam, where nothing decays

@@ -1,10 +1,12 @@
-"""The folder of one run: its configuration, its log and its weights, never half a file.
+"""The folder of one run: its configuration, its log, its weights and a checkpoint, never half a file.
 
-    config.json          the settings, the data and the versions
-    log.jsonl            one JSON object a line: every step, every epoch, the end
-    weights.safetensors  the network after its last whole epoch
+    config.json             the settings, the data and the versions
+    log.jsonl               one JSON object a line: every step, every epoch, the end
+    weights.safetensors     the network after its last whole epoch, or after its best on a validation split
+    checkpoint.safetensors  all that is needed to go on
 
-A run that ends before its first epoch is over, by an error or by Ctrl-C, leaves no folder.
+A run that an error ends before its first checkpoint leaves no folder. One process at a time has a run's folder, by a
+lock on its log.
 """
 
 from __future__ import annotations
@@ -12,30 +14,53 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from time import monotonic
+from typing import BinaryIO
 
 import safetensors.torch
 from torch import Tensor
 
 from models.errors import ModelsError
+from models.training.lock import lock
 
-CONFIG, LOG, WEIGHTS = "config.json", "log.jsonl", "weights.safetensors"
+CONFIG, LOG, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "weights.safetensors", "checkpoint.safetensors"
+ASIDE = ".{}.part"
+LOG_SECONDS = 1.0
+"""How old a line may be before whoever reads along sees it."""
 
 
 class RunFolder:
-    """The open folder ``path``; made and ended by :func:`run_folder`."""
+    """The open folder ``path``; made and ended by :func:`new_run`, or :func:`old_run`."""
 
-    def __init__(self, path: Path, log: TextIO) -> None:
+    def __init__(self, path: Path, log: BinaryIO) -> None:
         self.path = path
         self._log = log
+        self._shown = monotonic()
 
     def log(self, **record: object) -> None:
-        """Append ``record`` to the log as one line of JSON, there at once for who reads along."""
-        self._log.write(json.dumps(record) + "\n")
+        """Append ``record`` to the log as one line of JSON."""
+        self._log.write(json.dumps(record).encode() + b"\n")
+        if monotonic() - self._shown > LOG_SECONDS:
+            self._log.flush()
+            self._shown = monotonic()
+
+    def log_length(self) -> int:
+        """In bytes; all of them are on disk then."""
         self._log.flush()
+        os.fsync(self._log.fileno())
+        return self._log.tell()
+
+    def cut_log(self, length: int) -> None:
+        """Forget what was logged after the first ``length`` bytes. Raises ModelsError where there are fewer."""
+        there = self._log.seek(0, os.SEEK_END)
+        if there < length:
+            lacks = f"{length - there:,} bytes are gone that were there when the checkpoint was written"
+            raise ModelsError(f"{self.path / LOG}: {lacks}; put the whole file back")
+        self._log.truncate(length)
+        self._log.seek(length)
 
     def save_config(self, config: Mapping[str, object]) -> None:
         """Write the configuration."""
@@ -46,6 +71,16 @@ class RunFolder:
         contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
         write_aside(self.path / WEIGHTS, safetensors.torch.save(contiguous))
 
+    def save_checkpoint(self, content: bytes) -> None:
+        """Write the checkpoint, in place of an earlier one."""
+        write_aside(self.path / CHECKPOINT, content)
+
+    def checkpoint(self) -> bytes:
+        """The checkpoint; of no bytes before there is one."""
+        with suppress(FileNotFoundError):
+            return (self.path / CHECKPOINT).read_bytes()
+        return b""
+
     @property
     def has_weights(self) -> bool:
         """Whether an epoch's weights are there."""
@@ -53,24 +88,23 @@ class RunFolder:
 
 
 @contextmanager
-def run_folder(path: Path | None, name: str) -> Iterator[RunFolder]:
+def new_run(path: Path | None, name: str, config: Mapping[str, object]) -> Iterator[RunFolder]:
     """A new run folder: ``path``, which must be empty or new, or else ``runs/<name>``, numbered if taken.
 
-    Left by an exception before weights were saved, it is taken away again. Raises ModelsError when it can't
+    Left by an exception before there is a checkpoint, it is taken away again. Raises ModelsError when it can't
     be made.
     """
-    try:
+    place = path or Path("runs")
+    with _refusals(place, "choose with --run-dir"):
         folder, made = _claim(path) if path is not None else (_numbered(Path("runs"), name), True)
-        log = (folder / LOG).open("x", encoding="utf-8")
-    except OSError as error:
-        place = path or "runs"
-        raise ModelsError(f"{place}: can't hold a run ({error.strerror}); choose with --run-dir") from None
-    run = RunFolder(folder, log)
     try:
+        write_aside(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        with _refusals(place, "choose with --run-dir"):
+            log = _open_log(folder)
         with log:
-            yield run
+            yield RunFolder(folder, log)
     except BaseException:
-        if not run.has_weights:
+        if not (folder / CHECKPOINT).exists():
             for file in (CONFIG, LOG):
                 (folder / file).unlink(missing_ok=True)
             if made:
@@ -78,9 +112,32 @@ def run_folder(path: Path | None, name: str) -> Iterator[RunFolder]:
         raise
 
 
+@contextmanager
+def old_run(path: Path) -> Iterator[RunFolder]:
+    """The run in the folder ``path``, cleared of what a killed process was writing.
+
+    Raises ModelsError when another process has it, or it can't be written to.
+    """
+    with _refusals(path, "check path and permissions"):
+        log = _open_log(path)
+    with log:
+        _remove_halves(path)
+        yield RunFolder(path, log)
+
+
+def read_config(path: Path) -> bytes:
+    """The configuration of the run in the folder ``path``. Raises ModelsError where there is none."""
+    try:
+        return (path / CONFIG).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelsError(f"{path}: holds no run, for it has no {CONFIG}; name the folder of one") from None
+    except OSError as error:
+        raise ModelsError(f"{path / CONFIG}: can't be read ({error.strerror}); check path and permissions") from None
+
+
 def write_aside(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path`` so that whoever looks, whenever, sees all of the old or all of the new."""
-    aside = path.with_name(f".{path.name}.part")
+    aside = path.with_name(ASIDE.format(path.name))
     try:
         with aside.open("wb") as file:
             file.write(content)
@@ -91,13 +148,42 @@ def write_aside(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
+def _open_log(folder: Path) -> BinaryIO:
+    """Of ``folder``, locked, at its end."""
+    file = (folder / LOG).open("ab")
+    try:
+        lock(file)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+@contextmanager
+def _refusals(place: Path, advice: str) -> Iterator[None]:
+    try:
+        yield
+    except BlockingIOError:
+        raise ModelsError(f"{place}: another process is writing this run; wait until it ends") from None
+    except OSError as error:
+        raise ModelsError(f"{place}: can't hold a run ({error.strerror}); {advice}") from None
+
+
+def _remove_halves(folder: Path) -> None:
+    for name in (CONFIG, WEIGHTS, CHECKPOINT):
+        (folder / ASIDE.format(name)).unlink(missing_ok=True)
+
+
 def _claim(path: Path) -> tuple[Path, bool]:
     """``path`` as an empty folder, and whether it had to be made."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
+        if path.is_dir():
+            (path / ASIDE.format(CONFIG)).unlink(missing_ok=True)  # of a run killed before it began
         if not path.is_dir() or any(path.iterdir()):
-            raise ModelsError(f"{path}: not an empty folder; name another with --run-dir") from None
+            advice = "name another with --run-dir, or go on with a run by --resume"
+            raise ModelsError(f"{path}: not an empty folder; {advice}") from None
         return path, False
     return path, True
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 
 import fastconv
 from models import networks
-from models.errors import ModelsError
 from models.recipes import Recipe
-
-OPTIMIZERS = ("adam", "sgd")
-MOST_LEARNING_RATE = 1e6
-"""Beyond any use, and safely below what overflows a float32 weight at the first step."""
-MOST_IMAGES = 10**9
-"""Of a batch or epochs: beyond any use, and within every library's integers."""
+from models.training import checks
 
 
 @dataclass(frozen=True)
@@ -22,6 +15,9 @@ class Settings:
     """A run: the same settings on the same data give the same initial weights and batches on every backend.
 
     ``threads`` are torch's and fastconv's, None leaving their own numbers; NumPy's matrix product, im2col's, has one.
+    ``validation`` is the share of the training images held out, ``patience`` the epochs without a better loss on
+    those that end a training; None is no end but the last epoch. ``precision`` is one of
+    :data:`models.training.checks.PRECISIONS`, ``device`` one of :data:`models.training.checks.DEVICES`.
     """
 
     network: str
@@ -29,6 +25,10 @@ class Settings:
     recipe: Recipe
     seed: int = 0
     threads: int | None = None
+    validation: float = 0.0
+    patience: int | None = None
+    precision: str = "float32"
+    device: str = "cpu"
 
 
 def settings(
@@ -36,44 +36,36 @@ def settings(
     backend: str | None = None,
     seed: int = 0,
     threads: int | None = None,
+    *,
+    validation: float = 0.0,
+    patience: int | None = None,
+    precision: str = "float32",
+    device: str = "cpu",
     **overrides: float | str | None,
 ) -> Settings:
     """The network's own recipe with ``overrides`` (fields of Recipe; None keeps the recipe's) applied.
 
     ``backend`` None is fastconv's current choice: ``FASTCONV_BACKEND`` or else ``auto``.
 
-    Raises ModelsError for a network, backend or optimizer that isn't known or available, for more threads than
-    cores, and for a learning rate, momentum, batch size or number of epochs that can't be trained with.
+    Raises ModelsError for a network, backend, optimizer, schedule, precision or device that isn't known or available,
+    for more threads than cores, for numbers that can't be trained with, and for what would have no effect: momentum
+    with Adam, patience without a validation split.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     recipe = replace(networks.load(network).recipe, **given)  # type: ignore[arg-type]
-    _check_recipe(recipe)
+    if "momentum" in given:
+        checks.check_momentum_counts(recipe)
     backend = fastconv.get_backend() if backend is None else backend
-    check_backend(backend)
-    cores = os.cpu_count() or 1
-    if threads is not None and not 1 <= threads <= cores:
-        raise ModelsError(f"the number of threads is {threads}; this machine has {cores} cores, so 1 to {cores}")
-    return Settings(network, backend, recipe, seed, threads)
+    chosen = Settings(network, backend, recipe, seed, threads, validation, patience, precision, device)
+    check(chosen)
+    return chosen
 
 
-def check_backend(name: str) -> None:
-    """Raises ModelsError for a backend that isn't known, with those that are, or can't run here, with why."""
-    known = {backend.name: backend for backend in fastconv.backends()}
-    if name not in known:
-        raise ModelsError(f"no backend is called {name!r}; the backends are {', '.join(known)}")
-    if not known[name].available:
-        raise ModelsError(f"backend {name} can't run here: {known[name].reason}")
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    if recipe.optimizer not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise ModelsError(f"no optimizer is called {recipe.optimizer!r}; the optimizers are {known}")
-    if not 0 < recipe.learning_rate <= MOST_LEARNING_RATE:
-        allowed = f"it must be above 0 and at most {MOST_LEARNING_RATE:g}"
-        raise ModelsError(f"the learning rate is {recipe.learning_rate}; {allowed}")
-    if not 0 <= recipe.momentum < 1:
-        raise ModelsError(f"the momentum is {recipe.momentum}; it must be at least 0 and below 1")
-    for what, count in (("batch size", recipe.batch_size), ("number of epochs", recipe.epochs)):
-        if not 1 <= count <= MOST_IMAGES:
-            raise ModelsError(f"the {what} is {count}; it must be at least 1 and at most {MOST_IMAGES:,}")
+def check(chosen: Settings) -> None:
+    """Raises ModelsError for what can't be trained with, or not here."""
+    checks.check_recipe(chosen.recipe)
+    checks.check_backend(chosen.backend)
+    checks.check_threads(chosen.threads)
+    checks.check_validation(chosen.validation, chosen.patience)
+    checks.check_precision(chosen.precision)
+    checks.check_device(chosen.device)

@@ -17,27 +17,47 @@ from models.training.train import TrainedRun
 
 def training_table(settings: Settings, dataset: Dataset, run: TrainedRun) -> Table:
     """One finished run, a line for each thing one wants to know of it."""
-    recipe = settings.recipe
     last, best = run.epochs[-1], max(run.epochs, key=lambda epoch: epoch.test_accuracy)
     seconds = sum(epoch.seconds for epoch in run.epochs)
-    momentum = f", momentum {recipe.momentum:g}" if recipe.optimizer == "sgd" else ""
+    speed = sum(epoch.images_per_second * epoch.seconds for epoch in run.epochs) / seconds
+    held = f"{run.held:,} held out, " if run.held else ""
     rows = {
         "network": f"{settings.network}, {run.parameters:,} parameters",
         "backend": settings.backend,
-        "data": f"{dataset.name}, {len(dataset.train_labels):,} images to train on, "
-        f"{len(dataset.test_labels):,} to test on",
-        "recipe": f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}{momentum}, "
-        f"batch {recipe.batch_size}, seed {settings.seed}",
-        "training": f"{len(run.epochs)} epochs in {clock(seconds)}, "
-        f"{len(run.epochs) * len(dataset.train_labels) / seconds:,.0f} images/s",
+        "data": f"{dataset.name}, {len(dataset.train_labels) - run.held:,} images to train on, "
+        f"{held}{len(dataset.test_labels):,} to test on",
+        "recipe": _recipe(settings),
+        "training": f"{len(run.epochs)} epochs in {clock(seconds)}, {speed:,.0f} images/s",
         "loss": f"{last.train_loss:.4f} training, {last.test_loss:.4f} test",
         "test accuracy": f"{last.test_accuracy:.2%} (best {best.test_accuracy:.2%}, epoch {best.number})",
+        "weights kept": f"those of epoch {run.kept.number}, validation loss {run.kept.validation_loss:.4f}"
+        if run.kept.validation_loss is not None
+        else "",
         "run folder": str(run.path),
     }
     table = Table(title="Summary", title_justify="left", show_header=False)
-    for row in rows.items():
-        table.add_row(*row)
+    for name, said in rows.items():
+        if said:
+            table.add_row(name, said)
     return table
+
+
+def _recipe(settings: Settings) -> str:
+    """What is there in every training, and what was asked for."""
+    recipe = settings.recipe
+    asked = {
+        f"momentum {recipe.momentum:g}": recipe.optimizer == "sgd",
+        f"weight decay {recipe.weight_decay:g}": recipe.weight_decay > 0,
+        f"schedule {recipe.schedule}": recipe.schedule != "constant",
+        f"batch {recipe.batch_size}": True,
+        f"shift {recipe.shift} pixels": recipe.shift > 0,
+        f"rotation {recipe.rotation:g} degrees": recipe.rotation > 0,
+        settings.precision: settings.precision != "float32",
+        f"patience {settings.patience}": settings.patience is not None,
+        f"on {settings.device}": settings.device != "cpu",
+    }
+    said = [what for what, there in asked.items() if there]
+    return ", ".join([recipe.optimizer, f"learning rate {recipe.learning_rate:g}", *said, f"seed {settings.seed}"])
 
 
 def comparison_report(contestants: Sequence[Contestant]) -> RenderableType:

@@ -1,122 +1,102 @@
-"""One training run, from settings and data to a run folder."""
+"""Training runs: a new one, and on with one that was stopped."""
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
 
-import fastconv
 from fastconv.errors import UnsupportedError
+from models.data.checksum import checksum
 from models.data.dataset import Dataset
-from models.errors import StoppedError, TrainingError
-from models.training.loop import Step, begin, epoch_steps, score
-from models.training.progress import TrainingProgress
-from models.training.run_folder import run_folder
+from models.data.source import Source
+from models.errors import ModelsError, TrainingError
+from models.training.bystander import shared
+from models.training.config import Config, describe, identity
+from models.training.distributed import ALONE, Group
+from models.training.position import Epoch
+from models.training.run import Run
+from models.training.run_folder import RunFolder, new_run, old_run
 from models.training.settings import Settings
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch came to: mean training loss, loss and accuracy (0..1) on the test images, and speed.
-
-    ``seconds`` are those of the training steps; testing is not in them.
-    """
-
-    number: int
-    train_loss: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
-    images_per_second: float
+from models.training.stopping import stop_wish
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run: its folder, its epochs, the number of trained parameters."""
+    """A finished run: its folder, its epochs, the one whose weights were kept, trained parameters, images held out."""
 
     path: Path
     epochs: list[Epoch]
+    kept: Epoch
     parameters: int
+    held: int
 
 
-def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path | None = None) -> TrainedRun:
+def train(
+    settings: Settings,
+    dataset: Dataset,
+    console: Console,
+    run_dir: Path | None = None,
+    source: Source | None = None,
+    group: Group = ALONE,
+) -> TrainedRun:
     """Train as ``settings`` say, into ``run_dir`` or a new folder under ``runs``; see :mod:`.run_folder`.
+
+    ``source`` is where to find ``dataset`` again; whoever goes on with a run without must say.
 
     Raises ModelsError for images the network isn't made for and for a folder that can't be used,
     TrainingError when the loss gets lost, the backend can't do a layer or the folder can't be written to, and
-    StoppedError on Ctrl-C.
+    StoppedError on Ctrl-C and SIGTERM.
     """
-    model, optimizer = begin(settings, dataset.shape)
-    recipe = settings.recipe
-    epochs: list[Epoch] = []
-    label = f"{settings.network}-{settings.backend}"
-    name = f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
-    total = recipe.epochs * len(dataset.train_labels)
+    run = Run(settings, dataset, console, group)
+    config = describe(settings, dataset, source)
+    name = f"{settings.network}-{settings.backend}-{datetime.now():%Y%m%d-%H%M%S}"
+    with _one_line_errors(), stop_wish() as wish, shared(new_run(run_dir, name, config), group) as folder:
+        run.go(folder, identity(config), wish)
+    return _trained(run, folder)
+
+
+def resume(
+    path: Path, settings: Settings, config: Config, dataset: Dataset, console: Console, group: Group = ALONE
+) -> TrainedRun:
+    """Go on with the run in the folder ``path``, from its checkpoint or, where there is none yet, from its start.
+
+    ``config`` is the run's own, ``settings`` are those of it with what may differ: backend, device, threads, epochs.
+    All but speeds is then as if the run had never been stopped. A finished run is left as it is.
+
+    Raises what :func:`train` does, and ModelsError for another data set than the run's, for a checkpoint that is
+    damaged or foreign, and for a run that another process is writing.
+    """
+    if checksum(dataset) != config.whole["dataset"]["sha256"]:
+        named = "name the one that the run began with by --dataset and --data-dir"
+        raise ModelsError(f"{path}: began with other images than those of {dataset.name} here; {named}")
+    run = Run(settings, dataset, console, group)
+    whole = {**config.whole, "recipe": asdict(settings.recipe)}
+    with _one_line_errors(), stop_wish() as wish, shared(old_run(path), group) as folder:
+        run.enter(folder, identity(whole))
+        if settings.recipe != config.settings.recipe:
+            folder.save_config(whole)
+        if settings.backend != config.settings.backend:
+            folder.log(event="resume", backend=settings.backend)
+        console.print(f"{path}: {run.standing}", soft_wrap=True, highlight=False)
+        run.go(folder, identity(whole), wish)
+    return _trained(run, folder)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
     try:
-        with run_folder(run_dir, name) as run, TrainingProgress(console, label, total) as progress:
-            run.save_config(_config(settings, dataset))
-            for number in range(1, recipe.epochs + 1):
-                title = f"epoch {number}/{recipe.epochs}"
-                progress.describe(title)
-                steps: list[Step] = []
-                for step in epoch_steps(model, optimizer, dataset, recipe.batch_size, settings.seed, number):
-                    steps.append(step)
-                    run.log(event="step", epoch=number, step=len(steps), **step._asdict())
-                    progress.advance(step.images, step.loss)
-                progress.describe(f"{title}, testing")
-                epoch = _epoch(number, steps, *score(model, dataset.test_images, dataset.test_labels))
-                run.save_weights(model.state_dict())
-                epochs.append(epoch)
-                run.log(event="epoch", **asdict(epoch))
-                progress.say(
-                    f"{title}  loss {epoch.train_loss:.4f}  test accuracy {epoch.test_accuracy:.2%}  "
-                    f"{epoch.images_per_second:,.0f} images/s  {epoch.seconds:.1f} s"
-                )
-            run.log(event="end", epochs=len(epochs))
+        yield
     except UnsupportedError as error:
         raise TrainingError(str(error)) from error
     except OSError as error:
         raise TrainingError(f"the run can't be written ({error}); make room, or choose with --run-dir") from error
-    except KeyboardInterrupt:
-        kept = f"its weights and log are in {run.path}" if epochs else "nothing was kept"
-        raise StoppedError(f"stopped after {len(epochs)} of {recipe.epochs} epochs; {kept}") from None
-    return TrainedRun(run.path, epochs, sum(weight.numel() for weight in model.parameters()))
 
 
-def _epoch(number: int, steps: list[Step], test_accuracy: float, test_loss: float) -> Epoch:
-    images = sum(step.images for step in steps)
-    seconds = sum(step.seconds for step in steps)
-    loss = sum(step.loss * step.images for step in steps) / images
-    return Epoch(number, loss, test_loss, test_accuracy, seconds, images / seconds)
-
-
-def _config(settings: Settings, dataset: Dataset) -> dict[str, object]:
-    """All that is needed to know the run again."""
-    return {
-        **asdict(settings),
-        "dataset": {
-            "name": dataset.name,
-            "shape": dataset.shape,
-            "train_images": len(dataset.train_labels),
-            "test_images": len(dataset.test_labels),
-            "mean": dataset.mean,
-            "deviation": dataset.deviation,
-        },
-        "threads_used": torch.get_num_threads(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            "fastconv": fastconv.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "safetensors": version("safetensors"),
-        },
-    }
+def _trained(run: Run, folder: RunFolder) -> TrainedRun:
+    weights = sum(weight.numel() for weight in run.training.model.parameters())
+    return TrainedRun(folder.path, run.position.epochs, run.position.kept(), weights, run.held)

@@ -14,6 +14,7 @@ import fastconv
 from models.data.dataset import Dataset
 from models.errors import ModelsError
 from models.training import compare as module
+from models.training.batches import Batches
 from models.training.compare import Contestant, compare, disagreement, shared_steps
 from models.training.loop import Step, begin, epoch_steps
 from models.training.settings import Settings, settings
@@ -59,8 +60,7 @@ def test_every_backend_trains_the_same(lenet5: Settings, digits: Dataset, consol
     contestants = compare(lenet5, digits, 8.0, console)
     assert [one.backend for one in contestants] == ["torch", *(name for name in FIELD if name != "torch")]
     available = {backend.name for backend in fastconv.backends() if backend.available}
-    model, optimizer = begin(lenet5, digits.shape)
-    expected = [step.loss for step in epoch_steps(model, optimizer, digits, 100, 0, 1)]
+    expected = [step.loss for step in epoch_steps(begin(lenet5, digits.shape), Batches(lenet5, digits), 1)]
     for one in contestants:
         if one.backend not in available:
             assert one.trouble
@@ -78,10 +78,10 @@ def test_a_wrong_backend_shows(
     """One thousandth more of conv1's weights in one backend alone: the fault that must be seen."""
 
     def faulty(settings: Settings, shape: Any) -> Any:
-        model, optimizer = begin(settings, shape)
+        training = begin(settings, shape)
         if settings.backend == "im2col":
-            model.conv1.weight.data *= 1.001
-        return model, optimizer
+            training.model.conv1.weight.data *= 1.001
+        return training
 
     monkeypatch.setattr(module, "begin", faulty)
     contestants = {one.backend: one for one in compare(lenet5, digits, 8.0, console)}
@@ -97,10 +97,10 @@ def test_a_failing_backend_is_a_result(
     lenet5: Settings, digits: Dataset, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(settings: Settings, shape: Any) -> Any:
-        model, optimizer = begin(settings, shape)
+        training = begin(settings, shape)
         if settings.backend == "im2col":
-            model.forward = lambda images: 1 / 0
-        return model, optimizer
+            training.model.forward = lambda images: 1 / 0  # type: ignore[method-assign]
+        return training
 
     monkeypatch.setattr(module, "begin", failing)
     contestants = {one.backend: one for one in compare(lenet5, digits, 0.0, console)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -160,6 +161,106 @@ def test_default_run_folder_names_network_and_backend(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_digits")
+def test_options_reach_the_training(tmp_path: Path) -> None:
+    """Each is in the configuration, and in the summary where it isn't what it is without."""
+    given: dict[str, object] = {
+        "schedule": "cosine",
+        "weight_decay": 0.01,
+        "shift": 1,
+        "rotation": 5.0,
+        "validation": 0.2,
+        "patience": 3,
+        "precision": "bfloat16",
+        "device": "cpu",
+        "seed": 3,
+        "threads": 1,
+        "epochs": 1,
+    }
+    options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    result = run("train", "lenet5", "--backend", "torch", "--dataset", "digits", *options, "--run-dir", "here")
+    assert result.exit_code == 0, result.output
+    config = json.loads((tmp_path / "here" / "config.json").read_text())
+    assert {name: {**config, **config["recipe"]}[name] for name in given} == given
+    assert config["source"] == {"dataset": "digits", "data_dir": None}
+    shown = " ".join(result.output.replace("│", " ").split())
+    for said in (
+        "200 images to train on, 50 held out, 100 to test on",
+        "adam, learning rate 0.001, weight decay 0.01, schedule cosine, batch 100, shift 1 pixels, rotation 5 degrees, "
+        "bfloat16, patience 3, seed 3",
+        "those of epoch 1, validation loss",
+    ):
+        assert said in shown
+
+
+@pytest.fixture
+def old(short_digits: None) -> str:
+    """A run of one epoch."""
+    result = run("train", "lenet5", "--backend", "torch", "--dataset", "digits", "--epochs", "1", "--run-dir", "old")
+    assert result.exit_code == 0, result.output
+    return "old"
+
+
+def test_resume_needs_no_more_than_the_folder(old: str, tmp_path: Path) -> None:
+    before = {file.name: file.read_bytes() for file in (tmp_path / old).iterdir()}
+    result = run("train", "--resume", old)
+    assert result.exit_code == 0, result.output
+    assert "old: is finished, 1 epochs" in result.output
+    assert {file.name: file.read_bytes() for file in (tmp_path / old).iterdir()} == before
+    result = run("train", "--resume", old, "--epochs", "2", "--backend", "im2col", "--threads", "1")
+    assert result.exit_code == 0, result.output
+    assert "old: goes on in epoch 2 of 2, after step 0" in result.output
+    config = json.loads((tmp_path / old / "config.json").read_text())
+    assert config["recipe"]["epochs"] == 2
+    assert config["backend"] == "torch"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["lenet5"], "--resume goes on with the run's own settings; leave out lenet5"),
+        (["--seed", "3"], "leave out --seed"),
+        (["--run-dir", "new", "--batch-size", "7", "--shift", "1"], "leave out --batch-size, --shift, --run-dir"),
+        (["--backend", "fast"], "no backend is called 'fast'"),
+        (["--epochs", "0"], "the number of epochs is 0"),
+        (["--dataset", "folder"], "needs a folder: name it with --data-dir"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_resuming_as_another_run_costs_one_line(
+    old: str, words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the data sets are themselves again
+    monkeypatch.chdir(tmp_path)
+    before = {file.name: file.read_bytes() for file in (tmp_path / old).iterdir()}
+    result = run("train", "--resume", old, *words)
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert {file.name: file.read_bytes() for file in (tmp_path / old).iterdir()} == before
+
+
+@pytest.mark.usefixtures("short_digits")
+def test_a_schedule_has_its_end() -> None:
+    words = ("train", "lenet5", "--backend", "torch", "--dataset", "digits", "--schedule", "cosine", "--epochs", "1")
+    assert run(*words, "--run-dir", "old").exit_code == 0
+    stderr = run("train", "--resume", "old", "--epochs", "2").stderr
+    assert stderr == "error: old: its cosine schedule is made for 1 epochs; leave out --epochs, or train anew\n"
+
+
+def test_nothing_to_resume_costs_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for words, says in (
+        (["--resume", "nowhere"], "nowhere: holds no run, for it has no config.json"),
+        (["--resume", "empty"], "empty: holds no run"),
+        ([], "name a network to train, see `list`, or a run to go on with by --resume"),
+    ):
+        result = run("train", *words)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert says in result.stderr
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.usefixtures("short_digits")
 def test_compare_prints_a_table() -> None:
     result = run("compare", "simple_convnet", "--seconds", "0")
     assert result.exit_code == 0, result.output
@@ -215,8 +316,8 @@ def test_ctrl_c_ends_cleanly(training: subprocess.Popen[str], tmp_path: Path) ->
     training.send_signal(signal.SIGINT)
     _, stderr = training.communicate(timeout=30)
     assert training.returncode == 130
-    assert stderr.startswith("error: stopped after ")
-    assert "its weights and log are in" in stderr
+    assert stderr.startswith("error: stopped in epoch ")
+    assert f"go on with --resume {tmp_path / 'run'}" in stderr
     assert stderr.count("\n") == 1
     files = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert files == ["config.json", "log.jsonl", "weights.safetensors"]
+    assert files == ["checkpoint.safetensors", "config.json", "log.jsonl", "weights.safetensors"]

@@ -13,10 +13,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from threadpoolctl import threadpool_info
+from torch.optim import SGD, AdamW
 
 from models.data.dataset import Dataset
-from models.errors import ModelsError, StoppedError, TrainingError
+from models.errors import ModelsError, TrainingError
 from models.training import loop, train
+from models.training.batches import Batches
 from models.training.loop import begin, epoch_steps
 from models.training.settings import settings
 
@@ -25,10 +27,9 @@ LENET = {"network": "lenet5", "backend": "torch", "epochs": 2}
 
 def losses(dataset: Dataset, **given: Any) -> list[float]:
     chosen = settings(**{**LENET, **given})
-    model, optimizer = begin(chosen, dataset.shape)
+    training, batches = begin(chosen, dataset.shape), Batches(chosen, dataset)
     epochs = range(1, chosen.recipe.epochs + 1)
-    batch = chosen.recipe.batch_size
-    return [step.loss for epoch in epochs for step in epoch_steps(model, optimizer, dataset, batch, chosen.seed, epoch)]
+    return [step.loss for epoch in epochs for step in epoch_steps(training, batches, epoch)]
 
 
 def log(path: Path) -> list[dict[str, Any]]:
@@ -50,8 +51,8 @@ def test_the_backend_asked_for_is_the_one_that_runs(
     digits: Dataset, network: str, name: str, ran: list[tuple[str, str]]
 ) -> None:
     """Forwards and backwards: ``ran`` has the primitives in order."""
-    model, optimizer = begin(settings(network, name), digits.shape)
-    next(epoch_steps(model, optimizer, digits, 4, 0, 1))
+    chosen = settings(network, name, batch_size=4)
+    next(epoch_steps(begin(chosen, digits.shape), Batches(chosen, digits), 1))
     assert {backend for backend, _ in ran} == {name}
     pooling = {operation for _, operation in ran if "pool" in operation}
     assert len(pooling - {"max_pool2d_gradient"}) == 2  # and its gradient, by whichever of two names
@@ -64,12 +65,15 @@ def test_backends_give_the_same_losses_to_rounding(digits: Dataset, network: str
     assert losses(digits, network=network, backend="im2col") == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str) -> None:
-    chosen = settings(**LENET, optimizer=optimizer, learning_rate=0.02, momentum=0.5)
-    _, made = begin(chosen, digits.shape)
-    assert type(made).__name__.lower() == optimizer
+@pytest.mark.parametrize(
+    ("optimizer", "given", "made_by"), [("adam", {}, AdamW), ("sgd", {"momentum": 0.5}, SGD)], ids=["adam", "sgd"]
+)
+def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str, given: dict[str, Any], made_by: type) -> None:
+    chosen = settings(**LENET, optimizer=optimizer, learning_rate=0.02, weight_decay=0.03, **given)
+    made = begin(chosen, digits.shape).optimizer
+    assert type(made) is made_by
     assert made.defaults["lr"] == 0.02
+    assert made.defaults["weight_decay"] == 0.03
     assert made.defaults.get("momentum", 0.5) == 0.5
 
 
@@ -95,12 +99,13 @@ def test_every_image_once_an_epoch_in_an_order_of_its_own(digits: Dataset) -> No
             return self.weight.expand(len(images), 10)
 
     model = Spy()
-    optimizer = torch.optim.SGD(model.parameters())
     numbered = replace(digits, train_images=torch.arange(250).float().view(250, 1, 1, 1))
     orders = []
     for seed, epoch in ((0, 1), (0, 2), (1, 1)):
         seen.clear()
-        steps = list(epoch_steps(model.eval(), optimizer, numbered, 100, seed, epoch))
+        chosen = settings(**LENET, seed=seed)
+        training = replace(begin(chosen, digits.shape), model=model.eval(), forward=model)
+        steps = list(epoch_steps(training, Batches(chosen, numbered), epoch))
         assert model.training
         assert [len(batch) for batch in seen] == [step.images for step in steps] == [100, 100, 50]
         orders.append(torch.cat(seen))
@@ -114,6 +119,7 @@ def test_run_folder_holds_the_run(digits: Dataset, console: Console, tmp_path: P
     run = train.train(chosen, digits, console, tmp_path / "a" / "run")
     assert run.path == tmp_path / "a" / "run"
     assert sorted(file.name for file in run.path.iterdir()) == [
+        "checkpoint.safetensors",
         "config.json",
         "log.jsonl",
         "weights.safetensors",
@@ -145,7 +151,7 @@ def test_run_folder_holds_the_run(digits: Dataset, console: Console, tmp_path: P
 def test_weights_reload(digits: Dataset, console: Console) -> None:
     """A fresh network with the kept weights, on another backend, scores what the run logged last."""
     run = train.train(settings(**LENET), digits, console)
-    model, _ = begin(settings("lenet5", "im2col", seed=9), digits.shape)
+    model = begin(settings("lenet5", "im2col", seed=9), digits.shape).model
     fresh = loop.score(model, digits.test_images, digits.test_labels)
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
     accuracy, loss = loop.score(model, digits.test_images, digits.test_labels)
@@ -206,36 +212,6 @@ def test_full_disk_is_one_line(
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize(("finished", "says"), [(0, "nothing was kept"), (1, "its weights and log are in")])
-def test_interruption_keeps_whole_epochs_only(
-    digits: Dataset,
-    console: Console,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    finished: int,
-    says: str,
-) -> None:
-    def interrupted(*arguments: Any) -> Any:
-        steps = epoch_steps(*arguments)
-        yield next(steps)
-        if arguments[-1] > finished:
-            raise KeyboardInterrupt
-        yield from steps
-
-    monkeypatch.setattr(train, "epoch_steps", interrupted)
-    with pytest.raises(StoppedError, match=f"stopped after {finished} of 2 epochs; {says}"):
-        train.train(settings(**LENET), digits, console, tmp_path / "run")
-    if not finished:
-        assert not (tmp_path / "run").exists()
-        return
-    weights = load_file(tmp_path / "run" / "weights.safetensors")
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    whole = train.train(settings(**{**LENET, "epochs": 1}), digits, console)
-    for name, weight in load_file(whole.path / "weights.safetensors").items():
-        assert torch.equal(weight, weights[name])
-
-
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -244,7 +220,17 @@ def test_interruption_keeps_whole_epochs_only(
         ({"optimizer": "adamw"}, "no optimizer is called 'adamw'; the optimizers are adam, sgd"),
         ({"learning_rate": float("nan")}, "learning rate is nan"),
         ({"learning_rate": 0.0}, "learning rate is 0"),
-        ({"momentum": 1.0}, "momentum is 1"),
+        ({"momentum": 1.0, "optimizer": "sgd"}, "momentum is 1"),
+        ({"momentum": 0.5}, "momentum is SGD's, the optimizer is adam"),
+        ({"schedule": "linear"}, "no schedule is called 'linear'; the schedules are constant, cosine, one-cycle, step"),
+        ({"weight_decay": -0.1}, "weight decay is -0.1"),
+        ({"shift": -1}, "shift is -1"),
+        ({"rotation": 181.0}, "rotation is 181"),
+        ({"validation": 1.0}, "share of images for validation is 1"),
+        ({"patience": 0, "validation": 0.1}, "patience is 0"),
+        ({"patience": 2}, "patience needs a validation split"),
+        ({"precision": "int8"}, "no precision is called 'int8'"),
+        ({"device": "tpu"}, "no device is called 'tpu'; the devices are cpu, cuda"),
         ({"batch_size": 0}, "batch size is 0"),
         ({"epochs": -1}, "number of epochs is -1"),
     ],
@@ -252,6 +238,12 @@ def test_interruption_keeps_whole_epochs_only(
 def test_settings_are_checked(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ModelsError, match=says):
         settings(**{**LENET, **given})
+
+
+def test_a_gpu_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelsError, match="device cuda can't be used here"):
+        settings(**LENET, device="cuda")
 
 
 def test_threads_reach_torch(digits: Dataset) -> None:

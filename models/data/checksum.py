@@ -1,0 +1,34 @@
+"""A data set's checksum: whether a training goes on with the data that it began with."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from models.data.dataset import Dataset
+
+CHUNK = 4096
+"""Images at a time."""
+
+
+def checksum(dataset: Dataset) -> str:
+    """The SHA-256, hexadecimal, of all labels and of all pixels as bytes, 0..255.
+
+    Bytes, as files hold them: the last bits of a normalised pixel might be another machine's.
+    """
+    digest = hashlib.sha256()
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        digest.update(repr(tuple(images.shape)).encode())
+        digest.update(labels.numpy().astype("<i8").tobytes())
+        for chunk in torch.split(images, CHUNK):
+            digest.update(_pixels(chunk, dataset).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _pixels(images: Tensor, dataset: Dataset) -> Tensor:
+    return (images * (255 * dataset.deviation)).add_(255 * dataset.mean).round_().clamp_(0, 255).to(torch.uint8)

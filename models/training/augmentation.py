@@ -1,0 +1,74 @@
+"""Training images moved by chance each time they are seen: shifted by whole pixels, turned around their middle.
+
+What comes in from outside an image is the nearest pixel of its border.
+
+The moves of an epoch depend on the seed and the epoch alone, and are drawn for all images at once: no state is kept
+from one epoch to the next, and any number of processes sees the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, pad
+
+from models.errors import ModelsError
+
+STREAM = 1
+"""Keeps these random numbers apart from those of the order."""
+
+
+class Moves(NamedTuple):
+    """Of each image: pixels down, pixels to the right (int64, (N,)), and radians (float64, (N,))."""
+
+    down: Tensor
+    right: Tensor
+    angle: Tensor
+
+
+class Augmentation:
+    """Moves of ``images`` (N, C, H, W) by up to ``shift`` pixels along each axis and ``rotation`` degrees either way.
+
+    Raises ModelsError for a shift that may leave nothing of an image.
+    """
+
+    def __init__(self, images: Tensor, shift: int, rotation: float) -> None:
+        if shift >= min(images.shape[2:]):
+            height, width = images.shape[2:]
+            raise ModelsError(f"the shift is {shift} pixels; images of {height} x {width} can be moved by fewer only")
+        self._shift = shift
+        self._degrees = rotation
+        # All shifted images are views of the padded ones: picking a batch copies it once, moved or not.
+        padded = pad(images, (shift, shift, shift, shift), mode="replicate") if shift else images
+        self._windows = padded.unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)  # (N, C, 2s+1, 2s+1, H, W)
+
+    def moves(self, seed: int, epoch: int) -> Moves:
+        """Of all images in ``epoch``."""
+        random = np.random.default_rng((seed, epoch, STREAM))
+        count = len(self._windows)
+        down, right = random.integers(-self._shift, self._shift, (2, count), endpoint=True)
+        angle = np.radians(random.uniform(-self._degrees, self._degrees, count))
+        device = self._windows.device
+        return Moves(*(torch.from_numpy(part).to(device) for part in (down, right, angle)))
+
+    def batch(self, numbers: Tensor, moves: Moves) -> Tensor:
+        """The images of these ``numbers``, turned and then shifted: (len(numbers), C, H, W)."""
+        if not self._degrees:
+            down, right = moves.down[numbers], moves.right[numbers]
+            return self._windows[numbers, :, self._shift - down, self._shift - right]
+        return self._turned(numbers, moves)
+
+    def _turned(self, numbers: Tensor, moves: Moves) -> Tensor:
+        """By bilinear interpolation: each pixel is fetched from where it was, by the inverse of its move."""
+        still = self._windows[numbers, :, self._shift, self._shift]
+        height, width = still.shape[2:]
+        cos, sin = moves.angle[numbers].cos(), moves.angle[numbers].sin()
+        x, y = -2 / width * moves.right[numbers], -2 / height * moves.down[numbers]  # an image goes from -1 to 1
+        across = height / width
+        rows = [cos, across * sin, cos * x + across * sin * y, -sin / across, cos, cos * y - sin / across * x]
+        inverse = torch.stack(rows, 1).view(-1, 2, 3).to(still.dtype)
+        grid = affine_grid(inverse, list(still.shape), align_corners=False)
+        return grid_sample(still, grid, padding_mode="border", align_corners=False)

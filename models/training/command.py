@@ -1,0 +1,120 @@
+"""The command ``train``, behind its options: a new run, or on with one; in as many processes as there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import models.data
+from models.data.dataset import Dataset
+from models.data.source import Source
+from models.errors import ModelsError, StoppedError
+from models.training.config import Config, parse
+from models.training.distributed import Group, joined
+from models.training.run_folder import CONFIG, read_config
+from models.training.settings import Settings, check, settings
+from models.training.tables import training_table
+from models.training.train import resume, train
+
+MAY_CHANGE = ("backend", "device", "threads", "epochs")
+"""On resuming: what changes roundings only, and how long it goes on."""
+
+
+def run_train(
+    network: str | None,
+    dataset: str | None,
+    data_dir: Path | None,
+    run_dir: Path | None,
+    resumed: Path | None,
+    given: Mapping[str, Any],
+) -> None:
+    """Train, and print a summary in the process that leads.
+
+    ``given`` are arguments of :func:`models.training.settings.settings` by name, None where nothing was said.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    with joined() as group:
+        console = Console(quiet=not group.leads)
+        source = Source(dataset, _absolute(data_dir)) if dataset else None
+        try:
+            if resumed is not None:
+                _refuse(network, run_dir, chosen)
+                _resume(resumed, chosen, source, data_dir, console, group)
+            else:
+                _train(network, chosen, source or Source("mnist", _absolute(data_dir)), run_dir, console, group)
+        except StoppedError as error:
+            if group.leads:
+                raise
+            raise SystemExit(error.exit_code) from None  # said once is enough
+
+
+def _train(
+    network: str | None, chosen: dict[str, Any], source: Source, run_dir: Path | None, console: Console, group: Group
+) -> None:
+    if network is None:
+        raise ModelsError("name a network to train, see `list`, or a run to go on with by --resume")
+    new = settings(network, **chosen)
+    data = _load(source, console, group)
+    known = replace(source, dataset=data.name) if source.dataset == "auto" else source
+    run = train(new, data, console, run_dir, known, group)
+    console.print(training_table(new, data, run))
+
+
+def _resume(
+    path: Path,
+    chosen: dict[str, Any],
+    source: Source | None,
+    data_dir: Path | None,
+    console: Console,
+    group: Group,
+) -> None:
+    config = parse(group.spread(read_config(path) if group.leads else b""), path / CONFIG)
+    continued = _continued(config, chosen, path)
+    source = source or config.source
+    if source is None:
+        raise ModelsError(f"{path}: doesn't tell where its images are from; name them by --dataset")
+    if data_dir is not None:
+        source = replace(source, data_dir=_absolute(data_dir))
+    data = _load(source, console, group)
+    run = resume(path, continued, config, data, console, group)
+    console.print(training_table(continued, data, run))
+
+
+def _continued(config: Config, chosen: Mapping[str, Any], path: Path) -> Settings:
+    """The run's settings with what may be ``chosen`` anew."""
+    recipe = config.settings.recipe
+    epochs = chosen.get("epochs", recipe.epochs)
+    if epochs != recipe.epochs and recipe.schedule != "constant":
+        made = f"its {recipe.schedule} schedule is made for {recipe.epochs} epochs"
+        raise ModelsError(f"{path}: {made}; leave out --epochs, or train anew")
+    others = {name: value for name, value in chosen.items() if name != "epochs"}
+    continued = replace(config.settings, recipe=replace(recipe, epochs=epochs), **others)
+    check(continued)
+    return continued
+
+
+def _refuse(network: str | None, run_dir: Path | None, chosen: Mapping[str, Any]) -> None:
+    """Raises ModelsError for what would make another run of it."""
+    options = [f"--{name.replace('_', '-')}" for name in chosen if name not in MAY_CHANGE]
+    words = ([network] if network else []) + options + (["--run-dir"] if run_dir else [])
+    if words:
+        raise ModelsError(f"--resume goes on with the run's own settings; leave out {', '.join(words)}")
+
+
+def _load(source: Source, console: Console, group: Group) -> Dataset:
+    """The first process before the others, which then find what it downloaded."""
+    folder = Path(source.data_dir) if source.data_dir else None
+    if not group.leads:
+        group.wait()
+    data = models.data.load(source.dataset, folder, console)
+    if group.leads:
+        group.wait()
+    return data
+
+
+def _absolute(folder: Path | None) -> str | None:
+    return str(folder.resolve()) if folder else None
