@@ -72,7 +72,10 @@ def train(
     network: NetworkName,
     backend: Annotated[
         str | None,
-        typer.Option(help="Runs convolution and pooling; see `list`.", show_default="fastconv's choice"),
+        typer.Option(
+            help="Runs convolution and pooling; see `list`. A layer may have its own: numba,conv2=torch.",
+            show_default="fastconv's choice",
+        ),
     ] = None,
     dataset: DatasetName = "mnist",
     data_dir: DataDir = None,
@@ -117,11 +120,17 @@ def compare(
     network: NetworkName,
     dataset: DatasetName = "mnist",
     data_dir: DataDir = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One to compare, as `train` takes it; give it again for each other.", show_default="every backend"
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="Training time of each backend, in seconds.")] = 8.0,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Train NETWORK with every backend, from one seed and on the same batches, and set them side by side."""
+    """Train NETWORK with each backend, from one seed and on the same batches, and set them side by side."""
     check_name(dataset)
     from models.data import load
     from models.training.compare import compare
@@ -131,7 +140,7 @@ def compare(
     console = Console()
     chosen = settings(network, seed=seed, threads=threads)
     data = load(dataset, data_dir, console)
-    console.print(comparison_report(compare(chosen, data, seconds, console)))
+    console.print(comparison_report(compare(chosen, data, seconds, console, backend or ())))
 
 
 @app.command()
@@ -178,8 +187,13 @@ def list_all() -> None:
     for row in DATASETS.items():
         table.add_row(*row)
     console.print(table)
-    table = Table("backend", "what it is", "here", title="Backends (--backend)", title_justify="left")
+    table = Table(
+        "backend", "what it is", "ways, as in numba:gemm", "here", title="Backends (--backend)", title_justify="left"
+    )
     for backend in fastconv.backends():
         here = "available" if backend.available else f"not available: {backend.reason}"
-        table.add_row(backend.name, backend.summary, here)
+        table.add_row(backend.name, backend.summary, " ".join(backend.options), here)
     console.print(table)
+    console.print(
+        "A layer may have a backend of its own: --backend numba,conv2=torch; `summary` has the layers' names."
+    )

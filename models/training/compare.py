@@ -14,6 +14,7 @@ from torch.autograd import backward
 from torch.nn.functional import cross_entropy
 
 import fastconv
+from models.backends import assign, parse
 from models.data.dataset import Dataset
 from models.training.loop import Step, begin, epoch_steps
 from models.training.progress import TrainingProgress
@@ -26,7 +27,7 @@ CHOOSER = "auto"
 
 @dataclass(frozen=True)
 class Contestant:
-    """One backend and the steps it trained; ``trouble`` is why it has none, or stopped."""
+    """A choice of backends and the steps it trained; ``trouble`` is why it has none, or stopped."""
 
     backend: str
     steps: Sequence[Step] = field(default_factory=list)
@@ -39,20 +40,27 @@ class Contestant:
         return sum(step.images for step in timed) / sum(step.seconds for step in timed)
 
 
-def compare(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> list[Contestant]:
-    """Train ``settings`` on every backend in turn, torch first, for about ``seconds`` each.
+def compare(
+    settings: Settings, dataset: Dataset, seconds: float, console: Console, backends: Sequence[str] = ()
+) -> list[Contestant]:
+    """Train ``settings`` on each of ``backends`` in turn, or on every backend, torch first, for about ``seconds`` each.
 
-    The clock is looked at after each step, so that a backend makes one at least, however long that takes;
-    kernels are compiled before it starts. A backend that fails is listed with its error; the others still
-    run.
+    ``backends`` are texts as :mod:`models.backends` reads them. The clock is looked at after each step, so that a
+    backend makes one at least, however long that takes; kernels are compiled before it starts. A backend that fails is
+    listed with its error; the others still run. Raises ModelsError, before the first step, for a text that is none.
     """
-    backends = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
-    backends.sort(key=lambda backend: backend.name != REFERENCE)  # stable: the others keep their order
+    choices = [parse(text) for text in backends]
+    for choice in choices:
+        assign(begin(settings, dataset.shape)[0], choice)
+    if choices:
+        return [_contestant(replace(settings, backend=str(choice)), dataset, seconds, console) for choice in choices]
+    known = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
+    known.sort(key=lambda backend: backend.name != REFERENCE)  # stable: the others keep their order
     return [
         _contestant(replace(settings, backend=backend.name), dataset, seconds, console)
         if backend.available
         else Contestant(backend.name, trouble=backend.reason)
-        for backend in backends
+        for backend in known
     ]
 
 

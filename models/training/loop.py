@@ -21,6 +21,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 import fastconv
 from models import networks
+from models.backends import assign, parse
 from models.data.dataset import Dataset
 from models.errors import TrainingError
 from models.recipes import ImageShape, Recipe
@@ -38,10 +39,15 @@ class Step(NamedTuple):
 
 
 def begin(settings: Settings, shape: ImageShape) -> tuple[nn.Module, Optimizer]:
-    """The network with its initial weights and the optimiser, on the settings' threads."""
+    """The network with its initial weights, on its backends, and the optimiser, on the settings' threads.
+
+    Raises ModelsError for images the network isn't made for, and for a backend of a layer that it doesn't have.
+    """
     _use_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    model = networks.load(settings.network).build(shape, settings.backend)
+    choice = parse(settings.backend)
+    model = networks.load(settings.network).build(shape, choice.rest)
+    assign(model, choice)
     return model, _optimizer(settings.recipe, model)
 
 

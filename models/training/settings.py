@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-import fastconv
 from models import networks
+from models.backends import parse
 from models.errors import ModelsError
 from models.recipes import Recipe
 
@@ -21,6 +21,7 @@ MOST_IMAGES = 10**9
 class Settings:
     """A run: the same settings on the same data give the same initial weights and batches on every backend.
 
+    ``backend`` is a text as :mod:`models.backends` reads it, with nothing left open.
     ``threads`` are torch's and fastconv's, None leaving their own numbers; NumPy's matrix product, im2col's, has one.
     """
 
@@ -40,7 +41,8 @@ def settings(
 ) -> Settings:
     """The network's own recipe with ``overrides`` (fields of Recipe; None keeps the recipe's) applied.
 
-    ``backend`` None is fastconv's current choice: ``FASTCONV_BACKEND`` or else ``auto``.
+    ``backend`` is a text as :mod:`models.backends` reads it; what it leaves open, None all, is fastconv's current
+    choice: ``FASTCONV_BACKEND`` or else ``auto``.
 
     Raises ModelsError for a network, backend or optimizer that isn't known or available, for more threads than
     cores, and for a learning rate, momentum, batch size or number of epochs that can't be trained with.
@@ -48,21 +50,11 @@ def settings(
     given = {name: value for name, value in overrides.items() if value is not None}
     recipe = replace(networks.load(network).recipe, **given)  # type: ignore[arg-type]
     _check_recipe(recipe)
-    backend = fastconv.get_backend() if backend is None else backend
-    check_backend(backend)
+    chosen = str(parse(backend))
     cores = os.cpu_count() or 1
     if threads is not None and not 1 <= threads <= cores:
         raise ModelsError(f"the number of threads is {threads}; this machine has {cores} cores, so 1 to {cores}")
-    return Settings(network, backend, recipe, seed, threads)
-
-
-def check_backend(name: str) -> None:
-    """Raises ModelsError for a backend that isn't known, with those that are, or can't run here, with why."""
-    known = {backend.name: backend for backend in fastconv.backends()}
-    if name not in known:
-        raise ModelsError(f"no backend is called {name!r}; the backends are {', '.join(known)}")
-    if not known[name].available:
-        raise ModelsError(f"backend {name} can't run here: {known[name].reason}")
+    return Settings(network, chosen, recipe, seed, threads)
 
 
 def _check_recipe(recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 import fastconv
 from fastconv.errors import UnsupportedError
+from models.backends import label
 from models.data.dataset import Dataset
 from models.errors import StoppedError, TrainingError
 from models.training.loop import Step, begin, epoch_steps, score
@@ -56,11 +57,11 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
     model, optimizer = begin(settings, dataset.shape)
     recipe = settings.recipe
     epochs: list[Epoch] = []
-    label = f"{settings.network}-{settings.backend}"
-    name = f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
+    what = f"{settings.network}-{settings.backend}"
+    name = f"{label(what)}-{datetime.now():%Y%m%d-%H%M%S}"
     total = recipe.epochs * len(dataset.train_labels)
     try:
-        with run_folder(run_dir, name) as run, TrainingProgress(console, label, total) as progress:
+        with run_folder(run_dir, name) as run, TrainingProgress(console, what, total) as progress:
             run.save_config(_config(settings, dataset))
             for number in range(1, recipe.epochs + 1):
                 title = f"epoch {number}/{recipe.epochs}"

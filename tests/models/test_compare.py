@@ -156,3 +156,15 @@ def test_a_loss_of_zero_can_be_compared() -> None:
 
 def test_report_without_torch() -> None:
     assert "torch: not installed" in report([Contestant("torch", trouble="not installed"), Contestant("a", steps(1.0))])
+
+
+def test_report_without_torch_measures_by_the_first() -> None:
+    shown = report([Contestant("b", steps(2.0, 1.0)), Contestant("a", steps(2.0, 1.5, seconds=0.5))])
+    assert "x first" in shown
+    assert "first: b." in shown
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line[0] == "│"]
+    assert [(row[0], row[2], row[5]) for row in rows] == [("a", "2.00", "5.0e-01"), ("b", "1.00", "0.0e+00")]
+
+
+def test_report_where_nothing_ran() -> None:
+    assert "a: broken" in report([Contestant("a", trouble="broken")])
