@@ -17,6 +17,7 @@ from models.recipes import ImageShape
 class Dataset:
     """Normalised float32 images (N, 1, H, W) with int64 labels (N,), to train and to test on.
 
+    ``classes`` are the names of what the labels count, from 0 on.
     ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1; both splits are shifted and
     scaled by them.
     """
@@ -28,6 +29,7 @@ class Dataset:
     test_labels: Tensor
     mean: float
     deviation: float
+    classes: tuple[str, ...]
 
     @property
     def shape(self) -> ImageShape:
@@ -36,8 +38,11 @@ class Dataset:
         return channels, height, width
 
 
-def prepare(name: str, train: Split, test: Split) -> Dataset:
-    """The data set ``name`` from its two splits, normalised by the training pixels."""
+def prepare(name: str, train: Split, test: Split, classes: tuple[str, ...] | None = None) -> Dataset:
+    """The data set ``name`` from its two splits, normalised by the training pixels.
+
+    ``classes`` None are the numbers from 0 to the largest label that is trained on.
+    """
     mean, deviation = _mean_and_deviation(train.images)
 
     def normalised(images: Bytes) -> Tensor:
@@ -47,8 +52,10 @@ def prepare(name: str, train: Split, test: Split) -> Dataset:
     def labels(split: Split) -> Tensor:
         return torch.from_numpy(split.labels).to(torch.int64)
 
+    if classes is None:
+        classes = tuple(map(str, range(int(train.labels.max()) + 1)))
     return Dataset(
-        name, normalised(train.images), labels(train), normalised(test.images), labels(test), mean, deviation
+        name, normalised(train.images), labels(train), normalised(test.images), labels(test), mean, deviation, classes
     )
 
 

@@ -51,7 +51,7 @@ def compare(
     """
     choices = [parse(text) for text in backends]
     for choice in choices:
-        assign(begin(settings, dataset.shape)[0], choice)
+        assign(begin(settings, dataset.shape, len(dataset.classes))[0], choice)
     if choices:
         return [_contestant(replace(settings, backend=str(choice)), dataset, seconds, console) for choice in choices]
     known = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
@@ -79,7 +79,7 @@ def disagreement(one: Contestant, other: Contestant) -> float:
 
 def _contestant(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> Contestant:
     name, batch_size = settings.backend, settings.recipe.batch_size
-    model, optimizer = begin(settings, dataset.shape)
+    model, optimizer = begin(settings, dataset.shape, len(dataset.classes))
     steps: list[Step] = []
     try:
         with TrainingProgress(console, name, None) as progress:

@@ -38,7 +38,7 @@ class Step(NamedTuple):
     seconds: float
 
 
-def begin(settings: Settings, shape: ImageShape) -> tuple[nn.Module, Optimizer]:
+def begin(settings: Settings, shape: ImageShape, classes: int) -> tuple[nn.Module, Optimizer]:
     """The network with its initial weights, on its backends, and the optimiser, on the settings' threads.
 
     Raises ModelsError for images the network isn't made for, and for a backend of a layer that it doesn't have.
@@ -46,7 +46,7 @@ def begin(settings: Settings, shape: ImageShape) -> tuple[nn.Module, Optimizer]:
     _use_threads(settings.threads)
     torch.manual_seed(settings.seed)
     choice = parse(settings.backend)
-    model = networks.load(settings.network).build(shape, choice.rest)
+    model = networks.load(settings.network).build(shape, classes, choice.rest)
     assign(model, choice)
     return model, _optimizer(settings.recipe, model)
 

@@ -54,7 +54,7 @@ def train(settings: Settings, dataset: Dataset, console: Console, run_dir: Path 
     TrainingError when the loss gets lost, the backend can't do a layer or the folder can't be written to, and
     StoppedError on Ctrl-C.
     """
-    model, optimizer = begin(settings, dataset.shape)
+    model, optimizer = begin(settings, dataset.shape, len(dataset.classes))
     recipe = settings.recipe
     epochs: list[Epoch] = []
     what = f"{settings.network}-{settings.backend}"
@@ -105,6 +105,7 @@ def _config(settings: Settings, dataset: Dataset) -> dict[str, object]:
         "dataset": {
             "name": dataset.name,
             "shape": dataset.shape,
+            "classes": dataset.classes,
             "train_images": len(dataset.train_labels),
             "test_images": len(dataset.test_labels),
             "mean": dataset.mean,

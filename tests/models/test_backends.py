@@ -28,7 +28,7 @@ def backends(model: nn.Module) -> dict[str, str | None]:
 
 
 def chosen(network: str, text: str | None) -> dict[str, str | None]:
-    model = networks.load(network).build((1, 28, 28), "naive")
+    model = networks.load(network).build((1, 28, 28), 10, "naive")
     assign(model, parse(text))
     return backends(model)
 
@@ -99,19 +99,19 @@ def test_a_name_reaches_no_layer_that_only_begins_alike() -> None:
 )
 def test_mistakes_cost_one_line(text: str, says: str) -> None:
     with pytest.raises(ModelsError, match=says) as caught:
-        begin(settings("lenet5", text), (1, 28, 28))
+        begin(settings("lenet5", text), (1, 28, 28), 10)
     assert "\n" not in str(caught.value)
 
 
 def test_a_network_without_such_layers_says_so() -> None:
-    assert begin(settings("mlp", "torch"), (1, 28, 28))
+    assert begin(settings("mlp", "torch"), (1, 28, 28), 10)
     with pytest.raises(ModelsError, match="the network has none with a backend"):
-        begin(settings("mlp", "dense1=torch"), (1, 28, 28))
+        begin(settings("mlp", "dense1=torch"), (1, 28, 28), 10)
 
 
 def test_the_layers_run_on_what_was_chosen(digits: Dataset, ran: list[tuple[str, str]]) -> None:
     """Forwards and backwards: ``ran`` has the primitives in order."""
-    model, optimizer = begin(settings("lenet5", "im2col,conv2=naive"), digits.shape)
+    model, optimizer = begin(settings("lenet5", "im2col,conv2=naive"), digits.shape, 10)
     next(epoch_steps(model, optimizer, digits, 4, 0, 1))
     forwards = [backend for backend, operation in ran if operation == "conv2d"]
     assert forwards == ["im2col", "naive", "im2col"]
@@ -119,7 +119,7 @@ def test_the_layers_run_on_what_was_chosen(digits: Dataset, ran: list[tuple[str,
 
 
 def test_the_weights_are_the_same_at_the_start(digits: Dataset) -> None:
-    one, other = (begin(settings("lenet5", text), digits.shape)[0] for text in ("torch", "naive,conv2=im2col"))
+    one, other = (begin(settings("lenet5", text), digits.shape, 10)[0] for text in ("torch", "naive,conv2=im2col"))
     for mine, yours in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, yours)
 

@@ -59,7 +59,7 @@ def test_every_backend_trains_the_same(lenet5: Settings, digits: Dataset, consol
     contestants = compare(lenet5, digits, 8.0, console)
     assert [one.backend for one in contestants] == ["torch", *(name for name in FIELD if name != "torch")]
     available = {backend.name for backend in fastconv.backends() if backend.available}
-    model, optimizer = begin(lenet5, digits.shape)
+    model, optimizer = begin(lenet5, digits.shape, 10)
     expected = [step.loss for step in epoch_steps(model, optimizer, digits, 100, 0, 1)]
     for one in contestants:
         if one.backend not in available:
@@ -77,8 +77,8 @@ def test_a_wrong_backend_shows(
 ) -> None:
     """One thousandth more of conv1's weights in one backend alone: the fault that must be seen."""
 
-    def faulty(settings: Settings, shape: Any) -> Any:
-        model, optimizer = begin(settings, shape)
+    def faulty(settings: Settings, *data: Any) -> Any:
+        model, optimizer = begin(settings, *data)
         if settings.backend == "im2col":
             model.conv1.weight.data *= 1.001
         return model, optimizer
@@ -96,8 +96,8 @@ def test_time_ends_it_after_a_step_at_least(lenet5: Settings, digits: Dataset, c
 def test_a_failing_backend_is_a_result(
     lenet5: Settings, digits: Dataset, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(settings: Settings, shape: Any) -> Any:
-        model, optimizer = begin(settings, shape)
+    def failing(settings: Settings, *data: Any) -> Any:
+        model, optimizer = begin(settings, *data)
         if settings.backend == "im2col":
             model.forward = lambda images: 1 / 0
         return model, optimizer

@@ -43,7 +43,7 @@ def test_it_is_simple_convnet() -> None:
     """The same weights give the scores of the network in torch."""
     rng = np.random.default_rng(1)
     weights = numpy_convnet.initial(28, rng)
-    model = networks.load("simple_convnet").build((1, 28, 28), "torch")
+    model = networks.load("simple_convnet").build((1, 28, 28), 10, "torch")
     names = {"conv1": "conv", "dense1": "dense1", "dense2": "dense2"}
     state = {}
     for name in model.state_dict():

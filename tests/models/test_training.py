@@ -25,7 +25,7 @@ LENET = {"network": "lenet5", "backend": "torch", "epochs": 2}
 
 def losses(dataset: Dataset, **given: Any) -> list[float]:
     chosen = settings(**{**LENET, **given})
-    model, optimizer = begin(chosen, dataset.shape)
+    model, optimizer = begin(chosen, dataset.shape, len(dataset.classes))
     epochs = range(1, chosen.recipe.epochs + 1)
     batch = chosen.recipe.batch_size
     return [step.loss for epoch in epochs for step in epoch_steps(model, optimizer, dataset, batch, chosen.seed, epoch)]
@@ -50,7 +50,7 @@ def test_the_backend_asked_for_is_the_one_that_runs(
     digits: Dataset, network: str, name: str, ran: list[tuple[str, str]]
 ) -> None:
     """Forwards and backwards: ``ran`` has the primitives in order."""
-    model, optimizer = begin(settings(network, name), digits.shape)
+    model, optimizer = begin(settings(network, name), digits.shape, 10)
     next(epoch_steps(model, optimizer, digits, 4, 0, 1))
     assert {backend for backend, _ in ran} == {name}
     pooling = {operation for _, operation in ran if "pool" in operation}
@@ -67,7 +67,7 @@ def test_backends_give_the_same_losses_to_rounding(digits: Dataset, network: str
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str) -> None:
     chosen = settings(**LENET, optimizer=optimizer, learning_rate=0.02, momentum=0.5)
-    _, made = begin(chosen, digits.shape)
+    _, made = begin(chosen, digits.shape, 10)
     assert type(made).__name__.lower() == optimizer
     assert made.defaults["lr"] == 0.02
     assert made.defaults.get("momentum", 0.5) == 0.5
@@ -145,7 +145,7 @@ def test_run_folder_holds_the_run(digits: Dataset, console: Console, tmp_path: P
 def test_weights_reload(digits: Dataset, console: Console) -> None:
     """A fresh network with the kept weights, on another backend, scores what the run logged last."""
     run = train.train(settings(**LENET), digits, console)
-    model, _ = begin(settings("lenet5", "im2col", seed=9), digits.shape)
+    model, _ = begin(settings("lenet5", "im2col", seed=9), digits.shape, 10)
     fresh = loop.score(model, digits.test_images, digits.test_labels)
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
     accuracy, loss = loop.score(model, digits.test_images, digits.test_labels)
@@ -256,7 +256,7 @@ def test_settings_are_checked(given: dict[str, Any], says: str) -> None:
 
 def test_threads_reach_torch(digits: Dataset) -> None:
     """And NumPy's products stay on one: two pools on the same cores would hold each other up."""
-    begin(settings(**LENET, threads=2), digits.shape)
+    begin(settings(**LENET, threads=2), digits.shape, 10)
     assert torch.get_num_threads() == 2
     pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
     assert {pool["num_threads"] for pool in pools} <= {1}
