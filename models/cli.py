@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from models import networks
 from models.data import DATASETS, check_name
+from models.data.options import Channels, DataDir, DatasetName, Size
 from models.errors import ModelsError
 from models.recipes import ImageShape
 
@@ -44,14 +45,6 @@ app = typer.Typer(
 NetworkName = Annotated[
     str, typer.Argument(metavar="NETWORK", help=f"One of: {', '.join(networks.names())}; see `list`.")
 ]
-DatasetName = Annotated[str, typer.Option("--dataset", help=f"One of: {', '.join(DATASETS)}; see `list`.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="FASTCONV_DATA",
-        help="Folder of the four IDX files, plain or gzipped, instead of the cache and the network.",
-    ),
-]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the initial weights and the batches.")]
 Threads = Annotated[
     int | None,
@@ -79,6 +72,8 @@ def train(
     ] = None,
     dataset: DatasetName = "mnist",
     data_dir: DataDir = None,
+    size: Size = None,
+    channels: Channels = None,
     epochs: Annotated[int | None, _recipe_option("Passes over the training images.")] = None,
     batch_size: Annotated[int | None, _recipe_option("Images a step.")] = None,
     optimizer: Annotated[str | None, _recipe_option("adam or sgd.")] = None,
@@ -110,7 +105,7 @@ def train(
         learning_rate=learning_rate,
         momentum=momentum,
     )
-    data = load(dataset, data_dir, console)
+    data = load(dataset, data_dir, console, size, channels)
     run = train(chosen, data, console, run_dir)
     console.print(training_table(chosen, data, run))
 
@@ -120,6 +115,8 @@ def compare(
     network: NetworkName,
     dataset: DatasetName = "mnist",
     data_dir: DataDir = None,
+    size: Size = None,
+    channels: Channels = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,7 +136,7 @@ def compare(
 
     console = Console()
     chosen = settings(network, seed=seed, threads=threads)
-    data = load(dataset, data_dir, console)
+    data = load(dataset, data_dir, console, size, channels)
     console.print(comparison_report(compare(chosen, data, seconds, console, backend or ())))
 
 

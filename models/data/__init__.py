@@ -20,27 +20,33 @@ DATASETS = {
 }
 
 
-def load(name: str, data_dir: Path | None, console: Console) -> Dataset:
+def load(
+    name: str, data_dir: Path | None, console: Console, size: int | None = None, channels: int | None = None
+) -> Dataset:
     """The data set ``name`` (a key of DATASETS), from ``data_dir`` where given; remarks go to ``console``.
 
-    Raises ModelsError for an unknown name and for data that is missing or damaged. ``auto`` alone substitutes
-    another data set, says so in one line, and only when nothing can be downloaded: a named folder that is bad
-    stays an error.
+    ``size`` and ``channels`` are those of :class:`models.data.form.Form`, None leaving the images' own.
+
+    Raises ModelsError for an unknown name, a form that isn't one, and for data that is missing or damaged. ``auto``
+    alone substitutes another data set, says so in one line, and only when nothing can be downloaded: a named folder
+    that is bad stays an error.
     """
     check_name(name)
     from models.data.dataset import prepare
     from models.data.digits import digits
     from models.data.folder import read_folder
+    from models.data.form import Form
     from models.data.mnist import mnist
 
+    form = Form(size, channels)
     if name == "digits":
-        return prepare("digits", *digits())
+        return prepare("digits", *digits(), form=form)
     if name == "folder":
         if data_dir is None:
             raise ModelsError("--dataset folder needs a folder: name it with --data-dir")
-        return prepare(data_dir.resolve().name, *read_folder(data_dir))
+        return prepare(data_dir.resolve().name, *read_folder(data_dir), form=form)
     try:
-        return prepare("mnist", *mnist(data_dir, console))
+        return prepare("mnist", *mnist(data_dir, console), form=form)
     except DownloadError as error:
         if name == "mnist":
             raise DownloadError(f"{error}, or use --dataset digits") from None
@@ -49,7 +55,7 @@ def load(name: str, data_dir: Path | None, console: Console) -> Dataset:
             "(--data-dir takes a folder of MNIST files)",
             soft_wrap=True,
         )
-        return prepare("digits", *digits())
+        return prepare("digits", *digits(), form=form)
 
 
 def check_name(name: str) -> None:

@@ -32,7 +32,7 @@ def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple
         raise ModelsError(
             f"{folder}: training images are {sizes[0]}, test images {sizes[1]}; they are of two data sets"
         )
-    _check_classes(folder, train.labels, test.labels)
+    _check_classes(folder, train, test)
     return train, test
 
 
@@ -56,15 +56,15 @@ def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Pa
     return Split(images, labels)
 
 
-def _check_classes(folder: Path, train: Bytes, test: Bytes) -> None:
-    last = int(train.max())
+def _check_classes(folder: Path, train: Split, test: Split) -> None:
+    last = int(train.labels.max())
     if last + 1 < LEAST_CLASSES:
         raise ModelsError(f"{folder}: all training labels are 0; at least {LEAST_CLASSES} classes are needed")
-    if test.max() > last:
-        at = int((test > last).argmax())
+    if test.labels.max() > last:
+        at = int((test.labels > last).argmax())
         raise ModelsError(
-            f"{folder}: label {test[at]} at position {at} of {TEST_FILES[1]} is outside 0..{last}, the labels of "
-            "training; the splits are of two data sets"
+            f"{folder}: label {test.labels[at]} at position {at} of {TEST_FILES[1]} is outside 0..{last}, "
+            "the labels of training; the splits are of two data sets"
         )
 
 
