@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DATASETS = {
     "mnist": "MNIST and nothing else: from --data-dir, the cache or the public mirrors, checked by SHA-256",
     "folder": "any data set of MNIST's four files in --data-dir (Fashion-MNIST, KMNIST), unchecked",
+    "images": "your own pictures in --data-dir: train/CLASS/* and test/CLASS/*, or CLASS/*, then a fifth is tested on",
     "digits": "scikit-learn's 1,797 handwritten digits, enlarged to 28 x 28; needs no network",
     "auto": "mnist, or digits when there are no files and no network",
 }
@@ -41,9 +42,13 @@ def load(
     form = Form(size, channels)
     if name == "digits":
         return prepare("digits", *digits(), form=form)
-    if name == "folder":
+    if name in ("folder", "images"):
         if data_dir is None:
-            raise ModelsError("--dataset folder needs a folder: name it with --data-dir")
+            raise ModelsError(f"--dataset {name} needs a folder: name it with --data-dir")
+        if name == "images":
+            from models.data.pictures import read_class_folders
+
+            return prepare(data_dir.resolve().name, *read_class_folders(data_dir, form, console), form=form)
         return prepare(data_dir.resolve().name, *read_folder(data_dir), form=form)
     try:
         return prepare("mnist", *mnist(data_dir, console), form=form)

@@ -14,7 +14,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         envvar="FASTCONV_DATA",
-        help="Folder of the four IDX files, plain or gzipped, instead of the cache and the network.",
+        help="Folder of the four IDX files, plain or gzipped, instead of the cache and the network; "
+        "of the classes' folders for --dataset images.",
     ),
 ]
 Size = Annotated[

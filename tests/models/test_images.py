@@ -113,7 +113,7 @@ def test_only_what_is_small_is_prepared_before() -> None:
     assert isinstance(dataset.test_images, torch.Tensor)
 
 
-def test_training_and_testing_are_the_same(console: Console, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_testing_are_the_same(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     """The losses of every step and of the test, to the bit, and the comparison takes them too."""
 
     def losses() -> list[float]:

@@ -45,7 +45,7 @@ def test_help_tells_names_and_defaults() -> None:
     for said in (
         "lenet5",
         "simple_convnet",
-        "mnist, folder, digits, auto",
+        "mnist, folder, images, digits, auto",
         "FASTCONV_DATA",
         "the network's recipe",
     ):
