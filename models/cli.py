@@ -1,4 +1,4 @@
-"""The command line: ``python -m models train | compare | demo | summary | list``.
+"""The command line: ``python -m models train | compare | profile | demo | summary | list``.
 
 torch, fastconv and the data sets are imported by the commands that need them, so that ``--help`` is quick.
 """
@@ -138,6 +138,38 @@ def compare(
     chosen = settings(network, seed=seed, threads=threads)
     data = load(dataset, data_dir, console, size, channels)
     console.print(comparison_report(compare(chosen, data, seconds, console, backend or ())))
+
+
+@app.command()
+def profile(
+    network: NetworkName,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One to profile, as `train` takes it; give it again for each other.",
+            show_default="fastconv's choice and torch",
+        ),
+    ] = None,
+    dataset: DatasetName = "mnist",
+    data_dir: DataDir = None,
+    size: Size = None,
+    channels: Channels = None,
+    steps: Annotated[int, typer.Option(help="Training steps to time, and again to record.")] = 100,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Show where the time of a training step of NETWORK goes: convolution, pooling, data and the rest."""
+    check_name(dataset)
+    from models.data import load
+    from models.profiling.measure import profiles
+    from models.profiling.table import profile_table
+    from models.training.settings import settings
+
+    console = Console()
+    chosen = settings(network, seed=seed, threads=threads)
+    backends = backend or dict.fromkeys((chosen.backend, "torch"))
+    data = load(dataset, data_dir, console, size, channels)
+    console.print(profile_table(chosen, data, profiles(chosen, data, steps, console, list(backends))))
 
 
 @app.command()

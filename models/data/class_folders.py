@@ -27,8 +27,8 @@ class Labelled(NamedTuple):
 def find_pictures(folder: Path) -> tuple[Labelled, Labelled, tuple[str, ...]]:
     """What ``folder`` has to train on, to test on, and the names of the classes, in alphabetical order.
 
-    That is ``train/CLASS/*`` and ``test/CLASS/*``, or, without these two, ``CLASS/*``, of which every fifth picture of
-    each class, drawn by a fixed seed, is there to test on. Links are followed. Raises ModelsError for a folder that
+    That is ``train/CLASS/*`` and ``test/CLASS/*``, or, without these two, ``CLASS/*``, of which a fifth of each
+    class, drawn by a fixed seed, is there to test on. Links are followed. Raises ModelsError for a folder that
     can't be read or has fewer than two classes, a class without pictures, and a class that is tested only.
     """
     if not folder.is_dir():

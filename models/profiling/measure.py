@@ -1,0 +1,124 @@
+"""The time of training steps, part by part, as torch's profiler sees it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import Any, cast
+
+from rich.console import Console
+from torch import Tensor, nn
+from torch.autograd.profiler import record_function
+from torch.autograd.profiler_util import FunctionEvent
+from torch.optim import Optimizer
+from torch.profiler import ProfilerActivity, profile
+
+from models.backends import assign, parse
+from models.data.dataset import Dataset
+from models.data.images import Images
+from models.errors import ModelsError
+from models.profiling.parts import DATA, PYTHON, Part, part
+from models.training.loop import Step, begin, epoch_steps
+from models.training.progress import TrainingProgress
+from models.training.settings import Settings
+
+WARM_UP_STEPS = 3
+MOST_STEPS = 10_000
+"""A step leaves some hundred records in memory."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """``seconds`` of a step by its parts, on a ``backend``; they add up to ``step``, the seconds of one left alone."""
+
+    backend: str
+    step: float
+    seconds: dict[Part, float]
+
+
+def profiles(
+    settings: Settings, dataset: Dataset, steps: int, console: Console, backends: Sequence[str]
+) -> list[Profile]:
+    """Of ``steps`` training steps on each of ``backends``, texts as :mod:`models.backends` reads them.
+
+    Steps are timed first, then as many recorded; the parts of the recorded ones are scaled to the time of the others,
+    so that what the recording costs is not in them. Raises ModelsError for a number of steps out of range, and as
+    :func:`models.training.loop.begin` and training do.
+    """
+    if not 1 <= steps <= MOST_STEPS:
+        raise ModelsError(f"the number of steps is {steps}; it must be at least 1 and at most {MOST_STEPS:,}")
+    choices = [parse(text) for text in backends]
+    for choice in choices:  # a mistake in the last is found before the first has taken its time
+        assign(begin(settings, dataset.shape, len(dataset.classes))[0], choice)
+    return [_profile(replace(settings, backend=str(choice)), dataset, steps, console) for choice in choices]
+
+
+def by_part(events: Sequence[FunctionEvent]) -> dict[Part, float]:
+    """The seconds of the operators that were recorded on the training's own thread, each without those it called."""
+    thread = next(event.thread for event in events if event.name == DATA)
+    seconds: Counter[Part] = Counter()
+    for event in events:
+        if event.thread == thread:
+            seconds[part(_names(event))] += event.self_cpu_time_total / 1e6
+    return dict(seconds)
+
+
+def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console) -> Profile:
+    model, optimizer = begin(settings, dataset.shape, len(dataset.classes))
+    training = _steps(model, optimizer, dataset, settings)
+    with TrainingProgress(
+        console, settings.backend, (WARM_UP_STEPS + 2 * steps) * settings.recipe.batch_size
+    ) as progress:
+
+        def seconds(number: int) -> float:
+            total = 0.0
+            for step in islice(training, number):
+                total += step.seconds
+                progress.advance(step.images, step.loss)
+            return total
+
+        seconds(WARM_UP_STEPS)
+        alone = seconds(steps)
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it logs each start and end
+        with profile(activities=[ProfilerActivity.CPU]) as recorded:
+            whole = seconds(steps)
+        found = by_part(cast("Sequence[FunctionEvent]", recorded.events()))
+    found[Part(PYTHON)] = whole - sum(found.values())
+    return Profile(settings.backend, alone / steps, {of: its * alone / whole / steps for of, its in found.items()})
+
+
+def _steps(model: nn.Module, optimizer: Optimizer, dataset: Dataset, settings: Settings) -> Iterator[Step]:
+    """Training without end, each taking of a batch recorded."""
+    watched = replace(
+        dataset,
+        train_images=cast("Tensor", _Watched(dataset.train_images)),
+        train_labels=cast("Tensor", _Watched(dataset.train_labels)),
+    )
+    for epoch in count(1):
+        yield from epoch_steps(model, optimizer, watched, settings.recipe.batch_size, settings.seed, epoch)
+
+
+class _Watched:
+    """Images or labels, whose batches are recorded under a name of their own when taken."""
+
+    def __init__(self, whole: Images) -> None:
+        self._whole = whole
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def __getitem__(self, batch: Any) -> Tensor:
+        with record_function(DATA):
+            return self._whole[batch]
+
+
+def _names(event: FunctionEvent) -> list[str]:
+    names = []
+    at: FunctionEvent | None = event
+    while at is not None:
+        names.append(at.name)
+        at = at.cpu_parent
+    return names
