@@ -16,14 +16,18 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.optim import Optimizer
 from torch.profiler import ProfilerActivity, profile
 
-from models.backends import assign, parse
+from fastconv.errors import UnsupportedError
+from models.backends import parse
 from models.data.dataset import Dataset
 from models.data.images import Images
-from models.errors import ModelsError
+from models.errors import ModelsError, TrainingError
 from models.profiling.parts import DATA, PYTHON, Part, part
 from models.training.loop import Step, begin, epoch_steps
 from models.training.progress import TrainingProgress
 from models.training.settings import Settings
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+# The profiler's engine prints a line at each start and end, unless it is told otherwise before a process's first.
 
 WARM_UP_STEPS = 3
 MOST_STEPS = 10_000
@@ -46,14 +50,17 @@ def profiles(
 
     Steps are timed first, then as many recorded; the parts of the recorded ones are scaled to the time of the others,
     so that what the recording costs is not in them. Raises ModelsError for a number of steps out of range, and as
-    :func:`models.training.loop.begin` and training do.
+    :func:`models.training.loop.begin` does, and TrainingError where a backend can't do a layer.
     """
     if not 1 <= steps <= MOST_STEPS:
         raise ModelsError(f"the number of steps is {steps}; it must be at least 1 and at most {MOST_STEPS:,}")
-    choices = [parse(text) for text in backends]
-    for choice in choices:  # a mistake in the last is found before the first has taken its time
-        assign(begin(settings, dataset.shape, len(dataset.classes))[0], choice)
-    return [_profile(replace(settings, backend=str(choice)), dataset, steps, console) for choice in choices]
+    contestants = [replace(settings, backend=str(parse(text))) for text in backends]
+    for each in contestants:  # a mistake in the last is found before the first has taken its time
+        begin(each, dataset.shape, len(dataset.classes))
+    try:
+        return [_profile(each, dataset, steps, console) for each in contestants]
+    except UnsupportedError as error:
+        raise TrainingError(str(error)) from error
 
 
 def by_part(events: Sequence[FunctionEvent]) -> dict[Part, float]:
@@ -82,7 +89,6 @@ def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console)
 
         seconds(WARM_UP_STEPS)
         alone = seconds(steps)
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it logs each start and end
         with profile(activities=[ProfilerActivity.CPU]) as recorded:
             whole = seconds(steps)
         found = by_part(cast("Sequence[FunctionEvent]", recorded.events()))

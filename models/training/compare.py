@@ -14,7 +14,7 @@ from torch.autograd import backward
 from torch.nn.functional import cross_entropy
 
 import fastconv
-from models.backends import assign, parse
+from models.backends import parse
 from models.data.dataset import Dataset
 from models.training.loop import Step, begin, epoch_steps
 from models.training.progress import TrainingProgress
@@ -49,11 +49,11 @@ def compare(
     backend makes one at least, however long that takes; kernels are compiled before it starts. A backend that fails is
     listed with its error; the others still run. Raises ModelsError, before the first step, for a text that is none.
     """
-    choices = [parse(text) for text in backends]
-    for choice in choices:
-        assign(begin(settings, dataset.shape, len(dataset.classes))[0], choice)
-    if choices:
-        return [_contestant(replace(settings, backend=str(choice)), dataset, seconds, console) for choice in choices]
+    named = [replace(settings, backend=str(parse(text))) for text in backends]
+    for each in named:  # a mistake in the last is found before the first has taken its time
+        begin(each, dataset.shape, len(dataset.classes))
+    if named:
+        return [_contestant(each, dataset, seconds, console) for each in named]
     known = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
     known.sort(key=lambda backend: backend.name != REFERENCE)  # stable: the others keep their order
     return [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from io import StringIO
 from itertools import islice
 from time import sleep
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
@@ -67,10 +67,10 @@ def test_operators_belong_to_their_callers_part(names: list[str], expected: Part
     assert part(names) == expected
 
 
-@pytest.mark.parametrize("backend", ["torch", "im2col", "numba"])
-def test_nothing_is_lost(digits: Dataset, backend: str) -> None:
+@pytest.mark.parametrize("name", ["torch", "im2col", "numba"])
+def test_nothing_is_lost(digits: Dataset, name: str) -> None:
     """All parts together are all the time of the outermost operators, which the profiler knows without us."""
-    events = recorded("small_cnn", backend, digits)
+    events = recorded("small_cnn", name, digits)
     whole = sum(event.cpu_time_total for event in events if event.cpu_parent is None) / 1e6
     assert sum(by_part(events).values()) == pytest.approx(whole, rel=1e-6)
 
@@ -82,13 +82,13 @@ def test_other_threads_do_not_count(digits: Dataset) -> None:
     assert by_part([*events, foreign]) == expected
 
 
-@pytest.mark.parametrize("backend", ["torch", "im2col"])
-def test_every_part_is_found_both_ways(digits: Dataset, backend: str) -> None:
+@pytest.mark.parametrize("name", ["torch", "im2col"])
+def test_every_part_is_found_both_ways(digits: Dataset, name: str) -> None:
     """Of a backend that does a block's layers one by one; what nobody claims is what joins them."""
-    found = by_part(recorded("small_cnn", backend, digits))
+    found = by_part(recorded("small_cnn", name, digits))
     both = {
-        Part(name, way)
-        for name in ("convolution", "pooling", "activations", "linear layers", "loss")
+        Part(of, way)
+        for of in ("convolution", "pooling", "activations", "linear layers", "loss")
         for way in (False, True)
     }
     others = {Part(OTHERS), Part(OTHERS, True)}
@@ -125,13 +125,14 @@ def test_what_is_slow_shows(digits: Dataset, monkeypatch: pytest.MonkeyPatch, pr
 
 
 def test_slow_data_shows(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow:
-        def __getitem__(self, batch: Any) -> Any:
-            sleep(NAP)
-            return images[batch]
+    taken = torch.Tensor.__getitem__
 
-    images = digits.train_images
-    object.__setattr__(digits, "train_images", Slow())
+    def sleepy(images: torch.Tensor, batch: Any) -> torch.Tensor:
+        if images is digits.train_images:
+            sleep(NAP)
+        return taken(images, batch)
+
+    monkeypatch.setattr(torch.Tensor, "__getitem__", sleepy)
     assert by_part(recorded("mlp", "torch", digits, 2))[Part("data")] > 2 * NAP
 
 
@@ -187,13 +188,20 @@ def run(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_command_shows_the_runs_choice_beside_torch(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_shows_the_runs_choice_beside_torch(run: Any) -> None:
     result = run("lenet5", "--steps", "1")
     assert result.exit_code == 0, result.output
     assert result.output.index(" auto ") < result.output.index(" torch ")
     assert "by torch's profiler" in result.output
     result = run("lenet5", "--steps", "1", "--backend", "torch")
     assert " auto " not in result.output
+
+
+def test_a_layer_that_a_backend_cannot_do_costs_one_line(run: Any) -> None:
+    result = run("alexnet", "--backend", "numba:depthwise", "--steps", "1")
+    assert result.exit_code == 1
+    assert "can't do conv2d" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -212,6 +220,6 @@ def test_command_shows_the_runs_choice_beside_torch(run: Any, monkeypatch: pytes
 def test_mistakes_cost_one_line(run: Any, words: list[str], says: str) -> None:
     result = run(*words)
     assert result.exit_code == ModelsError.exit_code
-    assert result.stderr.startswith(f"error: {says}") or says in result.stderr
+    assert says in result.stderr
     assert result.stderr.count("\n") == 1
-    assert json.dumps(result.stdout) == '""'
+    assert result.stdout == ""
