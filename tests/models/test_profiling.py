@@ -48,6 +48,10 @@ def recorded(network: str, backend: str, dataset: Dataset, steps: int = 2) -> li
         (["aten::mkldnn_convolution", "aten::_convolution", "aten::conv2d"], Part("convolution")),
         (["fastconv::max_pool2d_values"], Part("pooling")),
         (["aten::avg_pool2d"], Part("pooling")),
+        (["_MaxPool2d"], Part("pooling")),
+        (["_AvgPool2dBackward", "autograd::engine::evaluate_function: _AvgPool2dBackward"], Part("pooling", True)),
+        (["_Conv2d"], Part("convolution")),
+        (["aten::new_empty", "_Block"], Part("convolution")),
         (["aten::avg_pool3d"], Part(OTHERS)),  # of local response normalisation
         (["aten::clamp_min", "aten::relu"], Part("activations")),
         (
