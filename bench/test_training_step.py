@@ -9,6 +9,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from models import networks
+from models.recipes import CLASSES
 from models.training.batches import Batch
 from models.training.loop import begin
 from models.training.settings import settings
@@ -23,10 +24,10 @@ LARGER = {"four_layer_cnn": (1, 64, 64)}
 def test_training_step(network: str, backend: str, threads: int, benchmark: BenchmarkFixture) -> None:
     chosen = settings(network, backend, threads=threads)
     shape = LARGER.get(network, SHAPE)
-    training = begin(chosen, shape)
+    training = begin(chosen, shape, CLASSES)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(chosen.recipe.batch_size, *shape, generator=generator)
-    labels = torch.randint(10, (chosen.recipe.batch_size,), generator=generator)
+    labels = torch.randint(CLASSES, (chosen.recipe.batch_size,), generator=generator)
     batch = Batch(images, labels, len(labels), seed=0)
     losses: list[float] = []
 

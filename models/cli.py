@@ -1,4 +1,4 @@
-"""The command line: ``python -m models train | compare | demo | summary | list``.
+"""The command line: ``python -m models train | compare | profile | demo | summary | list``.
 
 torch, fastconv and the data sets are imported by the commands that need them, so that ``--help`` is quick.
 """
@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from models import networks
 from models.data import DATASETS, check_name
+from models.data.options import Channels, DataDir, DatasetName, Size
 from models.errors import ModelsError
 from models.recipes import ImageShape
 from models.training.schedules import SCHEDULES
@@ -45,14 +46,6 @@ app = typer.Typer(
 NetworkName = Annotated[
     str, typer.Argument(metavar="NETWORK", help=f"One of: {', '.join(networks.names())}; see `list`.")
 ]
-DatasetName = Annotated[str, typer.Option("--dataset", help=f"One of: {', '.join(DATASETS)}; see `list`.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="FASTCONV_DATA",
-        help="Folder of the four IDX files, plain or gzipped, instead of the cache and the network.",
-    ),
-]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the initial weights and the batches.")]
 Threads = Annotated[
     int | None,
@@ -78,12 +71,17 @@ def train(
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="Runs convolution and pooling; see `list`.", show_default="fastconv's choice"),
+        typer.Option(
+            help="Runs convolution and pooling; see `list`. A layer may have its own: numba,conv2=torch.",
+            show_default="fastconv's choice",
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help=f"One of: {', '.join(DATASETS)}; see `list`.", show_default="mnist")
     ] = None,
     data_dir: DataDir = None,
+    size: Size = None,
+    channels: Channels = None,
     epochs: Annotated[int | None, _recipe_option("Passes over the training images.")] = None,
     batch_size: Annotated[int | None, _recipe_option("Images a step, of all processes together.")] = None,
     optimizer: Annotated[str | None, _recipe_option("adam or sgd.")] = None,
@@ -140,7 +138,7 @@ def train(
     from models.training.command import run_train
 
     run_train(
-        *(network, dataset, data_dir, run_dir, resume),
+        *(network, dataset, data_dir, (size, channels), run_dir, resume),
         {
             "backend": backend,
             "seed": seed,
@@ -167,11 +165,19 @@ def compare(
     network: NetworkName,
     dataset: DatasetName = "mnist",
     data_dir: DataDir = None,
+    size: Size = None,
+    channels: Channels = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One to compare, as `train` takes it; give it again for each other.", show_default="every backend"
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="Training time of each backend, in seconds.")] = 8.0,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Train NETWORK with every backend, from one seed and on the same batches, and set them side by side."""
+    """Train NETWORK with each backend, from one seed and on the same batches, and set them side by side."""
     check_name(dataset)
     from models.data import load
     from models.training.compare import compare
@@ -180,8 +186,40 @@ def compare(
 
     console = Console()
     chosen = settings(network, seed=seed, threads=threads)
-    data = load(dataset, data_dir, console)
-    console.print(comparison_report(compare(chosen, data, seconds, console)))
+    data = load(dataset, data_dir, console, size, channels)
+    console.print(comparison_report(compare(chosen, data, seconds, console, backend or ())))
+
+
+@app.command()
+def profile(
+    network: NetworkName,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One to profile, as `train` takes it; give it again for each other.",
+            show_default="fastconv's choice and torch",
+        ),
+    ] = None,
+    dataset: DatasetName = "mnist",
+    data_dir: DataDir = None,
+    size: Size = None,
+    channels: Channels = None,
+    steps: Annotated[int, typer.Option(help="Training steps to time, and again to record.")] = 100,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Show where the time of a training step of NETWORK goes: convolution, pooling, data and the rest."""
+    check_name(dataset)
+    from models.data import load
+    from models.profiling.measure import profiles
+    from models.profiling.table import profile_table
+    from models.training.settings import settings
+
+    console = Console()
+    chosen = settings(network, seed=seed, threads=threads)
+    backends = backend or dict.fromkeys((chosen.backend, "torch"))
+    data = load(dataset, data_dir, console, size, channels)
+    console.print(profile_table(chosen, data, profiles(chosen, data, steps, console, list(backends))))
 
 
 @app.command()
@@ -228,8 +266,13 @@ def list_all() -> None:
     for row in DATASETS.items():
         table.add_row(*row)
     console.print(table)
-    table = Table("backend", "what it is", "here", title="Backends (--backend)", title_justify="left")
+    table = Table(
+        "backend", "what it is", "ways, as in numba:gemm", "here", title="Backends (--backend)", title_justify="left"
+    )
     for backend in fastconv.backends():
         here = "available" if backend.available else f"not available: {backend.reason}"
-        table.add_row(backend.name, backend.summary, here)
+        table.add_row(backend.name, backend.summary, " ".join(backend.options), here)
     console.print(table)
+    console.print(
+        "A layer may have a backend of its own: --backend numba,conv2=torch; `summary` has the layers' names."
+    )

@@ -30,11 +30,11 @@ from models.data.split import Split
 Array = np.ndarray
 Weights = dict[str, Array]
 
-FILTERS, KERNEL, HIDDEN, CLASSES = 30, 5, 100, 10
+FILTERS, KERNEL, HIDDEN = 30, 5, 100
 DEVIATION = 0.01
 
 
-def initial(size: int, rng: np.random.Generator, dtype: str = "float32") -> Weights:
+def initial(size: int, rng: np.random.Generator, dtype: str = "float32", classes: int = 10) -> Weights:
     """The first weights, for square images of ``size`` pixels: normal with deviation 0.01, biases 0."""
     pooled = (size - KERNEL + 1) // 2
     shapes = {
@@ -42,8 +42,8 @@ def initial(size: int, rng: np.random.Generator, dtype: str = "float32") -> Weig
         "conv.b": (FILTERS,),
         "dense1.w": (FILTERS * pooled * pooled, HIDDEN),
         "dense1.b": (HIDDEN,),
-        "dense2.w": (HIDDEN, CLASSES),
-        "dense2.b": (CLASSES,),
+        "dense2.w": (HIDDEN, classes),
+        "dense2.b": (classes,),
     }
     return {
         name: np.zeros(shape, dtype) if name.endswith("b") else (DEVIATION * rng.standard_normal(shape)).astype(dtype)
@@ -52,7 +52,7 @@ def initial(size: int, rng: np.random.Generator, dtype: str = "float32") -> Weig
 
 
 def forward(weights: Weights, images: Array) -> tuple[Array, dict[str, Array]]:
-    """The scores (N, 10) of images (N, 1, H, W), and what the way back needs of the way there."""
+    """The scores (N, classes) of images (N, 1, H, W), and what the way back needs of the way there."""
     y = fastconv.conv2d(images, weights["conv.w"], weights["conv.b"])  # (N, 30, H - 4, W - 4)
     active = np.maximum(y, 0)
     pooled, indices = fastconv.max_pool2d(active, 2, return_indices=True)
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
     splits = read_folder(given.data_dir) if given.data_dir else mnist(None, console)
     images, labels, test_images, test_labels = prepared(*splits)
     rng = np.random.default_rng(given.seed)
-    weights, adam = initial(images.shape[2], rng), Adam()
+    weights, adam = initial(images.shape[2], rng, classes=int(labels.max()) + 1), Adam()
     for epoch in range(1, given.epochs + 1):
         losses = []
         order = list(batches(len(labels), given.batch_size, rng))

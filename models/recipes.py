@@ -13,6 +13,10 @@ ImageShape = tuple[int, int, int]
 """(channels, height, width) of one image."""
 
 
+CLASSES = 10
+"""Of digits; what a network tells apart where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The settings a network's source trains it with; each can be overridden on the command line.
@@ -38,12 +42,12 @@ class Recipe:
 class Network:
     """One trainable network.
 
-    ``build(shape, backend)`` makes the module for images of ``shape`` (channels, height, width), its
-    convolutions and poolings on ``backend``. It takes its initial weights from
+    ``build(shape, classes, backend)`` makes the module for images of ``shape`` (channels, height, width), which it
+    tells apart as so many ``classes``, its convolutions and poolings on ``backend``. It takes its initial weights from
     torch's global generator and raises ModelsError for a shape it isn't made for.
     """
 
     summary: str
     source: str
-    build: Callable[[ImageShape, str], nn.Module]
+    build: Callable[[ImageShape, int, str], nn.Module]
     recipe: Recipe

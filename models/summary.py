@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastconv.arguments import conv_geometry, conv_parameters
 from models import networks
-from models.recipes import ImageShape
+from models.recipes import CLASSES, ImageShape
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Layer:
 
 
 def layers(network: str, shape: ImageShape) -> list[Layer]:
-    """The layers in the order in which one image of ``shape`` meets them.
+    """The layers, for ten classes, in the order in which one image of ``shape`` meets them.
 
     Raises ModelsError for an unknown network and for images it isn't made for.
     """
-    model = networks.load(network).build(shape, "auto").eval()
+    model = networks.load(network).build(shape, CLASSES, "auto").eval()
     found: list[Layer] = []
 
     def record(name: str, module: nn.Module) -> Any:
@@ -58,7 +58,8 @@ def summary_table(network: str, shape: ImageShape) -> Table:
     rows = layers(network, shape)
     table = Table(
         title=f"{network}: {networks.load(network).summary}",
-        caption=f"for one image of {' x '.join(map(str, shape))}; pooled and activated in the layer where it says so",
+        caption=f"for one image of {' x '.join(map(str, shape))}, and {CLASSES} classes; "
+        "pooled and activated in the layer where it says so",
         title_justify="left",
         caption_justify="left",
         show_footer=True,

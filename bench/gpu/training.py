@@ -82,7 +82,7 @@ class _Trainee:
 def models_on(backend: str) -> dict[str, nn.Module]:
     """The network on a backend, and in torch's own layers, with the same weights."""
     torch.manual_seed(0)
-    ours = networks.load(NETWORK).build((1, 28, 28), backend)
+    ours = networks.load(NETWORK).build((1, 28, 28), 10, backend)
     plain = _plain()
     with torch.no_grad():
         for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):

@@ -15,32 +15,43 @@ if TYPE_CHECKING:
 DATASETS = {
     "mnist": "MNIST and nothing else: from --data-dir, the cache or the public mirrors, checked by SHA-256",
     "folder": "any data set of MNIST's four files in --data-dir (Fashion-MNIST, KMNIST), unchecked",
+    "images": "your own pictures in --data-dir: train/CLASS/* and test/CLASS/*, or CLASS/*, then a fifth is tested on",
     "digits": "scikit-learn's 1,797 handwritten digits, enlarged to 28 x 28; needs no network",
     "auto": "mnist, or digits when there are no files and no network",
 }
 
 
-def load(name: str, data_dir: Path | None, console: Console) -> Dataset:
+def load(
+    name: str, data_dir: Path | None, console: Console, size: int | None = None, channels: int | None = None
+) -> Dataset:
     """The data set ``name`` (a key of DATASETS), from ``data_dir`` where given; remarks go to ``console``.
 
-    Raises ModelsError for an unknown name and for data that is missing or damaged. ``auto`` alone substitutes
-    another data set, says so in one line, and only when nothing can be downloaded: a named folder that is bad
-    stays an error.
+    ``size`` and ``channels`` are those of :class:`models.data.form.Form`, None leaving the images' own.
+
+    Raises ModelsError for an unknown name, a form that isn't one, and for data that is missing or damaged. ``auto``
+    alone substitutes another data set, says so in one line, and only when nothing can be downloaded: a named folder
+    that is bad stays an error.
     """
     check_name(name)
     from models.data.dataset import prepare
     from models.data.digits import digits
     from models.data.folder import read_folder
+    from models.data.form import Form
     from models.data.mnist import mnist
 
+    form = Form(size, channels)
     if name == "digits":
-        return prepare("digits", *digits())
-    if name == "folder":
+        return prepare("digits", *digits(), form=form)
+    if name in ("folder", "images"):
         if data_dir is None:
-            raise ModelsError("--dataset folder needs a folder: name it with --data-dir")
-        return prepare(data_dir.resolve().name, *read_folder(data_dir))
+            raise ModelsError(f"--dataset {name} needs a folder: name it with --data-dir")
+        if name == "images":
+            from models.data.pictures import read_class_folders
+
+            return prepare(data_dir.resolve().name, *read_class_folders(data_dir, form, console), form=form)
+        return prepare(data_dir.resolve().name, *read_folder(data_dir), form=form)
     try:
-        return prepare("mnist", *mnist(data_dir, console))
+        return prepare("mnist", *mnist(data_dir, console), form=form)
     except DownloadError as error:
         if name == "mnist":
             raise DownloadError(f"{error}, or use --dataset digits") from None
@@ -49,7 +60,7 @@ def load(name: str, data_dir: Path | None, console: Console) -> Dataset:
             "(--data-dir takes a folder of MNIST files)",
             soft_wrap=True,
         )
-        return prepare("digits", *digits())
+        return prepare("digits", *digits(), form=form)
 
 
 def check_name(name: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from models.data.dataset import Dataset
+from models.data.images import Images, OnDemand
 
 CHUNK = 4096
 """Images at a time."""
@@ -25,10 +26,12 @@ def checksum(dataset: Dataset) -> str:
     ):
         digest.update(repr(tuple(images.shape)).encode())
         digest.update(labels.numpy().astype("<i8").tobytes())
-        for chunk in torch.split(images, CHUNK):
-            digest.update(_pixels(chunk, dataset).numpy().tobytes())
+        for start in range(0, len(images), CHUNK):
+            digest.update(_pixels(images, slice(start, start + CHUNK), dataset).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _pixels(images: Tensor, dataset: Dataset) -> Tensor:
-    return (images * (255 * dataset.deviation)).add_(255 * dataset.mean).round_().clamp_(0, 255).to(torch.uint8)
+def _pixels(images: Images, chunk: slice, dataset: Dataset) -> Tensor:
+    if isinstance(images, OnDemand):
+        return images.pixels[chunk]
+    return (images[chunk] * (255 * dataset.deviation)).add_(255 * dataset.mean).round_().clamp_(0, 255).to(torch.uint8)

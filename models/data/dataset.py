@@ -1,4 +1,4 @@
-"""What the trainer trains on: all images as one float32 tensor, ready before the first step."""
+"""What the trainer trains on: normalised float32 images and their labels."""
 
 from __future__ import annotations
 
@@ -8,26 +8,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.data.idx import Bytes
+from models.data.form import THEIRS, Form
+from models.data.images import Images, Preparation, images_of
 from models.data.split import Split
 from models.recipes import ImageShape
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Normalised float32 images (N, 1, H, W) with int64 labels (N,), to train and to test on.
+    """Normalised float32 images (N, C, H, W) with int64 labels (N,), to train and to test on.
 
-    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1; both splits are shifted and
-    scaled by them.
+    ``classes`` are the names of what the labels count, from 0 on.
+    ``mean`` and ``deviation`` are those of the training pixels, before they were scaled, on the scale 0..1; both splits
+    are shifted and divided by them.
     """
 
     name: str
-    train_images: Tensor
+    train_images: Images
     train_labels: Tensor
-    test_images: Tensor
+    test_images: Images
     test_labels: Tensor
     mean: float
     deviation: float
+    classes: tuple[str, ...]
 
     @property
     def shape(self) -> ImageShape:
@@ -36,28 +39,46 @@ class Dataset:
         return channels, height, width
 
 
-def prepare(name: str, train: Split, test: Split) -> Dataset:
-    """The data set ``name`` from its two splits, normalised by the training pixels."""
-    mean, deviation = _mean_and_deviation(train.images)
+def prepare(
+    name: str, train: Split, test: Split, classes: tuple[str, ...] | None = None, form: Form = THEIRS
+) -> Dataset:
+    """The data set ``name`` from its two splits, brought to ``form`` and normalised by the training pixels.
 
-    def normalised(images: Bytes) -> Tensor:
-        pixels = torch.from_numpy(images).to(torch.float32).unsqueeze(1)  # (N, 1, H, W)
-        return pixels.sub_(255 * mean).div_(255 * deviation)
+    ``classes`` None are the numbers from 0 to the largest label that is trained on. Grey images alone can be given
+    other channels here.
+    """
+    if classes is None:
+        classes = tuple(map(str, range(int(train.labels.max()) + 1)))
+    pixels = [_pixels(split, form) for split in (train, test)]
+    _, channels, height, width = pixels[0].shape
+    if form.size is not None:
+        height = width = form.size
+    preparation = Preparation((form.channels or channels, height, width), *_mean_and_deviation(pixels[0]))
+    train_images, test_images = (images_of(some, preparation) for some in pixels)
+    train_labels, test_labels = (torch.from_numpy(split.labels).to(torch.int64) for split in (train, test))
+    of_pixels = (preparation.mean, preparation.deviation)
+    return Dataset(name, train_images, train_labels, test_images, test_labels, *of_pixels, classes)
 
-    def labels(split: Split) -> Tensor:
-        return torch.from_numpy(split.labels).to(torch.int64)
 
-    return Dataset(
-        name, normalised(train.images), labels(train), normalised(test.images), labels(test), mean, deviation
-    )
+def _pixels(split: Split, form: Form) -> Tensor:
+    """The images' bytes (N, C, H, W), without what lies outside the square where one is wanted."""
+    pixels = torch.from_numpy(split.images)
+    if pixels.ndim == 3:
+        pixels = pixels.unsqueeze(1)
+    if form.size is None:
+        return pixels
+    height, width = pixels.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[:, :, top : top + side, left : left + side]
 
 
-def _mean_and_deviation(images: Bytes) -> tuple[float, float]:
+def _mean_and_deviation(pixels: Tensor) -> tuple[float, float]:
     """Of the pixels on the scale 0..1, from their histogram: exact, whatever the number of threads.
 
     One constant image has no deviation; 1 then stands in for it.
     """
-    counts = np.bincount(images.ravel(), minlength=256)
+    counts = torch.bincount(pixels.flatten(), minlength=256).numpy()  # NumPy's would widen all pixels to 64 bits
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
     deviation = np.sqrt(np.average((values - mean) ** 2, weights=counts))

@@ -9,7 +9,7 @@ from models.data.idx import Bytes, read_idx
 from models.data.split import Split
 from models.errors import ModelsError
 
-CLASSES = 10
+LEAST_CLASSES = 2
 IMAGES, LABELS = 3, 1  # dimensions
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
@@ -21,7 +21,8 @@ def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple
     """The training and the test split in ``folder``; ``sha256`` gives the files' checksums by name.
 
     Each file may stand there plain or with ``.gz``. Raises ModelsError for a missing or a bad file, for
-    images and labels that don't belong together, and for splits that differ in image size.
+    images and labels that don't belong together, for splits that differ in image size, for training labels of one class
+    alone, and for test labels beyond those of training.
     """
     if not folder.is_dir():
         raise ModelsError(f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc.")
@@ -31,6 +32,7 @@ def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple
         raise ModelsError(
             f"{folder}: training images are {sizes[0]}, test images {sizes[1]}; they are of two data sets"
         )
+    _check_classes(folder, train, test)
     return train, test
 
 
@@ -40,7 +42,7 @@ def find(folder: Path, name: str) -> Path | None:
 
 
 def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Path) -> Split:
-    """The two as a split, if they can be one: as many labels as images, one at least, all labels in 0..9.
+    """The two as a split, if they can be one: as many labels as images, one at least.
 
     Raises ModelsError, which names the files they are from.
     """
@@ -51,13 +53,19 @@ def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Pa
             f"{labels_from}: {len(labels):,} labels for the {len(images):,} images of {images_from.name}; "
             "the two are of different data sets"
         )
-    if labels.max() >= CLASSES:
-        at = int((labels >= CLASSES).argmax())
-        raise ModelsError(
-            f"{labels_from}: label {labels[at]} at position {at} is outside 0..9; "
-            "only data sets of ten classes can be used"
-        )
     return Split(images, labels)
+
+
+def _check_classes(folder: Path, train: Split, test: Split) -> None:
+    last = int(train.labels.max())
+    if last + 1 < LEAST_CLASSES:
+        raise ModelsError(f"{folder}: all training labels are 0; at least {LEAST_CLASSES} classes are needed")
+    if test.labels.max() > last:
+        at = int((test.labels > last).argmax())
+        raise ModelsError(
+            f"{folder}: label {test.labels[at]} at position {at} of {TEST_FILES[1]} is outside 0..{last}, "
+            "the labels of training; the splits are of two data sets"
+        )
 
 
 def _read_split(folder: Path, files: tuple[str, str], sha256: Mapping[str, str]) -> Split:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """A key of :data:`models.data.DATASETS`, and the folder of its files where one was named."""
+    """A key of :data:`models.data.DATASETS`, and, where they were named, the folder, size and channels."""
 
     dataset: str
     data_dir: str | None = None
+    size: int | None = None
+    channels: int | None = None

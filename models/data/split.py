@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from models.data.idx import Bytes
 
 
 class Split(NamedTuple):
-    """Images (N, H, W) and their labels (N,), unsigned bytes."""
+    """Images of unsigned bytes, (N, H, W) or with their channels (N, C, H, W), and their labels (N,)."""
 
     images: Bytes
-    labels: Bytes
+    labels: npt.NDArray[np.integer]

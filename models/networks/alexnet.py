@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d, MaxPool2d
-from models.errors import ModelsError
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_square
 
-CLASSES = 10
 SMALL = range(28, 65)
 ORIGINAL = 224
 
@@ -37,12 +36,12 @@ SMALL_SIZES = Sizes(5, 1, 2, (32, 64, 96, 96, 64), 1, 256)
 
 
 class AlexNet(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits.
+    """(N, channels, height, width) images to (N, classes) logits.
 
     Groups, where the original has them, are in the second, fourth and fifth convolution: its two GPUs' halves.
     """
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         sizes = ORIGINAL_SIZES if height == ORIGINAL else SMALL_SIZES
@@ -72,7 +71,7 @@ class AlexNet(nn.Module):
             nn.Dropout(0.5),
             nn.Linear(sizes.hidden, sizes.hidden),
             nn.ReLU(),
-            nn.Linear(sizes.hidden, CLASSES),
+            nn.Linear(sizes.hidden, classes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,12 +88,10 @@ def _side(size: int, sizes: Sizes) -> int:
     return size
 
 
-def build(shape: ImageShape, backend: str) -> AlexNet:
+def build(shape: ImageShape, classes: int, backend: str) -> AlexNet:
     """AlexNet for square images of 224 pixels, or the small one for 28 to 64."""
-    _, height, width = shape
-    if height != width or (height not in SMALL and height != ORIGINAL):
-        raise ModelsError(f"alexnet reads square images of 28 to 64 pixels or of 224, not {height} x {width}")
-    return AlexNet(shape, backend)
+    check_square("alexnet", shape, (*SMALL, ORIGINAL), "28 to 64 pixels or of 224")
+    return AlexNet(shape, classes, backend)
 
 
 NETWORK = Network(

@@ -7,26 +7,25 @@ way to prevent neural networks from overfitting", JMLR 15, 2014. The pooling's w
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d, MaxPool2d
-from models.errors import ModelsError
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 FILTERS = 10
 HIDDEN = 128
 DROPPED = 0.2
 
 
 class DropoutCnn(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits."""
+    """(N, channels, height, width) images to (N, classes) logits."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         self.conv1 = ConvBlock2d(channels, FILTERS, 5, padding=2, activation="relu", backend=backend)
         self.pool1 = MaxPool2d(2, 1, backend=backend)
         self.drop = nn.Dropout(DROPPED)
         self.dense1 = nn.Linear(FILTERS * (height - 1) * (width - 1), HIDDEN)
-        self.dense2 = nn.Linear(HIDDEN, CLASSES)
+        self.dense2 = nn.Linear(HIDDEN, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch."""
@@ -35,12 +34,10 @@ class DropoutCnn(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> DropoutCnn:
+def build(shape: ImageShape, classes: int, backend: str) -> DropoutCnn:
     """The network for images of ``shape``, 2 x 2 at least."""
-    _, height, width = shape
-    if min(height, width) < 2:
-        raise ModelsError(f"dropout_cnn reads images of 2 x 2 or more, not {height} x {width}")
-    return DropoutCnn(shape, backend)
+    check_least("dropout_cnn", shape, 2)
+    return DropoutCnn(shape, classes, backend)
 
 
 NETWORK = Network(

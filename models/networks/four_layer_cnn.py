@@ -8,10 +8,9 @@ logarithm of the classes' probabilities.
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 FILTERS = 8
 LEAST = 64
 HIDDEN = 100
@@ -19,9 +18,11 @@ DROPPED = 0.25
 
 
 class FourLayerCnn(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logarithms of probabilities."""
+    """(N, channels, height, width) images to (N, classes) logarithms of probabilities."""
 
-    def __init__(self, shape: ImageShape = (3, LEAST, LEAST), backend: str | None = None) -> None:
+    def __init__(
+        self, shape: ImageShape = (3, LEAST, LEAST), classes: int = CLASSES, backend: str | None = None
+    ) -> None:
         super().__init__()
         channels, height, width = shape
         blocks = []
@@ -32,7 +33,7 @@ class FourLayerCnn(nn.Module):
         self.convs = nn.Sequential(*blocks)
         self.dense1 = nn.Linear(channels * height * width, HIDDEN)
         self.drop = nn.Dropout(DROPPED)
-        self.dense2 = nn.Linear(HIDDEN, CLASSES)
+        self.dense2 = nn.Linear(HIDDEN, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logarithms of the classes' probabilities for a batch."""
@@ -40,12 +41,10 @@ class FourLayerCnn(nn.Module):
         return self.dense2(self.drop(self.dense1(x).relu())).log_softmax(1)
 
 
-def build(shape: ImageShape, backend: str) -> FourLayerCnn:
+def build(shape: ImageShape, classes: int, backend: str) -> FourLayerCnn:
     """The network for images of ``shape``, 64 x 64 at least."""
-    _, height, width = shape
-    if min(height, width) < LEAST:
-        raise ModelsError(f"four_layer_cnn reads images of {LEAST} x {LEAST} or more, not {height} x {width}")
-    return FourLayerCnn(shape, backend)
+    check_least("four_layer_cnn", shape, LEAST)
+    return FourLayerCnn(shape, classes, backend)
 
 
 NETWORK = Network(

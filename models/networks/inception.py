@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d
-from models.errors import ModelsError
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 LEAST = 16
 
 
@@ -39,9 +38,9 @@ class InceptionA(nn.Module):
 
 
 class Inception(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logarithms of probabilities."""
+    """(N, channels, height, width) images to (N, classes) logarithms of probabilities."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         many = InceptionA.CHANNELS
@@ -49,7 +48,7 @@ class Inception(nn.Module):
         self.inception1 = InceptionA(10, backend)
         self.conv2 = ConvBlock2d(many, 20, 5, activation="relu", pool="max", backend=backend)
         self.inception2 = InceptionA(20, backend)
-        self.dense1 = nn.Linear(many * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), CLASSES)
+        self.dense1 = nn.Linear(many * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logarithms of the classes' probabilities for a batch."""
@@ -58,12 +57,10 @@ class Inception(nn.Module):
         return self.dense1(x.flatten(1)).log_softmax(1)
 
 
-def build(shape: ImageShape, backend: str) -> Inception:
+def build(shape: ImageShape, classes: int, backend: str) -> Inception:
     """The network for images of ``shape``, 16 x 16 at least."""
-    _, height, width = shape
-    if min(height, width) < LEAST:
-        raise ModelsError(f"inception reads images of {LEAST} x {LEAST} or more, not {height} x {width}")
-    return Inception(shape, backend)
+    check_least("inception", shape, LEAST)
+    return Inception(shape, classes, backend)
 
 
 NETWORK = Network(

@@ -12,27 +12,25 @@ Weights start from Glorot's uniform distribution, which was made for tanh: five 
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
 from models.initial import initialise
-from models.recipes import ImageShape, Network, Recipe
-
-CLASSES = 10
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_square
 
 
 class LeNet5(nn.Module):
-    """(N, channels, size, size) images to (N, 10) logits.
+    """(N, channels, size, size) images to (N, classes) logits.
 
     ``size`` is 32, as in the paper, or 28: then conv1 pads by 2, which makes the same 32 x 32.
     """
 
-    def __init__(self, channels: int = 1, size: int = 28, backend: str | None = None) -> None:
+    def __init__(self, channels: int = 1, size: int = 28, classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         padding = {28: 2, 32: 0}[size]
         self.conv1 = ConvBlock2d(channels, 6, 5, padding=padding, activation="tanh", pool="avg", backend=backend)
         self.conv2 = ConvBlock2d(6, 16, 5, activation="tanh", pool="avg", backend=backend)
         self.conv3 = ConvBlock2d(16, 120, 5, activation="tanh", backend=backend)
         self.dense1 = nn.Linear(120, 84)
-        self.dense2 = nn.Linear(84, CLASSES)
+        self.dense2 = nn.Linear(84, classes)
         initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,12 +42,11 @@ class LeNet5(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> LeNet5:
+def build(shape: ImageShape, classes: int, backend: str) -> LeNet5:
     """LeNet-5 for ``shape``: any channels, 28 x 28 or 32 x 32."""
-    channels, height, width = shape
-    if height != width or height not in (28, 32):
-        raise ModelsError(f"lenet5 reads images of 28 x 28 or 32 x 32, not {height} x {width}")
-    return LeNet5(channels, height, backend)
+    channels, height, _ = shape
+    check_square("lenet5", shape, (28, 32), "28 or 32 pixels")
+    return LeNet5(channels, height, classes, backend)
 
 
 NETWORK = Network(

@@ -6,20 +6,18 @@ Source: S. Tokui et al., "Chainer: a next-generation open source framework for d
 
 from torch import Tensor, nn
 
-from models.recipes import ImageShape, Network, Recipe
-
-CLASSES = 10
+from models.recipes import CLASSES, ImageShape, Network, Recipe
 
 
 class Mlp(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits, through as many hidden units as an image has pixels."""
+    """(N, channels, height, width) images to (N, classes) logits, by as many hidden units as an image has pixels."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28)) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES) -> None:
         super().__init__()
         channels, height, width = shape
         pixels = channels * height * width
         self.dense1 = nn.Linear(pixels, pixels)
-        self.dense2 = nn.Linear(pixels, CLASSES)
+        self.dense2 = nn.Linear(pixels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logits of a batch."""
@@ -27,9 +25,9 @@ class Mlp(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> Mlp:
+def build(shape: ImageShape, classes: int, backend: str) -> Mlp:
     """The perceptron for any images; it has nothing that a backend computes."""
-    return Mlp(shape)
+    return Mlp(shape, classes)
 
 
 NETWORK = Network(

@@ -6,17 +6,16 @@ Source: the plain stack that follows LeCun et al. 1998 in most courses; 28 x 28 
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 LEAST = 8
 
 
 class SequentialCnn(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits."""
+    """(N, channels, height, width) images to (N, classes) logits."""
 
-    def __init__(self, shape: ImageShape = (3, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (3, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         self.layers = nn.Sequential(
@@ -28,7 +27,7 @@ class SequentialCnn(nn.Module):
             nn.ReLU(),
             nn.Linear(50, 30),
             nn.ReLU(),
-            nn.Linear(30, CLASSES),
+            nn.Linear(30, classes),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,12 +36,10 @@ class SequentialCnn(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> SequentialCnn:
+def build(shape: ImageShape, classes: int, backend: str) -> SequentialCnn:
     """The network for images of ``shape``, 8 x 8 at least."""
-    _, height, width = shape
-    if min(height, width) < LEAST:
-        raise ModelsError(f"sequential_cnn reads images of {LEAST} x {LEAST} or more, not {height} x {width}")
-    return SequentialCnn(shape, backend)
+    check_least("sequential_cnn", shape, LEAST)
+    return SequentialCnn(shape, classes, backend)
 
 
 NETWORK = Network(

@@ -9,11 +9,10 @@ from functools import partial
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
 from models.initial import initialise
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 FILTERS = 30
 KERNEL = 5
 HIDDEN = 100
@@ -21,15 +20,15 @@ WEIGHT_DEVIATION = 0.01
 
 
 class SimpleConvNet(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits."""
+    """(N, channels, height, width) images to (N, classes) logits."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         pooled = FILTERS * ((height - KERNEL + 1) // 2) * ((width - KERNEL + 1) // 2)
         self.conv1 = ConvBlock2d(channels, FILTERS, KERNEL, activation="relu", pool="max", backend=backend)
         self.dense1 = nn.Linear(pooled, HIDDEN)
-        self.dense2 = nn.Linear(HIDDEN, CLASSES)
+        self.dense2 = nn.Linear(HIDDEN, classes)
         initialise(self, partial(nn.init.normal_, std=WEIGHT_DEVIATION))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,12 +38,10 @@ class SimpleConvNet(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> SimpleConvNet:
+def build(shape: ImageShape, classes: int, backend: str) -> SimpleConvNet:
     """SimpleConvNet for images of ``shape``, 6 x 6 at least."""
-    _, height, width = shape
-    if min(height, width) < KERNEL + 1:
-        raise ModelsError(f"simple_convnet reads images of 6 x 6 or more, not {height} x {width}")
-    return SimpleConvNet(shape, backend)
+    check_least("simple_convnet", shape, KERNEL + 1)
+    return SimpleConvNet(shape, classes, backend)
 
 
 NETWORK = Network(

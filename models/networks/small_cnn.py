@@ -6,22 +6,21 @@ Source: the convolutional network of PyTorch's ``examples/mnist`` before 2019 wi
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 LEAST = 16
 
 
 class SmallCnn(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logarithms of probabilities."""
+    """(N, channels, height, width) images to (N, classes) logarithms of probabilities."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         self.conv1 = ConvBlock2d(channels, 10, 5, activation="relu", pool="max", backend=backend)
         self.conv2 = ConvBlock2d(10, 20, 5, activation="relu", pool="max", backend=backend)
-        self.dense1 = nn.Linear(20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), CLASSES)
+        self.dense1 = nn.Linear(20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """The logarithms of the classes' probabilities for a batch."""
@@ -29,12 +28,10 @@ class SmallCnn(nn.Module):
         return self.dense1(x).log_softmax(1)
 
 
-def build(shape: ImageShape, backend: str) -> SmallCnn:
+def build(shape: ImageShape, classes: int, backend: str) -> SmallCnn:
     """The network for images of ``shape``, 16 x 16 at least."""
-    _, height, width = shape
-    if min(height, width) < LEAST:
-        raise ModelsError(f"small_cnn reads images of {LEAST} x {LEAST} or more, not {height} x {width}")
-    return SmallCnn(shape, backend)
+    check_least("small_cnn", shape, LEAST)
+    return SmallCnn(shape, classes, backend)
 
 
 NETWORK = Network(

@@ -8,24 +8,23 @@ difficulty of training deep feedforward neural networks", 2010.
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
 from models.initial import initialise
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 FILTERS = (32, 64)
 
 
 class TwoLayerCnn(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits."""
+    """(N, channels, height, width) images to (N, classes) logits."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         first, second = FILTERS
         self.conv1 = ConvBlock2d(channels, first, 3, padding=1, activation="relu", pool="max", backend=backend)
         self.conv2 = ConvBlock2d(first, second, 3, padding=1, activation="relu", pool="max", backend=backend)
-        self.dense1 = nn.Linear(second * (height // 4) * (width // 4), CLASSES)
+        self.dense1 = nn.Linear(second * (height // 4) * (width // 4), classes)
         initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,12 +33,10 @@ class TwoLayerCnn(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> TwoLayerCnn:
+def build(shape: ImageShape, classes: int, backend: str) -> TwoLayerCnn:
     """The network for images of ``shape``, 4 x 4 at least."""
-    _, height, width = shape
-    if min(height, width) < 4:
-        raise ModelsError(f"two_layer_cnn reads images of 4 x 4 or more, not {height} x {width}")
-    return TwoLayerCnn(shape, backend)
+    check_least("two_layer_cnn", shape, 4)
+    return TwoLayerCnn(shape, classes, backend)
 
 
 NETWORK = Network(

@@ -13,11 +13,10 @@ from functools import partial
 from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d
-from models.errors import ModelsError
 from models.initial import initialise
-from models.recipes import ImageShape, Network, Recipe
+from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.sizes import check_least
 
-CLASSES = 10
 LEAST, ORIGINAL = 28, 224
 CONFIGURATION_A = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 """The filters of each stage; pooling follows each."""
@@ -26,9 +25,9 @@ DROPPED = 0.5
 
 
 class Vgg(nn.Module):
-    """(N, channels, height, width) images to (N, 10) logits."""
+    """(N, channels, height, width) images to (N, classes) logits."""
 
-    def __init__(self, shape: ImageShape = (1, 28, 28), backend: str | None = None) -> None:
+    def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
         narrower = 1 if min(height, width) >= ORIGINAL else 4
@@ -58,7 +57,7 @@ class Vgg(nn.Module):
             nn.Linear(hidden, hidden),
             nn.ReLU(),
             nn.Dropout(DROPPED),
-            nn.Linear(hidden, CLASSES),
+            nn.Linear(hidden, classes),
         )
         initialise(self, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
 
@@ -68,12 +67,10 @@ class Vgg(nn.Module):
         return logits
 
 
-def build(shape: ImageShape, backend: str) -> Vgg:
+def build(shape: ImageShape, classes: int, backend: str) -> Vgg:
     """VGG-11 for images of ``shape``, 28 x 28 at least."""
-    _, height, width = shape
-    if min(height, width) < LEAST:
-        raise ModelsError(f"vgg reads images of {LEAST} x {LEAST} or more, not {height} x {width}")
-    return Vgg(shape, backend)
+    check_least("vgg", shape, LEAST)
+    return Vgg(shape, classes, backend)
 
 
 NETWORK = Network(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
+from models.data.images import Images, OnDemand
 from models.errors import ModelsError
 
 STREAM = 1
@@ -35,35 +36,40 @@ class Augmentation:
     Raises ModelsError for a shift that may leave nothing of an image.
     """
 
-    def __init__(self, images: Tensor, shift: int, rotation: float) -> None:
+    def __init__(self, images: Images, shift: int, rotation: float) -> None:
         if shift >= min(images.shape[2:]):
             height, width = images.shape[2:]
             raise ModelsError(f"the shift is {shift} pixels; images of {height} x {width} can be moved by fewer only")
-        self._shift = shift
-        self._degrees = rotation
-        # All shifted images are views of the padded ones: picking a batch copies it once, moved or not.
-        padded = pad(images, (shift, shift, shift, shift), mode="replicate") if shift else images
-        self._windows = padded.unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)  # (N, C, 2s+1, 2s+1, H, W)
+        self._images, self._shift, self._degrees = images, shift, rotation
+        self._windows = None if isinstance(images, OnDemand) else _windows(images, shift)
 
     def moves(self, seed: int, epoch: int) -> Moves:
         """Of all images in ``epoch``."""
         random = np.random.default_rng((seed, epoch, STREAM))
-        count = len(self._windows)
+        count = len(self._images)
         down, right = random.integers(-self._shift, self._shift, (2, count), endpoint=True)
         angle = np.radians(random.uniform(-self._degrees, self._degrees, count))
-        device = self._windows.device
+        device = self._images.device
         return Moves(*(torch.from_numpy(part).to(device) for part in (down, right, angle)))
 
     def batch(self, numbers: Tensor, moves: Moves) -> Tensor:
         """The images of these ``numbers``, turned and then shifted: (len(numbers), C, H, W)."""
         if not self._degrees:
             down, right = moves.down[numbers], moves.right[numbers]
-            return self._windows[numbers, :, self._shift - down, self._shift - right]
+            windows, places = self._taken(numbers)
+            return windows[places, :, self._shift - down, self._shift - right]
         return self._turned(numbers, moves)
+
+    def _taken(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Windows, and which of them are those of these ``numbers``."""
+        if self._windows is not None:
+            return self._windows, numbers
+        return _windows(self._images[numbers], self._shift), torch.arange(len(numbers), device=numbers.device)
 
     def _turned(self, numbers: Tensor, moves: Moves) -> Tensor:
         """By bilinear interpolation: each pixel is fetched from where it was, by the inverse of its move."""
-        still = self._windows[numbers, :, self._shift, self._shift]
+        windows, places = self._taken(numbers)
+        still = windows[places, :, self._shift, self._shift]
         height, width = still.shape[2:]
         cos, sin = moves.angle[numbers].cos(), moves.angle[numbers].sin()
         x, y = -2 / width * moves.right[numbers], -2 / height * moves.down[numbers]  # an image goes from -1 to 1
@@ -72,3 +78,9 @@ class Augmentation:
         inverse = torch.stack(rows, 1).view(-1, 2, 3).to(still.dtype)
         grid = affine_grid(inverse, list(still.shape), align_corners=False)
         return grid_sample(still, grid, padding_mode="border", align_corners=False)
+
+
+def _windows(images: Tensor, shift: int) -> Tensor:
+    """All shifted images, (N, C, 2 shift + 1, 2 shift + 1, H, W): views, so picking a batch copies it once."""
+    padded = pad(images, (shift, shift, shift, shift), mode="replicate") if shift else images
+    return padded.unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)

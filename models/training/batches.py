@@ -34,8 +34,8 @@ class Batches:
     def __init__(self, settings: Settings, dataset: Dataset, group: Group = ALONE) -> None:
         recipe = settings.recipe
         self._images, self._labels = dataset.train_images, dataset.train_labels
-        self._moved = recipe.shift > 0 or recipe.rotation > 0
-        self._augmentation = Augmentation(self._images, recipe.shift, recipe.rotation)
+        moved = recipe.shift > 0 or recipe.rotation > 0
+        self._augmentation = Augmentation(self._images, recipe.shift, recipe.rotation) if moved else None
         self._size, self._seed, self._group = recipe.batch_size, settings.seed, group
 
     def __len__(self) -> int:
@@ -47,8 +47,11 @@ class Batches:
         count, device = len(self._labels), self._labels.device
         order = torch.from_numpy(np.random.default_rng((self._seed, number)).permutation(count)).to(device)
         seeds = np.random.SeedSequence((self._seed, number, CHANCE, self._group.rank)).generate_state(len(self))
-        moves = self._augmentation.moves(self._seed, number) if self._moved else None
+        moves = self._augmentation.moves(self._seed, number) if self._augmentation else None
         for joint, seed in list(zip(torch.split(order, self._size), seeds.tolist(), strict=True))[done:]:
             mine = self._group.share(joint)
-            images = self._images[mine] if moves is None else self._augmentation.batch(mine, moves)
+            if self._augmentation is None or moves is None:
+                images = self._images[mine]
+            else:
+                images = self._augmentation.batch(mine, moves)
             yield Batch(images, self._labels[mine], len(joint), seed)

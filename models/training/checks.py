@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-import fastconv
 from models.errors import ModelsError
 from models.recipes import Recipe
 from models.training.schedules import SCHEDULES
@@ -48,14 +47,6 @@ def check_momentum_counts(recipe: Recipe) -> None:
         raise ModelsError(
             f"momentum is SGD's, the optimizer is {recipe.optimizer}; leave it out or use --optimizer sgd"
         )
-
-
-def check_backend(name: str) -> None:
-    """A backend that isn't known, with those that are, or can't run here, with why."""
-    known = {backend.name: backend for backend in fastconv.backends()}
-    _check_known("backend", name, known)
-    if not known[name].available:
-        raise ModelsError(f"backend {name} can't run here: {known[name].reason}")
 
 
 def check_threads(threads: int | None) -> None:

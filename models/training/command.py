@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 import models.data
+from models.backends import parse as parse_backend
 from models.data.dataset import Dataset
 from models.data.source import Source
 from models.errors import ModelsError, StoppedError
@@ -28,24 +29,27 @@ def run_train(
     network: str | None,
     dataset: str | None,
     data_dir: Path | None,
+    form: tuple[int | None, int | None],
     run_dir: Path | None,
     resumed: Path | None,
     given: Mapping[str, Any],
 ) -> None:
     """Train, and print a summary in the process that leads.
 
-    ``given`` are arguments of :func:`models.training.settings.settings` by name, None where nothing was said.
+    ``form`` is the size and the channels that images are brought to; ``given`` are arguments of
+    :func:`models.training.settings.settings` by name, None where nothing was said.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     with joined() as group:
         console = Console(quiet=not group.leads)
-        source = Source(dataset, _absolute(data_dir)) if dataset else None
+        source = Source(dataset or "mnist", _absolute(data_dir), *form)
         try:
             if resumed is not None:
-                _refuse(network, run_dir, chosen)
-                _resume(resumed, chosen, source, data_dir, console, group)
+                sized = {name: value for name, value in zip(("size", "channels"), form, strict=True) if value}
+                _refuse(network, run_dir, {**chosen, **sized})
+                _resume(resumed, chosen, source if dataset else None, data_dir, console, group)
             else:
-                _train(network, chosen, source or Source("mnist", _absolute(data_dir)), run_dir, console, group)
+                _train(network, chosen, source, run_dir, console, group)
         except StoppedError as error:
             if group.leads:
                 raise
@@ -74,7 +78,10 @@ def _resume(
 ) -> None:
     config = parse(group.spread(read_config(path) if group.leads else b""), path / CONFIG)
     continued = _continued(config, chosen, path)
-    source = source or config.source
+    known = config.source
+    if source is not None and known is not None:
+        source = replace(source, size=known.size, channels=known.channels)
+    source = source or known
     if source is None:
         raise ModelsError(f"{path}: doesn't tell where its images are from; name them by --dataset")
     if data_dir is not None:
@@ -92,6 +99,8 @@ def _continued(config: Config, chosen: Mapping[str, Any], path: Path) -> Setting
         made = f"its {recipe.schedule} schedule is made for {recipe.epochs} epochs"
         raise ModelsError(f"{path}: {made}; leave out --epochs, or train anew")
     others = {name: value for name, value in chosen.items() if name != "epochs"}
+    if "backend" in others:
+        others["backend"] = str(parse_backend(others["backend"]))
     continued = replace(config.settings, recipe=replace(recipe, epochs=epochs), **others)
     check(continued)
     return continued
@@ -110,7 +119,7 @@ def _load(source: Source, console: Console, group: Group) -> Dataset:
     folder = Path(source.data_dir) if source.data_dir else None
     if not group.leads:
         group.wait()
-    data = models.data.load(source.dataset, folder, console)
+    data = models.data.load(source.dataset, folder, console, source.size, source.channels)
     if group.leads:
         group.wait()
     return data

@@ -14,6 +14,7 @@ from torch.autograd import backward
 from torch.nn.functional import cross_entropy
 
 import fastconv
+from models.backends import parse
 from models.data.dataset import Dataset
 from models.training.batches import Batches
 from models.training.loop import Step, begin, epoch_steps
@@ -27,7 +28,7 @@ CHOOSER = "auto"
 
 @dataclass(frozen=True)
 class Contestant:
-    """One backend and the steps it trained; ``trouble`` is why it has none, or stopped."""
+    """A choice of backends and the steps it trained; ``trouble`` is why it has none, or stopped."""
 
     backend: str
     steps: Sequence[Step] = field(default_factory=list)
@@ -40,20 +41,27 @@ class Contestant:
         return sum(step.images for step in timed) / sum(step.seconds for step in timed)
 
 
-def compare(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> list[Contestant]:
-    """Train ``settings`` on every backend in turn, torch first, for about ``seconds`` each.
+def compare(
+    settings: Settings, dataset: Dataset, seconds: float, console: Console, backends: Sequence[str] = ()
+) -> list[Contestant]:
+    """Train ``settings`` on each of ``backends`` in turn, or on every backend, torch first, for about ``seconds`` each.
 
-    The clock is looked at after each step, so that a backend makes one at least, however long that takes;
-    kernels are compiled before it starts. A backend that fails is listed with its error; the others still
-    run.
+    ``backends`` are texts as :mod:`models.backends` reads them. The clock is looked at after each step, so that a
+    backend makes one at least, however long that takes; kernels are compiled before it starts. A backend that fails is
+    listed with its error; the others still run. Raises ModelsError, before the first step, for a text that is none.
     """
-    backends = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
-    backends.sort(key=lambda backend: backend.name != REFERENCE)  # stable: the others keep their order
+    named = [replace(settings, backend=str(parse(text))) for text in backends]
+    for each in named:  # a mistake in the last is found before the first has taken its time
+        begin(each, dataset.shape, len(dataset.classes))
+    if named:
+        return [_contestant(each, dataset, seconds, console) for each in named]
+    known = [backend for backend in fastconv.backends() if backend.name != CHOOSER]
+    known.sort(key=lambda backend: backend.name != REFERENCE)  # stable: the others keep their order
     return [
         _contestant(replace(settings, backend=backend.name), dataset, seconds, console)
         if backend.available
         else Contestant(backend.name, trouble=backend.reason)
-        for backend in backends
+        for backend in known
     ]
 
 
@@ -73,7 +81,7 @@ def disagreement(one: Contestant, other: Contestant) -> float:
 def _contestant(settings: Settings, dataset: Dataset, seconds: float, console: Console) -> Contestant:
     name = settings.backend
     settings = replace(settings, recipe=replace(settings.recipe, schedule="constant"))  # none without an end
-    training, batches = begin(settings, dataset.shape), Batches(settings, dataset)
+    training, batches = begin(settings, dataset.shape, len(dataset.classes)), Batches(settings, dataset)
     steps: list[Step] = []
     try:
         with TrainingProgress(console, name, None) as progress:

@@ -41,6 +41,7 @@ def describe(settings: Settings, dataset: Dataset, source: Source | None) -> dic
         "dataset": {
             "name": dataset.name,
             "shape": dataset.shape,
+            "classes": dataset.classes,
             "train_images": len(dataset.train_labels),
             "test_images": len(dataset.test_labels),
             "mean": dataset.mean,

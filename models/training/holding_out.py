@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from models.data.dataset import Dataset
+from models.data.images import Images, part
 from models.errors import ModelsError
 
 
 class Held(NamedTuple):
     """Images (N, C, H, W) and labels (N,) that are not trained on."""
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
 
@@ -39,4 +40,5 @@ def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Held |
     order = torch.from_numpy(np.random.default_rng((seed, 0)).permutation(count))
     aside, kept = order[:held].sort().values, order[held:].sort().values
     images, labels = dataset.train_images, dataset.train_labels
-    return replace(dataset, train_images=images[kept], train_labels=labels[kept]), Held(images[aside], labels[aside])
+    rest = replace(dataset, train_images=part(images, kept), train_labels=labels[kept])
+    return rest, Held(part(images, aside), labels[aside])

@@ -19,6 +19,8 @@ from torch.optim import SGD, AdamW, Optimizer
 
 import fastconv
 from models import networks
+from models.backends import assign, parse
+from models.data.images import Images
 from models.errors import TrainingError
 from models.recipes import ImageShape
 from models.training import precision
@@ -28,7 +30,8 @@ from models.training.schedules import factor
 from models.training.settings import Settings
 from models.training.stopping import StopWish
 
-TEST_BATCH = 500
+TEST_BATCH = 100
+"""Of images: what VGG-11's first convolution gives for so many of 224 x 224 pixels is 1.3 GB already."""
 
 
 class Step(NamedTuple):
@@ -73,11 +76,16 @@ class Training:
         return cross_entropy(logits, batch.labels, reduction="sum") * (self.group.size / batch.joint)
 
 
-def begin(settings: Settings, shape: ImageShape, group: Group = ALONE) -> Training:
-    """The network with its initial weights and the optimiser, on the settings' device and threads."""
+def begin(settings: Settings, shape: ImageShape, classes: int, group: Group = ALONE) -> Training:
+    """The network with its initial weights, on its backends, and the optimiser, on the settings' device and threads.
+
+    Raises ModelsError for images the network isn't made for, and for a backend of a layer that it doesn't have.
+    """
     _use_threads(settings.threads or group.threads)
     torch.manual_seed(settings.seed)
-    model = networks.load(settings.network).build(shape, settings.backend)
+    choice = parse(settings.backend)
+    model = networks.load(settings.network).build(shape, classes, choice.rest)
+    assign(model, choice)
     model = model.to(settings.device, precision.weight_type(settings.precision))
     return Training(
         settings,
@@ -120,13 +128,13 @@ def epoch_steps(
 
 
 @torch.no_grad()
-def score(model: nn.Module, images: Tensor, labels: Tensor, group: Group = ALONE) -> tuple[float, float]:
+def score(model: nn.Module, images: Images, labels: Tensor, group: Group = ALONE) -> tuple[float, float]:
     """The share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them, in the weights' own type."""
     model.eval()
     correct, loss = 0, 0.0
-    mine = zip(torch.split(group.share(images), TEST_BATCH), torch.split(group.share(labels), TEST_BATCH), strict=True)
-    for batch, wanted in mine:
-        logits = model(batch)
+    mine = group.share(torch.arange(len(labels), device=labels.device))
+    for batch in torch.split(mine, TEST_BATCH):
+        logits, wanted = model(images[batch]), labels[batch]
         correct += int((logits.argmax(1) == wanted).sum())
         loss += cross_entropy(logits, wanted, reduction="sum").item()
     all_correct, all_loss = group.total(correct, loss)

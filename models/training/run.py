@@ -31,7 +31,7 @@ class Run:
 
     def __init__(self, settings: Settings, dataset: Dataset, console: Console, group: Group) -> None:
         kept, self._held = hold_out(_placed(dataset, settings), settings.validation, settings.seed)
-        self.training = begin(settings, dataset.shape, group)
+        self.training = begin(settings, dataset.shape, len(dataset.classes), group)
         self.batches = Batches(settings, kept, group)
         self.position = Position()
         self._settings, self._data, self._console, self._group = settings, kept, console, group

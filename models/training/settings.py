@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import fastconv
 from models import networks
+from models.backends import parse
 from models.recipes import Recipe
 from models.training import checks
 
@@ -14,6 +14,7 @@ from models.training import checks
 class Settings:
     """A run: the same settings on the same data give the same initial weights and batches on every backend.
 
+    ``backend`` is a text as :mod:`models.backends` reads it, with nothing left open.
     ``threads`` are torch's and fastconv's, None leaving their own numbers; NumPy's matrix product, im2col's, has one.
     ``validation`` is the share of the training images held out, ``patience`` the epochs without a better loss on
     those that end a training; None is no end but the last epoch. ``precision`` is one of
@@ -45,7 +46,8 @@ def settings(
 ) -> Settings:
     """The network's own recipe with ``overrides`` (fields of Recipe; None keeps the recipe's) applied.
 
-    ``backend`` None is fastconv's current choice: ``FASTCONV_BACKEND`` or else ``auto``.
+    ``backend`` is a text as :mod:`models.backends` reads it; what it leaves open, None all, is fastconv's current
+    choice: ``FASTCONV_BACKEND`` or else ``auto``.
 
     Raises ModelsError for a network, backend, optimizer, schedule, precision or device that isn't known or available,
     for more threads than cores, for numbers that can't be trained with, and for what would have no effect: momentum
@@ -55,8 +57,8 @@ def settings(
     recipe = replace(networks.load(network).recipe, **given)  # type: ignore[arg-type]
     if "momentum" in given:
         checks.check_momentum_counts(recipe)
-    backend = fastconv.get_backend() if backend is None else backend
-    chosen = Settings(network, backend, recipe, seed, threads, validation, patience, precision, device)
+    which = str(parse(backend))
+    chosen = Settings(network, which, recipe, seed, threads, validation, patience, precision, device)
     check(chosen)
     return chosen
 
@@ -64,7 +66,7 @@ def settings(
 def check(chosen: Settings) -> None:
     """Raises ModelsError for what can't be trained with, or not here."""
     checks.check_recipe(chosen.recipe)
-    checks.check_backend(chosen.backend)
+    parse(chosen.backend)
     checks.check_threads(chosen.threads)
     checks.check_validation(chosen.validation, chosen.patience)
     checks.check_precision(chosen.precision)

@@ -36,6 +36,8 @@ def training_table(settings: Settings, dataset: Dataset, run: TrainedRun) -> Tab
         "run folder": str(run.path),
     }
     table = Table(title="Summary", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")  # a folder's name is there to be copied
     for name, said in rows.items():
         if said:
             table.add_row(name, said)
@@ -61,24 +63,30 @@ def _recipe(settings: Settings) -> str:
 
 
 def comparison_report(contestants: Sequence[Contestant]) -> RenderableType:
-    """A table of the backends that ran, the fastest first, and a line for each that didn't or failed."""
+    """A table of the backends that ran, the fastest first, and a line for each that didn't or failed.
+
+    They are measured by torch, or by the first that ran where it didn't.
+    """
     ran = sorted((one for one in contestants if one.steps), key=lambda one: -one.images_per_second)
-    reference = next((one for one in ran if one.backend == REFERENCE), None)
+    in_order = [one for one in contestants if one.steps] or [Contestant(REFERENCE)]
+    reference = next((one for one in in_order if one.backend == REFERENCE), in_order[0])
+    against = reference.backend if reference.backend == REFERENCE else "first"
     shared = shared_steps(ran)
-    table = Table("backend", title="The same training on each backend", title_justify="left")
-    for heading in ("images/s", f"x {REFERENCE}", "steps", "loss", f"off {REFERENCE}"):
+    table = Table(title="The same training on each backend", title_justify="left")
+    table.add_column("backend", overflow="fold")
+    for heading in ("images/s", f"x {against}", "steps", "loss", f"off {against}"):
         table.add_column(heading, justify="right")
     for one in ran:
         loss = f"{one.steps[shared - 1].loss:.6f}"
-        speed, ratio, off = one.images_per_second, "", ""
-        if reference is not None:
-            ratio = f"{speed / reference.images_per_second:.2f}"
-            off = f"{disagreement(one, reference):.1e}"
+        speed, off = one.images_per_second, f"{disagreement(one, reference):.1e}"
+        ratio = f"{speed / reference.images_per_second:.2f}"
         table.add_row(one.backend, f"{speed:,.0f}", ratio, f"{len(one.steps):,}", loss, off)
     notes = [
         f"loss: of step {shared}, the last that all made. "
-        f"off {REFERENCE}: largest relative difference of a loss, over the steps both made."
+        f"off {against}: largest relative difference of a loss, over the steps both made."
     ]
+    if against != REFERENCE:
+        notes.append(f"first: {reference.backend}.")
     if any(one.backend == "im2col" for one in ran):
         notes.append("im2col: on one thread, so that NumPy's matrix product and torch don't wait for each other.")
     notes += [f"{one.backend}: {one.trouble}" for one in contestants if one.trouble]

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fastconv.errors import UnsupportedError
+from models.backends import label
 from models.data.checksum import checksum
 from models.data.dataset import Dataset
 from models.data.source import Source
@@ -54,7 +55,7 @@ def train(
     """
     run = Run(settings, dataset, console, group)
     config = describe(settings, dataset, source)
-    name = f"{settings.network}-{settings.backend}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{label(f'{settings.network}-{settings.backend}')}-{datetime.now():%Y%m%d-%H%M%S}"
     with _one_line_errors(), stop_wish() as wish, shared(new_run(run_dir, name, config), group) as folder:
         run.go(folder, identity(config), wish)
     return _trained(run, folder)

@@ -38,7 +38,7 @@ def test_the_networks_layers_are_those_of_the_table() -> None:
     listed = {problem.name.partition(".")[0] for problem in PROBLEMS if "mnist" in problem.sets}
     assert {"lenet5", "simple_convnet", "dropout_cnn", "two_layer_cnn"} == listed <= set(networks.names())
     for network in sorted(listed):
-        model = networks.load(network).build((1, 28, 28), "im2col")
+        model = networks.load(network).build((1, 28, 28), 10, "im2col")
         for name, layer in model.named_modules():
             if isinstance(layer, Conv2d):
                 seen: list[torch.Size] = []

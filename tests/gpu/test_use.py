@@ -183,7 +183,7 @@ def test_an_epoch_of_lenet_is_torchs() -> None:
     losses = []
     for backend in ("torch", "cuda"):
         torch.manual_seed(0)
-        network = NETWORK.build((1, 28, 28), backend).to(DEVICE)
+        network = NETWORK.build((1, 28, 28), 10, backend).to(DEVICE)
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
         images, labels = drawn((64, 1, 28, 28), "float32", 1), torch.arange(64, device=DEVICE) % 10
         losses.append([])

@@ -115,10 +115,10 @@ def test_of_an_untouched_training(digits: Dataset, tmp_path: Path) -> None:
     """The optimiser remembers nothing yet."""
     chosen = settings("lenet5", "torch")
     who = identity(describe(chosen, digits, None))
-    content = checkpoint.pack(begin(chosen, digits.shape), Position(), who, 0)
-    again = begin(Settings(**{**vars(chosen), "seed": 5}), digits.shape)
+    content = checkpoint.pack(begin(chosen, digits.shape, 10), Position(), who, 0)
+    again = begin(Settings(**{**vars(chosen), "seed": 5}), digits.shape, 10)
     assert checkpoint.restore(content, tmp_path, again, who) == (Position(), 0)
-    first = begin(chosen, digits.shape)
+    first = begin(chosen, digits.shape, 10)
     for name, weight in again.model.state_dict().items():
         assert torch.equal(weight, first.model.state_dict()[name])
     assert not again.optimizer.state

@@ -60,7 +60,8 @@ def test_every_backend_trains_the_same(lenet5: Settings, digits: Dataset, consol
     contestants = compare(lenet5, digits, 8.0, console)
     assert [one.backend for one in contestants] == ["torch", *(name for name in FIELD if name != "torch")]
     available = {backend.name for backend in fastconv.backends() if backend.available}
-    expected = [step.loss for step in epoch_steps(begin(lenet5, digits.shape), Batches(lenet5, digits), 1)]
+    training = begin(lenet5, digits.shape, 10)
+    expected = [step.loss for step in epoch_steps(training, Batches(lenet5, digits), 1)]
     for one in contestants:
         if one.backend not in available:
             assert one.trouble
@@ -77,8 +78,8 @@ def test_a_wrong_backend_shows(
 ) -> None:
     """One thousandth more of conv1's weights in one backend alone: the fault that must be seen."""
 
-    def faulty(settings: Settings, shape: Any) -> Any:
-        training = begin(settings, shape)
+    def faulty(settings: Settings, *data: Any) -> Any:
+        training = begin(settings, *data)
         if settings.backend == "im2col":
             training.model.conv1.weight.data *= 1.001
         return training
@@ -96,8 +97,8 @@ def test_time_ends_it_after_a_step_at_least(lenet5: Settings, digits: Dataset, c
 def test_a_failing_backend_is_a_result(
     lenet5: Settings, digits: Dataset, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(settings: Settings, shape: Any) -> Any:
-        training = begin(settings, shape)
+    def failing(settings: Settings, *data: Any) -> Any:
+        training = begin(settings, *data)
         if settings.backend == "im2col":
             training.model.forward = lambda images: 1 / 0  # type: ignore[method-assign]
         return training
@@ -156,3 +157,15 @@ def test_a_loss_of_zero_can_be_compared() -> None:
 
 def test_report_without_torch() -> None:
     assert "torch: not installed" in report([Contestant("torch", trouble="not installed"), Contestant("a", steps(1.0))])
+
+
+def test_report_without_torch_measures_by_the_first() -> None:
+    shown = report([Contestant("b", steps(2.0, 1.0)), Contestant("a", steps(2.0, 1.5, seconds=0.5))])
+    assert "x first" in shown
+    assert "first: b." in shown
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line[0] == "│"]
+    assert [(row[0], row[2], row[5]) for row in rows] == [("a", "2.00", "5.0e-01"), ("b", "1.00", "0.0e+00")]
+
+
+def test_report_where_nothing_ran() -> None:
+    assert "a: broken" in report([Contestant("a", trouble="broken")])

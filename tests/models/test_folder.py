@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+from safetensors.torch import load_file
 
+from models.data import load
 from models.data.folder import TEST_FILES, TRAIN_FILES, read_folder
 from models.data.mnist import SHA256
 from models.errors import ModelsError
+from models.training.settings import settings
+from models.training.train import train
 
 
 def test_reads_both_splits(idx_folder: Path) -> None:
@@ -50,13 +56,13 @@ def test_missing_folder(tmp_path: Path) -> None:
     ("name", "array", "says"),
     [
         (TRAIN_FILES[1], np.zeros(39), "39 labels for the 40 images of train-images-idx3-ubyte"),
-        (TRAIN_FILES[1], np.arange(40) // 3, "label 10 at position 30 is outside 0..9"),
-        (TRAIN_FILES[1], np.arange(40) // 39 * 10, "label 10 at position 39 is outside 0..9"),
+        (TRAIN_FILES[1], np.zeros(40), "all training labels are 0; at least 2 classes"),
+        (TEST_FILES[1], np.arange(20) // 19 * 10, r"label 10 at position 19 of t10k-labels\S* is outside 0..9"),
         (TRAIN_FILES[0], np.zeros((0, 28, 28)), "holds no images"),
         (TEST_FILES[0], np.zeros((20, 28, 0)), "holds no images"),
         (TEST_FILES[0], np.zeros((20, 32, 32)), "training images are 28 x 28, test images 32 x 32"),
     ],
-    ids=["fewer labels", "fourteen classes", "one label too large", "no images", "no pixels", "two sizes"],
+    ids=["fewer labels", "one class", "one test label too large", "no images", "no pixels", "two sizes"],
 )
 def test_what_does_not_belong_together(
     idx_folder: Path, to_idx: Callable[..., bytes], name: str, array: np.ndarray, says: str
@@ -66,3 +72,18 @@ def test_what_does_not_belong_together(
     (idx_folder / f"{name}.gz").write_bytes(gzip.compress(to_idx(array)))
     with pytest.raises(ModelsError, match=says):
         read_folder(idx_folder)
+
+
+@pytest.mark.parametrize(("labels", "classes"), [(np.arange(40) % 2, 2), (np.arange(40) % 26 + 1, 27)], ids=["2", "27"])
+def test_any_number_of_classes(
+    idx_folder: Path, to_idx: Callable[..., bytes], console: Console, labels: np.ndarray, classes: int
+) -> None:
+    """The numbers from 0 to the largest label; one that no image has, as EMNIST's 0, counts."""
+    for name, some in ((TRAIN_FILES[1], labels), (TEST_FILES[1], labels[:20])):
+        (idx_folder / f"{name}.gz").write_bytes(gzip.compress(to_idx(some)))
+    dataset = load("folder", idx_folder, console)
+    assert dataset.classes == tuple(map(str, range(classes)))
+    run = train(settings("simple_convnet", "torch", epochs=1), dataset, console)
+    assert load_file(run.path / "weights.safetensors")["dense2.weight"].shape == (classes, 100)
+    config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    assert config["dataset"]["classes"] == list(dataset.classes)

@@ -34,7 +34,7 @@ def short_digits(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "load", lambda *_: digits)
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["demo"], ["list"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["profile"], ["demo"], ["list"]], ids=" ".join)
 def test_help_at_each_level(command: list[str]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
@@ -46,7 +46,7 @@ def test_help_tells_names_and_defaults() -> None:
     for said in (
         "lenet5",
         "simple_convnet",
-        "mnist, folder, digits, auto",
+        "mnist, folder, images, digits, auto",
         "FASTCONV_DATA",
         "the network's recipe",
     ):
@@ -63,7 +63,7 @@ def test_help_is_quick() -> None:
 
 def test_list_has_everything() -> None:
     output = run("list").output
-    for name in ("lenet5", "simple_convnet", *DATASETS, "im2col", "torch", "available"):
+    for name in ("lenet5", "simple_convnet", *DATASETS, "im2col", "torch", "available", "winograd", "conv2=torch"):
         assert name in output
 
 
@@ -75,6 +75,13 @@ def test_list_has_everything() -> None:
         (["train", "lenet5", "--dataset", "nist"], "no data set is called 'nist'; the data sets are mnist"),
         (["compare", "lenet5", "--dataset", "nist"], "no data set is called 'nist'"),
         (["train", "lenet5", "--backend", "fast"], "no backend is called 'fast'; the backends are auto"),
+        (["train", "lenet5", "--backend", "conv9=torch", "--dataset", "digits"], "no layer with a backend is called"),
+        (["compare", "lenet5", "--backend", "fast", "--dataset", "digits"], "no backend is called 'fast'"),
+        (["train", "lenet5", "--size", "0"], "the size of images is 0"),
+        (["train", "lenet5", "--channels", "2"], "the number of channels is 2"),
+        (["train", "lenet5", "--dataset", "images"], "needs a folder: name it with --data-dir"),
+        (["train", "lenet5", "--dataset", "images", "--data-dir", "nowhere"], "nowhere: no such folder"),
+        (["train", "four_layer_cnn", "--dataset", "digits"], "in training, --size 64 enlarges them"),
         (["train", "lenet5", "--optimizer", "lbfgs"], "no optimizer is called 'lbfgs'"),
         (["train", "lenet5", "--learning-rate", "-1"], "the learning rate is -1.0"),
         (["train", "lenet5", "--epochs", "0"], "the number of epochs is 0"),
@@ -181,7 +188,7 @@ def test_options_reach_the_training(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     config = json.loads((tmp_path / "here" / "config.json").read_text())
     assert {name: {**config, **config["recipe"]}[name] for name in given} == given
-    assert config["source"] == {"dataset": "digits", "data_dir": None}
+    assert config["source"] == {"dataset": "digits", "data_dir": None, "size": None, "channels": None}
     shown = " ".join(result.output.replace("│", " ").split())
     for said in (
         "200 images to train on, 50 held out, 100 to test on",

@@ -65,18 +65,29 @@ def test_only_networks_are_loaded(name: str) -> None:
 @pytest.mark.parametrize(("name", "shape"), PARAMETERS, ids=str)
 def test_size_and_output(name: str, shape: ImageShape) -> None:
     with torch.device("meta"):  # the originals have half a gigabyte of weights
-        model = networks.load(name).build(shape, "torch").eval()
+        model = networks.load(name).build(shape, 10, "torch").eval()
         assert parameters(model) == PARAMETERS[name, shape]
     if shape[1] < 224:
-        result = networks.load(name).build(shape, "torch").eval()(torch.zeros(3, *shape))
+        result = networks.load(name).build(shape, 10, "torch").eval()(torch.zeros(3, *shape))
         assert result.shape == (3, 10)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+@pytest.mark.parametrize("classes", [2, 37])
+def test_any_number_of_classes(name: str, classes: int) -> None:
+    """It changes the last layer's size and nothing else."""
+    with torch.device("meta"):
+        ten, other = (networks.load(name).build(SHAPES[name], count, "torch") for count in (10, classes))
+    (*_, last) = [layer for layer in ten.modules() if isinstance(layer, nn.Linear)]
+    assert last.out_features == 10
+    assert parameters(other) == parameters(ten) + (classes - 10) * (last.in_features + 1)
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_every_network_learns(name: str) -> None:
     """A batch by heart: its loss falls to half of what guessing gives, the logarithm of 10, dropout and all."""
     torch.manual_seed(0)
-    model = networks.load(name).build(SHAPES[name], "numba")
+    model = networks.load(name).build(SHAPES[name], 10, "numba")
     optimizer = torch.optim.Adam(model.parameters(), lr=0.002)
     images, labels = torch.randn(16, *SHAPES[name]), torch.arange(16) % 10
     for _ in range(200):
@@ -93,7 +104,7 @@ def test_every_network_learns(name: str) -> None:
 def test_every_layer_has_the_backend(name: str) -> None:
     layers = [
         layer
-        for layer in networks.load(name).build(SHAPES[name], "im2col").modules()
+        for layer in networks.load(name).build(SHAPES[name], 10, "im2col").modules()
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
     ]
     assert layers
@@ -105,8 +116,8 @@ def test_every_layer_has_the_backend(name: str) -> None:
 def test_lenet5_of_the_paper_is_the_same_net() -> None:
     """28 x 28 with padding 2 computes what the 32 x 32 original does on the image with a frame of zeros."""
     torch.manual_seed(0)
-    padded = networks.load("lenet5").build((1, 28, 28), "torch")
-    original = networks.load("lenet5").build((1, 32, 32), "torch")
+    padded = networks.load("lenet5").build((1, 28, 28), 10, "torch")
+    original = networks.load("lenet5").build((1, 32, 32), 10, "torch")
     original.load_state_dict(padded.state_dict())
     images = torch.randn(2, 1, 28, 28)
     torch.testing.assert_close(original(nn.functional.pad(images, (2, 2, 2, 2))), padded(images))
@@ -114,7 +125,7 @@ def test_lenet5_of_the_paper_is_the_same_net() -> None:
 
 def test_simple_convnet_starts_as_in_the_book() -> None:
     torch.manual_seed(0)
-    model = networks.load("simple_convnet").build((1, 28, 28), "torch")
+    model = networks.load("simple_convnet").build((1, 28, 28), 10, "torch")
     for name, weight in model.named_parameters():
         if name.endswith("bias"):
             assert (weight == 0).all()
@@ -125,23 +136,24 @@ def test_simple_convnet_starts_as_in_the_book() -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "says"),
     [
-        ("lenet5", (1, 20, 20), "28 x 28 or 32 x 32, not 20 x 20"),
+        ("lenet5", (1, 20, 20), "28 or 32 pixels, not 20 x 20; in training, --size 28"),
         ("lenet5", (1, 28, 32), "not 28 x 32"),
         ("simple_convnet", (1, 5, 28), "6 x 6 or more, not 5 x 28"),
         ("dropout_cnn", (1, 1, 28), "2 x 2 or more, not 1 x 28"),
         ("two_layer_cnn", (1, 28, 3), "4 x 4 or more, not 28 x 3"),
-        ("four_layer_cnn", (1, 28, 28), "64 x 64 or more, not 28 x 28"),
+        ("four_layer_cnn", (1, 28, 28), "64 x 64 or more, not 28 x 28; in training, --size 64 enlarges"),
         ("small_cnn", (1, 15, 28), "16 x 16 or more, not 15 x 28"),
         ("inception", (1, 28, 15), "16 x 16 or more, not 28 x 15"),
         ("sequential_cnn", (3, 7, 7), "8 x 8 or more, not 7 x 7"),
-        ("alexnet", (3, 100, 100), "28 to 64 pixels or of 224, not 100 x 100"),
+        ("alexnet", (3, 100, 100), "28 to 64 pixels or of 224, not 100 x 100; in training, --size 64"),
         ("alexnet", (1, 28, 32), "square images"),
+        ("alexnet", (3, 200, 200), "--size 224 makes"),
         ("vgg", (1, 27, 27), "28 x 28 or more, not 27 x 27"),
     ],
 )
 def test_images_of_another_size_are_refused(name: str, shape: ImageShape, says: str) -> None:
     with pytest.raises(ModelsError, match=says):
-        networks.load(name).build(shape, "torch")
+        networks.load(name).build(shape, 10, "torch")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +167,7 @@ def test_images_of_another_size_are_refused(name: str, shape: ImageShape, says: 
     ids=str,
 )
 def test_networks_take_other_images(name: str, shape: ImageShape) -> None:
-    assert networks.load(name).build(shape, "torch")(torch.zeros(2, *shape)).shape == (2, 10)
+    assert networks.load(name).build(shape, 10, "torch")(torch.zeros(2, *shape)).shape == (2, 10)
 
 
 def test_nothing_is_unpickled() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 
 from models import networks, numpy_convnet
 from models.data.dataset import Dataset
+from models.data.folder import TEST_FILES, TRAIN_FILES
 
 
 def test_gradients_are_what_a_small_change_shows() -> None:
@@ -43,7 +46,7 @@ def test_it_is_simple_convnet() -> None:
     """The same weights give the scores of the network in torch."""
     rng = np.random.default_rng(1)
     weights = numpy_convnet.initial(28, rng)
-    model = networks.load("simple_convnet").build((1, 28, 28), "torch")
+    model = networks.load("simple_convnet").build((1, 28, 28), 10, "torch")
     names = {"conv1": "conv", "dense1": "dense1", "dense2": "dense2"}
     state = {}
     for name in model.state_dict():
@@ -93,3 +96,14 @@ def test_it_runs_without_torch(idx_folder: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "epoch 2/2  loss" in done.stdout
+
+
+def test_it_tells_as_many_classes_apart_as_there_are(
+    idx_folder: Path, to_idx: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """27: letters, counted from 1."""
+    for (_, labels), count in ((TRAIN_FILES, 40), (TEST_FILES, 20)):
+        (idx_folder / f"{labels}.gz").write_bytes(gzip.compress(to_idx(np.arange(count) % 26 + 1)))
+    numpy_convnet.main(["--data-dir", str(idx_folder), "--backend", "im2col"])
+    assert "epoch 1/1  loss 3.2" in capsys.readouterr().out  # the logarithm of 27 is 3.3
+    assert numpy_convnet.initial(28, np.random.default_rng(0), classes=27)["dense2.b"].shape == (27,)

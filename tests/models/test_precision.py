@@ -58,5 +58,5 @@ def test_layers_and_weights(
 def test_float16_scales_its_loss(digits: Dataset) -> None:
     """So that small gradients are kept; the others need no scale."""
     for precision in LAYERS_IN:
-        training = begin(settings("lenet5", "torch", precision=precision), digits.shape)
+        training = begin(settings("lenet5", "torch", precision=precision), digits.shape, 10)
         assert (training.scaler is not None) == (precision == "float16")

@@ -27,7 +27,7 @@ LENET = {"network": "lenet5", "backend": "torch", "epochs": 2}
 
 def losses(dataset: Dataset, **given: Any) -> list[float]:
     chosen = settings(**{**LENET, **given})
-    training, batches = begin(chosen, dataset.shape), Batches(chosen, dataset)
+    training, batches = begin(chosen, dataset.shape, len(dataset.classes)), Batches(chosen, dataset)
     epochs = range(1, chosen.recipe.epochs + 1)
     return [step.loss for epoch in epochs for step in epoch_steps(training, batches, epoch)]
 
@@ -52,7 +52,7 @@ def test_the_backend_asked_for_is_the_one_that_runs(
 ) -> None:
     """Forwards and backwards: ``ran`` has the primitives in order."""
     chosen = settings(network, name, batch_size=4)
-    next(epoch_steps(begin(chosen, digits.shape), Batches(chosen, digits), 1))
+    next(epoch_steps(begin(chosen, digits.shape, 10), Batches(chosen, digits), 1))
     assert {backend for backend, _ in ran} == {name}
     pooling = {operation for _, operation in ran if "pool" in operation}
     assert len(pooling - {"max_pool2d_gradient"}) == 2  # and its gradient, by whichever of two names
@@ -70,7 +70,7 @@ def test_backends_give_the_same_losses_to_rounding(digits: Dataset, network: str
 )
 def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str, given: dict[str, Any], made_by: type) -> None:
     chosen = settings(**LENET, optimizer=optimizer, learning_rate=0.02, weight_decay=0.03, **given)
-    made = begin(chosen, digits.shape).optimizer
+    made = begin(chosen, digits.shape, 10).optimizer
     assert type(made) is made_by
     assert made.defaults["lr"] == 0.02
     assert made.defaults["weight_decay"] == 0.03
@@ -104,7 +104,7 @@ def test_every_image_once_an_epoch_in_an_order_of_its_own(digits: Dataset) -> No
     for seed, epoch in ((0, 1), (0, 2), (1, 1)):
         seen.clear()
         chosen = settings(**LENET, seed=seed)
-        training = replace(begin(chosen, digits.shape), model=model.eval(), forward=model)
+        training = replace(begin(chosen, digits.shape, 10), model=model.eval(), forward=model)
         steps = list(epoch_steps(training, Batches(chosen, numbered), epoch))
         assert model.training
         assert [len(batch) for batch in seen] == [step.images for step in steps] == [100, 100, 50]
@@ -151,7 +151,7 @@ def test_run_folder_holds_the_run(digits: Dataset, console: Console, tmp_path: P
 def test_weights_reload(digits: Dataset, console: Console) -> None:
     """A fresh network with the kept weights, on another backend, scores what the run logged last."""
     run = train.train(settings(**LENET), digits, console)
-    model = begin(settings("lenet5", "im2col", seed=9), digits.shape).model
+    model = begin(settings("lenet5", "im2col", seed=9), digits.shape, 10).model
     fresh = loop.score(model, digits.test_images, digits.test_labels)
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
     accuracy, loss = loop.score(model, digits.test_images, digits.test_labels)
@@ -248,7 +248,7 @@ def test_a_gpu_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_threads_reach_torch(digits: Dataset) -> None:
     """And NumPy's products stay on one: two pools on the same cores would hold each other up."""
-    begin(settings(**LENET, threads=2), digits.shape)
+    begin(settings(**LENET, threads=2), digits.shape, 10)
     assert torch.get_num_threads() == 2
     pools = [pool for pool in threadpool_info() if pool["internal_api"] == "openblas"]
     assert {pool["num_threads"] for pool in pools} <= {1}

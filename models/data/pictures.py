@@ -1,0 +1,113 @@
+"""Picture files, of any format that pillow opens, as bytes of one size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import track
+
+from models.data.class_folders import find_pictures
+from models.data.form import Form
+from models.data.idx import Bytes
+from models.data.split import Split
+from models.errors import ModelsError
+
+DEEP_GREY = "I;16"
+NOT_BYTES = ("I", "F")
+"""Modes of 32 bits, whose black and white no file tells."""
+
+
+def read_class_folders(folder: Path, form: Form, console: Console) -> tuple[Split, Split, tuple[str, ...]]:
+    """The training and the test split of the pictures in ``folder``, and the classes' names; see :func:`find_pictures`.
+
+    Raises ModelsError as that and :func:`read_pictures` do.
+    """
+    train, test, classes = find_pictures(folder)
+    images = read_pictures(train.files + test.files, form, console)
+    labels = np.array(train.labels + test.labels)
+    count = len(train.files)
+    return Split(images[:count], labels[:count]), Split(images[count:], labels[count:]), classes
+
+
+def read_pictures(paths: Sequence[Path], form: Form, console: Console) -> Bytes:
+    """The pictures (N, H, W) if all are grey, by their pixels or because ``form`` says so, else (N, 3, H, W).
+
+    They are turned as their EXIF data say; what is transparent lies on white; of several frames the first counts. With
+    a size, the largest square in the middle is scaled to it. Raises ModelsError, which names it, for a file that can't
+    be read, has more pixels than pillow takes for harmless or 32 bits a pixel, and, without a size, for a picture of
+    another size than the first.
+    """
+    pictures: list[Bytes] = []
+    for path in track(paths, "reading pictures", console=console, transient=True, disable=not console.is_terminal):
+        with _readable(path), Image.open(path) as image:
+            picture = _brought_to(form, ImageOps.exif_transpose(image))
+        if pictures and picture.shape[:2] != pictures[0].shape[:2]:
+            one, other = (" x ".join(map(str, some.shape[:2])) for some in (pictures[0], picture))
+            raise ModelsError(
+                f"{path}: has {other} pixels where {paths[0].name} has {one}; --size 64, or another, makes them alike"
+            )
+        pictures.append(picture)
+    return _stacked(pictures)
+
+
+def _brought_to(form: Form, image: Image.Image) -> Bytes:
+    """(H, W) for a grey picture, else (H, W, 3)."""
+    image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("L" if form.channels == 1 or image.mode in ("1", "L") else "RGB")
+    if form.size is not None:
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = image.crop((left, top, left + side, top + side))
+        image = square.resize((form.size, form.size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    return pixels[..., 0] if pixels.ndim == 3 and (pixels == pixels[..., :1]).all() else pixels
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The picture with 8 bits a channel; pillow's own conversion would make all but the darkest white."""
+    if image.mode in NOT_BYTES:
+        raise ValueError("it has 32 bits a pixel, not 8 or 16")
+    if not image.mode.startswith(DEEP_GREY):
+        return image
+    return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+
+
+def _stacked(pictures: Sequence[Bytes]) -> Bytes:
+    if all(picture.ndim == 2 for picture in pictures):
+        return np.stack(pictures)
+    height, width = pictures[0].shape[:2]
+    images = np.empty((len(pictures), 3, height, width), np.uint8)
+    for place, picture in zip(images, pictures, strict=True):
+        place[...] = picture if picture.ndim == 2 else picture.transpose(2, 0, 1)
+    return images
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Makes whatever goes wrong in reading the picture ``path`` a ModelsError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        most = f"{Image.MAX_IMAGE_PIXELS:,}"
+        raise ModelsError(f"{path}: has more than {most} pixels; save it smaller, or remove it") from None
+    except Exception as error:  # of a damaged file pillow's readers raise anything
+        match error:
+            case UnidentifiedImageError():
+                reason = "it is of no format that pillow knows"
+            case OSError(strerror=str(said)):
+                reason = said
+            case _:
+                reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelsError(f"{path}: can't be read as a picture ({reason}); save it anew, or remove it") from None

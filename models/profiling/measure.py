@@ -1,0 +1,128 @@
+"""The time of training steps, part by part, as torch's profiler sees it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import cast
+
+from rich.console import Console
+from torch.autograd.profiler import record_function
+from torch.autograd.profiler_util import FunctionEvent
+from torch.profiler import ProfilerActivity, profile
+
+from fastconv.errors import UnsupportedError
+from models.backends import parse
+from models.data.dataset import Dataset
+from models.errors import ModelsError, TrainingError
+from models.profiling.parts import DATA, PYTHON, Part, part
+from models.training.batches import Batch, Batches
+from models.training.loop import Step, Training, begin, epoch_steps
+from models.training.progress import TrainingProgress
+from models.training.settings import Settings
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+# The profiler's engine prints a line at each start and end, unless it is told otherwise before a process's first.
+
+WARM_UP_STEPS = 3
+MOST_STEPS = 10_000
+"""A step leaves some hundred records in memory."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """``seconds`` of a step by its parts, on a ``backend``; they add up to ``step``, the seconds of one left alone."""
+
+    backend: str
+    step: float
+    seconds: dict[Part, float]
+
+
+def profiles(
+    settings: Settings, dataset: Dataset, steps: int, console: Console, backends: Sequence[str]
+) -> list[Profile]:
+    """Of ``steps`` training steps on each of ``backends``, texts as :mod:`models.backends` reads them.
+
+    Steps are timed first, then as many recorded; the parts of the recorded ones are scaled to the time of the others,
+    so that what the recording costs is not in them. Raises ModelsError for a number of steps out of range, and as
+    :func:`models.training.loop.begin` does, and TrainingError where a backend can't do a layer.
+    """
+    if not 1 <= steps <= MOST_STEPS:
+        raise ModelsError(f"the number of steps is {steps}; it must be at least 1 and at most {MOST_STEPS:,}")
+    contestants = [replace(settings, backend=str(parse(text))) for text in backends]
+    for each in contestants:  # a mistake in the last is found before the first has taken its time
+        begin(each, dataset.shape, len(dataset.classes))
+    try:
+        return [_profile(each, dataset, steps, console) for each in contestants]
+    except UnsupportedError as error:
+        raise TrainingError(str(error)) from error
+
+
+def by_part(events: Sequence[FunctionEvent]) -> dict[Part, float]:
+    """The seconds of the operators that were recorded on the training's own thread, each without those it called."""
+    thread = next(event.thread for event in events if event.name == DATA)
+    seconds: Counter[Part] = Counter()
+    for event in events:
+        if event.thread == thread:
+            seconds[part(_names(event))] += event.self_cpu_time_total / 1e6
+    return dict(seconds)
+
+
+def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console) -> Profile:
+    training = _steps(begin(settings, dataset.shape, len(dataset.classes)), Batches(settings, dataset))
+    with TrainingProgress(
+        console, settings.backend, (WARM_UP_STEPS + 2 * steps) * settings.recipe.batch_size
+    ) as progress:
+
+        def seconds(number: int) -> float:
+            total = 0.0
+            for step in islice(training, number):
+                total += step.seconds
+                progress.advance(step.images, step.loss)
+            return total
+
+        seconds(WARM_UP_STEPS)
+        alone = seconds(steps)
+        with profile(activities=[ProfilerActivity.CPU]) as recorded:
+            whole = seconds(steps)
+        found = by_part(cast("Sequence[FunctionEvent]", recorded.events()))
+    found[Part(PYTHON)] = whole - sum(found.values())
+    return Profile(settings.backend, alone / steps, {of: its * alone / whole / steps for of, its in found.items()})
+
+
+def _steps(training: Training, batches: Batches) -> Iterator[Step]:
+    """Training without end, at the schedule's first rates, each taking of a batch recorded."""
+    for _ in count():
+        yield from epoch_steps(training, cast("Batches", _Watched(batches)), 1)
+
+
+class _Watched:
+    """Batches, each recorded under a name of their own when taken."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
+        """As `Batches.epoch`."""
+        taken = self._batches.epoch(number, done)
+        while True:
+            with record_function(DATA):
+                batch = next(taken, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def _names(event: FunctionEvent) -> list[str]:
+    names = []
+    at: FunctionEvent | None = event
+    while at is not None:
+        names.append(at.name)
+        at = at.cpu_parent
+    return names
