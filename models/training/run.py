@@ -74,7 +74,7 @@ class Run:
         images = len(self._data.train_labels)
         done = len(position.epochs) * images + position.images
         with TrainingProgress(self._console, label, recipe.epochs * images, done) as progress:
-            while not position.over(recipe.epochs, self._settings.patience):
+            while not self.over:
                 title = f"epoch {position.epoch}/{recipe.epochs}"
                 progress.describe(title)
                 for step in epoch_steps(self.training, batches, position.epoch, position.step, wish):
@@ -100,10 +100,15 @@ class Run:
         return len(self._held.labels) if self._held else 0
 
     @property
+    def over(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.position.over(self._settings.recipe.epochs, self._settings.patience)
+
+    @property
     def standing(self) -> str:
         """How far it is, in words."""
         recipe, position = self._settings.recipe, self.position
-        if not position.over(recipe.epochs, self._settings.patience):
+        if not self.over:
             return f"goes on in {self._where()}"
         early = ", the last ones no better" if len(position.epochs) < recipe.epochs else ""
         return f"is finished, {len(position.epochs)} epochs{early}"

@@ -81,7 +81,7 @@ def resume(
         run.enter(folder, identity(whole))
         if settings.recipe != config.settings.recipe:
             folder.save_config(whole)
-        if settings.backend != config.settings.backend:
+        if settings.backend != config.settings.backend and not run.over:
             folder.log(event="resume", backend=settings.backend)
         console.print(f"{path}: {run.standing}", soft_wrap=True, highlight=False)
         run.go(folder, identity(whole), wish)

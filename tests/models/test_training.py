@@ -20,6 +20,7 @@ from models.errors import ModelsError, TrainingError
 from models.training import loop, train
 from models.training.batches import Batches
 from models.training.loop import begin, epoch_steps
+from models.training.schedules import factor
 from models.training.settings import settings
 
 LENET = {"network": "lenet5", "backend": "torch", "epochs": 2}
@@ -75,6 +76,18 @@ def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str, given: di
     assert made.defaults["lr"] == 0.02
     assert made.defaults["weight_decay"] == 0.03
     assert made.defaults.get("momentum", 0.5) == 0.5
+
+
+def test_schedule_reaches_every_step(digits: Dataset) -> None:
+    """From the first of the first epoch to the last of the last, entered in the middle or not."""
+    chosen = settings(**LENET, schedule="cosine", learning_rate=0.02)
+    training, batches = begin(chosen, digits.shape), Batches(chosen, digits)
+    rates = [
+        training.optimizer.param_groups[0]["lr"]
+        for epoch, done in ((1, 0), (2, 1))
+        for _ in epoch_steps(training, batches, epoch, done)
+    ]
+    assert rates == [0.02 * factor("cosine", step, 6) for step in (0, 1, 2, 4, 5)]
 
 
 @pytest.mark.parametrize(
