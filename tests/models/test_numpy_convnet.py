@@ -104,6 +104,6 @@ def test_it_tells_as_many_classes_apart_as_there_are(
     """27: letters, counted from 1."""
     for (_, labels), count in ((TRAIN_FILES, 40), (TEST_FILES, 20)):
         (idx_folder / f"{labels}.gz").write_bytes(gzip.compress(to_idx(np.arange(count) % 26 + 1)))
-    numpy_convnet.main(["--data-dir", str(idx_folder), "--backend", "im2col"])
+    numpy_convnet.main(["--data-dir", str(idx_folder)])
     assert "epoch 1/1  loss 3.2" in capsys.readouterr().out  # the logarithm of 27 is 3.3
     assert numpy_convnet.initial(28, np.random.default_rng(0), classes=27)["dense2.b"].shape == (27,)
