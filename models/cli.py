@@ -1,4 +1,4 @@
-"""The command line: ``python -m models train | compare | demo | summary | list``.
+"""The command line: ``python -m models train | compare | demo | summary | list``, and those of :mod:`.inspection`.
 
 torch, fastconv and the data sets are imported by the commands that need them, so that ``--help`` is quick.
 """
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from models import networks
 from models.data import DATASETS, check_name
 from models.errors import ModelsError
+from models.inspection import commands
 from models.recipes import ImageShape
 
 
@@ -163,8 +164,9 @@ def _image_shape(text: str) -> ImageShape:
 
 @app.command("list")
 def list_all() -> None:
-    """List the networks with their recipes, the data sets and the backends."""
+    """List the networks with their recipes, the trained runs, the data sets and the backends."""
     import fastconv
+    from models.inspection.kept import kept_table
 
     console = Console()
     table = Table("network", "layers", "recipe", "source", title="Networks", title_justify="left")
@@ -174,6 +176,7 @@ def list_all() -> None:
         training = f"{recipe.optimizer} {recipe.learning_rate:g}, batch {recipe.batch_size}"
         table.add_row(name, network.summary, f"{training}, {recipe.epochs} epochs", network.source)
     console.print(table)
+    console.print(kept_table())
     table = Table("data set", "what it is", title="Data sets (--dataset)", title_justify="left")
     for row in DATASETS.items():
         table.add_row(*row)
@@ -183,3 +186,6 @@ def list_all() -> None:
         here = "available" if backend.available else f"not available: {backend.reason}"
         table.add_row(backend.name, backend.summary, here)
     console.print(table)
+
+
+commands.register(app)

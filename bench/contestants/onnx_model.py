@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from bench.arrays import Operands
@@ -17,7 +19,7 @@ def model(problem: Problem, operation: str, arrays: Operands) -> ModelProto:
     g = problem.geometry
     if isinstance(g, ConvGeometry):
         top, bottom, left, right = g.padding
-        how = {"dilations": g.dilation, "group": g.groups}
+        how: dict[str, Any] = {"dilations": g.dilation, "group": g.groups}
         kind, constants = "Conv", {"w": arrays.w, "b": arrays.b}
     else:
         (top, left), (bottom, right) = g.padding, g.padding
