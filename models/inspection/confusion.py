@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from models.inspection.evaluation import Evaluation
 from models.inspection.style import INK, style
 
 GAMMA = 0.4
 """Of the shades: one image in a hundred is to be seen next to ninety-nine."""
+TICKS = (0, 0.001, 0.01, 0.1, 0.5, 1)
 DARK = 0.25
 """A share whose shade takes white numbers."""
 MOST_NUMBERS = 30
@@ -29,7 +29,7 @@ def confusion_picture(found: Evaluation, title: str) -> Figure:
         figure = Figure((max(side, 3) + 2.2, max(side, 3) + 1.4), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(GAMMA, 0, 1))
-        axes.set_title(f"{title}: {found.accuracy:.2%} of {found.images:,} images")
+        axes.set_title(f"{title}: {found.accuracy:.2%} of {found.images:,} images right")
         axes.set_xlabel("taken for")
         axes.set_ylabel("class")
         long = max(map(len, found.classes)) > 3 or not numbered
@@ -37,8 +37,8 @@ def confusion_picture(found: Evaluation, title: str) -> Figure:
         axes.set_yticks(range(classes), found.classes)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.7, ticks=[0, 0.001, 0.01, 0.1, 0.5, 1])
-        bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        bar = figure.colorbar(image, ax=axes, shrink=0.7, ticks=TICKS)
+        bar.set_ticklabels([f"{100 * share:g}%" for share in TICKS])
         bar.set_label("of the class's images")
         bar.outline.set_visible(False)
         for row, column in np.argwhere(counts) if numbered else ():

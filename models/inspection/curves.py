@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from models.errors import ModelsError
 from models.inspection.log import History
 from models.inspection.style import BLUE, GREEN, INK, ORANGE, style
 
 LINES = (("train", INK, "o"), ("validation", GREEN, "s"), ("test", ORANGE, "^"))
-SMOOTHED = 50
+SMOOTHED = 10
 """Of an epoch's steps one in so many: as much of the curve is averaged into each of its points."""
+
+LOGARITHMIC = 4
+"""Losses that fall to less than a quarter are drawn on a logarithmic scale."""
 
 
 def curves_picture(history: History, title: str) -> Figure:
@@ -31,11 +34,14 @@ def curves_picture(history: History, title: str) -> Figure:
         _draw_epochs(losses, history, "loss")
         _draw_epochs(accuracies, history, "accuracy")
         losses.set_title("loss")
-        if all((line.get_ydata() > 0).all() for line in losses.lines):
+        drawn = [value for line in losses.lines for value in np.asarray(line.get_ydata())]
+        if drawn and 0 < LOGARITHMIC * min(drawn) < max(drawn):
             losses.set_yscale("log")
-            for axis_format in (losses.yaxis.set_major_formatter, losses.yaxis.set_minor_formatter):
-                axis_format(FormatStrFormatter("%g"))
+            losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            losses.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            losses.yaxis.set_minor_locator(NullLocator())
         accuracies.set_title("accuracy")
+        accuracies.margins(y=0.12)
         accuracies.yaxis.set_major_formatter(PercentFormatter(1))
         for axes in (losses, accuracies):
             axes.set_xlabel("epoch")
@@ -56,15 +62,15 @@ def _draw_steps(axes: Axes, history: History) -> None:
     window = max(1, min(whole // SMOOTHED, len(losses)))
     smooth = np.convolve(losses, np.full(window, 1 / window), "valid")
     places = epochs - 1 + numbers / whole
-    label = f"training, {window} steps" if window > 1 else "training, a step"
-    axes.plot(places[window - 1 :], smooth, color=BLUE, linewidth=0.6, alpha=0.6, label=label)
+    label = f"training, mean of {window} steps" if window > 1 else "training, each step"
+    axes.plot(places[window - 1 :], smooth, color=BLUE, linewidth=0.8, alpha=0.7, label=label)
 
 
 def _draw_epochs(axes: Axes, history: History, figure: str) -> None:
     for part, colour, marker in LINES:
         numbers, values = history.of(f"{part}_{figure}")
         if numbers:
-            label = "training, an epoch" if part == "train" else part
+            label = "training, mean of the epoch" if part == "train" else part
             axes.plot(numbers, values, color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
             if figure == "accuracy":
                 best = int(np.argmax(values))

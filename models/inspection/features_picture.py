@@ -31,10 +31,10 @@ def features_picture(image: Pixels, layers: Sequence[Feature], classes: Sequence
     Results of ReLU are grey, from zero, black; others blue below zero and red above.
     """
     heights = [_height(layer.values) for layer in layers]
-    height = 2 * MARGIN + 2 * HEADING + LARGEST_MAP + sum(heights) + HEADING * len(layers) + NAMES
+    height = 2 * MARGIN + 1.6 * HEADING + LARGEST_MAP + sum(heights) + HEADING * len(layers) + NAMES
     with style():
         figure = Figure((WIDTH + 2 * MARGIN, height))
-        top = height - MARGIN - HEADING
+        top = height - MARGIN - 0.6 * HEADING
         figure.text(MARGIN / figure.get_figwidth(), 1 - MARGIN / height, title, va="top", weight="bold", size=11)
         axes = _place(figure, top, LARGEST_MAP, LARGEST_MAP * image.shape[2] / image.shape[1], "image", _size(image))
         axes.imshow(image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import nn
 
 from models.errors import ModelsError
@@ -27,7 +28,7 @@ def filters_picture(run: Trained) -> Figure:
     coloured = before.ndim == 4
     size = f"{len(before)} of {before.shape[1]} x {before.shape[2]}"
     with style():
-        figure = Figure((7.5, height + (0.9 if coloured else 1.5)), layout="constrained")
+        figure = Figure((7.5, height + (0.9 if coloured else 1.5)), layout=ConstrainedLayoutEngine(wspace=0.08))
         figure.suptitle(f"{run.facts.network}, filters of {name}: {size}", x=0.01, ha="left", weight="bold", size=10)
         panels = figure.subplots(1, 2)
         for axes, title, maps in zip(panels, ("before training", "after training"), (before, after), strict=True):

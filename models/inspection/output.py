@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from models.errors import ModelsError
+from models.inspection.style import style
 from models.inspection.trained import Trained
 from models.training.run_folder import write_aside
 
@@ -30,7 +31,8 @@ def place(run: Trained, name: str, out: Path | None) -> Path:
 def save_picture(figure: Figure, path: Path) -> None:
     """Write ``figure`` as a PNG at ``path``."""
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    with style():
+        figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     save(content.getvalue(), path)
 
 

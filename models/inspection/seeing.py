@@ -19,6 +19,8 @@ Pixels = npt.NDArray[np.uint8]
 
 BOX = 20 / 28
 """Of an image's side, which the digit fits into."""
+WHOLE = 1.0
+"""scikit-learn's digits fill theirs: a network trained on them knows 24% of them fitted into MNIST's box, 93% so."""
 FRAME = 1 / 20
 """Of a picture's side: a frame so wide is taken to be paper, most of it."""
 FAINT = 0.25
@@ -47,7 +49,7 @@ def seen(picture: Image.Image, facts: Facts, as_is: bool = False) -> Pixels:
     elif picture.size == (width, height) and not _on_light_ground(grey(picture)):
         fitted = picture
     else:
-        fitted = _as_mnist(grey(picture), height, width)
+        fitted = _centred(grey(picture), height, width, WHOLE if facts.dataset == "digits" else BOX)
     pixels = np.asarray(fitted.convert("RGB" if channels == 3 else "L"))
     return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
 
@@ -77,11 +79,11 @@ def _on_light_ground(shades: Grey) -> bool:
     return bool(np.median(shades[_frame(shades.shape)]) > (float(shades.min()) + float(shades.max())) / 2)
 
 
-def _as_mnist(shades: Grey, height: int, width: int) -> Image.Image:
+def _centred(shades: Grey, height: int, width: int, box: float) -> Image.Image:
     ink = _ink(shades)
     rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
     cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = min(round(height * BOX) / cut.shape[0], round(width * BOX) / cut.shape[1])
+    scale = min(round(height * box) / cut.shape[0], round(width * box) / cut.shape[1])
     size = [max(1, round(side * scale)) for side in cut.shape]
     small = np.asarray(Image.fromarray(cut).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     digit = small / small.max()

@@ -5,6 +5,7 @@ The line colours are Okabe and Ito's (2008).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": GRID,
     "text.color": INK,
+    "text.parse_math": False,  # names of files and classes are nobody's formulas
     "xtick.color": INK,
     "ytick.color": INK,
     "figure.facecolor": "white",
@@ -38,8 +40,9 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look, for whatever is drawn in the block."""
-    with mpl.rc_context(_STYLE):
+    """The look, for whatever is drawn or saved in the block."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of a name in a script that the type doesn't have
         yield
 
 

@@ -32,4 +32,4 @@ def chosen_image(
     data = load_for(run.facts, dataset, data_dir, console)
     pixels = (data.test_images[0] * data.deviation + data.mean) * 255
     label = run.facts.classes[int(data.test_labels[0])]
-    return pixels.round().clamp(0, 255).byte().numpy(), f"{data.name}'s first test image, of class {label}"
+    return pixels.round().clamp(0, 255).byte().numpy(), f"the first test image of {data.name}, a {label}"

@@ -30,6 +30,8 @@ KEPT = Path(__file__).parent.parent / "trained"
 DIGITS = tuple("0123456789")
 """The classes' names where a run doesn't tell them."""
 ANY_BACKEND = "auto"
+MOST_VALUES = 10**8
+"""Of an image: beyond any use, and few enough that no count of weights overflows."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def read_facts(path: Path) -> Facts:
         channels, height, width = (_number(size, 1) for size in data["shape"])
         classes = tuple(_text(name) for name in data.get("classes", DIGITS))
         mean, deviation = float(data["mean"]), float(data["deviation"])
-        if not (classes and math.isfinite(mean) and 0 < deviation < math.inf):
+        if not (
+            channels * height * width <= MOST_VALUES and classes and math.isfinite(mean) and 0 < deviation < math.inf
+        ):
             raise ValueError
         return Facts(
             _text(config["network"]),
