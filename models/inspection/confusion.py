@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
@@ -11,6 +13,8 @@ from models.inspection.style import INK, style
 
 GAMMA = 0.4
 """Of the shades: one image in a hundred is to be seen next to ninety-nine."""
+LETTERS = 11
+"""Of a title, in an inch."""
 TICKS = (0, 0.001, 0.01, 0.1, 0.5, 1)
 DARK = 0.25
 """A share whose shade takes white numbers."""
@@ -29,7 +33,8 @@ def confusion_picture(found: Evaluation, title: str) -> Figure:
         figure = Figure((max(side, 3) + 2.2, max(side, 3) + 1.4), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(GAMMA, 0, 1))
-        axes.set_title(f"{title}: {found.accuracy:.2%} of {found.images:,} images right")
+        heading = f"{title}: {found.accuracy:.2%} of {found.images:,} images right"
+        axes.set_title(textwrap.fill(heading, int(LETTERS * max(side, 3))))
         axes.set_xlabel("taken for")
         axes.set_ylabel("class")
         long = max(map(len, found.classes)) > 3 or not numbered

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,7 +33,7 @@ def prediction_picture(found: Sequence[Prediction], classes: Sequence[str]) -> F
 
 def _row(part: SubFigure, one: Prediction, classes: Sequence[str]) -> None:
     original, small, bars = part.subplots(1, 3, width_ratios=(1, 1, 2.6))
-    name = textwrap.shorten(one.path.name, 28, placeholder="...") if " " in one.path.name else one.path.name
+    name = one.path.name
     original.set_title(name if len(name) <= 22 else f"{name[:10]}...{name[-9:]}", size=8, weight="normal")
     original.imshow(one.picture, cmap="gray", vmin=0, vmax=255)
     small.set_title("as the network saw it", size=8, weight="normal")
@@ -52,7 +51,11 @@ def _bars(axes: Axes, one: Prediction, classes: Sequence[str]) -> None:
     colours = [BLUE if height == heights.max() else PALE for height in heights]
     axes.bar(range(len(shown)), heights, color=colours, width=0.7)
     names = [classes[at] for at in shown]
-    axes.set_xticks(range(len(shown)), names, rotation=0 if max(map(len, names)) <= 3 else 30)
+    axes.set_xticks(range(len(shown)), names)
+    if max(map(len, names)) * len(names) > 40:
+        axes.tick_params(axis="x", rotation=30)
+        for label in axes.get_xticklabels():
+            label.set_horizontalalignment("right")
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1])
     axes.yaxis.set_major_formatter(PercentFormatter(1))

@@ -48,7 +48,7 @@ def test_figures_by_hand() -> None:
 
 def test_picture_has_the_counts_and_the_shares() -> None:
     (axes, _) = confusion_picture(BY_HAND, "pets").axes
-    assert axes.get_title(loc="left") == "pets: 62.50% of 8 images right"
+    assert axes.get_title(loc="left").replace("\n", " ") == "pets: 62.50% of 8 images right"
     numbers = {text.get_position(): text.get_text() for text in axes.texts}
     assert numbers == {(0, 0): "3", (1, 0): "1", (1, 1): "2", (2, 1): "2"}  # column, row
     shares = np.asarray(axes.images[0].get_array())
