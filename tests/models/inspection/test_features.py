@@ -43,6 +43,12 @@ def test_what_happens_between_layers_and_what_does_nothing() -> None:
     assert kinds == ["dense", "ReLU", "dense", "ReLU", "dense"]  # and no dropout
 
 
+def test_results_stay_when_the_next_layer_writes_over_them() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 50), torch.nn.ReLU(inplace=True))
+    first, second = features(model, torch.randn(1, 4))
+    assert first.values.min() < 0 == second.values.min()
+
+
 @pytest.mark.parametrize("name", networks.names())
 def test_every_network_has_a_picture_of_all_its_layers(name: str) -> None:
     shape = (3, 64, 64) if name == "four_layer_cnn" else (3, 28, 28)

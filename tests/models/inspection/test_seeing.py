@@ -128,6 +128,15 @@ def test_nothing_on_it(size: tuple[int, int], shade: int) -> None:
         seen(blank, MNIST)
 
 
+def test_thin_strokes_are_as_strong_as_thick_ones() -> None:
+    """Two pixels of four hundred, which are a tenth of one that the network sees."""
+    paper = np.full((400, 400), 250)
+    paper[20:380, 199:201] = 0
+    paper[20:22, 150:250] = 0
+    (pixels,) = seen(image(paper), MNIST)
+    assert pixels.max() == 255
+
+
 @pytest.mark.parametrize("size", [(5, 1), (1, 500), (500, 2), (7, 7)], ids=str)
 def test_odd_sizes(size: tuple[int, int]) -> None:
     shades = np.zeros(size)

@@ -22,11 +22,11 @@ from tests.models.inspection.conftest import change
 
 def test_it_scores_what_the_log_says(run: Path, all_digits: Dataset) -> None:
     opened = open_run(str(run))
+    assert not opened.model.training
     epochs = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     last = next(record for record in reversed(epochs) if record["event"] == "epoch")
     accuracy, loss = score(opened.model, all_digits.test_images, all_digits.test_labels)
     assert (accuracy, loss) == pytest.approx((last["test_accuracy"], last["test_loss"]), rel=1e-5)
-    assert not opened.model.training
     assert not opened.came_along
 
 
