@@ -1,4 +1,4 @@
-"""The command line: ``python -m models train | compare | profile | demo | summary | list``.
+"""The command line: ``python -m models train | compare | profile | demo | summary | list``, and :mod:`.inspection`'s.
 
 torch, fastconv and the data sets are imported by the commands that need them, so that ``--help`` is quick.
 """
@@ -17,6 +17,7 @@ from models import networks
 from models.data import DATASETS, check_name
 from models.data.options import Channels, DataDir, DatasetName, Size
 from models.errors import ModelsError
+from models.inspection import commands
 from models.recipes import ImageShape
 from models.training.schedules import SCHEDULES
 
@@ -251,8 +252,9 @@ def _image_shape(text: str) -> ImageShape:
 
 @app.command("list")
 def list_all() -> None:
-    """List the networks with their recipes, the data sets and the backends."""
+    """List the networks with their recipes, the trained runs, the data sets and the backends."""
     import fastconv
+    from models.inspection.kept import kept_table
 
     console = Console()
     table = Table("network", "layers", "recipe", "source", title="Networks", title_justify="left")
@@ -262,6 +264,7 @@ def list_all() -> None:
         training = f"{recipe.optimizer} {recipe.learning_rate:g}, batch {recipe.batch_size}"
         table.add_row(name, network.summary, f"{training}, {recipe.epochs} epochs", network.source)
     console.print(table)
+    console.print(kept_table())
     table = Table("data set", "what it is", title="Data sets (--dataset)", title_justify="left")
     for row in DATASETS.items():
         table.add_row(*row)
@@ -276,3 +279,6 @@ def list_all() -> None:
     console.print(
         "A layer may have a backend of its own: --backend numba,conv2=torch; `summary` has the layers' names."
     )
+
+
+commands.register(app)

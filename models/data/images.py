@@ -91,3 +91,11 @@ def images_of(pixels: Tensor, preparation: Preparation) -> Images:
     """The images of ``pixels``, prepared now if all of them take no more than PREPARED_BYTES."""
     size = len(pixels) * math.prod(preparation.shape) * torch.float32.itemsize
     return preparation(pixels) if size <= PREPARED_BYTES else OnDemand(pixels, preparation)
+
+
+def renormalised(images: Images, had: tuple[float, float], wanted: tuple[float, float]) -> Images:
+    """Images that were normalised by one mean and deviation, as if they had been by another."""
+    if isinstance(images, OnDemand):
+        mean, deviation = wanted
+        return OnDemand(images.pixels, replace(images.preparation, mean=mean, deviation=deviation))
+    return (images * had[1] + had[0] - wanted[0]) / wanted[1]

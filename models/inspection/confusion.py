@@ -1,0 +1,53 @@
+"""The confusion matrix as a picture: what each class was taken for, in numbers and in shades."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from models.inspection.evaluation import Evaluation
+from models.inspection.style import INK, style
+
+GAMMA = 0.4
+"""Of the shades: one image in a hundred is to be seen next to ninety-nine."""
+LETTERS = 11
+"""Of a title, in an inch."""
+TICKS = (0, 0.001, 0.01, 0.1, 0.5, 1)
+DARK = 0.25
+"""A share whose shade takes white numbers."""
+MOST_NUMBERS = 30
+"""Classes; of more, the shades alone can be read."""
+
+
+def confusion_picture(found: Evaluation, title: str) -> Figure:
+    """Rows are the classes, columns what the network took them for, shades the share of the row."""
+    counts = found.confusion.numpy()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    classes = len(found.classes)
+    numbered = classes <= MOST_NUMBERS
+    side = classes * (0.5 if numbered else 0.2)
+    with style():
+        figure = Figure((max(side, 3) + 2.2, max(side, 3) + 1.4), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(GAMMA, 0, 1))
+        heading = f"{title}: {found.accuracy:.2%} of {found.images:,} images right"
+        axes.set_title(textwrap.fill(heading, int(LETTERS * max(side, 3))))
+        axes.set_xlabel("taken for")
+        axes.set_ylabel("class")
+        long = max(map(len, found.classes)) > 3 or not numbered
+        axes.set_xticks(range(classes), found.classes, rotation=90 if long else 0)
+        axes.set_yticks(range(classes), found.classes)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, shrink=0.7, ticks=TICKS)
+        bar.set_ticklabels([f"{100 * share:g}%" for share in TICKS])
+        bar.set_label("of the class's images")
+        bar.outline.set_visible(False)
+        for row, column in np.argwhere(counts) if numbered else ():
+            dark = shares[row, column] > DARK
+            text = f"{counts[row, column]:,}"
+            axes.text(column, row, text, ha="center", va="center", size=8, color="white" if dark else INK)
+    return figure

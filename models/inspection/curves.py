@@ -1,0 +1,83 @@
+"""How a training went: losses and accuracies by epoch, drawn from its log."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+
+from models.errors import ModelsError
+from models.inspection.log import History
+from models.inspection.style import BLUE, GREEN, INK, ORANGE, style
+
+LINES = (("train", INK, "o"), ("validation", GREEN, "s"), ("test", ORANGE, "^"))
+SMOOTHED = 10
+"""Of an epoch's steps one in so many: as much of the curve is averaged into each of its points."""
+
+LOGARITHMIC = 4
+"""Losses that fall to less than a quarter are drawn on a logarithmic scale."""
+
+
+def curves_picture(history: History, title: str) -> Figure:
+    """The loss on the left, the accuracy on the right; the steps' losses too, smoothed, where the log has them.
+
+    Raises ModelsError for a log without an epoch.
+    """
+    if not history.epochs:
+        raise ModelsError(f"{title}: its log has no epoch yet; there are no curves before the first is over")
+    with style():
+        figure = Figure((9, 3.6), layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
+        losses, accuracies = figure.subplots(1, 2)
+        _draw_steps(losses, history)
+        _draw_epochs(losses, history, "loss")
+        _draw_epochs(accuracies, history, "accuracy")
+        losses.set_title("loss")
+        drawn = [value for line in losses.lines for value in np.asarray(line.get_ydata())]
+        if drawn and 0 < LOGARITHMIC * min(drawn) < max(drawn):
+            losses.set_yscale("log")
+            losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            losses.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            losses.yaxis.set_minor_locator(NullLocator())
+        accuracies.set_title("accuracy")
+        accuracies.margins(y=0.12)
+        accuracies.yaxis.set_major_formatter(PercentFormatter(1))
+        for axes in (losses, accuracies):
+            axes.set_xlabel("epoch")
+            axes.set_xlim(0 if history.steps and axes is losses else 0.5, max(history.epochs) + 0.5)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid()
+            if axes.lines:
+                axes.legend(frameon=False)
+    return figure
+
+
+def _draw_steps(axes: Axes, history: History) -> None:
+    """A moving average over a part of an epoch, each at its last step's place."""
+    if not history.steps:
+        return
+    epochs, numbers, losses = (np.array(values) for values in zip(*history.steps, strict=True))
+    whole = numbers.max()
+    window = max(1, min(whole // SMOOTHED, len(losses)))
+    smooth = np.convolve(losses, np.full(window, 1 / window), "valid")
+    places = epochs - 1 + numbers / whole
+    label = f"training, mean of {window} steps" if window > 1 else "training, each step"
+    axes.plot(places[window - 1 :], smooth, color=BLUE, linewidth=0.8, alpha=0.7, label=label)
+
+
+def _draw_epochs(axes: Axes, history: History, figure: str) -> None:
+    for part, colour, marker in LINES:
+        numbers, values = history.of(f"{part}_{figure}")
+        if numbers:
+            label = "training, mean of the epoch" if part == "train" else part
+            axes.plot(numbers, values, color=colour, marker=marker, markersize=4, linewidth=1.2, label=label)
+            if figure == "accuracy":
+                best = int(np.argmax(values))
+                axes.annotate(
+                    *(f"{values[best]:.2%}", (numbers[best], values[best]), (0, 5)),
+                    textcoords="offset points",
+                    ha="center",
+                    size=8,
+                    color=colour,
+                )

@@ -1,0 +1,78 @@
+"""What a network takes the test images for: one count for each pair of classes, and the figures that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from models.data.dataset import Dataset
+from models.inspection.trained import Trained
+from models.training.loop import TEST_BATCH
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``confusion``: (classes, classes) int64, images of the row's class taken for the column's; ``loss``: the mean.
+
+    ``classes`` are the classes' names.
+    """
+
+    classes: tuple[str, ...]
+    confusion: Tensor
+    loss: float
+
+    @property
+    def images(self) -> int:
+        """How many were tested on."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """How many were recognised."""
+        return int(self.confusion.diagonal().sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share that was recognised, 0..1."""
+        return self.correct / self.images
+
+
+@torch.no_grad()
+def evaluate(run: Trained, dataset: Dataset, console: Console) -> Evaluation:
+    """Show ``run`` the test images of ``dataset``; a bar on ``console`` if it is a terminal."""
+    classes = run.facts.classes
+    confusion, loss = torch.zeros(len(classes) ** 2, dtype=torch.int64), 0.0
+    batches = torch.split(torch.arange(len(dataset.test_labels)), TEST_BATCH)
+    for batch in track(batches, "testing", console=console, transient=True, disable=not console.is_terminal):
+        logits, wanted = run.model(dataset.test_images[batch]), dataset.test_labels[batch]
+        loss += cross_entropy(logits, wanted, reduction="sum").item()
+        confusion += torch.bincount(wanted * len(classes) + logits.argmax(1), minlength=len(confusion))
+    return Evaluation(classes, confusion.view(len(classes), -1), loss / len(dataset.test_labels))
+
+
+def class_table(found: Evaluation) -> Table:
+    """A line for each class: its images, recall, precision, and what it was most often taken for by mistake."""
+    table = Table(title="Classes", title_justify="left")
+    for heading in ("class", "images", "recall", "precision", "most often taken for"):
+        table.add_column(heading, justify="left" if heading.endswith(("class", "for")) else "right")
+    for at, name in enumerate(found.classes):
+        row, column = found.confusion[at], found.confusion[:, at]
+        right = int(row[at])
+        mistakes = row.clone()
+        mistakes[at] = 0
+        worst = int(mistakes.argmax())
+        mistaken = f"{found.classes[worst]} ({int(mistakes[worst]):,})" if mistakes[worst] else ""
+        table.add_row(name, f"{int(row.sum()):,}", _share(right, row), _share(right, column), mistaken)
+    return table
+
+
+def _share(part: int, counts: Tensor) -> str:
+    """``part`` of all ``counts``; nothing where there are none."""
+    whole = int(counts.sum())
+    return f"{part / whole:.2%}" if whole else "-"

@@ -1,0 +1,20 @@
+"""The runs that come along, as a table."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from models.inspection.log import read_log
+from models.inspection.trained import KEPT, names, read_facts
+from models.training.run_folder import CONFIG
+
+
+def kept_table() -> Table:
+    """A line for each: what it is, what it was trained on, and its test accuracy after the last epoch."""
+    table = Table("run", "network", "data set", title="Trained runs that come along (RUN)", title_justify="left")
+    table.add_column("test accuracy", justify="right")
+    for name in names():
+        facts = read_facts(KEPT / name / CONFIG)
+        _, accuracies = read_log(KEPT / name).of("test_accuracy")
+        table.add_row(name, facts.network, facts.dataset, f"{accuracies[-1]:.2%}")
+    return table

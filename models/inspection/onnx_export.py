@@ -1,0 +1,74 @@
+"""A run as one file that other programs can run: ONNX, with what must be known to show it images.
+
+Its metadata has ``network``, ``dataset``, ``mean``, ``deviation`` and ``classes``, a JSON list of names. The input is
+called ``images``, float32 (batch, channels, height, width), to be normalised: (pixel / 255 - mean) / deviation. The
+output is called ``scores``, float32 (batch, classes); its softmax gives the probabilities.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+
+from models.errors import ModelsError
+from models.inspection.plain import plain
+from models.inspection.trained import Facts, Trained
+
+NEEDED = ("onnx", "onnxscript")
+INPUT, OUTPUT, BATCH = "images", "scores", "batch"
+
+
+def to_onnx(run: Trained) -> bytes:
+    """The content of an ONNX file, for batches of any size; raises ModelsError if a package it needs is missing."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ModelsError(
+            f"{' and '.join(missing)} not installed; pip install 'fastconv[onnx]' brings what export needs"
+        )
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    with _quiet():
+        program = torch.onnx.export(
+            plain(run.model),
+            (torch.zeros(2, *run.facts.shape),),  # a batch of one would be taken for a batch of always one
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    ClearMetadataAndDocStringPass()(program.model)  # the exporter notes the source files' places on this machine
+    program.model.metadata_props.update(_metadata(run.facts))
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _metadata(facts: Facts) -> dict[str, str]:
+    return {
+        "network": facts.network,
+        "dataset": facts.dataset,
+        "mean": repr(facts.mean),
+        "deviation": repr(facts.deviation),
+        "classes": json.dumps(facts.classes),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks about itself and about torchvision, which nothing here needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,45 @@
+"""Where a command's picture or file goes, and how it gets there: whole or not at all."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from models.errors import ModelsError
+from models.inspection.style import style
+from models.inspection.trained import Trained
+from models.training.run_folder import write_aside
+
+DOTS_PER_INCH = 150
+
+
+def place(run: Trained, name: str, out: Path | None) -> Path:
+    """``out`` if given, else ``name`` in the run's folder; for a run that comes along, in the working directory.
+
+    Raises ModelsError if ``out`` has another ending than ``name``: the content would not be what the name says.
+    """
+    if out is None:
+        return Path(f"{run.path.name}-{name}") if run.came_along else run.path / name
+    ending = Path(name).suffix
+    if out.suffix.lower() != ending:
+        raise ModelsError(f"{out}: the file will be {ending[1:].upper()}; give it a name that ends in {ending}")
+    return out
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write ``figure`` as a PNG at ``path``."""
+    content = BytesIO()
+    with style():
+        figure.savefig(content, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    save(content.getvalue(), path)
+
+
+def save(content: bytes, path: Path) -> None:
+    """Write ``content`` at ``path``, in place of what was there; raises ModelsError where that can't be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(path, content)
+    except OSError as error:
+        raise ModelsError(f"{path}: can't be written ({error.strerror}); choose another place with --out") from None

@@ -1,0 +1,35 @@
+"""A network of torch's own layers that computes what one of fastconv's layers does."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from torch import nn
+
+from fastconv.torch import ConvBlock2d
+from fastconv.torch.modules import Layer
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+POOLINGS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` whose convolutions and poolings are torch's; a block becomes its two or three layers.
+
+    `fastconv.torch.revert` undoes a conversion and leaves layers that were made as fastconv's; this takes those too.
+    """
+    copy = deepcopy(model)
+    for parent in list(copy.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Layer):
+                setattr(parent, name, _torchs(child))
+    return copy
+
+
+def _torchs(layer: Layer) -> nn.Module:
+    following: list[nn.Module] = []
+    if isinstance(layer, ConvBlock2d):
+        following += [ACTIVATIONS[layer.activation]()] if layer.activation else []
+        following += [POOLINGS[layer.pool](2)] if layer.pool else []
+    layer.__class__ = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("torch.nn."))
+    return nn.Sequential(layer, *following) if following else layer

@@ -1,0 +1,72 @@
+"""What a network makes of somebody's pictures: each one's likeliest classes, and how sure it is of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from models.errors import ModelsError
+from models.inspection.picture_files import open_picture
+from models.inspection.seeing import Pixels, seen
+from models.inspection.trained import Trained
+
+RUNNERS_UP = 2
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``seen``: (channels, height, width), what the network was shown of ``picture``; ``probabilities``: by class."""
+
+    path: Path
+    picture: Image.Image
+    seen: Pixels
+    probabilities: list[float]
+
+    def ranking(self) -> list[int]:
+        """The classes' numbers, the likeliest first."""
+        return sorted(range(len(self.probabilities)), key=lambda at: -self.probabilities[at])
+
+
+def predict(
+    run: Trained, paths: Iterable[Path], as_is: bool, console: Console
+) -> tuple[list[Prediction], list[ModelsError]]:
+    """What ``run`` makes of the pictures in the files ``paths``, and an error for each that it can make nothing of.
+
+    ``as_is`` pictures are resized and nothing else; see :func:`models.inspection.seeing.seen`.
+    """
+    found, errors = [], []
+    for path in track(list(paths), "predicting", console=console, transient=True, disable=not console.is_terminal):
+        try:
+            found.append(_predict(run, path, as_is))
+        except ModelsError as error:
+            errors.append(error)
+    return found, errors
+
+
+def prediction_table(found: Sequence[Prediction], classes: Sequence[str]) -> Table:
+    """A line for each picture: its class, the probability, and the runners-up with theirs."""
+    table = Table(title="Predictions", title_justify="left")
+    table.add_column("picture", overflow="fold")
+    table.add_column("class")
+    table.add_column("probability", justify="right")
+    table.add_column("runners-up")
+    for one in found:
+        first, *others = [(classes[at], f"{one.probabilities[at]:.1%}") for at in one.ranking()[: RUNNERS_UP + 1]]
+        table.add_row(str(one.path), *first, ", ".join(f"{name} ({share})" for name, share in others))
+    return table
+
+
+def _predict(run: Trained, path: Path, as_is: bool) -> Prediction:
+    picture = open_picture(path)
+    try:
+        pixels = seen(picture, run.facts, as_is)
+    except ModelsError as error:
+        raise ModelsError(f"{path}: {error}") from None
+    probabilities = run.probabilities(run.normalised(pixels[None]))[0]
+    return Prediction(path, picture, pixels, probabilities.tolist())

@@ -1,0 +1,110 @@
+"""What a network is shown of a picture: the size and the look of the images it was trained on.
+
+MNIST was made so (LeCun, Bottou, Bengio, Haffner 1998, section III.A): black-and-white digits, fitted into 20 x 20
+pixels with their proportions kept, which makes them grey, then put into 28 x 28 with their centre of mass in the
+middle; ink is light, paper dark. A photograph of a pen's stroke goes the same way, once paper is told from ink.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from models.errors import ModelsError
+from models.inspection.picture_files import Grey, grey
+from models.inspection.trained import Facts
+
+Pixels = npt.NDArray[np.uint8]
+
+BOX = 20 / 28
+"""Of an image's side, which the digit fits into."""
+WHOLE = 1.0
+"""scikit-learn's digits fill theirs: a network trained on them knows 24% of them fitted into MNIST's box, 93% so."""
+FRAME = 1 / 20
+"""Of a picture's side: a frame so wide is taken to be paper, most of it."""
+FAINT = 0.25
+"""Of the strongest ink: what is fainter is the paper's grain or a shadow."""
+DIGITS = ("mnist", "digits")
+"""Data sets of digits, in whatever colours."""
+
+
+def seen(picture: Image.Image, facts: Facts, as_is: bool = False) -> Pixels:
+    """``picture`` (grey or RGB) as pixels (channels, height, width) for the network of ``facts``.
+
+    Networks of one channel, and those trained on digits, get a digit as MNIST has them, unless the picture has the
+    network's size and a dark ground: then it is taken as it is. Others get the picture's middle, in colour. With
+    ``as_is`` the picture is only resized.
+
+    Raises ModelsError for a picture with nothing on it, and for networks of neither one channel nor three.
+    """
+    channels, height, width = facts.shape
+    if channels not in (1, 3):
+        raise ModelsError(f"the network reads images of {channels} channels; pictures have 1 or 3")
+    coloured = channels == 3 and facts.dataset not in DIGITS
+    if as_is:
+        fitted = picture.resize((width, height), Image.Resampling.BILINEAR)
+    elif coloured:
+        fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    elif picture.size == (width, height) and not _on_light_ground(grey(picture)):
+        fitted = picture
+    else:
+        fitted = _centred(grey(picture), height, width, WHOLE if facts.dataset == "digits" else BOX)
+    pixels = np.asarray(fitted.convert("RGB" if channels == 3 else "L"))
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
+
+
+def _frame(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which pixels are along the four sides."""
+    wide = max(1, round(min(shape) * FRAME))
+    frame = np.ones(shape, bool)
+    frame[wide:-wide, wide:-wide] = False
+    return frame
+
+
+def _paper(shades: Grey) -> Grey:
+    """The ground's shade everywhere: a plane through the frame, as light falls on paper, less what is drawn on it."""
+    rows, columns = np.indices(shades.shape, dtype=np.float32)
+    places = np.stack([np.ones_like(rows), rows, columns], -1)  # (height, width, 3)
+    ground = _frame(shades.shape)
+    middle = np.median(shades[ground])
+    spread = np.abs(shades - middle)
+    ground &= spread <= 3 * np.median(spread[ground]) + 1
+    plane = np.linalg.lstsq(places[ground], shades[ground], rcond=None)[0]
+    return places @ plane.astype(np.float32)
+
+
+def _on_light_ground(shades: Grey) -> bool:
+    """Whether the ground is nearer to the lightest than to the darkest shade there is."""
+    return bool(np.median(shades[_frame(shades.shape)]) > (float(shades.min()) + float(shades.max())) / 2)
+
+
+def _centred(shades: Grey, height: int, width: int, box: float) -> Image.Image:
+    ink = _ink(shades)
+    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = min(round(height * box) / cut.shape[0], round(width * box) / cut.shape[1])
+    size = [max(1, round(side * scale)) for side in cut.shape]
+    small = np.asarray(Image.fromarray(cut).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    digit = small / small.max()
+    canvas = np.zeros((height, width), np.float32)
+    top, left = (_offset(digit, axis, room) for axis, room in enumerate(canvas.shape))
+    canvas[top : top + size[0], left : left + size[1]] = digit
+    return Image.fromarray((255 * canvas).round().astype(np.uint8))
+
+
+def _ink(shades: Grey) -> Grey:
+    """0 where there is paper, up to 1 where the ink is strongest; raises ModelsError where there is none."""
+    paper = _paper(shades)
+    ink = paper - shades if _on_light_ground(shades) else shades - paper
+    strongest = float(ink.max())
+    if strongest < 1:
+        raise ModelsError("nothing stands out from its ground; --as-is shows it to the network all the same")
+    return np.clip((ink / strongest - FAINT) / (1 - FAINT), 0, 1)
+
+
+def _offset(digit: Grey, axis: int, room: int) -> int:
+    """Where ``digit`` begins in ``room`` pixels: its centre of mass in the pixel after the middle, all of it inside."""
+    mass = digit.sum(1 - axis)
+    centre = float(np.average(np.arange(len(mass)) + 0.5, weights=mass))
+    return min(max(round((room + 1) / 2 - centre), 0), room - len(mass))

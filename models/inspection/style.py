@@ -1,0 +1,53 @@
+"""The look of all pictures: sober type, colours that colour-blind readers and grey printers tell apart.
+
+The line colours are Okabe and Ito's (2008).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+
+INK, PALE, GRID = "#1f2328", "#6e7781", "#d8dee4"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+SIGNED = "RdBu_r"
+"""Blue below zero, white at zero, red above."""
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "text.color": INK,
+    "text.parse_math": False,  # names of files and classes are nobody's formulas
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "white",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look, for whatever is drawn or saved in the block."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of a name in a script that the type doesn't have
+        yield
+
+
+def bare(axes: Axes) -> None:
+    """Leave nothing of ``axes`` but what is drawn in them."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)

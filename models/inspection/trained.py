@@ -1,0 +1,202 @@
+"""A trained run, opened: the network with its weights, and what must be known to show it images.
+
+A run is a folder as :mod:`models.training.run_folder` writes it. Some come along, in ``models/trained``, and go by
+their names. Nothing in a folder is trusted: the network is laid out without memory, and gets its weights if they fit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from models import networks
+from models.backends import assign, parse
+from models.errors import ModelsError
+from models.recipes import ImageShape
+from models.training.run_folder import CONFIG, WEIGHTS
+
+KEPT = Path(__file__).parent.parent / "trained"
+"""The runs that come along, a folder each."""
+DIGITS = tuple("0123456789")
+"""The classes' names where a run doesn't tell them."""
+ANY_BACKEND = "auto"
+MOST_VALUES = 10**8
+"""Of an image: beyond any use, and few enough that no count of weights overflows."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run's configuration says of it; ``dataset`` is the data set's name.
+
+    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1.
+    """
+
+    network: str
+    backend: str
+    seed: int
+    dataset: str
+    shape: ImageShape
+    classes: tuple[str, ...]
+    mean: float
+    deviation: float
+
+    def build(self, backend: str) -> nn.Module:
+        """The network with weights of torch's global generator, on ``backend``, a text of :mod:`models.backends`."""
+        choice = parse(backend)
+        model = networks.load(self.network).build(self.shape, len(self.classes), choice.rest)
+        assign(model, choice)
+        return model
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An open run: its folder, its facts, and ``model``, which is ready to recognise images on ``backend``."""
+
+    path: Path
+    facts: Facts
+    backend: str
+    model: nn.Module
+
+    @property
+    def came_along(self) -> bool:
+        """Whether it is one of the project's own, whose folder is left as it is."""
+        return self.path.parent == KEPT
+
+    def untrained(self) -> nn.Module:
+        """The network as it was before the first step."""
+        torch.manual_seed(self.facts.seed)
+        return self.facts.build(self.backend).eval()
+
+    def normalised(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        """Pixels 0..255, (N, C, H, W), as the network wants them: shifted and scaled as its training images were."""
+        shift, scale = 255 * self.facts.mean, 255 * self.facts.deviation
+        return torch.from_numpy(pixels).to(torch.float32).sub_(shift).div_(scale)
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """(N, classes), of normalised images (N, C, H, W)."""
+        # Some networks end in log_softmax; another softmax leaves its probabilities as they are.
+        result: Tensor = self.model(images).softmax(1)
+        return result
+
+
+def open_run(run: str, backend: str | None = None) -> Trained:
+    """The run in the folder ``run``, or the one of that name that comes along.
+
+    It computes on ``backend``, else on the one it was trained with, else, if that can't run here, on fastconv's choice.
+    Weights in half precision become float32.
+
+    Raises ModelsError where there is no such run, where one of its files is missing, damaged or of something else,
+    where the weights don't fit the network or aren't numbers, and for a backend that isn't or can't run here.
+    """
+    path = find(run)
+    facts = read_facts(path / CONFIG)
+    chosen = str(parse(backend)) if backend is not None else _available(facts.backend)
+    try:
+        with torch.device("meta"):
+            model = facts.build(chosen)
+    except ModelsError as error:
+        raise ModelsError(f"{path / CONFIG}: {error}") from None
+    _fill(model, path / WEIGHTS, facts.network)
+    return Trained(path, facts, chosen, model.eval())
+
+
+def names() -> list[str]:
+    """Of the runs that come along, sorted."""
+    return sorted(path.parent.name for path in KEPT.glob(f"*/{CONFIG}"))
+
+
+def find(run: str) -> Path:
+    """The folder that ``run`` means: its path, which comes first, or the name of a run that comes along."""
+    path = Path(run)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelsError(f"{run}: is a file; RUN is the folder that `train` made")
+    if run in names():
+        return KEPT / run
+    known = ", ".join(names())
+    raise ModelsError(f"{run}: no such folder, and no run that comes along ({known}); `train` makes one, under runs/")
+
+
+def read_facts(path: Path) -> Facts:
+    """The facts in the configuration ``path``; raises ModelsError, which names what is wrong, if they aren't there."""
+    try:
+        config: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelsError(f"{path}: can't be read ({error.strerror}); is its folder that of a run?") from None
+    except (ValueError, RecursionError):
+        raise ModelsError(f"{path}: isn't JSON; is it damaged, or something else's?") from None
+    try:
+        data = config["dataset"]
+        channels, height, width = (_number(size, 1) for size in data["shape"])
+        classes = tuple(_text(name) for name in data.get("classes", DIGITS))
+        mean, deviation = float(data["mean"]), float(data["deviation"])
+        if not (
+            channels * height * width <= MOST_VALUES and classes and math.isfinite(mean) and 0 < deviation < math.inf
+        ):
+            raise ValueError
+        return Facts(
+            _text(config["network"]),
+            _text(config["backend"]),
+            _number(config["seed"], 0),
+            _text(data["name"]),
+            (channels, height, width),
+            classes,
+            mean,
+            deviation,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else "values that can't be"
+        raise ModelsError(f"{path}: isn't the configuration of a run, it has {what}") from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: Any, least: int) -> int:
+    if type(value) is not int or not least <= value < 2**32:
+        raise ValueError
+    return value
+
+
+def _available(backend: str) -> str:
+    try:
+        return str(parse(backend))
+    except ModelsError:
+        return ANY_BACKEND
+
+
+def _fill(model: nn.Module, path: Path, network: str) -> None:
+    """Give ``model``, laid out on torch's device ``meta``, the weights in the file ``path``."""
+    try:
+        weights = safetensors.torch.load(path.read_bytes())
+    except OSError as error:
+        raise ModelsError(
+            f"{path}: can't be read ({error.strerror}); an epoch must be over before a run has it"
+        ) from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelsError(f"{path}: isn't a file of weights, or is damaged ({error}); train again") from None
+    wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    given = {name: tuple(weight.shape) for name, weight in weights.items()}
+    if wanted != given:
+        name = next(name for name in sorted(wanted | given) if wanted.get(name) != given.get(name))
+        here, there = (" x ".join(map(str, shapes[name])) if name in shapes else "none" for shapes in (wanted, given))
+        raise ModelsError(f"{path}: doesn't fit {network}, whose {name} is {here}; the file's is {there}")
+    for name, weight in weights.items():
+        if not weight.is_floating_point() or not weight.isfinite().all():
+            raise ModelsError(f"{path}: {name} isn't all numbers; train again, with a smaller --learning-rate")
+    model.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
