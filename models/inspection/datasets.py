@@ -10,7 +10,7 @@ from rich.console import Console
 from models import data
 from models.data.dataset import Dataset
 from models.errors import ModelsError
-from models.inspection.trained import Facts
+from models.inspection.facts import Facts
 
 
 def load_for(facts: Facts, dataset: str | None, data_dir: Path | None, console: Console) -> Dataset:
