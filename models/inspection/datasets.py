@@ -11,15 +11,17 @@ from models import data
 from models.data.dataset import Dataset
 from models.data.images import renormalised
 from models.errors import ModelsError
-from models.inspection.trained import Facts
+from models.inspection.facts import Facts
 
 
 def load_for(facts: Facts, dataset: str | None, data_dir: Path | None, console: Console) -> Dataset:
-    """The data set called ``dataset``, or else the run's own, normalised as the run's training images were.
+    """The data set called ``dataset``, or else the run's own from where it was, normalised as it was then.
 
     Raises ModelsError for one that can't be had, as :func:`models.data.load`, and for images or classes that the
     network isn't made for.
     """
+    if dataset is None and data_dir is None and facts.source is not None and facts.source.data_dir is not None:
+        data_dir = Path(facts.source.data_dir)
     channels, height, width = facts.shape
     size = height if height == width else None
     found = data.load(dataset or own(facts), data_dir, console, size, channels if channels in (1, 3) else None)
@@ -36,4 +38,6 @@ def load_for(facts: Facts, dataset: str | None, data_dir: Path | None, console: 
 
 def own(facts: Facts) -> str:
     """The run's data set as `--dataset` calls it: a folder's own name stands for "folder"."""
+    if facts.source is not None:
+        return facts.source.dataset
     return facts.dataset if facts.dataset in data.DATASETS else "folder"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from models.inspection.facts import read_facts
 from models.inspection.log import read_log
-from models.inspection.trained import KEPT, names, read_facts
+from models.inspection.trained import KEPT, names
 from models.training.run_folder import CONFIG
 
 

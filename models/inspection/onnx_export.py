@@ -17,8 +17,9 @@ from importlib.util import find_spec
 import torch
 
 from models.errors import ModelsError
-from models.inspection.plain import plain
-from models.inspection.trained import Facts, Trained
+from models.inspection.facts import Facts
+from models.inspection.trained import Trained
+from models.plain import plain
 
 NEEDED = ("onnx", "onnxscript")
 INPUT, OUTPUT, BATCH = "images", "scores", "batch"

@@ -32,6 +32,8 @@ def pack(run: Trained, folder: Path) -> dict[str, int]:
     """
     config: dict[str, Any] = json.loads((run.path / CONFIG).read_text(encoding="utf-8"))
     kept = _only(SETTINGS, config) | {"dataset": _only(DATA, config["dataset"])}
+    if config.get("source"):
+        kept["source"] = {**config["source"], "data_dir": None}
     records = [{"event": "epoch", **_only(FIGURES, epoch)} for epoch in read_log(run.path).epochs.values()]
     files = {
         CONFIG: (json.dumps(kept, indent=2) + "\n").encode(),

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from models.errors import ModelsError
+from models.inspection.facts import Facts
 from models.inspection.picture_files import Grey, grey
-from models.inspection.trained import Facts
 
 Pixels = npt.NDArray[np.uint8]
 

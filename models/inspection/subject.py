@@ -30,6 +30,6 @@ def chosen_image(
     if dataset is None and run.came_along and run.facts.dataset == "mnist":
         dataset = "auto"
     data = load_for(run.facts, dataset, data_dir, console)
-    pixels = (data.test_images[0] * data.deviation + data.mean) * 255
+    pixels = (data.test_images[:1][0] * data.deviation + data.mean) * 255
     label = run.facts.classes[int(data.test_labels[0])]
     return pixels.round().clamp(0, 255).byte().numpy(), f"the first test image of {data.name}, a {label}"

@@ -6,11 +6,8 @@ their names. Nothing in a folder is trusted: the network is laid out without mem
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,43 +16,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from models import networks
-from models.backends import assign, parse
+from models.backends import parse
 from models.errors import ModelsError
-from models.recipes import ImageShape
+from models.inspection.facts import Facts, read_facts
 from models.training.run_folder import CONFIG, WEIGHTS
 
 KEPT = Path(__file__).parent.parent / "trained"
 """The runs that come along, a folder each."""
-DIGITS = tuple("0123456789")
-"""The classes' names where a run doesn't tell them."""
 ANY_BACKEND = "auto"
-MOST_VALUES = 10**8
-"""Of an image: beyond any use, and few enough that no count of weights overflows."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a run's configuration says of it; ``dataset`` is the data set's name.
-
-    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1.
-    """
-
-    network: str
-    backend: str
-    seed: int
-    dataset: str
-    shape: ImageShape
-    classes: tuple[str, ...]
-    mean: float
-    deviation: float
-
-    def build(self, backend: str) -> nn.Module:
-        """The network with weights of torch's global generator, on ``backend``, a text of :mod:`models.backends`."""
-        choice = parse(backend)
-        model = networks.load(self.network).build(self.shape, len(self.classes), choice.rest)
-        assign(model, choice)
-        return model
 
 
 @dataclass(frozen=True)
@@ -70,7 +38,7 @@ class Trained:
     @property
     def came_along(self) -> bool:
         """Whether it is one of the project's own, whose folder is left as it is."""
-        return self.path.parent == KEPT
+        return self.path.resolve().parent == KEPT.resolve()
 
     def untrained(self) -> nn.Module:
         """The network as it was before the first step."""
@@ -127,50 +95,6 @@ def find(run: str) -> Path:
         return KEPT / run
     known = ", ".join(names())
     raise ModelsError(f"{run}: no such folder, and no run that comes along ({known}); `train` makes one, under runs/")
-
-
-def read_facts(path: Path) -> Facts:
-    """The facts in the configuration ``path``; raises ModelsError, which names what is wrong, if they aren't there."""
-    try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelsError(f"{path}: can't be read ({error.strerror}); is its folder that of a run?") from None
-    except (ValueError, RecursionError):
-        raise ModelsError(f"{path}: isn't JSON; is it damaged, or something else's?") from None
-    try:
-        data = config["dataset"]
-        channels, height, width = (_number(size, 1) for size in data["shape"])
-        classes = tuple(_text(name) for name in data.get("classes", DIGITS))
-        mean, deviation = float(data["mean"]), float(data["deviation"])
-        if not (
-            channels * height * width <= MOST_VALUES and classes and math.isfinite(mean) and 0 < deviation < math.inf
-        ):
-            raise ValueError
-        return Facts(
-            _text(config["network"]),
-            _text(config["backend"]),
-            _number(config["seed"], 0),
-            _text(data["name"]),
-            (channels, height, width),
-            classes,
-            mean,
-            deviation,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else "values that can't be"
-        raise ModelsError(f"{path}: isn't the configuration of a run, it has {what}") from None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _number(value: Any, least: int) -> int:
-    if type(value) is not int or not least <= value < 2**32:
-        raise ValueError
-    return value
 
 
 def _available(backend: str) -> str:

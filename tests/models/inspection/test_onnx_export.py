@@ -18,9 +18,10 @@ from fastconv.torch import ConvBlock2d
 from models import networks
 from models.errors import ModelsError
 from models.inspection import onnx_export
+from models.inspection.facts import Facts
 from models.inspection.onnx_export import to_onnx
-from models.inspection.plain import plain
-from models.inspection.trained import Facts, Trained, open_run
+from models.inspection.trained import Trained, open_run
+from models.plain import plain
 
 SHAPES = {"four_layer_cnn": (1, 64, 64), "sequential_cnn": (3, 28, 28)}
 

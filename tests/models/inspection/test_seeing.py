@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from models.errors import ModelsError
+from models.inspection.facts import Facts
 from models.inspection.seeing import seen
-from models.inspection.trained import Facts
 
 MNIST = Facts("lenet5", "torch", 0, "mnist", (1, 28, 28), tuple("0123456789"), 0.13, 0.31)
 COLOURS = replace(MNIST, dataset="animals", shape=(3, 20, 30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def test_what_comes_along() -> None:
     for name in names():
         opened = open_run(name, "torch")
         assert opened.came_along
+        assert open_run(os.path.relpath(KEPT / name), "torch").came_along  # by its path too
         assert opened.facts.network == name
         assert sum(file.stat().st_size for file in (KEPT / name).iterdir()) < 1_000_000
 
