@@ -38,7 +38,7 @@ class Facts:
     classes: tuple[str, ...]
     mean: float
     deviation: float
-    source: Source | None
+    source: Source | None = None
 
     def build(self, backend: str) -> nn.Module:
         """The network with weights of torch's global generator, on ``backend``, a text of :mod:`models.backends`."""

@@ -81,7 +81,7 @@ def test_recipe_reaches_the_optimizer(digits: Dataset, optimizer: str, given: di
 def test_schedule_reaches_every_step(digits: Dataset) -> None:
     """From the first of the first epoch to the last of the last, entered in the middle or not."""
     chosen = settings(**LENET, schedule="cosine", learning_rate=0.02)
-    training, batches = begin(chosen, digits.shape), Batches(chosen, digits)
+    training, batches = begin(chosen, digits.shape, 10), Batches(chosen, digits)
     rates = [
         training.optimizer.param_groups[0]["lr"]
         for epoch, done in ((1, 0), (2, 1))

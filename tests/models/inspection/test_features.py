@@ -38,7 +38,7 @@ def test_results_are_the_layers(run: Path) -> None:
 
 
 def test_what_happens_between_layers_and_what_does_nothing() -> None:
-    found = features(networks.load("vgg").build((1, 28, 28), "torch").eval(), torch.randn(1, 1, 28, 28))
+    found = features(networks.load("vgg").build((1, 28, 28), 10, "torch").eval(), torch.randn(1, 1, 28, 28))
     kinds = [each.kind for each in found if each.name.startswith("dense")]
     assert kinds == ["dense", "ReLU", "dense", "ReLU", "dense"]  # and no dropout
 
@@ -52,7 +52,7 @@ def test_results_stay_when_the_next_layer_writes_over_them() -> None:
 @pytest.mark.parametrize("name", networks.names())
 def test_every_network_has_a_picture_of_all_its_layers(name: str) -> None:
     shape = (3, 64, 64) if name == "four_layer_cnn" else (3, 28, 28)
-    model = networks.load(name).build(shape, "torch").eval()
+    model = networks.load(name).build(shape, 10, "torch").eval()
     layers = features(model, torch.randn(1, *shape))
     figure = features_picture(np.zeros(shape, np.uint8), layers, DIGITS, name)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["image", *(layer.name for layer in layers)]

@@ -30,12 +30,12 @@ def test_both_sets_on_one_scale(run: Path) -> None:
 
 
 def test_first_of_all_layers() -> None:
-    name, filters = first_filters(networks.load("inception").build((1, 28, 28), "torch"), "inception")
+    name, filters = first_filters(networks.load("inception").build((1, 28, 28), 10, "torch"), "inception")
     assert (name, filters.shape) == ("conv1", (10, 5, 5))
 
 
 def test_three_channels_are_colours() -> None:
-    model = networks.load("sequential_cnn").build((3, 28, 28), "torch")
+    model = networks.load("sequential_cnn").build((3, 28, 28), 10, "torch")
     _, filters = first_filters(model, "sequential_cnn")
     weight = model.layers[0].weight.detach().numpy()
     assert filters.shape == (10, 3, 3, 3)
@@ -44,7 +44,7 @@ def test_three_channels_are_colours() -> None:
 
 def test_colours_are_drawn(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = open_run(str(run))
-    coloured = networks.load("sequential_cnn").build((3, 28, 28), "torch")
+    coloured = networks.load("sequential_cnn").build((3, 28, 28), 10, "torch")
     monkeypatch.setattr(type(opened), "untrained", lambda _: coloured)
     object.__setattr__(opened, "model", coloured)
     image = np.asarray(filters_picture(opened).axes[0].images[0].get_array())
@@ -54,4 +54,4 @@ def test_colours_are_drawn(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_none_at_all() -> None:
     with torch.device("meta"), pytest.raises(ModelsError, match="mlp has no convolution"):
-        first_filters(networks.load("mlp").build((1, 28, 28), "torch"), "mlp")
+        first_filters(networks.load("mlp").build((1, 28, 28), 10, "torch"), "mlp")

@@ -36,7 +36,7 @@ def session(content: bytes) -> onnxruntime.InferenceSession:
 def test_every_network_computes_the_same(name: str) -> None:
     shape = SHAPES.get(name, (1, 28, 28))
     torch.manual_seed(0)
-    model = networks.load(name).build(shape, "torch").eval()
+    model = networks.load(name).build(shape, 10, "torch").eval()
     facts = Facts(name, "torch", 0, "mnist", shape, tuple("0123456789"), 0.1, 0.3)
     running = session(to_onnx(Trained(Path("run"), facts, "torch", model)))
     for batch in (1, 3):

@@ -44,7 +44,7 @@ def test_classes_names_are_read_if_there(run: Path) -> None:
 
 
 def test_untrained_is_what_training_began_with(run: Path) -> None:
-    expected, _ = begin(settings("lenet5", "torch", seed=3), (1, 28, 28))
+    expected = begin(settings("lenet5", "torch", seed=3), (1, 28, 28), 10).model
     torch.rand(5)  # whatever happened before doesn't count
     opened = open_run(str(run))
     for name, weight in opened.untrained().state_dict().items():
@@ -61,7 +61,7 @@ def test_pixels_are_normalised_as_the_training_images_were(run: Path, all_digits
 def test_probabilities(network: str, run: Path) -> None:
     change(run, network=network)
     torch.manual_seed(0)
-    save_file(networks.load(network).build((1, 28, 28), "torch").state_dict(), run / "weights.safetensors")
+    save_file(networks.load(network).build((1, 28, 28), 10, "torch").state_dict(), run / "weights.safetensors")
     opened = open_run(str(run))
     images = torch.randn(4, 1, 28, 28)
     probabilities = opened.probabilities(images)
@@ -141,7 +141,7 @@ def test_a_file_is_no_run(run: Path) -> None:
         ({"dataset__shape": [1, 28]}, "values that can't be"),
         ({"dataset__shape": [1, 28, "28"]}, "values that can't be"),
         ({"dataset__shape": [1, 0, 28]}, "values that can't be"),
-        ({"dataset__shape": [1, 27, 27]}, r"config.json: lenet5 reads images of 28 x 28"),
+        ({"dataset__shape": [1, 27, 27]}, r"config.json: lenet5 reads square images of 28 or 32"),
         (
             {"dataset__shape": [3, 28, 28]},
             r"doesn't fit lenet5, whose conv1.weight is 6 x 3 x 5 x 5; the file's is 6 x 1",
