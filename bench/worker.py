@@ -31,7 +31,7 @@ def serve(pipe: Connection, name: str, threads: int) -> None:
 
     ("prepare", problem, operation) gives the arrays of the result and how it is come by, ("burst", seconds) a time.
     """
-    _keep_to(threads)
+    keep_to(threads)
     contestant: Any = None
     call: Call = _nothing
     while True:
@@ -65,7 +65,7 @@ def burst(call: Call, seconds: float) -> float:
     return median(times)
 
 
-def _keep_to(threads: int) -> None:
+def keep_to(threads: int) -> None:
     """Stay on so many cores, the same for every contestant, for the libraries that take all they see."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])

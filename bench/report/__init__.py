@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.report.markdown import markdown
+from bench.report.markers import MarkerError
 from bench.report.page import page
 from bench.report.pictures import draw
-from bench.report.readme import MarkerError, keep_picture, rewrite_readme
+from bench.report.readme import keep_picture, rewrite_readme
 from bench.results import Results, ResultsError
 
 __all__ = ["MarkerError", "keep_picture", "rewrite_readme", "write_report"]

@@ -1,0 +1,9 @@
+"""Whole epochs of the networks of `models/`: plain torch beside the trainer on a backend, in turns.
+
+contestants.py  who trains, and how
+worker.py       a contestant's own process
+contest.py      the turns
+results.py      what a run found, as a file
+table.py        the README's table, from results and the logs of training runs
+cli.py          ``python -m bench training``
+"""

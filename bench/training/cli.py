@@ -1,0 +1,100 @@
+"""``python -m bench training race | learned | table``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fastconv import machine
+
+app = typer.Typer(no_args_is_help=True, help="Whole epochs of models/'s networks: plain torch beside fastconv.")
+
+
+@app.command()
+def race(
+    network: Annotated[list[str] | None, typer.Option("--network", help="Repeatable. Default: all.")] = None,
+    contestant: Annotated[
+        list[str] | None,
+        typer.Option("--contestant", help="torch, torch-fused, or a backend, repeatable. Default: numba and these."),
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="As of `python -m models train`.")] = "mnist",
+    data_dir: Annotated[Path | None, typer.Option(envvar="FASTCONV_DATA", help="As there.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each contestant. Default: one a core.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="Most that each trains a network; longer epochs are reckoned.")
+    ] = 20.0,
+    out: Annotated[Path, typer.Option(help="File of results.")] = Path("bench/results/latest-training.json"),
+) -> None:
+    """Train an epoch of each network with each contestant, in turns, and write a file of results."""
+    from bench import environment
+    from bench.report.grid import to_rich
+    from bench.training.contest import Rules, hold
+    from bench.training.contestants import DEFAULT
+    from bench.training.results import TrainingResults, save
+    from bench.training.table import training_table
+    from models import networks
+
+    console = Console()
+    for name in network or []:
+        networks.load(name)
+    busy = environment.busy_share()
+    if busy is not None and busy > environment.BUSY:
+        console.print(f"[bold]warning:[/] others use {busy:.0%} of this machine; the figures will be theirs too")
+    rules = Rules(threads or machine.usable_cores(), seconds)
+    described = environment.describe(["fastconv.numba", "torch"], rules.threads)
+    results = TrainingResults(described, [])
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("")
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what)
+
+        races = hold(network or networks.names(), contestant or DEFAULT, dataset, data_dir, rules, tell)
+        try:
+            for found in races:
+                results.races.append(found)
+                save(results, out)
+        except KeyboardInterrupt:
+            console.print(f"stopped after {len(results.races)} networks; they are kept")
+    console.print(to_rich(training_table(results, [])))
+    for found in results.races:
+        for name, trouble in found.troubles.items():
+            console.print(f"{found.network}, {name}: {trouble}")
+    console.print(f"results in {out}")
+
+
+@app.command()
+def learned(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of `python -m models train`.")],
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("bench/results/learned.json"),
+) -> None:
+    """Collect the accuracies in the logs of training runs."""
+    from bench.training import learned as module
+
+    found = [module.learned(run) for run in runs]
+    module.save(found, out)
+    Console().print(f"{len(found)} runs in {out}")
+
+
+@app.command()
+def table(
+    races: Annotated[Path, typer.Argument(help="File of `race`.")],
+    accuracies: Annotated[Path, typer.Argument(help="File of `learned`.")],
+    readme: Annotated[bool, typer.Option("--readme", help="Rewrite the README's table between its markers.")] = False,
+) -> None:
+    """Show what the networks learned and what their epochs take, or put it into the README."""
+    from bench.report.grid import to_markdown, to_rich
+    from bench.report.markers import rewrite
+    from bench.training import learned as module
+    from bench.training import results
+    from bench.training.table import training_table
+
+    grid = training_table(results.load(races), module.load(accuracies))
+    if readme:
+        rewrite(Path("README.md"), {"training": lambda: to_markdown(grid)})
+    Console().print("README.md" if readme else to_rich(grid))

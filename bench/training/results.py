@@ -1,0 +1,67 @@
+"""What the contest of trainings found, as a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from bench.results import ResultsError
+
+FORMAT = "training 1"
+
+
+@dataclass
+class Race:
+    """One network: the steps of an epoch, the seconds of each step that a contestant trained, and who couldn't."""
+
+    network: str
+    epoch_steps: int
+    steps: dict[str, list[float]]
+    troubles: dict[str, str]
+
+    def epoch(self, contestant: str) -> float:
+        """Seconds of an epoch: of the steps that were trained, or reckoned from their mean if they are fewer."""
+        made = self.steps[contestant][: self.epoch_steps]
+        return sum(made) / len(made) * self.epoch_steps
+
+    def typical_epoch(self, contestant: str) -> float:
+        """Seconds of an epoch all of whose steps take what the median step took: without what others did meanwhile."""
+        return median(self.steps[contestant]) * self.epoch_steps
+
+
+@dataclass(frozen=True)
+class TrainingResults:
+    """A whole run; ``environment`` as in `bench.results.Results`."""
+
+    environment: dict[str, str]
+    races: list[Race]
+
+
+def save(results: TrainingResults, path: Path) -> None:
+    """Write a file of results, all of it or nothing; seconds to the microsecond."""
+    content = {"format": FORMAT, **asdict(results)}
+    for race in content["races"]:  # type: ignore[attr-defined]
+        race["steps"] = {name: [round(seconds, 6) for seconds in made] for name, made in race["steps"].items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(json.dumps(content) + "\n")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load(path: Path) -> TrainingResults:
+    """Read a file of results; raises ResultsError for no such file, or one of another kind."""
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] == FORMAT:
+            return TrainingResults(dict(content["environment"]), [Race(**race) for race in content["races"]])
+    except OSError as error:
+        raise ResultsError(f"{path}: can't be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ResultsError(f"{path}: holds no results of trainings ({error!r})") from error
+    raise ResultsError(f"{path}: its format is {content['format']!r}, and this reads {FORMAT!r}")
