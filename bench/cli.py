@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench run | report | compare | choices | list``."""
+"""The command line: ``python -m bench run | report | compare | choices | training | list``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typer.core import TyperGroup
 
 from bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
 from bench.results import Results, ResultsError, load, save
+from bench.training.cli import app as training
 from fastconv import machine
+from models.errors import ModelsError
 
 
 class BenchError(Exception):
@@ -25,7 +27,7 @@ class _OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (BenchError, ProblemError, ResultsError) as error:
+        except (BenchError, ProblemError, ResultsError, ModelsError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
 
@@ -37,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Time every backend and every peer on one table of problems, beside the machine's own limits.",
 )
+app.add_typer(training, name="training")
 RESULTS = Path("bench/results")
 
 Sets = Annotated[

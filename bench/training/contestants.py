@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from models.plain import plain
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
+from models.plain import plain
 from models.recipes import ImageShape, Recipe
 from models.training.loop import Training, begin
 from models.training.settings import settings
@@ -37,7 +37,7 @@ def training(contestant: str, network: str, shape: ImageShape, classes: int, thr
 
 
 def _optimizer(recipe: Recipe, model: nn.Module, *, fused: bool) -> Optimizer:
-    how = {"lr": recipe.learning_rate, "fused": fused or None}
+    rate, how = recipe.learning_rate, True if fused else None
     if recipe.optimizer == "sgd":
-        return SGD(model.parameters(), momentum=recipe.momentum, **how)
-    return Adam(model.parameters(), **how)
+        return SGD(model.parameters(), lr=rate, momentum=recipe.momentum, fused=how)
+    return Adam(model.parameters(), lr=rate, fused=how)

@@ -43,7 +43,7 @@ class TrainingResults:
 def save(results: TrainingResults, path: Path) -> None:
     """Write a file of results, all of it or nothing; seconds to the microsecond."""
     content = {"format": FORMAT, **asdict(results)}
-    for race in content["races"]:  # type: ignore[attr-defined]
+    for race in content["races"]:
         race["steps"] = {name: [round(seconds, 6) for seconds in made] for name, made in race["steps"].items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")

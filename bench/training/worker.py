@@ -8,12 +8,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from models.training.batches import Batches
 from rich.console import Console
 
 from bench.training import contestants
 from bench.worker import keep_to
 from models.data import load
+from models.training.batches import Batches
 from models.training.loop import Step, epoch_steps
 
 FORMS = {"four_layer_cnn": {"size": 64}, "sequential_cnn": {"channels": 3}}
