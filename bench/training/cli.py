@@ -1,4 +1,4 @@
-"""``python -m bench training race | learned | table``."""
+"""``python -m bench training race | record | learned | table``."""
 
 from __future__ import annotations
 
@@ -69,6 +69,28 @@ def race(
 
 
 @app.command()
+def record(
+    network: Annotated[str, typer.Argument(help="As of `python -m models train`.")] = "record",
+    backend: Annotated[str, typer.Option(help="As there.")] = "numba",
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, with the seeds from 0 on.")] = 5,
+    dataset: Annotated[str, typer.Option(help="As there.")] = "mnist",
+    data_dir: Annotated[Path | None, typer.Option(envvar="FASTCONV_DATA", help="As there.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("bench/results/latest-record.json"),
+) -> None:
+    """Train a network by its recipe from several seeds, and say what it took from loaded data to tested network."""
+    from bench.training import record as module
+
+    console = Console()
+    made = []
+    for one in module.attempts(network, backend, seeds, dataset, data_dir, threads or machine.usable_cores()):
+        made.append(one)
+        console.print(f"seed {one.seed}: {one.accuracy:.2%} in {one.seconds:.1f} s")
+    module.save(made, out)
+    console.print(module.sentence(made), soft_wrap=True, highlight=False)
+
+
+@app.command()
 def learned(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `python -m models train`.")],
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("bench/results/learned.json"),
@@ -85,16 +107,21 @@ def learned(
 def table(
     races: Annotated[Path, typer.Argument(help="File of `race`.")],
     accuracies: Annotated[Path, typer.Argument(help="File of `learned`.")],
+    attempts: Annotated[Path | None, typer.Argument(help="File of `record`.")] = None,
     readme: Annotated[bool, typer.Option("--readme", help="Rewrite the README's table between its markers.")] = False,
 ) -> None:
     """Show what the networks learned and what their epochs take, or put it into the README."""
     from bench.report.grid import to_markdown, to_rich
     from bench.report.markers import rewrite
     from bench.training import learned as module
-    from bench.training import results
+    from bench.training import record, results
     from bench.training.table import training_table
 
     grid = training_table(results.load(races), module.load(accuracies))
+    said = [record.sentence(record.load(attempts))] if attempts is not None else []
+    console = Console()
     if readme:
-        rewrite(Path("README.md"), {"training": lambda: to_markdown(grid)})
-    Console().print("README.md" if readme else to_rich(grid))
+        rewrite(Path("README.md"), {"training": lambda: "\n\n".join([to_markdown(grid), *said])})
+        console.print("README.md")
+    else:
+        console.print(to_rich(grid), *said, sep="\n")

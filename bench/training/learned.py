@@ -22,7 +22,7 @@ class Learned:
     backend: str
     seed: int
     recipe: dict[str, Any]
-    shape: tuple[int, int, int]
+    shape: list[int]
     test_accuracy: list[float]
 
 
@@ -34,13 +34,12 @@ def learned(run: Path) -> Learned:
         accuracies = [record["test_accuracy"] for record in records if record["event"] == "epoch"]
         if not accuracies:
             raise ResultsError(f"{run}: its log has no whole epoch")
-        channels, height, width = config["dataset"]["shape"]
         return Learned(
             config["network"],
             config["backend"],
             config["seed"],
             config["recipe"],
-            (channels, height, width),
+            list(config["dataset"]["shape"]),
             accuracies,
         )
     except OSError as error:

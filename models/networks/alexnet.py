@@ -98,5 +98,5 @@ NETWORK = Network(
     summary="five convolutions, local response normalisation, 3x3 pooling, dropout; small, or the original at 224",
     source="Krizhevsky, Sutskever, Hinton 2012",
     build=build,
-    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=5),
+    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=5, schedule="cosine"),
 )

@@ -77,5 +77,5 @@ NETWORK = Network(
     summary="VGG-11: eight convolutions of 3x3 in five pooled stages, dense with dropout; a quarter as wide below 224",
     source="Simonyan and Zisserman 2014",
     build=build,
-    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=5),
+    recipe=Recipe(learning_rate=0.001, batch_size=100, epochs=5, schedule="cosine"),
 )

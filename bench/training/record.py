@@ -1,0 +1,94 @@
+"""How long a network takes from loaded data to a trained and tested network: a new process for each seed.
+
+The clock starts when the images are in memory and stops when the test images have been recognised: making the network,
+loading compiled kernels from their cache, all steps and the test are in it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from rich.console import Console
+
+from bench.results import ResultsError
+from bench.worker import keep_to
+from models.training.run_folder import write_aside
+
+FORMAT = "record 1"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One training: its seed, its seconds, and the share of the test images, 0..1, that it recognised."""
+
+    network: str
+    backend: str
+    seed: int
+    seconds: float
+    accuracy: float
+
+
+def attempts(
+    network: str, backend: str, seeds: int, dataset: str, folder: Path | None, threads: int
+) -> Iterator[Attempt]:
+    """With the seeds 0, 1, ..., one after another. Raises ModelsError as :func:`models.training.settings.settings`."""
+    context = multiprocessing.get_context("spawn")
+    for seed in range(seeds):
+        with context.Pool(1) as process:
+            yield process.apply(attempt, (network, backend, seed, dataset, folder, threads))
+
+
+def attempt(network: str, backend: str, seed: int, dataset: str, folder: Path | None, threads: int) -> Attempt:
+    """In this process, on so many cores."""
+    keep_to(threads)
+    from models.data import load
+    from models.training.batches import Batches
+    from models.training.loop import begin, epoch_steps, score
+    from models.training.settings import settings
+
+    chosen = settings(network, backend, seed, threads)
+    data = load(dataset, folder, Console(quiet=True))
+    start = perf_counter()
+    training = begin(chosen, data.shape, len(data.classes))
+    batches = Batches(chosen, data)
+    for epoch in range(1, chosen.recipe.epochs + 1):
+        for _ in epoch_steps(training, batches, epoch):
+            pass
+    accuracy, _ = score(training.model, data.test_images, data.test_labels)
+    return Attempt(network, chosen.backend, seed, perf_counter() - start, accuracy)
+
+
+def sentence(made: list[Attempt]) -> str:
+    """The attempts in a line."""
+    times, shares = sorted(one.seconds for one in made), sorted(one.accuracy for one in made)
+    return (
+        f"`{made[0].network}` on {made[0].backend}, from loaded data to tested network, {len(made)} seeds: "
+        f"{median(shares):.2%} of the test images ({shares[0]:.2%} to {shares[-1]:.2%}) "
+        f"in {median(times):.1f} s ({times[0]:.1f} to {times[-1]:.1f})."
+    )
+
+
+def save(made: list[Attempt], path: Path) -> None:
+    """Write a file, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"format": FORMAT, "attempts": [asdict(one) for one in made]}
+    write_aside(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load(path: Path) -> list[Attempt]:
+    """Read a file; raises ResultsError for no such file, or one of another kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] == FORMAT:
+            return [Attempt(**one) for one in content["attempts"]]
+    except OSError as error:
+        raise ResultsError(f"{path}: can't be read ({error.strerror})") from None
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ResultsError(f"{path}: holds no attempts ({error!r})") from error
+    raise ResultsError(f"{path}: its format is {content['format']!r}, and this reads {FORMAT!r}")
