@@ -5,6 +5,7 @@ torch, fastconv and the data sets are imported by the commands that need them, s
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from models.errors import ModelsError
 from models.inspection import commands
 from models.recipes import ImageShape
 from models.training.schedules import SCHEDULES
+from models.waits import short_waits
 
 
 class _OneLineErrors(TyperGroup):
@@ -136,6 +138,7 @@ def train(
     """
     if dataset is not None:
         check_name(dataset)
+    os.environ.update(short_waits(backend))
     from models.training.command import run_train
 
     run_train(

@@ -21,6 +21,7 @@ from bench.training.contestants import PLAIN
 from bench.training.results import Race
 from bench.training.worker import answer
 from bench.worker import THREAD_VARIABLES
+from models.waits import short_waits
 
 TURN = 1.0
 """Seconds."""
@@ -109,7 +110,8 @@ def _started(names: Sequence[str], threads: int) -> Iterator[dict[str, Connectio
         for name in names:
             pipes[name], theirs = context.Pipe()
             process = context.Process(target=worker.serve, args=(theirs, name, threads), daemon=True)
-            with mock.patch.dict(os.environ, dict.fromkeys(THREAD_VARIABLES, str(threads))):
+            environment = dict.fromkeys(THREAD_VARIABLES, str(threads)) | short_waits(name)
+            with mock.patch.dict(os.environ, environment):
                 process.start()
             theirs.close()
             processes.append(process)

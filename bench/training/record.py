@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from unittest import mock
 
 from rich.console import Console
 
 from bench.results import ResultsError
 from bench.worker import keep_to
 from models.training.run_folder import write_aside
+from models.waits import short_waits
 
 FORMAT = "record 1"
 
@@ -40,7 +43,7 @@ def attempts(
     """With the seeds 0, 1, ..., one after another. Raises ModelsError as :func:`models.training.settings.settings`."""
     context = multiprocessing.get_context("spawn")
     for seed in range(seeds):
-        with context.Pool(1) as process:
+        with mock.patch.dict(os.environ, short_waits(backend)), context.Pool(1) as process:
             yield process.apply(attempt, (network, backend, seed, dataset, folder, threads))
 
 

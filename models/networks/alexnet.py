@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastconv.torch import ConvBlock2d, MaxPool2d
 from models.recipes import CLASSES, ImageShape, Network, Recipe
+from models.response_norm import LocalResponseNorm
 from models.sizes import check_square
 
 SMALL = range(28, 65)
@@ -53,10 +54,10 @@ class AlexNet(nn.Module):
 
         self.convs = nn.Sequential(
             ConvBlock2d(channels, first, sizes.kernel, sizes.stride, sizes.padding, activation="relu", backend=backend),
-            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0),
+            LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0, backend=backend),
             MaxPool2d(3, 2, backend=backend),
             conv(first, second, 5, sizes.groups),
-            nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0),
+            LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0, backend=backend),
             MaxPool2d(3, 2, backend=backend),
             conv(second, third, 3),
             conv(third, fourth, 3, sizes.groups),
