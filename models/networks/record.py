@@ -3,10 +3,10 @@
 LeNet-5's two convolutions of 5 x 5 with ReLU and max pooling and one linear layer behind them. What counts is the
 product of steps and of what a step takes:
 
-    widths     8 and 16 channels: vectors of 16 numbers are full in the second layer, and a step costs what LeNet-5's
-               does; 10 and 20 cost a third more and gained 0.03%
-    schedule   one cycle (L. Smith, N. Topin, "Super-convergence", 2018): Adam at a rate too high to stay with, and down
-               to nothing within two epochs
+    widths     8 and 16 channels take 7 s for 99.1%; 10 and 20 take 9.5 s for 99.2%
+    batch      300 images: a third of a step of 100 is spent outside the layers, a tenth of one of 300
+    schedule   one cycle (L. Smith, N. Topin, "Super-convergence", 2018): Adam, at a rate too high to stay with, and down
+               to nothing within three epochs; two end at 98.96%, whatever the batch
 """
 
 from torch import Tensor, nn
@@ -44,5 +44,5 @@ NETWORK = Network(
     summary="convs 8 and 16 of 5x5, each ReLU and 2x2 max pooling, one linear layer: 99% of MNIST in seconds",
     source="after LeCun, Bottou, Bengio, Haffner 1998; Smith and Topin 2018 (schedule)",
     build=build,
-    recipe=Recipe(learning_rate=0.01, batch_size=100, epochs=2, schedule="one-cycle"),
+    recipe=Recipe(learning_rate=0.02, batch_size=300, epochs=3, schedule="one-cycle"),
 )
