@@ -93,7 +93,7 @@ def record(
 @app.command()
 def learned(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `python -m models train`.")],
-    out: Annotated[Path, typer.Option(help="File to write.")] = Path("bench/results/learned.json"),
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("bench/results/latest-learned.json"),
 ) -> None:
     """Collect the accuracies in the logs of training runs."""
     from bench.training import learned as module
