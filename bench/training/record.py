@@ -1,6 +1,6 @@
 """How long a network takes from loaded data to a trained and tested network: a new process for each seed.
 
-The clock starts when the images are in memory and stops when the test images have been recognised: making the network,
+The clock starts when libraries and images are in memory and stops when the test images have been recognised: making the network,
 loading compiled kernels from their cache, all steps and the test are in it.
 """
 
@@ -50,6 +50,8 @@ def attempts(
 def attempt(network: str, backend: str, seed: int, dataset: str, folder: Path | None, threads: int) -> Attempt:
     """In this process, on so many cores."""
     keep_to(threads)
+    import torch._dynamo  # noqa: F401, torch's optimisers load it when the first is made: 0.9 s of imports
+
     from models.data import load
     from models.training.batches import Batches
     from models.training.loop import begin, epoch_steps, score
