@@ -1,7 +1,7 @@
 """How long a network takes from loaded data to a trained and tested network: a new process for each seed.
 
-The clock starts when libraries and images are in memory and stops when the test images have been recognised: making the network,
-loading compiled kernels from their cache, all steps and the test are in it.
+The clock starts when libraries and images are in memory and stops when the test images have been recognised: making
+the network, loading compiled kernels from their cache, all steps and the test are in it.
 """
 
 from __future__ import annotations
