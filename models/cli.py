@@ -138,7 +138,7 @@ def train(
     """
     if dataset is not None:
         check_name(dataset)
-    os.environ.update(short_waits(backend))
+    os.environ.update(short_waits(network, backend))
     from models.training.command import run_train
 
     run_train(

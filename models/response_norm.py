@@ -23,8 +23,7 @@ class LocalResponseNorm(Layer, nn.LocalResponseNorm):
         super().__init__(size, *args, **kwargs)
 
     def forward(self, input: Tensor) -> Tensor:
-        images, channels = input.shape[:2]
-        squares = (input * input).view(images, 1, channels, -1)
+        squares = (input * input).flatten(2).unsqueeze(1)  # (N, 1, C, HW)
         window, padding = (self.size, 1), (self.size // 2, 0)
         means = functional.avg_pool2d(squares, window, 1, padding, backend=self.backend).view(input.shape)
         return input * means.mul(self.alpha).add(self.k).pow(-self.beta)

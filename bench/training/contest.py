@@ -52,7 +52,7 @@ def hold(
     """A race for each network; ``tell`` hears of each turn."""
     for network in networks:
         tell(f"{network}: {', '.join(names)} get ready")
-        with _started(names, rules.threads) as pipes:
+        with _started(network, names, rules.threads) as pipes:
             yield _race(network, dataset, folder, pipes, rules, tell)
 
 
@@ -101,8 +101,8 @@ def _disagreement(mine: list[float], theirs: list[float]) -> float:
 
 
 @contextmanager
-def _started(names: Sequence[str], threads: int) -> Iterator[dict[str, Connection]]:
-    """A process for each name, ended with the block."""
+def _started(network: str, names: Sequence[str], threads: int) -> Iterator[dict[str, Connection]]:
+    """A process for each name, ready to train ``network``, ended with the block."""
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     processes = []
@@ -110,7 +110,7 @@ def _started(names: Sequence[str], threads: int) -> Iterator[dict[str, Connectio
         for name in names:
             pipes[name], theirs = context.Pipe()
             process = context.Process(target=worker.serve, args=(theirs, name, threads), daemon=True)
-            environment = dict.fromkeys(THREAD_VARIABLES, str(threads)) | short_waits(name)
+            environment = dict.fromkeys(THREAD_VARIABLES, str(threads)) | short_waits(network, name)
             with mock.patch.dict(os.environ, environment):
                 process.start()
             theirs.close()

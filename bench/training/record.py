@@ -43,7 +43,7 @@ def attempts(
     """With the seeds 0, 1, ..., one after another. Raises ModelsError as :func:`models.training.settings.settings`."""
     context = multiprocessing.get_context("spawn")
     for seed in range(seeds):
-        with mock.patch.dict(os.environ, short_waits(backend)), context.Pool(1) as process:
+        with mock.patch.dict(os.environ, short_waits(network, backend)), context.Pool(1) as process:
             yield process.apply(attempt, (network, backend, seed, dataset, folder, threads))
 
 

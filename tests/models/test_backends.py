@@ -72,7 +72,7 @@ def test_a_container_stands_for_its_layers_unless_they_are_named() -> None:
 def test_a_name_reaches_no_layer_that_only_begins_alike() -> None:
     found = chosen("alexnet", "naive,convs.0=torch")
     assert [name for name, backend in found.items() if backend == "torch"] == ["convs.0"]
-    assert len(found) == 8
+    assert {"convs.3", "convs.9"} < set(found)
     model = nn.ModuleDict({"conv1": fastconv.torch.Conv2d(1, 1, 1), "conv10": fastconv.torch.Conv2d(1, 1, 1)})
     assign(model, parse("naive,conv1=torch"))
     assert list(backends(model).values()) == ["torch", "naive"]

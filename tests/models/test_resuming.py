@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,15 @@ def test_killed_between_checkpoint_and_weights(
     assert kept(tmp_path / "run") == kept(whole.path)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """As at a terminal: in a shell's background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_second_ctrl_c_ends_at_once(
     digits: Dataset, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

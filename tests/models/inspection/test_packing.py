@@ -38,6 +38,7 @@ def test_nothing_tells_of_the_machine(run: Path, folder: str | None) -> None:
         pack(open_run(str(run)), Path("small"))
     packed = KEPT / folder if folder else Path("small")
     config = json.loads((packed / "config.json").read_text())
+    assert config.pop("source", {"data_dir": None})["data_dir"] is None
     assert set(config) == {"network", "backend", "recipe", "seed", "dataset"}
     allowed = {"name", "shape", "classes", "train_images", "test_images", "mean", "deviation"}
     assert set(config["dataset"]) <= allowed
