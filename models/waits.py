@@ -11,7 +11,7 @@ TORCHS_OWN = ("mlp",)
 
 
 def short_waits(network: str | None, backend: str | None) -> dict[str, str]:
-    """What the environment must say so that torch's threads sleep soon, if ``backend`` leaves torch little of ``network``.
+    """What the environment must say for torch's threads to sleep soon, if ``backend`` leaves torch little to do.
 
     They belong to GNU's OpenMP, and look for work for some 8 ms after each operation; between two layers that fastconv
     computes, that is on the cores which its threads want: a step of `inception` on two cores took 30 ms, and takes 26
