@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import ResultsError
-from models.training.run_folder import CONFIG, LOG, write_aside
+from bench.training import files
+from models.training.run_folder import CONFIG, LOG
 
 FORMAT = "learned 1"
 
@@ -50,19 +51,9 @@ def learned(run: Path) -> Learned:
 
 def save(runs: Sequence[Learned], path: Path) -> None:
     """Write a file, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "runs": [asdict(run) for run in runs]}
-    write_aside(path, (json.dumps(content, indent=1) + "\n").encode())
+    files.write(path, FORMAT, {"runs": [asdict(run) for run in runs]})
 
 
 def load(path: Path) -> list[Learned]:
     """Read a file; raises ResultsError for no such file, or one of another kind."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] == FORMAT:
-            return [Learned(**run) for run in content["runs"]]
-    except OSError as error:
-        raise ResultsError(f"{path}: can't be read ({error.strerror})") from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ResultsError(f"{path}: holds nothing learned ({error!r})") from error
-    raise ResultsError(f"{path}: its format is {content['format']!r}, and this reads {FORMAT!r}")
+    return files.read(path, FORMAT, lambda content: [Learned(**run) for run in content["runs"]])

@@ -6,7 +6,6 @@ the network, loading compiled kernels from their cache, all steps and the test a
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -18,9 +17,8 @@ from unittest import mock
 
 from rich.console import Console
 
-from bench.results import ResultsError
+from bench.training import files
 from bench.worker import keep_to
-from models.training.run_folder import write_aside
 from models.waits import short_waits
 
 FORMAT = "record 1"
@@ -81,19 +79,9 @@ def sentence(made: list[Attempt]) -> str:
 
 def save(made: list[Attempt], path: Path) -> None:
     """Write a file, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "attempts": [asdict(one) for one in made]}
-    write_aside(path, (json.dumps(content, indent=1) + "\n").encode())
+    files.write(path, FORMAT, {"attempts": [asdict(one) for one in made]})
 
 
 def load(path: Path) -> list[Attempt]:
     """Read a file; raises ResultsError for no such file, or one of another kind."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] == FORMAT:
-            return [Attempt(**one) for one in content["attempts"]]
-    except OSError as error:
-        raise ResultsError(f"{path}: can't be read ({error.strerror})") from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ResultsError(f"{path}: holds no attempts ({error!r})") from error
-    raise ResultsError(f"{path}: its format is {content['format']!r}, and this reads {FORMAT!r}")
+    return files.read(path, FORMAT, lambda content: [Attempt(**one) for one in content["attempts"]])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from bench.results import ResultsError
+from bench.training import files
 
 FORMAT = "training 1"
 
@@ -42,26 +41,16 @@ class TrainingResults:
 
 def save(results: TrainingResults, path: Path) -> None:
     """Write a file of results, all of it or nothing; seconds to the microsecond."""
-    content = {"format": FORMAT, **asdict(results)}
+    content = asdict(results)
     for race in content["races"]:
         race["steps"] = {name: [round(seconds, 6) for seconds in made] for name, made in race["steps"].items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_text(json.dumps(content) + "\n")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    files.write(path, FORMAT, content)
 
 
 def load(path: Path) -> TrainingResults:
     """Read a file of results; raises ResultsError for no such file, or one of another kind."""
-    try:
-        content = json.loads(path.read_text())
-        if content["format"] == FORMAT:
-            return TrainingResults(dict(content["environment"]), [Race(**race) for race in content["races"]])
-    except OSError as error:
-        raise ResultsError(f"{path}: can't be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ResultsError(f"{path}: holds no results of trainings ({error!r})") from error
-    raise ResultsError(f"{path}: its format is {content['format']!r}, and this reads {FORMAT!r}")
+
+    def made(content: dict[str, Any]) -> TrainingResults:
+        return TrainingResults(dict(content["environment"]), [Race(**race) for race in content["races"]])
+
+    return files.read(path, FORMAT, made)
