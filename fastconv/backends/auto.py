@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from fastconv import registry
 from fastconv.backends.base import Backend, Geometry
+from fastconv.backends.block import Block
+from fastconv.backends.chain import Chain
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -47,6 +49,9 @@ class Auto(Backend):
                 reasons.append(str(error))
         why = "; ".join(reasons) or f"no backend is chosen for {device} unasked"
         raise UnsupportedError(f"no backend can do {operation} on {geometry} in {dtype} on {device}: {why}")
+
+    def chain(self, blocks: tuple[Block, ...], dtype: Any) -> Chain | None:
+        return self.select("conv2d_block", blocks[0].geometry, dtype).chain(blocks, dtype)
 
     def channel_sum(self, grad: Any) -> Any:
         return self.select("channel_sum", None, grad.dtype).channel_sum(grad)

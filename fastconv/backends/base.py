@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv.backends.block import Activation, Pooling, activate, activation_gradient, pairs_of
+from fastconv.backends.block import Activation, Block, Pooling, activate, activation_gradient, pairs_of
+from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.quiet import QUIET
@@ -136,15 +137,16 @@ class Backend(ABC):
         b: Array | None,
         geometry: ConvGeometry,
         activation: Activation | None,
-        pool: Pooling,
+        pool: Pooling | None,
     ) -> tuple[Array, Array]:
-        """Convolution, activation if any, and pooling of 2 x 2 windows side by side: (N, K, P // 2, Q // 2).
+        """Convolution, activation if any, and pooling if any of 2 x 2 windows side by side: (N, K, P // 2, Q // 2).
 
-        The second result is what the gradient needs besides: for "max" the indices, for "avg" what was averaged.
+        The second result is what the gradient needs besides: for "max" the indices, for "avg" what was averaged, and
+        else nothing, of shape (0,).
         """
-        y = self.conv2d(x, w, b, geometry)
-        if activation is not None:
-            y = activate(y, activation)
+        y = self.conv2d(x, w, b, geometry) if activation is None else self.conv2d_activated(x, w, b, geometry, activation)
+        if pool is None:
+            return y, y[:0, 0, 0, 0]
         window = pairs_of(geometry)
         return self.max_pool2d(y, window) if pool == "max" else (self.avg_pool2d(y, window), y)
 
@@ -157,22 +159,28 @@ class Backend(ABC):
         kept: Array,
         geometry: ConvGeometry,
         activation: Activation | None,
-        pool: Pooling,
+        pool: Pooling | None,
         wanted: tuple[bool, bool, bool],
     ) -> tuple[Array | None, Array | None, Array | None]:
         """The gradients of x, w and b, those of the three that are wanted, from grad and both results of the block."""
+        if pool == "avg":
+            grad, result = self.avg_pool2d_backward(grad, pairs_of(geometry)), kept
+        # Of max pooling's results, before an index is looked up: while there are a quarter as many.
+        grad = change = grad if activation is None else self.activation_backward(grad, result, activation)
         if pool == "max":
-            # Before an index is looked up, while there are a quarter as many.
-            grad = grad if activation is None else self.activation_backward(grad, result, activation)
             change = self.max_pool2d_gradient(grad, kept, pairs_of(geometry))
-        else:
-            change = self.avg_pool2d_backward(grad, pairs_of(geometry))
-            change = grad = change if activation is None else self.activation_backward(change, kept, activation)
         return (
             self.conv2d_input(change, w, geometry) if wanted[0] else None,
             self.conv2d_weight(x, change, geometry) if wanted[1] else None,
             self.channel_sum(grad) if wanted[2] else None,
         )
+
+    def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
+        """Blocks one behind another as a single step each way, for arrays of ``dtype``; None where it has no such step.
+
+        Blocks that it has are the same to rounding as each by `conv2d_block`.
+        """
+        return None
 
     @abstractmethod
     def conv2d_input(self, grad: Array, w: Array, geometry: ConvGeometry) -> Array:

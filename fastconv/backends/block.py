@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,6 +16,28 @@ Pooling = Literal["max", "avg"]
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A convolution, what is done to its results, and the pooling of these in windows of 2 x 2."""
+
+    geometry: ConvGeometry
+    activation: Activation | None
+    pool: Pooling | None
+
+    @property
+    def result_shape(self) -> tuple[int, int, int, int]:
+        """(N, K, P, Q), or (N, K, P // 2, Q // 2)."""
+        return self.geometry.output_shape if self.pool is None else pairs_of(self.geometry).output_shape
+
+    def kept(self, dtype: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of what a gradient needs besides: max pooling's indices, or what was averaged."""
+        if self.pool is None:
+            return (0,), np.dtype(dtype)
+        if self.pool == "max":
+            return self.result_shape, np.dtype(np.int64)
+        return self.geometry.output_shape, np.dtype(dtype)
 
 
 def pairs_of(g: ConvGeometry) -> PoolGeometry:

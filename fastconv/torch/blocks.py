@@ -111,11 +111,8 @@ class _Block(Function):
         x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any
     ) -> tuple[Tensor, Tensor]:
         """The result, and what its gradient needs besides."""
-        if pool is not None:
-            result, kept = ops.conv2d_block(x, w, b, activation, pool, *how)
-            return result, kept
-        y = _activated(x, w, b, activation, how)
-        return y, y.new_empty(0)
+        result, kept = ops.conv2d_block(x, w, b, activation, pool, *how)
+        return result, kept
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -136,17 +133,9 @@ class _Block(Function):
             again = _separately(x, w, b, ctx.activation, ctx.pool, *ctx.how)
             gradients = iter(torch.autograd.grad(again, operands, grad, create_graph=True))
             found = [next(gradients) if want else None for want in wanted]
-        elif ctx.pool is not None:
+        else:
             three = ops.conv2d_block_backward(grad, x, w, result, kept, ctx.activation, ctx.pool, wanted, *ctx.how)
             found = [each if want else None for each, want in zip(three, wanted, strict=True)]
-        else:
-            if ctx.activation is not None:
-                grad = ops.activation_backward(grad, result, ctx.activation, ctx.how[-1])
-            found = [
-                ops.conv2d_input(x.shape, w, grad, *ctx.how) if wanted[0] else None,
-                ops.conv2d_weight(x, w.shape, grad, *ctx.how) if wanted[1] else None,
-                autograd.channel_sum(grad, w.shape[0]) if wanted[2] else None,
-            ]
         return *found, None, None, *[None] * len(ctx.how)
 
 

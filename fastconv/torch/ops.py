@@ -151,22 +151,22 @@ def conv2d_activated(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, act
 
 
 @_operator(
-    "conv2d_block(Tensor input, Tensor weight, Tensor? bias, str? activation, str pool, "
+    "conv2d_block(Tensor input, Tensor weight, Tensor? bias, str? activation, str? pool, "
     f"{_CONV}, str backend) -> (Tensor, Tensor)"
 )
 def conv2d_block(
-    check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str, *how: Any
+    check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any
 ) -> _Plan:
     g, operands, _, layout, _ = _convolution(check, x, w, b, *how)
     assert isinstance(g, ConvGeometry)
-    shape = check.pool(g.output_shape, _PAIRS).output_shape
-    kept = (shape, torch.int64) if pool == "max" else (g.output_shape, x.dtype)
+    shape = g.output_shape if pool is None else check.pool(g.output_shape, _PAIRS).output_shape
+    kept = {"max": (shape, torch.int64), "avg": (g.output_shape, x.dtype), None: (_NONE, x.dtype)}[pool]
     return _Plan(g, (*operands, activation, pool), shape, layout, (kept,))
 
 
 @_operator(
     "conv2d_block_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor result, Tensor kept, "
-    f"str? activation, str pool, bool[] wanted, {_CONV}, str backend) -> (Tensor, Tensor, Tensor)"
+    f"str? activation, str? pool, bool[] wanted, {_CONV}, str backend) -> (Tensor, Tensor, Tensor)"
 )
 def conv2d_block_backward(
     check: _Checks,
@@ -176,7 +176,7 @@ def conv2d_block_backward(
     result: Tensor,
     kept: Tensor,
     activation: str | None,
-    pool: str,
+    pool: str | None,
     wanted: Sequence[bool],
     *how: Any,
 ) -> _Plan:

@@ -86,9 +86,9 @@ def test_results_and_gradients_are_those_of_the_separate_layers(
 def test_a_batch_of_several_slabs(activation: Any, pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that go through a few at a time, the last ones fewer, and none of a gradient that isn't wanted."""
     monkeypatch.setattr(blocks, "SLAB_BYTES", 3 * 4 * 8 * 10 * 8)
-    blocks._slabs.cache_clear()
-    slabs = blocks._slabs(ConvGeometry(7, 2, 8, 10, 4, 3, 3, padding=(1, 1, 1, 1)), 8)
-    assert [conv.N for _, conv, _ in slabs] == [3, 3, 1]
+    blocks.slabs.cache_clear()
+    slabs = blocks.slabs(ConvGeometry(7, 2, 8, 10, 4, 3, 3, padding=(1, 1, 1, 1)), 8)
+    assert [conv.N for _, conv in slabs] == [3, 3, 1]
     x, w, b = draw(7, 2, 8, 10), draw(4, 2, 3, 3, seed=2), draw(4, seed=3)
     y = conv2d_block(x, w, b, padding=1, activation=activation, pool=pool, backend="numba")
     expected = separately(x, w, b, activation, pool, padding=1)
@@ -98,7 +98,7 @@ def test_a_batch_of_several_slabs(activation: Any, pool: Any, monkeypatch: pytes
         mine, theirs = (torch.autograd.grad(each, wanted, grad, retain_graph=True) for each in (y, expected))
         for one, other in zip(mine, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
-    blocks._slabs.cache_clear()
+    blocks.slabs.cache_clear()
 
 
 @pytest.mark.parametrize("pool", POOLS)

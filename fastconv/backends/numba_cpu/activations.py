@@ -28,6 +28,7 @@ from fastconv.backends.jit import address_of
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.program import Place, Recorder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
@@ -154,13 +155,16 @@ def _frame(count: int) -> np.ndarray:
     return frame
 
 
+def _tasks(count: int) -> int:
+    return -(-count // _CHUNK)
+
+
 def _run(task: int, fields: tuple[int, ...], arrays: tuple[np.ndarray, ...]) -> None:
     count = arrays[0].size
-    tasks = -(-count // _CHUNK)
-    threads = min(get_num_threads(), tasks)
+    threads = min(get_num_threads(), _tasks(count))
     memory = buffers.scratch(FRAME_BYTES)
     parts, offsets = (F.PANELS, F.WORKSPACE), (FRAME_BYTES, FRAME_BYTES)
-    execute(_frame(count), memory, fields, arrays, parts, offsets, (task, tasks), (0, 0), threads)
+    execute(_frame(count), memory, fields, arrays, parts, offsets, (task, _tasks(count)), (0, 0), threads)
     buffers.give_back(memory)
 
 
@@ -168,6 +172,11 @@ def tanh(simd: Simd, y: np.ndarray) -> None:
     """In place, of a C-contiguous array."""
     if y.size:
         _run(_tanh_task(simd), (F.TARGET,), (y,))
+
+
+def record_tanh(program: Recorder, simd: Simd, y: Place, count: int) -> None:
+    """Let a program do the same to so many numbers."""
+    program.add(_frame(count), [(F.TARGET, y)], [Step(_tanh_task(simd), _tasks(count), get_num_threads())])
 
 
 def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -178,3 +187,11 @@ def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, targe
     if y.size:
         _run(_gradient_task(simd, activation == "relu"), (F.SOURCE, F.WEIGHT, F.TARGET), (grad, y, target))
     return target
+
+
+def record_gradient(
+    program: Recorder, simd: Simd, activation: str, grad: Place, y: Place, target: Place, count: int
+) -> None:
+    """Let a program do the same to so many numbers."""
+    step = Step(_gradient_task(simd, activation == "relu"), _tasks(count), get_num_threads())
+    program.add(_frame(count), [(F.SOURCE, grad), (F.WEIGHT, y), (F.TARGET, target)], [step])

@@ -9,21 +9,23 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv.backends.base import Backend, Geometry
-from fastconv.backends.block import Activation, Pooling, activate
+from fastconv.backends.block import Activation, Block, Pooling, activate
+from fastconv.backends.chain import Chain
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cpu import (
     activations,
     average_pooling,
-    blocks,
     buffers,
     channel_sums,
     instruction_set,
     max_pooling,
     planner,
 )
+from fastconv.backends.numba_cpu.chain import NumbaChain
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
+from fastconv.backends.numba_cpu.memory import address
 from fastconv.backends.numba_cpu.plans import plan
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.quiet import QUIET
@@ -33,11 +35,15 @@ from fastconv.threads import get_num_threads
 
 _LINE = 4096
 
-_SHORT = 16
-"""Pixels of a plane that aren't worth a vector."""
-
 _WITH_RELU = "_relu"
 """Marks the plans of a convolution whose results are raised to 0."""
+
+_PARTS = {
+    "conv2d_activated": ("conv2d",),
+    "conv2d_block": ("conv2d",),
+    "conv2d_block_backward": ("conv2d_input", "conv2d_weight"),
+}
+"""The convolution and its adjoints in other operations."""
 
 _COMMON_CONVOLUTIONS = [
     ConvGeometry(images, C, size, size, K, kernel, kernel, (stride, stride), (kernel // 2,) * 4, groups=groups)
@@ -60,6 +66,10 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
+def _address_of(array: np.ndarray | None) -> int:
+    return 0 if array is None else address(array)
+
+
 class NumbaCpu(Backend):
     """Vectors, tiles and threads; ``instructions`` are the processor's best by default."""
 
@@ -77,6 +87,7 @@ class NumbaCpu(Backend):
         self._instructions = instructions
         # A geometry's plans are found by the geometry, which the API keeps, in half a microsecond.
         self._plans = lru_cache(maxsize=1024)(self._make_plans)
+        self._single = lru_cache(maxsize=512)(self._make_single)
 
     @property
     def instructions(self) -> InstructionSet:
@@ -104,7 +115,8 @@ class NumbaCpu(Backend):
         if 0 in (*geometry.input_shape, *geometry.output_shape):
             return None
         simd = self._simd(np.dtype(str(dtype).removeprefix("torch.")))
-        found, _ = jobs(operation.removesuffix("_activated"), geometry)
+        parts = _PARTS.get(operation, (operation,))
+        found = [job for part in parts for job in jobs(part, geometry)[0]]
         if all(planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows) for job in found):
             return None
         return f"the algorithm {self.algorithm!r} is for {planner.LIMITS[self.algorithm]}"
@@ -183,6 +195,24 @@ class NumbaCpu(Backend):
         target = buffers.empty(y.shape, y.dtype)
         return activations.gradient(self._simd(y.dtype), activation, _contiguous(grad), _contiguous(y), target)
 
+    def plans(self, operation: str, simd: Simd, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
+        """As `blocks.Planner` has it."""
+        return self._plans(operation, np.dtype(simd.dtype), geometry)
+
+    def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
+        shapes = [shape for block in blocks for shape in (block.geometry.input_shape, block.result_shape)]
+        if any(0 in shape for shape in shapes):
+            return None
+        for block in blocks:
+            if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d_block", "conv2d_block_backward")):
+                return None
+        return NumbaChain(self, self._simd(dtype), blocks, self)
+
+    def _make_single(
+        self, dtype: np.dtype[Any], geometry: ConvGeometry, activation: Activation | None, pool: Pooling | None
+    ) -> Chain:
+        return NumbaChain(self, self._simd(dtype), (Block(geometry, activation, pool),), self)
+
     def conv2d_block(
         self,
         x: np.ndarray,
@@ -190,9 +220,16 @@ class NumbaCpu(Backend):
         b: np.ndarray | None,
         geometry: ConvGeometry,
         activation: Activation | None,
-        pool: Pooling,
+        pool: Pooling | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        return blocks.forward(self, self._simd(x.dtype), _contiguous(x), w, b, geometry, activation, pool)
+        block = self._single(x.dtype, geometry, activation, pool)
+        (only,) = block.blocks
+        result = buffers.empty(only.result_shape, x.dtype)
+        kept = buffers.empty(*only.kept(x.dtype))
+        if result.size:
+            x, w, b = _contiguous(x), _contiguous(w), None if b is None else _contiguous(b)
+            block.forward(address(x), (address(w), _address_of(b)), address(result), address(kept))
+        return result, kept
 
     def conv2d_block_backward(
         self,
@@ -203,11 +240,22 @@ class NumbaCpu(Backend):
         kept: np.ndarray,
         geometry: ConvGeometry,
         activation: Activation | None,
-        pool: Pooling,
+        pool: Pooling | None,
         wanted: tuple[bool, bool, bool],
     ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        arrays = tuple([_contiguous(array) for array in (grad, x, w, result, kept)])
-        return blocks.backward(self, self._simd(x.dtype), arrays, geometry, activation, pool, wanted)
+        shapes = geometry.input_shape, geometry.weight_shape, (geometry.K,)
+        if not grad.size or not x.size:
+            # No pixel, so no sum has a term.
+            zeros = [np.zeros(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)]
+            return zeros[0], zeros[1], zeros[2]
+        grad, x, w, result, kept = [_contiguous(array) for array in (grad, x, w, result, kept)]
+        for_x, for_w, for_b = [
+            buffers.empty(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)
+        ]
+        block = self._single(x.dtype, geometry, activation, pool)
+        operands = address(x), (address(w), 0), address(result), address(kept)
+        block.backward(address(grad), *operands, _address_of(for_x), (_address_of(for_w), _address_of(for_b)))
+        return for_x, for_w, for_b
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         return self.adjoint_for_input(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))
@@ -243,7 +291,7 @@ class NumbaCpu(Backend):
         return w
 
     def channel_sum(self, grad: np.ndarray) -> np.ndarray:
-        if grad.shape[2] * grad.shape[3] < _SHORT:
+        if grad.shape[2] * grad.shape[3] < channel_sums.SHORT:
             return super().channel_sum(grad)
         return channel_sums.channel_sum(self._simd(grad.dtype), _contiguous(grad))
 

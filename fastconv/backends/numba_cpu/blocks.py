@@ -9,143 +9,224 @@ needs the activation's results, so these are kept.
 
 The slabs follow from the sizes alone, and the parts of the weight's gradient are added in order: the same bits for any
 number of threads.
+
+This file says what jobs a block comes to, and where in memory each finds what; `program` runs them, `chain` makes
+programs of one block or of several.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-
-from fastconv.backends.block import pairs_of
-from fastconv.backends.numba_cpu import activations, buffers, channel_sums
+from fastconv.backends.block import Activation, Block, pairs_of
+from fastconv.backends.numba_cpu import activations, channel_sums, elementwise
+from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.pooling_plans import average_backward, max_backward
 from fastconv.backends.numba_cpu.pooling_plans import forward as pooling
+from fastconv.backends.numba_cpu.program import Place, Recorder
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.windows import AVERAGES, PLACES
+from fastconv.backends.numba_cpu.windows import AVERAGES, PLACES, VALUES
 from fastconv.backends.numba_cpu.winners_plan import winners_plan
-from fastconv.geometry import ConvGeometry, PoolGeometry
+from fastconv.geometry import ConvGeometry
 from fastconv.threads import get_num_threads
 
 SLAB_BYTES = 4 << 20
 """Of a slab's results, which stay in the L3 cache; smaller slabs pack weights more often, and gained nothing."""
 
 
+class Planner(Protocol):
+    """Who knows how to do convolutions."""
+
+    algorithm: str | None
+    """The one that it is told to take."""
+
+    def plans(self, operation: str, simd: Simd, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
+        """Plans for "conv2d", "conv2d_relu", "conv2d_input" or "conv2d_weight", their jobs, and whether the jobs write
+        all of the result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Where a block finds its operands and leaves its results; ``kept`` is None where no gradient will be asked for."""
+
+    x: Place
+    w: Place
+    b: Place | None
+    result: Place
+    kept: Place | None
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Where a block's gradients come from and go to; None for those that aren't wanted."""
+
+    grad: Place
+    forward: Forward
+    x: Place | None
+    w: Place | None
+    b: Place | None
+
+
 @lru_cache(maxsize=512)
-def _slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[slice, ConvGeometry, PoolGeometry], ...]:
-    """The images of each slab, and what is done with them."""
+def slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[int, ConvGeometry], ...]:
+    """The first image of each slab, and its convolution."""
     image = g.K * g.P * g.Q * itemsize
     # Each slab packs the weight anew and adds a gradient of its size: not for weights larger than results.
     images = max(1, SLAB_BYTES // max(1, image))
-    if 4 * np.prod(g.weight_shape) * itemsize > images * image:
+    if 4 * math.prod(g.weight_shape) * itemsize > images * image:
         images = g.N
-    found = []
-    for first in range(0, g.N, images):
-        here = min(images, g.N - first)
-        found.append((slice(first, first + here), replace(g, N=here), pairs_of(replace(g, N=here))))
-    return tuple(found)
+    return tuple((first, replace(g, N=min(images, g.N - first))) for first in range(0, g.N, images))
 
 
-def forward(
-    backend: Any,
-    simd: Simd,
-    x: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray | None,
-    g: ConvGeometry,
-    activation: Any,
-    pool: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The pooled results, and the indices of max pooling or what was averaged; x is C-contiguous."""
-    pooled = pairs_of(g)
-    result = buffers.empty(pooled.output_shape, x.dtype)
-    threads = get_num_threads()
-    slabs = _slabs(g, simd.itemsize) if result.size else ()
-    if pool == "avg":
-        kept = buffers.empty(g.output_shape, x.dtype)
-        for images, conv, window in slabs:
-            y = backend.convolve(x[images], w, b, conv, activation, kept[images])
-            pooling(simd, window, AVERAGES).run(y, result[images], None, threads)
-        return result, kept
-    kept = buffers.empty(pooled.output_shape, np.int64)
-    for images, conv, window in slabs:
-        y = backend.convolve(x[images], w, b, conv, activation, buffers.empty(conv.output_shape, x.dtype))
-        pooling(simd, window, PLACES).run(y, result[images], kept[images], threads)
-    return result, kept
+class Lowering:
+    """Writes the jobs of blocks into a program."""
 
+    def __init__(self, program: Recorder, planner: Planner, simd: Simd) -> None:
+        """Convolutions are done as ``planner`` says."""
+        self.program, self.planner, self.simd = program, planner, simd
 
-def backward(
-    backend: Any,
-    simd: Simd,
-    arrays: tuple[np.ndarray, ...],
-    g: ConvGeometry,
-    activation: Any,
-    pool: str,
-    wanted: tuple[bool, bool, bool],
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """The gradients of x, w and b, as far as ``wanted``.
+    def _room(self, numbers: int) -> Place:
+        return self.program.room(numbers * self.simd.itemsize)
 
-    ``arrays`` are the gradient, x, w, and both results of `forward`, all C-contiguous.
-    """
-    grad, x, w, result, kept = arrays
-    if not grad.size:
-        # No pixel, so no sum has a term.
-        shapes = g.input_shape, g.weight_shape, (g.K,)
-        zeros = [np.zeros(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)]
-        return zeros[0], zeros[1], zeros[2]
-    if pool == "max" and wanted[1] and not wanted[0] and backend.algorithm is None:
-        found = _from_winners(simd, arrays, g, activation, wanted[2])
-        if found is not None:
-            return found
-    for_x = buffers.empty(g.input_shape, x.dtype) if wanted[0] else None
-    parts: list[np.ndarray] = []
-    sums: list[np.ndarray] = []
-    for images, conv, window in _slabs(g, simd.itemsize):
-        part = grad[images]
-        change = buffers.empty(conv.output_shape, x.dtype)
-        if pool == "max":
-            if activation is not None:
-                target = buffers.empty(part.shape, x.dtype)
-                part = activations.gradient(simd, activation, part, result[images], target)
-            job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
-            job.run(change, part, kept[images], get_num_threads())
+    def _parts(self, block: Block) -> Iterator[tuple[int, Block]]:
+        """A block's slabs: the first image, and the block for those images."""
+        if block.pool is None:
+            yield 0, block
+            return
+        for first, conv in slabs(block.geometry, self.simd.itemsize):
+            yield first, replace(block, geometry=conv)
+
+    def forward(self, block: Block, at: Forward) -> None:
+        """A block's results, and what its gradient needs besides."""
+        program, simd, size, threads = self.program, self.simd, self.simd.itemsize, get_num_threads()
+        for first, part in self._parts(block):
+            conv = part.geometry
+            x = at.x + first * math.prod(conv.input_shape[1:]) * size
+            result = at.result + first * math.prod(block.result_shape[1:]) * size
+            if part.pool is None:
+                self._convolve(conv, part.activation, x, at, result)
+                continue
+            if part.pool == "avg" and at.kept is not None:
+                y = at.kept + first * math.prod(conv.output_shape[1:]) * size
+            else:
+                y = self._room(math.prod(conv.output_shape))
+            self._convolve(conv, part.activation, x, at, y)
+            if part.pool == "avg":
+                pooling(simd, pairs_of(conv), AVERAGES).record(program, y, result, None, threads)
+            elif at.kept is None:
+                pooling(simd, pairs_of(conv), VALUES).record(program, y, result, None, threads)
+            else:
+                places = at.kept + first * math.prod(block.result_shape[1:]) * 8
+                pooling(simd, pairs_of(conv), PLACES).record(program, y, result, places, threads)
+
+    def _convolve(self, g: ConvGeometry, activation: Activation | None, x: Place, at: Forward, y: Place) -> None:
+        relu = activation == "relu"
+        (plan,), (job,), _ = self.planner.plans("conv2d_relu" if relu else "conv2d", self.simd, g)
+        if not job.exchanged:
+            plan.record(self.program, x, at.w, at.b, y)
         else:
-            average_backward(simd, window)[0].run(change, part, None, get_num_threads())
+            plan.record(self.program, at.w, x, y)
+            if at.b is not None or relu:
+                elementwise.record_bias(self.program, self.simd, y, at.b, (g.N, g.K), relu)
+        if activation == "tanh":
+            activations.record_tanh(self.program, self.simd, y, math.prod(g.output_shape))
+
+    def backward(self, block: Block, at: Backward) -> None:
+        """A block's gradients."""
+        if self._from_winners(block, at):
+            return
+        g, size = block.geometry, self.simd.itemsize
+        parts = list(self._parts(block))
+        numbers = math.prod(g.weight_shape)
+        several = len(parts) > 1
+        weights = self._room(len(parts) * numbers) if several else at.w
+        biases = self._room(len(parts) * g.K) if several else at.b
+        for number, (first, part) in enumerate(parts):
+            conv = part.geometry
+            change, pooled = self._before(part, at, first)
+            if at.b is not None and biases is not None:
+                self._bias(part, pooled or change, biases + number * g.K * size, pooled=pooled is not None)
+            if at.x is not None:
+                self._input(conv, change, at, at.x + first * math.prod(conv.input_shape[1:]) * size)
+            if at.w is not None and weights is not None:
+                x = at.forward.x + first * math.prod(conv.input_shape[1:]) * size
+                self._weight(conv, x, change, weights + number * numbers * size)
+        if several:
+            for found, target, count in ((weights, at.w, numbers), (biases, at.b, g.K)):
+                if found is not None and target is not None:
+                    elementwise.record_total(self.program, self.simd, found, target, count, len(parts))
+
+    def _before(self, part: Block, at: Backward, first: int) -> tuple[Place, Place | None]:
+        """The gradient of a slab's convolution, and that of its pooled results if it sums up to the same."""
+        program, simd, size, threads = self.program, self.simd, self.simd.itemsize, get_num_threads()
+        conv, activation = part.geometry, part.activation
+        pooled, whole = math.prod(part.result_shape), math.prod(conv.output_shape)
+        begin = first * math.prod(part.result_shape[1:])
+        grad, result, kept = at.grad + begin * size, at.forward.result + begin * size, at.forward.kept
+        if part.pool == "avg":
+            assert kept is not None
+            change = self._room(whole)
+            window = pairs_of(conv)
+            average_backward(simd, window)[0].record(program, change, grad, None, threads)
             if activation is not None:
-                change = activations.gradient(simd, activation, change, kept[images], change)
-            part = change
-        if wanted[2]:
-            sums.append(channel_sums.channel_sum(simd, part))
-        if for_x is not None:
-            backend.adjoint_for_input(change, w, conv, for_x[images])
-        if wanted[1]:
-            parts.append(backend.conv2d_weight(x[images], change, conv))
-    return for_x, _total(parts), _total(sums)
+                y = kept + first * math.prod(conv.output_shape[1:]) * size
+                activations.record_gradient(program, simd, activation, change, y, change, whole)
+            return change, None
+        if activation is not None:
+            # Of max pooling's results: a quarter as many.
+            through = self._room(pooled)
+            activations.record_gradient(program, simd, activation, grad, result, through, pooled)
+            grad = through
+        if part.pool is None:
+            return grad, None
+        assert kept is not None
+        change, window = self._room(whole), pairs_of(conv)
+        job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
+        job.record(program, change, grad, kept + begin * 8, threads)
+        return change, grad
 
+    def _bias(self, part: Block, grad: Place, target: Place, *, pooled: bool) -> None:
+        N, K, P, Q = part.result_shape if pooled else part.geometry.output_shape
+        channel_sums.record(self.program, self.simd, grad, target, (N, K, P * Q))
 
-def _from_winners(
-    simd: Simd, arrays: tuple[np.ndarray, ...], g: ConvGeometry, activation: Any, bias_wanted: bool
-) -> tuple[None, np.ndarray, np.ndarray | None] | None:
-    """The gradients of w and b where x needs none, as in a network's first block; None where that can't be done."""
-    grad, x, _, result, kept = arrays
-    plan = winners_plan(simd, g)
-    if plan is None:
-        return None
-    if activation is not None:
-        grad = activations.gradient(simd, activation, grad, result, buffers.empty(grad.shape, x.dtype))
-    weight = buffers.empty(g.weight_shape, x.dtype)
-    if not plan.weight_gradient(x, grad, kept, weight):
-        return None
-    return None, weight, channel_sums.channel_sum(simd, grad) if bias_wanted else None
+    def _input(self, g: ConvGeometry, grad: Place, at: Backward, target: Place) -> None:
+        plans, jobs, complete = self.planner.plans("conv2d_input", self.simd, g)
+        if not complete:
+            elementwise.record_clear(self.program, self.simd, target, math.prod(g.input_shape))
+        for plan, job in zip(plans, jobs, strict=True):
+            if job.exchanged:
+                plan.record(self.program, at.forward.w, grad, None, target)
+            else:
+                # As a convolution, an infinite weight meets zeros beyond the gradient's edges.
+                plan.record(self.program, grad, at.forward.w, None, target, watch=True)
 
+    def _weight(self, g: ConvGeometry, x: Place, grad: Place, target: Place) -> None:
+        (plan,), (job,), _ = self.planner.plans("conv2d_weight", self.simd, g)
+        if job.along_rows:
+            plan.record(self.program, x, grad, target)
+        else:
+            plan.record(self.program, x, grad, None, target)
 
-def _total(parts: list[np.ndarray]) -> np.ndarray | None:
-    """The sum of the slabs' parts, in order; None where there are none."""
-    if not parts:
-        return None
-    with np.errstate(all="ignore"):
-        for part in parts[1:]:
-            parts[0] += part
-    return parts[0]
+    def _from_winners(self, block: Block, at: Backward) -> bool:
+        """The gradients of w and b where x needs none, as in a network's first block; whether it can be done so."""
+        g, kept = block.geometry, at.forward.kept
+        if block.pool != "max" or at.w is None or at.x is not None or self.planner.algorithm is not None:
+            return False
+        plan = winners_plan(self.simd, g)
+        if plan is None or kept is None:
+            return False
+        grad, count = at.grad, math.prod(block.result_shape)
+        if block.activation is not None:
+            grad = self._room(count)
+            activations.record_gradient(
+                self.program, self.simd, block.activation, at.grad, at.forward.result, grad, count
+            )
+        plan.record(self.program, at.forward.x, grad, kept, at.w, watch=True)
+        if at.b is not None:
+            self._bias(block, grad, at.b, pooled=True)
+        return True

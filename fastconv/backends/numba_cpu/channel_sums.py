@@ -9,6 +9,7 @@ task is a channel.
 
 from __future__ import annotations
 
+import math
 from functools import cache, lru_cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.program import Place, Recorder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -30,6 +32,9 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.threads import get_num_threads
+
+SHORT = 16
+"""Pixels of a plane that aren't worth a vector."""
 
 _ALONE = 1 << 16
 """Numbers that are summed in less time than it takes to wake a helper."""
@@ -62,12 +67,33 @@ def _sum_channel(simd, frame, channel, slot):
     store_scalar(simd, load_integer(frame, F.TARGET), channel, total)
 
 
+@inner
+def _sum_short(simd, frame, channel):
+    """One channel whose planes aren't worth a vector."""
+    images, channels = load_integer(frame, F.N), load_integer(frame, F.ROWS)
+    plane, source = load_integer(frame, F.J), load_integer(frame, F.SOURCE)
+    total = 0.0
+    for n in range(images):
+        begin = (n * channels + channel) * plane
+        for u in range(begin, begin + plane):
+            total += load_scalar(simd, source, u)
+    store_scalar(simd, load_integer(frame, F.TARGET), channel, total)
+
+
 @cache
 def _task(simd: Simd) -> int:
     def sum_channel(frame, task, slot):
         _sum_channel(simd, frame, task, slot)
 
     return address_of(sum_channel, 3)
+
+
+@cache
+def _short_task(simd: Simd) -> int:
+    def sum_short(frame, task, slot):
+        _sum_short(simd, frame, task)
+
+    return address_of(sum_short, 3)
 
 
 @lru_cache(maxsize=512)
@@ -88,3 +114,11 @@ def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
     execute(frame, memory, (F.SOURCE, F.TARGET), (grad, sums), parts, offsets, (_task(simd), K), (0, 0), threads)
     buffers.give_back(memory)
     return sums
+
+
+def record(program: Recorder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
+    """Let a program do the same for grad (N, K, P * Q), which ``shape`` gives."""
+    threads = get_num_threads() if math.prod(shape) > _ALONE else 1
+    task = _short_task(simd) if shape[2] < SHORT else _task(simd)
+    workspace = Workspace(64 * threads, ((F.WORKSPACE, 0),))
+    program.add(_frame(*shape), [(F.SOURCE, grad), (F.TARGET, sums)], [Step(task, shape[1], threads)], workspace)

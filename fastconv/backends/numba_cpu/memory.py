@@ -110,6 +110,11 @@ def execute_pooling(
     _execute_pooling(word, template, *objects, workers.pool.state, helpers, RELEASE)
 
 
+def address(array: np.ndarray) -> int:
+    """Of an array's first element."""
+    return int(_address(id(array), _WORD)) if _PLAIN else int(array.ctypes.data)
+
+
 def _is_plain() -> bool:
     """Whether arrays are laid out as expected."""
     probe = np.empty(3)

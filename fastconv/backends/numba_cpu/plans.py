@@ -21,6 +21,7 @@ from fastconv.backends.numba_cpu import (
     depthwise_weight,
     direct,
     direct_weight,
+    elementwise,
     implicit_gemm,
     microkernel,
     panels,
@@ -37,6 +38,7 @@ from fastconv.backends.numba_cpu.plane_rows import shape_of, workspace_bytes
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
 from fastconv.backends.numba_cpu.planner import Cut, choose
 from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.program import Place, Recorder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
 
@@ -94,6 +96,9 @@ def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray,
 class Plan:
     """What is to be run for a job: two steps of tasks, and the memory they need."""
 
+    _SPREADS = False
+    """Whether a number that isn't finite may show where by the definition it has no part, and is told by a flag."""
+
     def __init__(
         self,
         simd: Simd,
@@ -114,6 +119,7 @@ class Plan:
         self.slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._flops = job.problem.flops
         self._start = _page_after(FRAME_BYTES + shared_bytes)
+        self._shared_bytes = _page_after(shared_bytes)
         self._operands, self._parts = fields
         self._first = self._second = (0, 0)
 
@@ -126,6 +132,20 @@ class Plan:
         infinite = memory[8 * F.INFINITE]  # the number's lowest byte
         buffers.give_back(memory)
         return not infinite
+
+    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
+        """Let a program run it, with operands in these places.
+
+        The program's flag goes up where numbers that aren't finite may have spread further than they should: by
+        ``watch`` for any that the plan had a look at.
+        """
+        threads = workers.threads_for(self._flops)
+        shared, slots = self._parts
+        parts = (shared, 0), (slots, self._shared_bytes)
+        workspace = Workspace(self._shared_bytes + threads * self.slot_bytes, parts)
+        steps = [Step(task, count, threads) for task, count in (self._first, self._second)]
+        flag = F.INFINITE if watch or self._SPREADS else None
+        program.add(self.frame, zip(self._operands, places, strict=True), steps, workspace, flag, self)
 
     @cache  # noqa: B019, plans are few and are kept anyway
     def exact(self) -> Any:
@@ -173,6 +193,8 @@ class DirectConvolution(Convolution):
 class WinogradConvolution(Convolution):
     """In fewer multiplications."""
 
+    _SPREADS = True
+
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
         # By rows and columns: the adjoint's taps come backwards.
@@ -194,6 +216,8 @@ class WinogradConvolution(Convolution):
 
 class BatchConvolution(Convolution):
     """With images in the lanes."""
+
+    _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:
         p = job.problem
@@ -232,11 +256,11 @@ class WeightAdjoint(Plan):
 
     def __init__(self, simd: Simd, job: Job, cut: Cut, slot_bytes: int) -> None:
         p = job.problem
-        numbers = p.groups * p.rows * p.channels * len(p.taps)
+        self.numbers = p.groups * p.rows * p.channels * len(p.taps)
         parts = cut.splits if cut.splits > 1 else 0
-        super().__init__(simd, job, cut, slot_bytes, parts * numbers * simd.itemsize, self._FIELDS)
+        super().__init__(simd, job, cut, slot_bytes, parts * self.numbers * simd.itemsize, self._FIELDS)
         if parts:
-            self._second = weight_gemm.add_task(simd), weight_gemm.add_tasks(numbers)
+            self._second = weight_gemm.add_task(simd), weight_gemm.add_tasks(self.numbers)
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""
@@ -279,9 +303,18 @@ class DirectWeightAdjoint(WeightAdjoint):
         if np.isnan(target).any():
             self.exact().run(source, grad, target)
 
+    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
+        """Let a program run it; its flag goes up where the gradient has NaN."""
+        super().record(program, *places, watch=watch)
+        *_, target = places
+        assert target is not None
+        elementwise.record_look(program, self.simd, target, self.numbers)
+
 
 class WinogradWeightAdjoint(WeightAdjoint):
     """In fewer multiplications."""
+
+    _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         shape = cut.tile_rows, cut.tile_vectors
@@ -302,6 +335,8 @@ class WinogradWeightAdjoint(WeightAdjoint):
 
 class BatchWeightAdjoint(WeightAdjoint):
     """With images in the lanes."""
+
+    _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:
         p = job.problem

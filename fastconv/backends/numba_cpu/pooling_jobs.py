@@ -12,6 +12,7 @@ import numpy as np
 from fastconv.backends.numba_cpu import pool as threads
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.memory import execute_pooling
+from fastconv.backends.numba_cpu.program import Place, Recorder, Step
 from fastconv.geometry import PoolGeometry
 
 TASK_BYTES = 192 << 10
@@ -48,6 +49,12 @@ class Job:
         """Do all tasks on at most so many threads, with C-contiguous arrays for INPUT, OUTPUT and INDICES."""
         helpers = threads.pool.helpers(most, self.tasks) if self.tasks > 1 else 0
         execute_pooling(self.template, source, target, indices, helpers)
+
+    def record(self, program: Recorder, source: Place, target: Place, indices: Place | None, most: int) -> None:
+        """Let a program do the same."""
+        frame, *_ = self.kept
+        places = [(F.INPUT, source), (F.OUTPUT, target), (F.INDICES, indices)]
+        program.add(frame, places, [Step(int(frame[F.TASK]), self.tasks, most)], keep=self)
 
 
 def parts(planes: int, rows: int, size: int) -> dict[int, int]:
