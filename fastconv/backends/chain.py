@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from fastconv.backends.block import Block
 
@@ -19,6 +22,10 @@ class Chain(ABC):
 
     kept_bytes: int
     """What `forward` keeps for `backward`."""
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """Memory for results, its content undefined."""
+        return np.empty(shape, dtype)
 
     @abstractmethod
     def forward(self, x: int, parameters: Sequence[int], result: int, kept: int) -> None:

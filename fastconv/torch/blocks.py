@@ -81,7 +81,7 @@ def _is_one_step(backend: str) -> bool:
 
 def _block(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
     if not _is_one_step(how[-1]):
-        return _separately(x, w, b, activation, pool, *how)
+        return separately(x, w, b, activation, pool, *how)
     if autograd.recorded(x, w, b):
         result: Tensor = autograd.apply(_Block, x, w, b, activation, pool, *how)[0]
         return result
@@ -95,8 +95,8 @@ def _activated(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, h
     return ops.conv2d(x, w, b, *how) if activation is None else ops.conv2d_activated(x, w, b, activation, *how)
 
 
-def _separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
-    """The same by functions that have gradients of any order."""
+def separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
+    """A block by functions that have gradients of any order."""
     y = autograd.conv2d(x, w, b, *how)
     if activation is not None:
         y = getattr(torch, activation)(y)
@@ -130,7 +130,7 @@ class _Block(Function):
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
             operands = [each for each, want in zip((x, w, b), wanted, strict=True) if want]
-            again = _separately(x, w, b, ctx.activation, ctx.pool, *ctx.how)
+            again = separately(x, w, b, ctx.activation, ctx.pool, *ctx.how)
             gradients = iter(torch.autograd.grad(again, operands, grad, create_graph=True))
             found = [next(gradients) if want else None for want in wanted]
         else:

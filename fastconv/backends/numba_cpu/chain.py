@@ -13,6 +13,7 @@ import numpy as np
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain
+from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu.blocks import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.program import Place, Program, Recorder
 from fastconv.backends.numba_cpu.simd import Simd
@@ -41,6 +42,9 @@ class NumbaChain(Chain):
                 end += -(-math.prod(block.result_shape) * simd.itemsize // _LINE) * _LINE
         self.kept_bytes = end
         self._program = cache(self._make)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        return buffers.empty(shape, dtype)
 
     def forward(self, x: int, parameters: Sequence[int], result: int, kept: int) -> None:
         program = self._program(get_num_threads(), kept != 0, None)
