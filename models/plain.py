@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from copy import deepcopy
 
 from torch import nn
 
-from fastconv.torch import ConvBlock2d
+from fastconv.torch import ConvBlock2d, Sequential
 from fastconv.torch.modules import Layer
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -18,15 +19,16 @@ def plain(model: nn.Module) -> nn.Module:
 
     `fastconv.torch.revert` undoes a conversion and leaves layers that were made as fastconv's; this takes those too.
     """
-    copy = deepcopy(model)
-    for parent in list(copy.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, Layer):
-                setattr(parent, name, _torchs(child))
-    return copy
+    return _torchs(deepcopy(model))
 
 
-def _torchs(layer: Layer) -> nn.Module:
+def _torchs(layer: nn.Module) -> nn.Module:
+    for name, child in layer.named_children():
+        setattr(layer, name, _torchs(child))
+    if isinstance(layer, Sequential):
+        return nn.Sequential(OrderedDict(layer.named_children()))
+    if not isinstance(layer, Layer):
+        return layer
     following: list[nn.Module] = []
     if isinstance(layer, ConvBlock2d):
         following += [ACTIVATIONS[layer.activation]()] if layer.activation else []

@@ -5,6 +5,7 @@ from fastconv.torch import Conv2d, convert, functional as F
 y = F.conv2d(x, weight, bias, padding=1)       # autograd, double backward, torch.compile
 layer = Conv2d(3, 16, 3, backend="naive")      # torch.nn.Conv2d with one more argument
 block = ConvBlock2d(3, 16, 3, activation="relu", pool="max")   # three layers in one step
+model = Sequential(block, nn.Flatten(), nn.Linear(16 * 13 * 13, 10))   # and all of this
 model = convert(model)                         # in place; revert(model) undoes it
 """
 
@@ -28,6 +29,7 @@ from fastconv.torch.modules import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastconv.torch.sequential import Sequential
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -41,6 +43,7 @@ __all__ = [
     "ConvTranspose2d",
     "MaxPool1d",
     "MaxPool2d",
+    "Sequential",
     "conv2d_block",
     "convert",
     "functional",

@@ -16,12 +16,13 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from fastconv import registry
-from fastconv.torch import fusing, modules
+from fastconv.torch import modules
 from fastconv.torch.modules import Layer
+from fastconv.torch.sequential import Sequential
 
 M = TypeVar("M", bound=nn.Module)
 
-_COUNTERPARTS: dict[type[nn.Module], type[Layer]] = {
+_COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: modules.Conv1d,
     nn.Conv2d: modules.Conv2d,
     nn.ConvTranspose1d: modules.ConvTranspose1d,
@@ -32,6 +33,7 @@ _COUNTERPARTS: dict[type[nn.Module], type[Layer]] = {
     nn.AvgPool2d: modules.AvgPool2d,
     nn.AdaptiveAvgPool2d: modules.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d: modules.AdaptiveMaxPool2d,
+    nn.Sequential: Sequential,
 }
 
 _ORIGINAL = "_fastconv_original_class"
@@ -51,9 +53,7 @@ def convert(
         backend: one of `fastconv.backends`; None for the choice in force at each call.
         filter: called with each layer's name in the model ("" for the model itself) and the layer; False leaves
             the layer alone.
-        fuse: whether a Conv2d, the ReLU or Tanh after it, and the pooling of 2 x 2 windows after that become one
-            `ConvBlock2d`. Only neighbours in an nn.Sequential are known to have nothing else between them, so only
-            they do, and only layers that stand in one place and have no hooks.
+        fuse: whether an nn.Sequential becomes a `Sequential`, whose layers run together where they can.
 
     Returns:
         The model. Layers that were converted before take the new backend. Layers whose class computes in a way of
@@ -64,21 +64,22 @@ def convert(
         ValueError: a lazy layer that doesn't have its parameters yet; then no layer has been changed.
     """
     registry.resolve(backend)
-    chosen = [
+    swapped = [(name, layer) for name, layer in model.named_modules() if _counterpart(layer.__class__) is not None]
+    sequences = [layer for _, layer in swapped if isinstance(layer, nn.Sequential)] if fuse else []
+    chosen: list[Any] = [
         layer
-        for name, layer in model.named_modules()
-        if _counterpart(layer.__class__) is not None and (filter is None or filter(name, layer))
+        for name, layer in swapped
+        if not isinstance(layer, nn.Sequential) and (filter is None or filter(name, layer))
     ]
     for layer in chosen:
         if isinstance(layer, LazyModuleMixin):
             raise ValueError(f"model: {layer} is lazy; run a batch through the model first, then convert it")
-    for layer in chosen:
-        if not isinstance(layer, Layer):
+    for layer in [*chosen, *sequences]:
+        if not isinstance(layer, (Layer, Sequential)):
             layer.__dict__[_ORIGINAL] = layer.__class__
             layer.__class__ = _counterpart(layer.__class__)
+    for layer in chosen:
         layer.backend = backend
-    if fuse:
-        fusing.fuse(model, set(chosen))
     return model
 
 
@@ -95,7 +96,6 @@ def revert(model: M) -> M:
         RuntimeError: something else changed a layer's class since, such as a parametrisation that is to be removed
             first; then no layer has been changed.
     """
-    fusing.separate(model)
     restored = [
         (layer, _restored(layer, layer.__dict__[_ORIGINAL])) for layer in model.modules() if _ORIGINAL in vars(layer)
     ]
@@ -123,7 +123,7 @@ def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
 
     A subclass that inherits torch's computation, as parametrisations make it, keeps what it adds.
     """
-    if issubclass(cls, Layer):
+    if issubclass(cls, (Layer, Sequential)):
         return cls
     for base, layer in _COUNTERPARTS.items():
         if cls is base:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fastconv.torch import ConvBlock2d, MaxPool2d
+from fastconv.torch import ConvBlock2d, MaxPool2d, Sequential
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.response_norm import LocalResponseNorm
 from models.sizes import check_square
@@ -52,7 +52,7 @@ class AlexNet(nn.Module):
             padding = kernel // 2
             return ConvBlock2d(inputs, outputs, kernel, 1, padding, groups=groups, activation="relu", backend=backend)
 
-        self.convs = nn.Sequential(
+        self.convs = Sequential(
             ConvBlock2d(channels, first, sizes.kernel, sizes.stride, sizes.padding, activation="relu", backend=backend),
             LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0, backend=backend),
             MaxPool2d(3, 2, backend=backend),

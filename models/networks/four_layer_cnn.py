@@ -7,7 +7,7 @@ logarithm of the classes' probabilities.
 
 from torch import Tensor, nn
 
-from fastconv.torch import ConvBlock2d
+from fastconv.torch import ConvBlock2d, Sequential
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
 
@@ -30,7 +30,7 @@ class FourLayerCnn(nn.Module):
             filters = FILTERS * 2**number
             blocks.append(ConvBlock2d(channels, filters, 3, activation="relu", pool="max", backend=backend))
             channels, height, width = filters, (height - 2) // 2, (width - 2) // 2
-        self.convs = nn.Sequential(*blocks)
+        self.convs = Sequential(*blocks)
         self.dense1 = nn.Linear(channels * height * width, HIDDEN)
         self.drop = nn.Dropout(DROPPED)
         self.dense2 = nn.Linear(HIDDEN, classes)

@@ -7,7 +7,7 @@ Inception architecture for computer vision", 2015 (Inception-A).
 import torch
 from torch import Tensor, nn
 
-from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d
+from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, Sequential
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
 
@@ -22,15 +22,15 @@ class InceptionA(nn.Module):
     def __init__(self, channels: int, backend: str | None = None) -> None:
         super().__init__()
         self.branch1x1 = Conv2d(channels, 16, 1, backend=backend)
-        self.branch5x5 = nn.Sequential(
+        self.branch5x5 = Sequential(
             Conv2d(channels, 16, 1, backend=backend), Conv2d(16, 24, 5, padding=2, backend=backend)
         )
-        self.branch3x3 = nn.Sequential(
+        self.branch3x3 = Sequential(
             Conv2d(channels, 16, 1, backend=backend),
             Conv2d(16, 24, 3, padding=1, backend=backend),
             Conv2d(24, 24, 3, padding=1, backend=backend),
         )
-        self.branch_pool = nn.Sequential(AvgPool2d(3, 1, 1, backend=backend), Conv2d(channels, 24, 1, backend=backend))
+        self.branch_pool = Sequential(AvgPool2d(3, 1, 1, backend=backend), Conv2d(channels, 24, 1, backend=backend))
 
     def forward(self, x: Tensor) -> Tensor:
         """The four ways' channels, one after another."""

@@ -9,29 +9,30 @@ product of steps and of what a step takes:
                down to nothing within four epochs; three take 6 s, and three seeds of five miss 99% by a few images
 """
 
-from torch import Tensor, nn
+from collections import OrderedDict
 
-from fastconv.torch import ConvBlock2d
+from torch import nn
+
+from fastconv.torch import ConvBlock2d, Sequential
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
 
 LEAST = 12
 
 
-class Record(nn.Module):
+class Record(Sequential):
     """(N, channels, height, width) images to (N, classes) logits."""
 
     def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
-        super().__init__()
         channels, height, width = shape
-        self.conv1 = ConvBlock2d(channels, 8, 5, padding=2, activation="relu", pool="max", backend=backend)
-        self.conv2 = ConvBlock2d(8, 16, 5, activation="relu", pool="max", backend=backend)
-        self.dense1 = nn.Linear(16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2), classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
-        logits: Tensor = self.dense1(self.conv2(self.conv1(x)).flatten(1))  # of (N, 16 * 5 * 5) for 28 x 28
-        return logits
+        super().__init__(
+            OrderedDict(
+                conv1=ConvBlock2d(channels, 8, 5, padding=2, activation="relu", pool="max", backend=backend),
+                conv2=ConvBlock2d(8, 16, 5, activation="relu", pool="max", backend=backend),
+                flatten=nn.Flatten(),  # to (N, 16 * 5 * 5) for 28 x 28
+                dense1=nn.Linear(16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2), classes),
+            )
+        )
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> Record:

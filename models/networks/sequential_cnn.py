@@ -5,7 +5,7 @@ Source: the plain stack that follows LeCun et al. 1998 in most courses; 28 x 28 
 
 from torch import Tensor, nn
 
-from fastconv.torch import ConvBlock2d
+from fastconv.torch import ConvBlock2d, Sequential
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
 
@@ -18,7 +18,7 @@ class SequentialCnn(nn.Module):
     def __init__(self, shape: ImageShape = (3, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
         super().__init__()
         channels, height, width = shape
-        self.layers = nn.Sequential(
+        self.layers = Sequential(
             ConvBlock2d(channels, 10, 3, padding=1, activation="relu", pool="max", backend=backend),
             ConvBlock2d(10, 20, 3, padding=1, activation="relu", pool="max", backend=backend),
             ConvBlock2d(20, 30, 3, padding=1, activation="relu", pool="max", backend=backend),

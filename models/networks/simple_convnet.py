@@ -4,11 +4,12 @@ Source: K. Saito, "Deep Learning from Scratch", O'Reilly Japan 2016, chapter 7 (
 there, weights start from a normal distribution of deviation 0.01 and biases from zero, and Adam trains them.
 """
 
+from collections import OrderedDict
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from fastconv.torch import ConvBlock2d
+from fastconv.torch import ConvBlock2d, Sequential
 from models.initial import initialise
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
@@ -19,23 +20,22 @@ HIDDEN = 100
 WEIGHT_DEVIATION = 0.01
 
 
-class SimpleConvNet(nn.Module):
+class SimpleConvNet(Sequential):
     """(N, channels, height, width) images to (N, classes) logits."""
 
     def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
-        super().__init__()
         channels, height, width = shape
         pooled = FILTERS * ((height - KERNEL + 1) // 2) * ((width - KERNEL + 1) // 2)
-        self.conv1 = ConvBlock2d(channels, FILTERS, KERNEL, activation="relu", pool="max", backend=backend)
-        self.dense1 = nn.Linear(pooled, HIDDEN)
-        self.dense2 = nn.Linear(HIDDEN, classes)
+        super().__init__(
+            OrderedDict(
+                conv1=ConvBlock2d(channels, FILTERS, KERNEL, activation="relu", pool="max", backend=backend),
+                flatten=nn.Flatten(),  # to (N, 30 * 12 * 12) for 28 x 28
+                dense1=nn.Linear(pooled, HIDDEN),
+                relu=nn.ReLU(),
+                dense2=nn.Linear(HIDDEN, classes),
+            )
+        )
         initialise(self, partial(nn.init.normal_, std=WEIGHT_DEVIATION))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
-        x = self.conv1(x).flatten(1)  # (N, 30 * 12 * 12) for 28 x 28
-        logits: Tensor = self.dense2(self.dense1(x).relu())
-        return logits
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> SimpleConvNet:

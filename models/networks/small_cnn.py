@@ -3,29 +3,32 @@
 Source: the convolutional network of PyTorch's ``examples/mnist`` before 2019 without its dropout and hidden layer.
 """
 
-from torch import Tensor, nn
+from collections import OrderedDict
 
-from fastconv.torch import ConvBlock2d
+from torch import nn
+
+from fastconv.torch import ConvBlock2d, Sequential
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
 
 LEAST = 16
 
 
-class SmallCnn(nn.Module):
+class SmallCnn(Sequential):
     """(N, channels, height, width) images to (N, classes) logarithms of probabilities."""
 
     def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
-        super().__init__()
         channels, height, width = shape
-        self.conv1 = ConvBlock2d(channels, 10, 5, activation="relu", pool="max", backend=backend)
-        self.conv2 = ConvBlock2d(10, 20, 5, activation="relu", pool="max", backend=backend)
-        self.dense1 = nn.Linear(20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logarithms of the classes' probabilities for a batch."""
-        x = self.conv2(self.conv1(x)).flatten(1)  # (N, 20 * 4 * 4) for 28 x 28
-        return self.dense1(x).log_softmax(1)
+        pooled = 20 * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2)
+        super().__init__(
+            OrderedDict(
+                conv1=ConvBlock2d(channels, 10, 5, activation="relu", pool="max", backend=backend),
+                conv2=ConvBlock2d(10, 20, 5, activation="relu", pool="max", backend=backend),
+                flatten=nn.Flatten(),  # to (N, 20 * 4 * 4) for 28 x 28
+                dense1=nn.Linear(pooled, classes),
+                log_softmax=nn.LogSoftmax(1),
+            )
+        )
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> SmallCnn:

@@ -5,9 +5,11 @@ recognition", 2014, two of them; weights start from the distribution of X. Gloro
 difficulty of training deep feedforward neural networks", 2010.
 """
 
-from torch import Tensor, nn
+from collections import OrderedDict
 
-from fastconv.torch import ConvBlock2d
+from torch import nn
+
+from fastconv.torch import ConvBlock2d, Sequential
 from models.initial import initialise
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
@@ -15,22 +17,21 @@ from models.sizes import check_least
 FILTERS = (32, 64)
 
 
-class TwoLayerCnn(nn.Module):
+class TwoLayerCnn(Sequential):
     """(N, channels, height, width) images to (N, classes) logits."""
 
     def __init__(self, shape: ImageShape = (1, 28, 28), classes: int = CLASSES, backend: str | None = None) -> None:
-        super().__init__()
         channels, height, width = shape
         first, second = FILTERS
-        self.conv1 = ConvBlock2d(channels, first, 3, padding=1, activation="relu", pool="max", backend=backend)
-        self.conv2 = ConvBlock2d(first, second, 3, padding=1, activation="relu", pool="max", backend=backend)
-        self.dense1 = nn.Linear(second * (height // 4) * (width // 4), classes)
+        super().__init__(
+            OrderedDict(
+                conv1=ConvBlock2d(channels, first, 3, padding=1, activation="relu", pool="max", backend=backend),
+                conv2=ConvBlock2d(first, second, 3, padding=1, activation="relu", pool="max", backend=backend),
+                flatten=nn.Flatten(),  # to (N, 64 * 7 * 7) for 28 x 28
+                dense1=nn.Linear(second * (height // 4) * (width // 4), classes),
+            )
+        )
         initialise(self, nn.init.xavier_uniform_)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
-        logits: Tensor = self.dense1(self.conv2(self.conv1(x)).flatten(1))  # of (N, 64 * 7 * 7) for 28 x 28
-        return logits
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> TwoLayerCnn:

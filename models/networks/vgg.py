@@ -12,7 +12,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from fastconv.torch import ConvBlock2d
+from fastconv.torch import ConvBlock2d, Sequential
 from models.initial import initialise
 from models.recipes import CLASSES, ImageShape, Network, Recipe
 from models.sizes import check_least
@@ -49,7 +49,7 @@ class Vgg(nn.Module):
                 if pooled:
                     height, width = height // 2, width // 2
         hidden = HIDDEN if narrower == 1 else 256
-        self.convs = nn.Sequential(*layers)
+        self.convs = Sequential(*layers)
         self.dense = nn.Sequential(
             nn.Linear(channels * height * width, hidden),
             nn.ReLU(),

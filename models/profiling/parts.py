@@ -29,6 +29,7 @@ PYTHON = "Python and dispatch"
 
 OPERATORS = {
     TAKING_DATA: DATA,
+    "layers in one step": r"_Chained\w*",
     "convolution": r"fastconv::(conv2d|activation_backward|unfold|fold)\w*|_(Conv2d|Block|Unfold|Fold)\w*"
     r"|aten::(_|mkldnn_|slow_|thnn_)?conv\w*|(Slow|Thnn)?Conv\w*Backward\d",
     "pooling": r"fastconv::(max|avg)_pool\w*|_(Max|Avg)Pool\w*|aten::(adaptive_)?(max|avg)_pool[12]d\w*"
