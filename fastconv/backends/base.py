@@ -144,7 +144,11 @@ class Backend(ABC):
         The second result is what the gradient needs besides: for "max" the indices, for "avg" what was averaged, and
         else nothing, of shape (0,).
         """
-        y = self.conv2d(x, w, b, geometry) if activation is None else self.conv2d_activated(x, w, b, geometry, activation)
+        y = (
+            self.conv2d(x, w, b, geometry)
+            if activation is None
+            else self.conv2d_activated(x, w, b, geometry, activation)
+        )
         if pool is None:
             return y, y[:0, 0, 0, 0]
         window = pairs_of(geometry)

@@ -32,7 +32,11 @@ Tensor = torch.Tensor
 
 _PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
 _POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
-_DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64), torch.uint8: np.dtype(np.uint8)}
+_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.uint8: np.dtype(np.uint8),
+}
 _COMPUTED = (torch.float32, torch.float64)
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
@@ -67,14 +71,14 @@ class Run(NamedTuple):
 def is_plain(x: Tensor) -> bool:
     """Whether a chain may take a tensor, as far as can be told from it and from what is going on."""
     return (
-        type(x) is Tensor
+        not torch.compiler.is_compiling()
+        and type(x) is Tensor
         and x.ndim == 4
         and x.dtype in _COMPUTED
         and x.device.type == "cpu"
         and x.is_contiguous()
         and not x.is_neg()
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
         and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
@@ -84,7 +88,7 @@ def is_plain(x: Tensor) -> bool:
     )
 
 
-def first_run(layers: Sequence[nn.Module], x: Tensor) -> Run | None:
+def first_run(layers: Sequence[Any], x: Tensor) -> Run | None:
     """The longest run of layers from the first on that is one step for ``x``; None where the first layer begins none.
 
     A run begins with a convolution. It takes in convolutions on the same backend, activations and poolings that
@@ -95,40 +99,38 @@ def first_run(layers: Sequence[nn.Module], x: Tensor) -> Run | None:
     stages: list[_Stage] = []
     parameters: list[Tensor | None] = []
     backend: Backend | None = None
-    flat, taken, whole = False, 0, 0
-    for layer in layers:
-        taken += 1
+    flat, taken = False, 0
+    for number, layer in enumerate(layers, 1):
         kind = type(layer)
         if not _is_free(layer):
             break
-        if kind is nn.Flatten and stages and (layer.start_dim, layer.end_dim) == (1, -1):
-            flat = True
-        elif kind is ConvBlock2d or kind is Conv2d:
-            stage = None if flat else _convolution(layer)
-            own = registry.resolve(layer.backend)  # type: ignore[arg-type]
-            if stage is None or own is not (backend or own):
+        if kind is ConvBlock2d or kind is Conv2d:
+            own = registry.resolve(layer.backend)
+            if flat or layer.padding_mode != "zeros" or own is not (backend or own):
                 break
             backend = own
-            stages.append(stage)
-            parameters += [layer.weight, layer.bias]
+            stages.append(_convolution(layer))
+            parameters += layer.weight, layer.bias
         elif kind is nn.Linear and flat:
             stages.append(_Stage(tuple(layer.weight.shape), _POINT, None, None))
-            parameters += [layer.weight, layer.bias]
+            parameters += layer.weight, layer.bias
+        elif kind is nn.Flatten and stages and (layer.start_dim, layer.end_dim) == (1, -1):
+            flat = True
         elif not stages or not _join(stages, layer, backend, flat=flat):
             break
-        whole = taken
+        taken = number
     if backend is None or not all(p is None or _is_alike(p, x) for p in parameters):
         return None
     found = _chain(backend, _DTYPES[x.dtype], tuple(x.shape), tuple(stages))
     if found is None:
         return None
     N, K, P, Q = found.blocks[-1].result_shape
-    return Run(found, parameters, (N, K * P * Q) if flat else (N, K, P, Q), whole, backend.name)
+    return Run(found, parameters, (N, K * P * Q) if flat else (N, K, P, Q), taken, backend.name)
 
 
 def apply(run: Run, x: Tensor) -> Tensor:
     """The result of the layers."""
-    wanted = x.requires_grad or any([p is not None and p.requires_grad for p in run.parameters])
+    wanted = x.requires_grad or any(p is not None and p.requires_grad for p in run.parameters)
     if torch.is_grad_enabled() and wanted:
         result: Tensor = super(Function, _Chained).apply(run, x, *run.parameters)[0]
         return result
@@ -158,14 +160,17 @@ def _is_alike(parameter: Tensor, x: Tensor) -> bool:
     )
 
 
-def _convolution(layer: Any) -> _Stage | None:
-    if layer.padding_mode != "zeros":
-        return None
+def _convolution(layer: Any) -> _Stage:
     shape = tuple(layer.weight.shape)
-    how = conv_parameters(shape[2:], layer.stride, layer.padding, layer.dilation, layer.groups)
-    if type(layer) is ConvBlock2d:
-        return _Stage(shape, how, layer.activation, layer.pool)
-    return _Stage(shape, how, None, None)
+    activation, pool = (layer.activation, layer.pool) if type(layer) is ConvBlock2d else (None, None)
+    return _convolution_stage(shape, layer.stride, layer.padding, layer.dilation, layer.groups, activation, pool)
+
+
+@lru_cache(maxsize=512)
+def _convolution_stage(
+    weight: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int, activation: Any, pool: Any
+) -> _Stage:
+    return _Stage(weight, conv_parameters(weight[2:], stride, padding, dilation, groups), activation, pool)  # type: ignore[arg-type]
 
 
 def _join(stages: list[_Stage], layer: Any, backend: Backend | None, *, flat: bool) -> bool:
@@ -242,10 +247,13 @@ class _Chained(Function):
         wanted = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled():
             return None, *_again(run, x, parameters, grad, wanted)
-        found = [run.empty(t.shape, t.dtype) if want else None for t, want in zip((x, *parameters), wanted, strict=True)]
+        found = [
+            run.empty(t.shape, t.dtype) if want else None for t, want in zip((x, *parameters), wanted, strict=True)
+        ]
         for_x, *gradients = _addresses(found)
+        grad = grad.contiguous().resolve_neg()
         run.chain.backward(
-            grad.contiguous().data_ptr(),
+            grad.data_ptr(),
             *(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()),
             *(for_x, gradients),
         )

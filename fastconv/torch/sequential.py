@@ -24,16 +24,14 @@ class Sequential(nn.Sequential):
     """
 
     def forward(self, input: Any) -> Any:
-        layers = list(self._modules.values())
-        at = 0
-        while at < len(layers):
-            layer: Any = layers[at]
-            begins = type(layer) in (ConvBlock2d, Conv2d) and chains.is_plain(input)
-            run = chains.first_run(layers[at:], input) if begins else None
+        layers: list[Any] = list(self._modules.values())
+        result = input
+        while layers:
+            begins = type(layers[0]) in (ConvBlock2d, Conv2d) and chains.is_plain(result)
+            run = chains.first_run(layers, result) if begins else None
             if run is None:
-                input = layer(input)
-                at += 1
+                result = layers.pop(0)(result)
             else:
-                input = chains.apply(run, input)
-                at += run.layers
-        return input
+                result = chains.apply(run, result)
+                del layers[: run.layers]
+        return result

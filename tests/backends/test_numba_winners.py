@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import fastconv
+from fastconv import registry
+from fastconv.backends.base import Backend
 from fastconv.backends.numba_cpu import blocks, winners
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.winners_plan import winners_plan
@@ -103,16 +105,18 @@ def test_pixels_that_are_not_finite_go_the_dense_way(value: float, where: tuple[
     """Zeros of the pooling's gradient make NaN of them, which the short way would miss."""
     x = torch.randn(3, 1, 8, 9, generator=torch.Generator().manual_seed(1))
     x[where] = value
-    with mock.patch.object(blocks, "_from_winners", wraps=blocks._from_winners) as way:
+    dense = Backend.conv2d_block_backward
+    with mock.patch.object(Backend, "conv2d_block_backward", autospec=True, side_effect=dense) as way:
         mine = gradients(x, backend="numba")
-    way.assert_called_once()
+    assert way.call_count == (value != 0)
     for one, other in zip(mine, gradients(x), strict=True):
         torch.testing.assert_close(one, other, equal_nan=True)
 
 
 def test_only_where_nobody_wants_the_image_s_gradient_or_another_algorithm() -> None:
     x = torch.randn(3, 1, 8, 9)
-    with mock.patch.object(blocks, "_from_winners") as way:
+    registry.get("numba")._single.cache_clear()  # type: ignore[attr-defined]
+    with mock.patch.object(blocks, "winners_plan") as way:
         gradients(x, backend="numba:gemm")
         w = torch.randn(4, 1, 3, 3, requires_grad=True)
         y = conv2d_block(x.requires_grad_(), w, activation="relu", pool="max", backend="numba")

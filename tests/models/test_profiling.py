@@ -52,6 +52,10 @@ def recorded(network: str, backend: str, dataset: Dataset, steps: int = 2) -> li
         (["_MaxPool2d"], Part("pooling")),
         (["_AvgPool2dBackward", "autograd::engine::evaluate_function: _AvgPool2dBackward"], Part("pooling", True)),
         (["_Conv2d"], Part("convolution")),
+        (
+            ["_ChainedBackward", "autograd::engine::evaluate_function: _ChainedBackward"],
+            Part("layers in one step", True),
+        ),
         (["aten::new_empty", "_Block"], Part("convolution")),
         (["aten::avg_pool3d"], Part(OTHERS)),  # of local response normalisation
         (["aten::clamp_min", "aten::relu"], Part("activations")),
@@ -101,10 +105,10 @@ def test_every_part_is_found_both_ways(digits: Dataset, name: str) -> None:
     assert all(seconds > 0 for seconds in found.values())
 
 
-def test_blocks_are_convolutions(digits: Dataset) -> None:
+def test_layers_that_run_together_are_one_part(digits: Dataset) -> None:
     found = by_part(recorded("small_cnn", "numba", digits))
-    assert {Part("convolution"), Part("convolution", True)} <= set(found)
-    assert not {Part("pooling"), Part("pooling", True), Part("activations")} & set(found)
+    assert {Part("layers in one step"), Part("layers in one step", True)} <= set(found)
+    assert not {Part("convolution"), Part("pooling"), Part("pooling", True), Part("activations")} & set(found)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ def test_lenet5_is_counted_as_in_the_paper() -> None:
         Layer("conv1", "ConvBlock2d", (6, 14, 14), 156, 28 * 28 * 6 * 25),
         Layer("conv2", "ConvBlock2d", (16, 5, 5), 2416, 10 * 10 * 16 * 6 * 25),
         Layer("conv3", "ConvBlock2d", (120, 1, 1), 48_120, 120 * 16 * 25),
+        Layer("flatten", "Flatten", (120,), 0, 0),
         Layer("dense1", "Linear", (84,), 10_164, 120 * 84),
+        Layer("tanh", "Tanh", (84,), 0, 0),
         Layer("dense2", "Linear", (10,), 850, 84 * 10),
     ]
 

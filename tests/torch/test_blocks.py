@@ -1,8 +1,7 @@
-"""Blocks of convolution, activation and pooling: torch's results and gradients, on every backend; fusing a model."""
+"""Blocks of convolution, activation and pooling: torch's results and gradients, on every backend"""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from torch import nn
 import fastconv
 from fastconv.backends.numba_cpu import blocks
 from fastconv.geometry import ConvGeometry
-from fastconv.torch import ConvBlock2d, conv2d_block, convert, revert
+from fastconv.torch import ConvBlock2d, conv2d_block
 
 ACTIVATIONS = ["relu", "tanh", None]
 POOLS = ["max", "avg", None]
@@ -179,71 +178,6 @@ def test_compiles_to_one_graph() -> None:
     assert block.weight.grad is not None
     (expected,) = torch.autograd.grad(block(x).sum(), [block.weight])
     torch.testing.assert_close(block.weight.grad, expected)
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
-        nn.Conv2d(4, 8, 3, padding=1),
-        nn.Tanh(),
-        nn.AvgPool2d(2, stride=2),
-        nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU(), nn.MaxPool2d(3)),
-        nn.Flatten(),
-        nn.Linear(6 * 2 * 2, 3),
-    )
-
-
-def test_convert_fuses_neighbours_and_revert_separates_them() -> None:
-    model = network()
-    before, parameters = copy.deepcopy(model), list(model.parameters())
-    x = draw(2, 1, 30, 30, dtype=torch.float32).detach()
-    assert convert(model, "numba", fuse=True) is model
-    made = [(layer.activation, layer.pool) for layer in model.modules() if isinstance(layer, ConvBlock2d)]
-    assert made == [("relu", "max"), ("tanh", "avg"), ("relu", None)]
-    assert [type(layer).__name__ for layer in model[:3]] == ["ConvBlock2d", "Fused", "Fused"]
-    assert list(model.state_dict()) == list(before.state_dict())
-    assert all(one is other for one, other in zip(model.parameters(), parameters, strict=True))
-    torch.testing.assert_close(model(x), before(x))
-    convert(model, "im2col", fuse=True)
-    torch.testing.assert_close(model(x), before(x))
-    assert revert(model) is model
-    assert str(model) == str(before)
-    assert torch.equal(model(x), before(x))
-
-
-def test_fusing_leaves_alone_what_somebody_else_may_see() -> None:
-    shared = nn.ReLU()
-    hooked = nn.Conv2d(1, 1, 3)
-    hooked.register_forward_hook(lambda *_: None)
-    twice = nn.Conv2d(1, 1, 3)
-
-    class Own(nn.Sequential):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return self[0](input)
-
-    models = [
-        nn.Sequential(nn.Conv2d(1, 1, 3), shared, nn.Conv2d(1, 1, 3), shared),
-        nn.Sequential(hooked, nn.ReLU()),
-        nn.Sequential(twice, nn.ReLU(), twice),
-        Own(nn.Conv2d(1, 1, 3), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(1, 1, 3), nn.MaxPool2d(2), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(1, 1, 3), nn.LeakyReLU()),
-    ]
-    for model in models:
-        convert(model, "numba", fuse=True)
-        assert not any(isinstance(layer, ConvBlock2d) for layer in model.modules()), model
-    for pool in (nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)):
-        model = convert(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), pool), "numba", fuse=True)
-        assert model[0].pool is None
-
-
-def test_layers_that_the_filter_leaves_out_are_not_fused() -> None:
-    model = convert(network(), "numba", filter=lambda name, _: name not in ("0", "5"), fuse=True)
-    made = [(layer.activation, layer.pool) for layer in model.modules() if isinstance(layer, ConvBlock2d)]
-    assert made == [("tanh", None), ("relu", None)]
 
 
 def test_a_block_made_by_hand_is_a_convolution_to_everyone_else() -> None:

@@ -111,7 +111,7 @@ class NumbaChain(Chain):
 
     def _arrays(self, x: int, parameters: Sequence[int], result: int, kept: int) -> list[tuple[Any, ...]]:
         """x, w, b, result and what was kept, of each block."""
-        found = []
+        found: list[tuple[Any, ...]] = []
         for number, block in enumerate(self.blocks):
             g = block.geometry
             last = number == len(self.blocks) - 1
@@ -121,15 +121,14 @@ class NumbaChain(Chain):
             more = self._array(kept + self._kept[number], shape, kind) if kept else np.empty(shape, kind)
             w, b = parameters[2 * number : 2 * number + 2]
             operands = self._array(w, g.weight_shape), self._array(b, (g.K,)) if b else None
-            found.append((self._array(x, g.input_shape) if number == 0 else found[-1][3], *operands, y, more))
+            source = self._array(x, g.input_shape) if number == 0 else found[-1][3].reshape(g.input_shape)
+            found.append((source, *operands, y, more))
         return found
 
     def _array(self, address: int, shape: tuple[int, ...], kind: Any = None) -> np.ndarray:
         dtype = np.dtype(kind or self._dtype)
-        size = math.prod(shape) * dtype.itemsize
-        if not size:
-            return np.empty(shape, dtype)
-        return np.frombuffer((ctypes.c_byte * size).from_address(address), dtype).reshape(shape)
+        memory: Any = (ctypes.c_byte * (math.prod(shape) * dtype.itemsize)).from_address(address)
+        return np.ndarray(shape, dtype, memory)
 
     def _forward_separately(self, x: int, parameters: Sequence[int], result: int, kept: int) -> None:
         for block, arrays in zip(self.blocks, self._arrays(x, parameters, result, kept), strict=True):
@@ -151,21 +150,17 @@ class NumbaChain(Chain):
         arrays = self._arrays(x, parameters, result, kept)
         change: Any = self._array(grad, self.blocks[-1].result_shape)
         for number in reversed(range(len(self.blocks))):
-            g, pair = self.blocks[number].geometry, gradients[2 * number : 2 * number + 2]
+            block, pair = self.blocks[number], gradients[2 * number : 2 * number + 2]
+            g, (source, w, _, y, more) = block.geometry, arrays[number]
             further = bool(for_x) or any(gradients[: 2 * number])
-            found = Backend.conv2d_block_backward(
-                self._separate,
-                change,
-                *(arrays[number][0], arrays[number][1], *arrays[number][3:]),
-                g,
-                self.blocks[number].activation,
-                self.blocks[number].pool,
-                (further, bool(pair[0]), bool(pair[1])),
+            wanted = further, bool(pair[0]), bool(pair[1])
+            back, *found = Backend.conv2d_block_backward(
+                self._separate, change, source, w, y, more, g, block.activation, block.pool, wanted
             )
-            for target, shape, value in zip(pair, (g.weight_shape, (g.K,)), found[1:], strict=True):
+            for target, shape, value in zip(pair, (g.weight_shape, (g.K,)), found, strict=True):
                 if target:
                     self._array(target, shape)[...] = value
-            change = found[0]
-            if not further:
+            if not further or back is None:
                 return
+            change = back.reshape(self.blocks[number - 1].result_shape) if number else back
         self._array(for_x, self.blocks[0].geometry.input_shape)[...] = change

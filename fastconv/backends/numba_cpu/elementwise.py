@@ -5,6 +5,7 @@ They are for what is small beside a convolution, so one task does it all.
 
 from __future__ import annotations
 
+import math
 from functools import cache, lru_cache
 
 import numpy as np
@@ -69,8 +70,7 @@ def _look_task(simd: Simd) -> int:
     def look(frame, task, slot):
         source = load_integer(frame, F.SOURCE)
         for i in range(load_integer(frame, F.J)):
-            value = load_scalar(simd, source, i)
-            if value != value:
+            if math.isnan(load_scalar(simd, source, i)):
                 store_integer(frame, F.INFINITE, 1)
 
     return address_of(look, 3)

@@ -156,7 +156,9 @@ class Recorder:
             steps += [(step.task, 8 * entry.at, step.count, step.threads - 1) for step in entry.steps if step.count]
         flags = [entry.at + entry.flag for entry in self._entries if entry.flag is not None]
         head = words, len(addresses), len(steps), len(flags)
-        code = np.concatenate([np.array(part, np.int64).reshape(-1) for part in (head, frames, addresses, steps, flags)])
+        code = np.concatenate(
+            [np.array(part, np.int64).reshape(-1) for part in (head, frames, addresses, steps, flags)]
+        )
         memory = work + max((entry.workspace.size for entry in self._entries), default=0)
         helpers = max((min(count - 1, threads) for _, _, count, threads in steps), default=0)
         return Program(code, memory, helpers, self._kept)

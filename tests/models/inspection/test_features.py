@@ -28,7 +28,7 @@ def test_results_are_the_layers(run: Path) -> None:
     model = open_run(str(run)).model
     image = torch.randn(1, 1, 28, 28)
     found = {each.name: each for each in features(model, image)}
-    assert list(found) == ["conv1", "conv2", "conv3", "dense1", "dense2"]
+    assert list(found) == ["conv1", "conv2", "conv3", "dense1", "tanh", "dense2"]
     assert found["conv1"].kind == "convolution 5 x 5, tanh, average pooling"
     assert found["conv1"].values.shape == (6, 14, 14)
     with torch.no_grad():

@@ -1,0 +1,493 @@
+"""Layers that run together: torch's results and gradients, when they do and when they must not, and convert's share."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import fastconv
+from fastconv import registry
+from fastconv.backends.numba_cpu import blocks
+from fastconv.backends.numba_cpu.chain import NumbaChain
+from fastconv.backends.numba_cpu.program import _lay_out, _Room
+from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, convert, revert
+
+Layers = Callable[[str], list[nn.Module]]
+
+CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
+    "lenet5": (
+        (3, 1, 28, 28),
+        lambda b: [
+            ConvBlock2d(1, 6, 5, padding=2, activation="tanh", pool="avg", backend=b),
+            ConvBlock2d(6, 16, 5, activation="tanh", pool="avg", backend=b),
+            ConvBlock2d(16, 12, 5, activation="tanh", backend=b),
+            nn.Flatten(),
+            nn.Linear(12, 8),
+            nn.Tanh(),
+            nn.Linear(8, 5),
+        ],
+    ),
+    "max pooling, no bias": (
+        (5, 2, 12, 10),
+        lambda b: [
+            ConvBlock2d(2, 8, 3, bias=False, activation="relu", pool="max", backend=b),
+            ConvBlock2d(8, 5, 3, padding=1, bias=False, activation=None, pool="max", backend=b),
+            nn.Flatten(),
+            nn.Linear(5 * 2 * 2, 7, bias=False),
+            nn.ReLU(),
+        ],
+    ),
+    "single layers": (
+        (2, 3, 13, 11),
+        lambda b: [
+            Conv2d(3, 4, 3, padding="same", backend=b),
+            nn.ReLU(inplace=True),
+            MaxPool2d(2, backend=b),
+            Conv2d(4, 4, (1, 2), backend=b),
+            AvgPool2d((2, 2), 2, backend=b),
+            Conv2d(4, 6, 2, backend=b),
+            nn.Tanh(),
+            nn.Flatten(),
+        ],
+    ),
+    "strides, groups, dilation": (
+        (3, 4, 13, 14),
+        lambda b: [
+            ConvBlock2d(4, 8, 3, stride=(2, 1), padding=1, groups=2, activation="relu", backend=b),
+            ConvBlock2d(8, 8, 3, dilation=(1, 2), padding=2, groups=8, activation="tanh", backend=b),
+            ConvBlock2d(8, 3, 1, stride=3, activation="relu", backend=b),
+        ],
+    ),
+    "one pixel": (
+        (4, 6, 1, 1),
+        lambda b: [ConvBlock2d(6, 5, 1, activation="relu", backend=b), nn.Flatten(), nn.Linear(5, 3)],
+    ),
+}
+
+
+def model(case: str, backend: str, dtype: torch.dtype = torch.float64) -> Sequential:
+    torch.manual_seed(1)
+    return Sequential(*CASES[case][1](backend)).to(dtype)
+
+
+def images(case: str, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(CASES[case][0], generator=torch.Generator().manual_seed(2), dtype=dtype)
+
+
+def separate(of: nn.Module) -> nn.Sequential:
+    """The same layers, in float64, each of them by im2col."""
+    layers = copy.deepcopy(list(of.children()))
+    for layer in layers:
+        if hasattr(layer, "backend"):
+            layer.backend = "im2col"
+    return nn.Sequential(*layers).double()
+
+
+def assert_near(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    scale = float(expected.detach().abs().max()) if expected.numel() else 0.0
+    tolerance = 1e-11 if actual.dtype == torch.float64 else 2e-5
+    assert actual.shape == expected.shape
+    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=tolerance * scale)
+
+
+@pytest.fixture
+def no_detour() -> Iterator[None]:
+    """Finite numbers that took the way round for infinite ones would hide that a program gives wrong ones."""
+    detour = AssertionError("finite operands, and the program's flag went up")
+    with (
+        mock.patch.object(NumbaChain, "_forward_separately", side_effect=detour),
+        mock.patch.object(NumbaChain, "_backward_separately", side_effect=detour),
+    ):
+        yield
+
+
+def runs_together(y: torch.Tensor) -> bool:
+    return type(y.grad_fn).__name__ == "_ChainedBackward"
+
+
+@pytest.mark.parametrize("wants_x", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.usefixtures("no_detour")
+def test_results_and_gradients_are_those_of_the_layers(
+    case: str, dtype: torch.dtype, wants_x: bool, backend: str
+) -> None:
+    mine = model(case, backend, dtype)
+    theirs = separate(mine)
+    x = images(case, dtype).requires_grad_(wants_x)
+    exact = x.detach().double().requires_grad_(wants_x)
+    y, expected = mine(x), theirs(exact)
+    assert_near(y, expected)
+    assert runs_together(y) == (backend == "numba")
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(3), dtype=dtype)
+    for _ in range(2):
+        y.backward(grad, retain_graph=True)
+        expected.backward(grad.double(), retain_graph=True)
+    if wants_x:
+        assert x.grad is not None
+        assert exact.grad is not None
+        assert_near(x.grad, exact.grad)
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert_near(one.grad, other.grad)
+    with torch.no_grad():
+        assert torch.equal(mine(x), y)
+
+
+@pytest.mark.usefixtures("no_detour")
+def test_gradients_that_are_views_of_others() -> None:
+    """What comes back from a concatenation, a transposition and a sum isn't contiguous."""
+    mine = model("max pooling, no bias", "numba")[:2]
+    theirs, x = separate(mine), images("max pooling, no bias")
+    for through in (
+        lambda net: torch.cat([net(x), net(x + 1)], 1).square().sum(),
+        lambda net: (net(x).transpose(0, 3) * torch.arange(5.0)).square().sum(),
+        lambda net: net(x).sum(),
+        lambda net: torch.view_as_complex(net(x)[..., :2].contiguous()).conj().imag.square().sum(),
+    ):
+        for one, other in zip(
+            torch.autograd.grad(through(mine), list(mine.parameters())),
+            torch.autograd.grad(through(theirs), list(theirs.parameters())),
+            strict=True,
+        ):
+            assert_near(one, other)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.usefixtures("no_detour")
+def test_only_the_gradients_that_are_wanted(case: str) -> None:
+    mine = model(case, "numba")
+    parameters = list(mine.parameters())
+    for number in range(len(parameters)):
+        for parameter in parameters:
+            parameter.requires_grad_(parameter is parameters[number])
+            parameter.grad = None
+        theirs = separate(mine)
+        y = mine(images(case))
+        y.square().sum().backward()
+        theirs(images(case)).square().sum().backward()
+        for one, other in zip(parameters, theirs.parameters(), strict=True):
+            assert (one.grad is None) == (other.grad is None)
+            if one.grad is not None and other.grad is not None:
+                assert_near(one.grad, other.grad)
+
+
+@pytest.mark.usefixtures("no_detour")
+def test_several_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "SLAB_BYTES", 2 * 6 * 28 * 28 * 8)
+    caches = blocks.slabs, chains._chain
+    for each in caches:
+        each.cache_clear()
+    mine = model("lenet5", "numba")
+    theirs = separate(mine)
+    x = torch.randn(7, 1, 28, 28, dtype=torch.float64)
+    mine(x).square().sum().backward()
+    theirs(x).square().sum().backward()
+    assert len(blocks.slabs(chains.first_run(list(mine), x).chain.blocks[0].geometry, 8)) == 4  # type: ignore[union-attr]
+    for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+        assert_near(one.grad, other.grad)  # type: ignore[arg-type]
+    for each in caches:
+        each.cache_clear()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_travels_as_through_the_layers(value: float, case: str) -> None:
+    """In an image, a weight, and a gradient; but for tanh before max pooling, which no case has."""
+    for where in ("image", "weight", "last weight", "gradient"):
+        mine = model(case, "numba")
+        x = images(case)
+        weights = [p for p in mine.parameters() if p.ndim > 1]
+        with torch.no_grad():
+            if where == "image":
+                x[1, 0, 0, 0] = value
+            elif where != "gradient":
+                weights[-1 if "last" in where else 0].view(-1)[0] = value
+        theirs = separate(mine)
+        x.requires_grad_()
+        exact = x.detach().clone().requires_grad_()
+        y, expected = mine(x), theirs(exact)
+        torch.testing.assert_close(y, expected, equal_nan=True, rtol=1e-9, atol=1e-9)
+        grad = torch.ones_like(y)
+        if where == "gradient":
+            grad.view(-1)[0] = value
+        y.backward(grad)
+        expected.backward(grad)
+        pairs = [(x.grad, exact.grad), *((p.grad, q.grad) for p, q in zip(mine.parameters(), theirs.parameters()))]  # noqa: B905
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, equal_nan=True, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_of_gradients() -> None:
+    mine = Sequential(
+        ConvBlock2d(1, 2, 2, activation="tanh", pool="avg", backend="numba"),
+        ConvBlock2d(2, 2, 1, activation="tanh", backend="numba"),
+        nn.Flatten(),
+        nn.Linear(2 * 2 * 2, 2),
+    ).double()
+    x = torch.randn(2, 1, 5, 5, dtype=torch.float64, requires_grad=True)
+    names = [name for name, _ in mine.named_parameters()]
+
+    def call(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        for name, parameter in zip(names, parameters, strict=True):
+            layer, _, kind = name.partition(".")
+            vars(mine[int(layer)])["_parameters"][kind] = parameter
+        return mine(x)
+
+    operands = (x, *[p.detach().clone().requires_grad_() for p in mine.parameters()])
+    assert runs_together(call(*operands)) or any(type(p) is not torch.Tensor for p in operands)
+    assert torch.autograd.gradcheck(call, operands)
+    assert torch.autograd.gradgradcheck(call, operands)
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    before = fastconv.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            fastconv.set_num_threads(threads)
+            mine = model("lenet5", "numba", torch.float32)
+            x = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(4), requires_grad=True)
+            y = mine(x)
+            y.square().sum().backward()
+            found.append([y, x.grad, *(p.grad for p in mine.parameters())])
+    finally:
+        fastconv.set_num_threads(before)
+    for one, other in zip(found[0] * 2, found[1] + found[2], strict=True):
+        assert torch.equal(one, other)  # type: ignore[arg-type]
+
+
+def test_threads_run_one_chain_at_once() -> None:
+    mine = model("lenet5", "numba", torch.float32)
+    batches = [torch.randn(20, 1, 28, 28, generator=torch.Generator().manual_seed(s)) for s in range(4)]
+    expected = [torch.autograd.grad(mine(x).square().sum(), list(mine.parameters())) for x in batches]
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(20):
+            found = torch.autograd.grad(mine(batches[number]).square().sum(), list(mine.parameters()))
+            if not all(torch.equal(one, other) for one, other in zip(found, expected[number], strict=True)):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_weight_changed_between_the_passes_is_told() -> None:
+    mine = model("one pixel", "numba")
+    y = mine(images("one pixel"))
+    with torch.no_grad():
+        mine[0].weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+LISTENERS: dict[str, Callable[[nn.Module], object]] = {
+    "forward hook": lambda layer: layer.register_forward_hook(lambda *_: None),
+    "forward pre-hook": lambda layer: layer.register_forward_pre_hook(lambda *_: None),
+    "backward hook": lambda layer: layer.register_full_backward_hook(lambda *_: None),
+    "backward pre-hook": lambda layer: layer.register_full_backward_pre_hook(lambda *_: None),
+}
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+@pytest.mark.parametrize("which", [0, 1, 4])
+def test_layers_that_somebody_listens_to_are_called(which: int, listener: str) -> None:
+    mine = model("lenet5", "numba")
+    x = images("lenet5").requires_grad_()
+    together = mine(x)
+    called: list[nn.Module] = []
+    forward = type(mine[which]).forward
+    LISTENERS[listener](mine[which])
+    with mock.patch.object(type(mine[which]), "forward", lambda self, x: called.append(self) or forward(self, x)):
+        y = mine(x)
+    assert mine[which] in called
+    torch.testing.assert_close(y, together)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*deprecated")  # torch's own, on the way to forward mode
+def test_where_layers_are_called_one_by_one() -> None:
+    mine = model("lenet5", "numba", torch.float32)
+    x = images("lenet5", torch.float32)
+    expected = mine(x)
+    assert runs_together(expected)
+    apart = torch.stack([x, x], -1)[..., 0]  # not contiguous: the first layer's result is
+    assert lengths(mine, apart) == [6]
+    torch.testing.assert_close(mine(apart), expected)
+    with mock.patch.object(chains, "apply", side_effect=AssertionError("they ran together")):
+        with torch.autocast("cpu", torch.bfloat16):
+            assert mine(x).dtype == torch.bfloat16
+        parameters = dict(mine.named_parameters())
+        found = torch.func.grad(lambda p: torch.func.functional_call(mine, p, (x,)).square().sum())(parameters)
+        with pytest.raises(RuntimeError, match=r"forward mode|forward AD"), torch.autograd.forward_ad.dual_level():
+            mine(torch.autograd.forward_ad.make_dual(x, x))
+    reference = torch.autograd.grad(expected.square().sum(), list(mine.parameters()))
+    for one, other in zip(found.values(), reference, strict=True):
+        torch.testing.assert_close(one, other)
+    mine[0].padding_mode = "circular"
+    assert lengths(mine, x) == [6]
+    short = Sequential(mine[0], mine[1])
+    mine[0].padding_mode = "zeros"
+    assert short(x[0]).shape == (16, 5, 5)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's own, while it compiles a Function
+def test_a_graph_that_is_compiled_has_the_layers_operators() -> None:
+    mine = model("max pooling, no bias", "numba", torch.float32)
+    x = images("max pooling, no bias", torch.float32)
+    torch.testing.assert_close(torch.compile(mine, backend="aot_eager", fullgraph=True)(x), mine(x))
+    exported = torch.export.export(mine, (x,))
+    names = {str(node.target) for node in exported.graph.nodes}
+    assert any("fastconv" in name and "block" in name for name in names), names
+    torch.testing.assert_close(exported.module()(x), mine(x))
+
+
+def test_a_run_ends_where_the_backend_changes() -> None:
+    mine = model("lenet5", "numba")
+    expected = mine(images("lenet5"))
+    mine[1].backend = "im2col"
+    with mock.patch.object(chains, "apply", wraps=chains.apply) as runs:
+        y = mine(images("lenet5"))
+    assert [call.args[0].layers for call in runs.call_args_list] == [1, 5]
+    torch.testing.assert_close(y, expected)
+
+
+def test_a_forced_algorithm_is_kept_to() -> None:
+    mine = model("lenet5", "numba:gemm")
+    torch.testing.assert_close(mine(images("lenet5")), model("lenet5", "numba")(images("lenet5")))
+    refused = model("strides, groups, dilation", "numba:winograd")
+    with pytest.raises(fastconv.UnsupportedError, match="winograd"):
+        refused(images("strides, groups, dilation"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "error"),
+    [((2, 2, 28, 28), RuntimeError), ((2, 1, 27, 4), RuntimeError), ((2, 1, 32, 32), RuntimeError)],
+)
+def test_images_that_do_not_fit_are_refused_by_the_layer(shape: tuple[int, ...], error: type[Exception]) -> None:
+    mine = model("lenet5", "numba")
+    x = torch.randn(shape, dtype=torch.float64)
+    with pytest.raises(error) as theirs:
+        nn.Sequential(*mine)(x)
+    with pytest.raises(error) as found:
+        mine(x)
+    assert str(found.value) == str(theirs.value)
+
+
+def test_empty_batches_and_other_types() -> None:
+    mine = model("lenet5", "numba")
+    assert mine(torch.empty(0, 1, 28, 28, dtype=torch.float64)).shape == (0, 5)
+    with pytest.raises(RuntimeError):
+        mine(torch.randn(1, 1, 28, 28))
+    assert mine.bfloat16()(torch.randn(1, 1, 28, 28, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12), st.integers(0, 5)), max_size=12))
+def test_rooms_in_use_at_the_same_time_are_apart(drawn: list[tuple[int, int, int]]) -> None:
+    rooms = [_Room(4096 * size, first, first + more) for size, first, more in drawn]
+    total = _lay_out(rooms)
+    assert all(room.offset >= 0 and room.offset + room.size <= total for room in rooms)
+    for number, one in enumerate(rooms):
+        for other in rooms[:number]:
+            if one.first <= other.last and other.first <= one.last:
+                assert one.offset + one.size <= other.offset or other.offset + other.size <= one.offset
+    assert total <= sum(room.size for room in rooms)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.Tanh(),
+        nn.AvgPool2d(2, stride=2),
+        nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU(), nn.MaxPool2d(3)),
+        nn.Flatten(),
+        nn.Linear(6 * 2 * 2, 3),
+    )
+
+
+def lengths(of: nn.Module, x: torch.Tensor) -> list[int]:
+    """How many layers each run takes in."""
+    with mock.patch.object(chains, "apply", wraps=chains.apply) as runs:
+        of(x)
+    return [call.args[0].layers for call in runs.call_args_list]
+
+
+def test_convert_lets_layers_run_together_and_revert_separates_them() -> None:
+    mine = network()
+    before, parameters = copy.deepcopy(mine), list(mine.parameters())
+    x = torch.randn(2, 1, 30, 30)
+    assert convert(mine, "numba", fuse=True) is mine
+    assert isinstance(mine, Sequential)
+    assert isinstance(mine[6], Sequential)
+    assert lengths(mine, x) == [6, 2]
+    assert list(mine.state_dict()) == list(before.state_dict())
+    assert all(one is other for one, other in zip(mine.parameters(), parameters, strict=True))
+    torch.testing.assert_close(mine(x), before(x))
+    for again in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
+        assert lengths(again, x) == [6, 2]
+        torch.testing.assert_close(again(x), before(x))
+    convert(mine, "im2col", fuse=True)
+    assert lengths(mine, x) == []
+    torch.testing.assert_close(mine(x), before(x))
+    assert revert(mine) is mine
+    assert str(mine) == str(before)
+    assert [type(each) for each in mine.modules()] == [type(each) for each in before.modules()]
+    assert torch.equal(mine(x), before(x))
+
+
+def test_convert_leaves_alone_sequences_of_their_own_kind() -> None:
+    class Own(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return self[0](input)
+
+    class Named(nn.Sequential):
+        pass
+
+    x = torch.randn(1, 1, 4, 4)
+    own = convert(Own(nn.Conv2d(1, 1, 3), nn.ReLU()), "numba", fuse=True)
+    assert type(own) is Own
+    named = convert(Named(nn.Conv2d(1, 1, 3), nn.ReLU()), "numba", fuse=True)
+    assert isinstance(named, Named)
+    assert lengths(named, x) == [2]
+    assert type(revert(named)) is Named
+    assert type(convert(network(), "numba")) is nn.Sequential
+
+
+def test_layers_that_the_filter_leaves_out_are_called() -> None:
+    mine = convert(network(), "numba", filter=lambda name, _: name not in ("0", "5"), fuse=True)
+    assert lengths(mine, torch.randn(2, 1, 30, 30)) == [2, 2]
+
+
+def test_poolings_of_other_windows_end_a_run() -> None:
+    x = torch.randn(2, 1, 9, 9)
+    others = [nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
+    others += [nn.MaxPool2d(2, dilation=2), nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(2, padding=1)]
+    for pool in others:
+        plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), pool)
+        mine = convert(copy.deepcopy(plain), "numba", fuse=True)
+        assert lengths(mine, x) == [2], pool
+        torch.testing.assert_close(mine(x), plain(x))
+
+
+def test_auto_runs_layers_together_too() -> None:
+    mine = model("lenet5", "auto")
+    assert runs_together(mine(images("lenet5"))) == (registry.get("numba").unavailable() is None)
