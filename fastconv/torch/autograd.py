@@ -22,6 +22,9 @@ from fastconv.torch import ops
 
 Tensor = torch.Tensor
 
+PAIRS = ([2, 2], [2, 2], [0, 0], [1, 1], False)
+"""The pooling of windows of 2 x 2, side by side, as operators take it."""
+
 
 def recorded(*tensors: Tensor | None) -> bool:
     """Whether a gradient is wanted of any of the tensors."""
@@ -108,6 +111,16 @@ def fold(columns: Tensor, size: Any, kernel: Any, *how: Any) -> Tensor:
 def channel_sum(x: Tensor, channels: int) -> Tensor:
     """(``channels``,): the gradient of a bias, x having so many channels, or none if the input had none."""
     return x.sum((0, 2, 3)) if x.shape[1] else x.new_zeros(channels)
+
+
+def separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
+    """A block by functions that have gradients of any order."""
+    y = conv2d(x, w, b, *how)
+    if activation is not None:
+        y = getattr(torch, activation)(y)
+    if pool == "max":
+        return max_pool2d(y, *PAIRS, how[-1])[0]
+    return y if pool is None else avg_pool2d(y, *PAIRS, True, None, how[-1])
 
 
 class _Conv2d(Function):

@@ -18,13 +18,11 @@ from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, 
 from fastconv.backends.base import Backend
 from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
 from fastconv.errors import ArgumentValueError
-from fastconv.torch import autograd, ops
+from fastconv.torch import autograd, chains, ops
 from fastconv.torch.modules import Conv2d, padded
 from fastconv.torch.tensor_ops import check_tensors, chosen, under_autocast
 
 Tensor = torch.Tensor
-
-_PAIRS = ([2, 2], [2, 2], [0, 0], [1, 1], False)
 
 
 def conv2d_block(
@@ -62,7 +60,9 @@ def conv2d_block(
     weight_dims(weight.shape, 2)
     how = conv_parameters((weight.shape[2], weight.shape[3]), stride, padding, dilation, groups)
     x, w, b = under_autocast(input if input.ndim == 4 else input[None], weight, bias)
-    result = _block(x, w, b, activation, pool, *how, chosen(backend))
+    result = chains.single(x, w, b, how, activation, pool, backend)
+    if result is None:
+        result = _block(x, w, b, activation, pool, *how, chosen(backend))
     return result if input.ndim == 4 else result[0]
 
 
@@ -81,28 +81,18 @@ def _is_one_step(backend: str) -> bool:
 
 def _block(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
     if not _is_one_step(how[-1]):
-        return separately(x, w, b, activation, pool, *how)
+        return autograd.separately(x, w, b, activation, pool, *how)
     if autograd.recorded(x, w, b):
         result: Tensor = autograd.apply(_Block, x, w, b, activation, pool, *how)[0]
         return result
     y = _activated(x, w, b, activation, how)
     if pool == "max":
-        return ops.max_pool2d_values(y, *_PAIRS, how[-1])
-    return y if pool is None else ops.avg_pool2d(y, *_PAIRS, True, None, how[-1])
+        return ops.max_pool2d_values(y, *autograd.PAIRS, how[-1])
+    return y if pool is None else ops.avg_pool2d(y, *autograd.PAIRS, True, None, how[-1])
 
 
 def _activated(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, how: Any) -> Tensor:
     return ops.conv2d(x, w, b, *how) if activation is None else ops.conv2d_activated(x, w, b, activation, *how)
-
-
-def separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
-    """A block by functions that have gradients of any order."""
-    y = autograd.conv2d(x, w, b, *how)
-    if activation is not None:
-        y = getattr(torch, activation)(y)
-    if pool == "max":
-        return autograd.max_pool2d(y, *_PAIRS, how[-1])[0]
-    return y if pool is None else autograd.avg_pool2d(y, *_PAIRS, True, None, how[-1])
 
 
 class _Block(Function):
@@ -130,7 +120,7 @@ class _Block(Function):
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
             operands = [each for each, want in zip((x, w, b), wanted, strict=True) if want]
-            again = separately(x, w, b, ctx.activation, ctx.pool, *ctx.how)
+            again = autograd.separately(x, w, b, ctx.activation, ctx.pool, *ctx.how)
             gradients = iter(torch.autograd.grad(again, operands, grad, create_graph=True))
             found = [next(gradients) if want else None for want in wanted]
         else:

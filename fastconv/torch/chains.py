@@ -19,29 +19,26 @@ from torch.autograd import Function, forward_ad
 from torch.nn.modules import module as hooks
 
 from fastconv import registry
-from fastconv.arguments import conv_parameters, make_conv_geometry, make_pool_geometry
+from fastconv.arguments import make_conv_geometry, make_pool_geometry
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Chain
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, PoolParameters
-from fastconv.torch.blocks import ConvBlock2d, separately
-from fastconv.torch.modules import AvgPool2d, Conv2d, MaxPool2d
+from fastconv.torch.autograd import separately
 
 Tensor = torch.Tensor
 
 _PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
-_POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
 _DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
     torch.uint8: np.dtype(np.uint8),
 }
 _COMPUTED = (torch.float32, torch.float64)
-_ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """A block before the images' shape is known."""
 
     weight: tuple[int, ...]
@@ -88,67 +85,54 @@ def is_plain(x: Tensor) -> bool:
     )
 
 
-def first_run(layers: Sequence[Any], x: Tensor) -> Run | None:
-    """The longest run of layers from the first on that is one step for ``x``; None where the first layer begins none.
-
-    A run begins with a convolution. It takes in convolutions on the same backend, activations and poolings that
-    directly follow one, and linear layers that follow once the images are flattened.
-
-    Raises what the layers' own calls would, for images that don't fit them.
-    """
-    stages: list[_Stage] = []
-    parameters: list[Tensor | None] = []
-    backend: Backend | None = None
-    flat, taken = False, 0
-    for number, layer in enumerate(layers, 1):
-        kind = type(layer)
-        if not _is_free(layer):
-            break
-        if kind is ConvBlock2d or kind is Conv2d:
-            own = registry.resolve(layer.backend)
-            if flat or layer.padding_mode != "zeros" or own is not (backend or own):
-                break
-            backend = own
-            stages.append(_convolution(layer))
-            parameters += layer.weight, layer.bias
-        elif kind is nn.Linear and flat:
-            stages.append(_Stage(tuple(layer.weight.shape), _POINT, None, None))
-            parameters += layer.weight, layer.bias
-        elif kind is nn.Flatten and stages and (layer.start_dim, layer.end_dim) == (1, -1):
-            flat = True
-        elif not stages or not _join(stages, layer, backend, flat=flat):
-            break
-        taken = number
-    if backend is None or not all(p is None or _is_alike(p, x) for p in parameters):
+def single(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None,
+    how: ConvParameters,
+    activation: Activation | None,
+    pool: Pooling | None,
+    backend: str | None,
+) -> Tensor | None:
+    """The result of one block; None where that isn't for a chain to give."""
+    if not is_plain(x):
         return None
-    found = _chain(backend, _DTYPES[x.dtype], tuple(x.shape), tuple(stages))
+    stages = (Stage(tuple(w.shape), how, activation, pool),)
+    run = run_of(registry.resolve(backend), x, stages, [w, b], flat=False, layers=1)
+    return None if run is None else apply(run, x)
+
+
+def run_of(
+    backend: Backend, x: Tensor, stages: tuple[Stage, ...], parameters: list[Tensor | None], *, flat: bool, layers: int
+) -> Run | None:
+    """The run that does the stages on ``x``, which `is_plain`; None where they are none for a chain of the backend.
+
+    Args:
+        parameters: each stage's weight and bias.
+        flat: whether the result is (N, features).
+        layers: what they are the work of.
+    """
+    for number, stage in enumerate(stages):
+        w, b = parameters[2 * number : 2 * number + 2]
+        if w is None or not _is_alike(w, x) or not (b is None or (_is_alike(b, x) and b.shape == stage.weight[:1])):
+            return None
+    found = _chain(backend, _DTYPES[x.dtype], tuple(x.shape), stages)
     if found is None:
         return None
     N, K, P, Q = found.blocks[-1].result_shape
-    return Run(found, parameters, (N, K * P * Q) if flat else (N, K, P, Q), taken, backend.name)
+    return Run(found, parameters, (N, K * P * Q) if flat else (N, K, P, Q), layers, backend.name)
 
 
 def apply(run: Run, x: Tensor) -> Tensor:
     """The result of the layers."""
     wanted = x.requires_grad or any(p is not None and p.requires_grad for p in run.parameters)
     if torch.is_grad_enabled() and wanted:
-        result: Tensor = super(Function, _Chained).apply(run, x, *run.parameters)[0]
+        function = _Chained if len(run.chain.blocks) > 1 else _Block
+        result: Tensor = super(Function, function).apply(run, x, *run.parameters)[0]
         return result
     result = run.empty(run.shape, x.dtype)
     run.chain.forward(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0)
     return result
-
-
-def _is_free(layer: nn.Module) -> bool:
-    """Whether nobody listens to what a layer does, or has changed it."""
-    own = vars(layer)
-    return not (
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-        or "forward" in own
-    )
 
 
 def _is_alike(parameter: Tensor, x: Tensor) -> bool:
@@ -160,49 +144,8 @@ def _is_alike(parameter: Tensor, x: Tensor) -> bool:
     )
 
 
-def _convolution(layer: Any) -> _Stage:
-    shape = tuple(layer.weight.shape)
-    activation, pool = (layer.activation, layer.pool) if type(layer) is ConvBlock2d else (None, None)
-    return _convolution_stage(shape, layer.stride, layer.padding, layer.dilation, layer.groups, activation, pool)
-
-
-@lru_cache(maxsize=512)
-def _convolution_stage(
-    weight: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int, activation: Any, pool: Any
-) -> _Stage:
-    return _Stage(weight, conv_parameters(weight[2:], stride, padding, dilation, groups), activation, pool)  # type: ignore[arg-type]
-
-
-def _join(stages: list[_Stage], layer: Any, backend: Backend | None, *, flat: bool) -> bool:
-    """Let the last stage do an activation's or a pooling's work too; whether it can."""
-    last = stages[-1]
-    activation = _ACTIVATIONS.get(type(layer))
-    if activation is not None:
-        if last.activation is not None or last.pool is not None:
-            return False
-        stages[-1] = last._replace(activation=activation)
-        return True
-    pool = _pool(layer)
-    if pool is None or last.pool is not None or flat or registry.resolve(layer.backend) is not backend:
-        return False
-    stages[-1] = last._replace(pool=pool)
-    return True
-
-
-def _pool(layer: Any) -> Pooling | None:
-    """Which pooling of 2 x 2 windows a layer is, if it is one."""
-    if type(layer) not in (MaxPool2d, AvgPool2d):
-        return None
-    pairs = [value if isinstance(value, tuple) else (value, value) for value in (layer.kernel_size, layer.stride)]
-    if pairs != [(2, 2), (2, 2)] or layer.padding not in (0, (0, 0)) or layer.ceil_mode:
-        return None
-    if type(layer) is MaxPool2d:
-        return "max" if layer.dilation in (1, (1, 1)) and not layer.return_indices else None
-    return "avg" if layer.divisor_override in (None, 4) else None
-
-
 @lru_cache(maxsize=256)
-def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[_Stage, ...]) -> Chain | None:
+def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[Stage, ...]) -> Chain | None:
     """The chain of the stages; None where they don't fit one another, which the layers' own calls will say."""
     blocks: list[Block] = []
     shape = image
@@ -258,6 +201,10 @@ class _Chained(Function):
             *(for_x, gradients),
         )
         return None, *found
+
+
+class _Block(_Chained):
+    """A chain of one, under a name of its own for profiles."""
 
 
 def _again(run: Run, x: Tensor, parameters: list[Tensor], grad: Tensor, wanted: Sequence[bool]) -> list[Any]:

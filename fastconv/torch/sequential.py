@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import nn
 
+from fastconv import registry
+from fastconv.arguments import conv_parameters
+from fastconv.backends.base import Backend
+from fastconv.backends.block import Activation, Pooling
+from fastconv.geometry import ConvParameters
 from fastconv.torch import chains
 from fastconv.torch.blocks import ConvBlock2d
-from fastconv.torch.modules import Conv2d
+from fastconv.torch.chains import Run, Stage, run_of
+from fastconv.torch.modules import AvgPool2d, Conv2d, MaxPool2d
+
+Tensor = torch.Tensor
+
+_POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
+_ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
 class Sequential(nn.Sequential):
@@ -28,10 +41,99 @@ class Sequential(nn.Sequential):
         result = input
         while layers:
             begins = type(layers[0]) in (ConvBlock2d, Conv2d) and chains.is_plain(result)
-            run = chains.first_run(layers, result) if begins else None
+            run = _first_run(layers, result) if begins else None
             if run is None:
                 result = layers.pop(0)(result)
             else:
                 result = chains.apply(run, result)
                 del layers[: run.layers]
         return result
+
+
+def _first_run(layers: list[Any], x: Tensor) -> Run | None:
+    """The longest run of layers from the first on that is one step for ``x``; None where the first layer begins none.
+
+    A run begins with a convolution. It takes in convolutions on the same backend, activations and poolings that
+    directly follow one, and linear layers that follow once the images are flattened.
+
+    Raises what the layers' own calls would, for images that don't fit them.
+    """
+    stages: list[Stage] = []
+    parameters: list[Tensor | None] = []
+    backend: Backend | None = None
+    flat, taken = False, 0
+    for number, layer in enumerate(layers, 1):
+        kind = type(layer)
+        if not _is_free(layer):
+            break
+        if kind is ConvBlock2d or kind is Conv2d:
+            own = registry.resolve(layer.backend)
+            if flat or layer.padding_mode != "zeros" or own is not (backend or own):
+                break
+            backend = own
+            stages.append(_convolution(layer))
+            parameters += layer.weight, layer.bias
+        elif kind is nn.Linear and flat:
+            stages.append(Stage(tuple(layer.weight.shape), _POINT, None, None))
+            parameters += layer.weight, layer.bias
+        elif kind is nn.Flatten and stages and (layer.start_dim, layer.end_dim) == (1, -1):
+            flat = True
+        elif not stages or not _join(stages, layer, backend, flat=flat):
+            break
+        taken = number
+    if backend is None:
+        return None
+    return run_of(backend, x, tuple(stages), parameters, flat=flat, layers=taken)
+
+
+def _is_free(layer: nn.Module) -> bool:
+    """Whether nobody listens to what a layer does, or has changed it."""
+    own = vars(layer)
+    return not (
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+        or "forward" in own
+    )
+
+
+def _convolution(layer: Any) -> Stage:
+    shape = tuple(layer.weight.shape)
+    activation, pool = (layer.activation, layer.pool) if type(layer) is ConvBlock2d else (None, None)
+    return _convolution_stage(shape, layer.stride, layer.padding, layer.dilation, layer.groups, activation, pool)
+
+
+@lru_cache(maxsize=512)
+def _convolution_stage(
+    weight: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int, activation: Any, pool: Any
+) -> Stage:
+    return Stage(weight, conv_parameters(weight[2:], stride, padding, dilation, groups), activation, pool)  # type: ignore[arg-type]
+
+
+def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: bool) -> bool:
+    """Let the last stage do an activation's or a pooling's work too; whether it can."""
+    last = stages[-1]
+    activation = _ACTIVATIONS.get(type(layer))
+    if activation is not None:
+        if last.activation is not None or last.pool is not None:
+            return False
+        stages[-1] = last._replace(activation=activation)
+        return True
+    pool = _pool(layer)
+    if pool is None or last.pool is not None or flat or registry.resolve(layer.backend) is not backend:
+        return False
+    stages[-1] = last._replace(pool=pool)
+    return True
+
+
+def _pool(layer: Any) -> Pooling | None:
+    """Which pooling of 2 x 2 windows a layer is, if it is one."""
+    if type(layer) not in (MaxPool2d, AvgPool2d):
+        return None
+    pairs = [value if isinstance(value, tuple) else (value, value) for value in (layer.kernel_size, layer.stride)]
+    if pairs != [(2, 2), (2, 2)] or layer.padding not in (0, (0, 0)) or layer.ceil_mode:
+        return None
+    if type(layer) is MaxPool2d:
+        return "max" if layer.dilation in (1, (1, 1)) and not layer.return_indices else None
+    return "avg" if layer.divisor_override in (None, 4) else None

@@ -10,7 +10,7 @@ from fastconv import registry
 from fastconv.arrays import Shape, register_kind
 from fastconv.errors import ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
-from fastconv.torch import autograd
+from fastconv.torch import autograd, chains
 from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types, layout_of
 
 Tensor = torch.Tensor
@@ -22,7 +22,8 @@ class TensorOps:
     def conv2d(self, x: Tensor, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None) -> Tensor:
         check_tensors(weight=w, bias=b)
         x, w, b = under_autocast(x, w, b)
-        return autograd.conv2d(x, w, b, *how, chosen(backend))
+        result = chains.single(x, w, b, how, None, None, backend)
+        return autograd.conv2d(x, w, b, *how, chosen(backend)) if result is None else result
 
     def conv2d_input(self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
         check_tensors(grad_output=grad)
