@@ -209,6 +209,9 @@ def profile(
     size: Size = None,
     channels: Channels = None,
     steps: Annotated[int, typer.Option(help="Training steps to time, and again to record.")] = 100,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="Call layers one by one that would run together, to tell them apart.")
+    ] = False,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
@@ -223,7 +226,8 @@ def profile(
     chosen = settings(network, seed=seed, threads=threads)
     backends = backend or dict.fromkeys((chosen.backend, "torch"))
     data = load(dataset, data_dir, console, size, channels)
-    console.print(profile_table(chosen, data, profiles(chosen, data, steps, console, list(backends))))
+    found = profiles(chosen, data, steps, console, list(backends), separate=separate)
+    console.print(profile_table(chosen, data, found))
 
 
 @app.command()

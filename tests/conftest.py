@@ -14,7 +14,9 @@ import fastconv
 from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.backends.numba_cpu import instruction_set
+from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.buffers import Store
+from fastconv.backends.numba_cpu.chain import NumbaChain
 from fastconv.backends.numba_cuda.backend import NumbaCuda
 from fastconv.backends.numba_cuda.target import SIMULATED
 from tests import CHOSEN, simulator
@@ -129,6 +131,31 @@ def spy(backend: Backend, record: list[tuple[str, str]], monkeypatch: pytest.Mon
 
     for operation in OPERATIONS:
         monkeypatch.setattr(backend, operation, spied(operation, getattr(backend, operation)))
+    if isinstance(backend, NumbaCpu):
+        spy_chains(backend, record, monkeypatch)
+
+
+def spy_chains(backend: Backend, record: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let chains write what their blocks come to: "conv2d" and its adjoints, or "conv2d_block" and its gradient."""
+    forward, backward = NumbaChain.forward, NumbaChain.backward
+
+    def spied_forward(self: NumbaChain, *args: Any) -> None:
+        plain = [block.activation is block.pool is None for block in self.blocks]
+        record.extend((backend.name, "conv2d" if each else "conv2d_block") for each in plain)
+        forward(self, *args)
+
+    def spied_backward(self: NumbaChain, *args: Any) -> None:
+        *_, for_x, gradients = args
+        for number, block in reversed(list(enumerate(self.blocks))):
+            if block.activation is block.pool is None:
+                wanted = {"conv2d_input": number or for_x, "conv2d_weight": gradients[2 * number]}
+                record.extend((backend.name, operation) for operation, want in wanted.items() if want)
+            else:
+                record.append((backend.name, "conv2d_block_backward"))
+        backward(self, *args)
+
+    monkeypatch.setattr(NumbaChain, "forward", spied_forward)
+    monkeypatch.setattr(NumbaChain, "backward", spied_backward)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from fastconv.backends.chain import Chain
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, PoolParameters
 from fastconv.torch.autograd import separately
+from fastconv.torch.ops import layout_of
 
 Tensor = torch.Tensor
 
@@ -74,6 +75,7 @@ def is_plain(x: Tensor) -> bool:
         and x.dtype in _COMPUTED
         and x.device.type == "cpu"
         and x.is_contiguous()
+        and layout_of(x) is torch.contiguous_format
         and not x.is_neg()
         and not torch.is_autocast_enabled("cpu")
         and not torch._C._are_functorch_transforms_active()
@@ -115,6 +117,8 @@ def run_of(
     for number, stage in enumerate(stages):
         w, b = parameters[2 * number : 2 * number + 2]
         if w is None or not _is_alike(w, x) or not (b is None or (_is_alike(b, x) and b.shape == stage.weight[:1])):
+            return None
+        if w.ndim == 4 and layout_of(w) is not torch.contiguous_format:
             return None
     found = _chain(backend, _DTYPES[x.dtype], tuple(x.shape), stages)
     if found is None:

@@ -42,9 +42,17 @@ class Profile:
 
 
 def profiles(
-    settings: Settings, dataset: Dataset, steps: int, console: Console, backends: Sequence[str]
+    settings: Settings,
+    dataset: Dataset,
+    steps: int,
+    console: Console,
+    backends: Sequence[str],
+    *,
+    separate: bool = False,
 ) -> list[Profile]:
     """Of ``steps`` training steps on each of ``backends``, texts as :mod:`models.backends` reads them.
+
+    With ``separate``, layers that would run together as one step are called one by one.
 
     Steps are timed first, then as many recorded; the parts of the recorded ones are scaled to the time of the others,
     so that what the recording costs is not in them. Raises ModelsError for a number of steps out of range, and as
@@ -56,7 +64,7 @@ def profiles(
     for each in contestants:  # a mistake in the last is found before the first has taken its time
         begin(each, dataset.shape, len(dataset.classes))
     try:
-        return [_profile(each, dataset, steps, console) for each in contestants]
+        return [_profile(each, dataset, steps, console, separate=separate) for each in contestants]
     except UnsupportedError as error:
         raise TrainingError(str(error)) from error
 
@@ -71,8 +79,12 @@ def by_part(events: Sequence[FunctionEvent]) -> dict[Part, float]:
     return dict(seconds)
 
 
-def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console) -> Profile:
-    training = _steps(begin(settings, dataset.shape, len(dataset.classes)), Batches(settings, dataset))
+def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console, *, separate: bool) -> Profile:
+    begun = begin(settings, dataset.shape, len(dataset.classes))
+    if separate:
+        for layer in begun.model.modules():
+            layer.register_forward_hook(lambda *_: None)  # a layer that somebody listens to is called by itself
+    training = _steps(begun, Batches(settings, dataset))
     with TrainingProgress(
         console, settings.backend, (WARM_UP_STEPS + 2 * steps) * settings.recipe.batch_size
     ) as progress:

@@ -165,6 +165,18 @@ def test_the_parts_are_those_of_a_step_left_alone(
     assert found.seconds[Part(PYTHON)] > 1.9  # the operators took some milliseconds of the 90 seconds
 
 
+def test_layers_that_run_together_can_be_told_apart(digits: Dataset, console: Console) -> None:
+    together, apart = [
+        profiles(settings("lenet5"), digits, 2, console, ["numba"], separate=separate)[0].seconds
+        for separate in (False, True)
+    ]
+    layers = {Part("convolution"), Part("convolution", True), Part("linear layers")}
+    assert Part("layers in one step") in together
+    assert not layers & set(together)
+    assert layers <= set(apart)
+    assert Part("layers in one step") not in apart
+
+
 def test_the_profiler_says_nothing_itself(digits: Dataset, console: Console, capfd: pytest.CaptureFixture[str]) -> None:
     assert len(profiles(settings("mlp"), digits, 1, console, ["torch", "auto"])) == 2
     assert capfd.readouterr() == ("", "")

@@ -19,7 +19,7 @@ from fastconv import registry
 from fastconv.backends.numba_cpu import blocks
 from fastconv.backends.numba_cpu.chain import NumbaChain
 from fastconv.backends.numba_cpu.program import _lay_out, _Room
-from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, convert, revert
+from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, convert, revert, sequential
 
 Layers = Callable[[str], list[nn.Module]]
 
@@ -193,7 +193,7 @@ def test_several_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(7, 1, 28, 28, dtype=torch.float64)
     mine(x).square().sum().backward()
     theirs(x).square().sum().backward()
-    assert len(blocks.slabs(chains.first_run(list(mine), x).chain.blocks[0].geometry, 8)) == 4  # type: ignore[union-attr]
+    assert len(blocks.slabs(sequential._first_run(list(mine), x).chain.blocks[0].geometry, 8)) == 4  # type: ignore[union-attr]
     for one, other in zip(mine.parameters(), theirs.parameters(), strict=True):
         assert_near(one.grad, other.grad)  # type: ignore[arg-type]
     for each in caches:
@@ -486,6 +486,35 @@ def test_poolings_of_other_windows_end_a_run() -> None:
         mine = convert(copy.deepcopy(plain), "numba", fuse=True)
         assert lengths(mine, x) == [2], pool
         torch.testing.assert_close(mine(x), plain(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.usefixtures("no_detour")
+def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 4, 9, 8, dtype=dtype, requires_grad=True)
+    layer = Conv2d(4, 6, 3, 2, 1, groups=2, backend="numba").to(dtype)
+    block = ConvBlock2d(4, 6, 3, padding=1, activation="tanh", pool="max", backend="numba").to(dtype)
+    for one in (layer, block):
+        y = one(x)
+        assert type(y.grad_fn).__name__ == "_BlockBackward"
+        theirs = separate(Sequential(one))
+        exact = x.detach().double().requires_grad_()
+        grad = torch.randn_like(y)
+        found = torch.autograd.grad(y, [x, *one.parameters()], grad)
+        expected = torch.autograd.grad(theirs(exact), [exact, *theirs.parameters()], grad.double())
+        for mine, other in zip(found, expected, strict=True):
+            assert_near(mine, other)
+    w, b = layer.weight, layer.bias
+    with mock.patch.object(chains, "apply", wraps=chains.apply) as runs:
+        fastconv.conv2d(x, w, b, 2, 1, groups=2, backend="numba")
+        fastconv.conv2d(x[0], w, None, 2, 1, groups=2, backend="numba")
+        assert runs.call_count == 2
+        with pytest.raises(RuntimeError, match="bias"):
+            fastconv.conv2d(x, w, w.new_zeros(5), 2, 1, groups=2, backend="numba")
+        with pytest.raises(RuntimeError, match="data type"):
+            fastconv.conv2d(x, w.to(torch.bfloat16), b, 2, 1, groups=2, backend="numba")
+        fastconv.conv2d(x, w, b, 2, 1, groups=2, backend="im2col")
+        assert runs.call_count == 2
 
 
 def test_auto_runs_layers_together_too() -> None:

@@ -25,7 +25,9 @@ planner.py           which algorithm for which problem
 jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
 max_pooling.py average_pooling.py, and the files that they name
 activations.py       what may follow a convolution, and its gradient
-blocks.py            convolution, activation and pooling, some images at a time
+program.py           jobs one after another, in a single call into compiled code
+blocks.py            convolution, activation and pooling as such jobs, some images at a time (elementwise.py)
+chain.py             blocks one behind another, forwards and backwards, as a program each
 strips.py            all pixels under the kernel, side by side
 winners.py           the adjoint for the weight from those pixels that max pooling took (winners_plan.py)
 pool.py atomics.py   threads that share a job
