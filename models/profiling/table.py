@@ -15,7 +15,7 @@ from models.training.settings import Settings
 HOW = (
     "Time of the training's own thread by torch's profiler: each operator's without what it calls, under the part that "
     "called it; scaled from recorded steps to the same number of steps left alone, whose time is the step's. Layers "
-    "that run together are one part (--separate calls them one by one), and a block's activation and pooling are in its "
+    "that run together are one part (--separate calls them one by one); a block's activation and pooling are in its "
     "convolution where the backend does them in one step. Python and dispatch is what no operator took."
 )
 
