@@ -518,6 +518,16 @@ def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) 
         assert runs.call_count == 2
 
 
+def test_an_activation_behind_a_pooling_and_a_pooling_on_another_backend_end_a_run() -> None:
+    x = torch.randn(2, 1, 9, 9)
+    late = Sequential(Conv2d(1, 2, 3, backend="numba"), AvgPool2d(2, backend="numba"), nn.Tanh())
+    assert lengths(late, x) == [2]
+    torch.testing.assert_close(late(x), late[1](late[0](x)).tanh())
+    elsewhere = Sequential(Conv2d(1, 2, 3, backend="numba"), nn.ReLU(), MaxPool2d(2, backend="im2col"))
+    assert lengths(elsewhere, x) == [2]
+    torch.testing.assert_close(elsewhere(x), elsewhere[2](elsewhere[0](x).relu()))
+
+
 def test_auto_runs_layers_together_too() -> None:
     mine = model("lenet5", "auto")
     assert runs_together(mine(images("lenet5"))) == (registry.get("numba").unavailable() is None)
