@@ -67,7 +67,10 @@ class NumbaChain(Chain):
             self._backward_separately(grad, x, parameters, result, kept, for_x, gradients)
 
     def _make(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
-        """The program of the one direction or, where gradients are ``wanted``, of the other."""
+        """The program of the one direction or, where gradients are ``wanted``, of the other.
+
+        Its steps are for as many ``threads`` as are set now, which is what it is kept under.
+        """
         program = Recorder()
         lowering = Lowering(program, self._planner, self._simd)
         x = program.operand()
