@@ -1,7 +1,8 @@
-"""The adjoint for the weight through max pooling: torch's numbers to the bit, and when it is left to the dense way."""
+"""The adjoints through max pooling from its winners: torch's numbers to the bit, and when the dense way is taken."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -12,15 +13,20 @@ import torch
 import fastconv
 from fastconv import registry
 from fastconv.backends.base import Backend
-from fastconv.backends.numba_cpu import blocks, winners
+from fastconv.backends.numba_cpu import blocks, winners_tiles
+from fastconv.backends.numba_cpu.instruction_set import AVX512
+from fastconv.backends.numba_cpu.jobs import jobs
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.winners_plan import winners_plan
+from fastconv.backends.numba_cpu.winners_plan import WinnersInputAdjoint, WinnersWeightAdjoint, winners_plans
+from fastconv.backends.numba_cpu.winners_tiles import input_tiling, weight_tiling
 from fastconv.geometry import ConvGeometry
-from fastconv.torch import conv2d_block
+from fastconv.torch import chains, conv2d_block
 from tests import oracle
 from tests.forced import FORCED, how, image
 
-FIRST_LAYERS = [
+WIDE = Simd(AVX512, "float32")
+
+GEOMETRIES = [
     ConvGeometry(20, 1, 28, 28, 6, 5, 5),
     ConvGeometry(35, 1, 6, 7, 5, 2, 2),
     image(1, 28, 28, 3, 3, 3, N=2),
@@ -30,46 +36,78 @@ FIRST_LAYERS = [
     ConvGeometry(3, 2, 9, 31, 4, 3, 1, dilation=(1, 7)),
     image(1, 3, 40, 2, 3, 9),
     image(1, 4, 4, 2, 3, 3, padding=(5, 5, 6, 6)),
+    image(32, 14, 14, 9, 3, 3, N=3),
+    image(17, 7, 6, 40, 3, 3, N=2),
+    ConvGeometry(3, 10, 12, 12, 20, 5, 5),
+    image(5, 13, 10, 3, 7, 7, N=2),
+    ConvGeometry(2, 20, 12, 13, 5, 2, 3, stride=(2, 3), padding=(1, 0, 2, 1)),
+    ConvGeometry(2, 9, 19, 12, 5, 4, 3, stride=(3, 1), dilation=(2, 1), padding=(3, 3, 1, 1)),
+    ConvGeometry(2, 18, 15, 8, 4, 2, 2, stride=(5, 3)),
+    image(33, 4, 5, 6, 3, 3, padding=(4, 4, 3, 3)),
 ]
+SMALL = {"STRIPS_BYTES": 1, "PLANE_BYTES": 1, "SUMS_BYTES": 1, "LISTS_BYTES": 4096}
 
 
-def draw(g: ConvGeometry, dtype: str) -> tuple[np.ndarray, ...]:
-    """Whole numbers, whose sums are exact, and for each window of 2 x 2 one of its pixels: x, grad, indices, dense."""
+def draw(g: ConvGeometry, dtype: str) -> dict[str, np.ndarray]:
+    """Whole numbers, whose sums are exact, many of them zero, and for each window of 2 x 2 one of its pixels."""
     rng = np.random.default_rng(g.W + g.K)
     rows, columns = g.P // 2, g.Q // 2
-    x = rng.integers(-4, 5, g.input_shape).astype(dtype)
-    grad = rng.integers(-4, 5, (g.N, g.K, rows, columns)).astype(dtype)
+    x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in (g.input_shape, g.weight_shape))
+    grad = np.maximum(rng.integers(-4, 5, (g.N, g.K, rows, columns)), -1).astype(dtype) + 1
     p = 2 * np.arange(rows)[:, None] + rng.integers(0, 2, grad.shape)
     q = 2 * np.arange(columns) + rng.integers(0, 2, grad.shape)
     indices = p * g.Q + q
     dense = np.zeros((g.N, g.K, g.P * g.Q), dtype)
     np.put_along_axis(dense, indices.reshape(g.N, g.K, -1), grad.reshape(g.N, g.K, -1), axis=2)
-    return x, grad, indices, dense.reshape(g.output_shape)
+    return {"x": x, "w": w, "grad": grad, "indices": indices, "dense": dense.reshape(g.output_shape)}
 
 
-def expected(x: np.ndarray, dense: np.ndarray, g: ConvGeometry) -> np.ndarray:
-    return oracle.conv2d_gradients(x, np.zeros(g.weight_shape, x.dtype), dense, how(g))[1]
+def problem(g: ConvGeometry) -> Any:
+    (job,), _ = jobs("conv2d_weight", g)
+    return job
+
+
+def weight_plan(simd: Simd, g: ConvGeometry) -> WinnersWeightAdjoint | None:
+    """The plan for the weight, whatever it costs."""
+    cut = weight_tiling(simd, problem(g).problem, 1.0)
+    return None if cut is None else WinnersWeightAdjoint(simd, problem(g), cut)
+
+
+def input_plan(simd: Simd, g: ConvGeometry) -> WinnersInputAdjoint | None:
+    """The plan for the image, whatever it costs."""
+    cut = input_tiling(simd, problem(g).problem, 1.0)
+    return None if cut is None else WinnersInputAdjoint(simd, problem(g), cut)
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
-@pytest.mark.parametrize("strips", [winners.STRIPS_BYTES, 1], ids=["whole", "row by row"])
-def test_first_layers_to_the_bit(simd: Simd, strips: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winners, "STRIPS_BYTES", strips)
-    winners_plan.cache_clear()
-    taken = 0
-    for g in FIRST_LAYERS:
-        plan = winners_plan(simd, g)
-        if plan is None:  # too long for so short vectors
-            assert 4 * simd.lanes < g.C * g.R * g.S
+@pytest.mark.parametrize("sizes", [{}, SMALL], ids=["whole", "in small blocks"])
+def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in sizes.items():
+        monkeypatch.setattr(winners_tiles, name, value)
+    in_planes, in_strips, several = 0, 0, 0
+    for g in GEOMETRIES:
+        given = draw(g, simd.dtype)
+        for_x, for_w, _ = oracle.conv2d_gradients(given["x"], given["w"], given["dense"], how(g))
+        by_weight, by_image = weight_plan(simd, g), input_plan(simd, g)
+        if by_weight is None:  # a row of the kernel is longer than there are registers
+            assert by_image is None
+            assert simd.instructions.registers - 4 < g.S or g.dilation[1] > 1
             continue
-        taken += 1
-        assert plan.cut.block_rows == 1 or strips > 1
-        x, grad, indices, dense = draw(g, simd.dtype)
+        in_strips, in_planes = in_strips + (by_weight.cut.plane_w == 0), in_planes + (by_weight.cut.plane_w > 0)
+        several += by_weight.cut.channels < g.K and by_weight.cut.block_rows < g.P // 2
         target = np.full(g.weight_shape, np.nan, simd.dtype)
-        assert plan.weight_gradient(x, grad, indices, target)
-        np.testing.assert_array_equal(target, expected(x, dense, g), str(g))
-    assert taken >= 4
-    winners_plan.cache_clear()
+        assert by_weight.weight_gradient(given["x"], given["grad"], given["indices"], target)
+        np.testing.assert_array_equal(target, for_w, f"weight {g}")
+        assert by_image is not None
+        target = np.full(g.input_shape, np.nan, simd.dtype)
+        assert by_image.input_gradient(given["grad"], given["w"], given["indices"], target)
+        np.testing.assert_array_equal(target, for_x, f"image {g}")
+    assert min(in_planes, in_strips) >= 4
+    assert (several > 4) == bool(sizes)
+
+
+def chosen(g: ConvGeometry, *, relu: bool = True, weight: bool = True, image: bool = True) -> list[bool]:
+    return [plan is not None for plan in winners_plans(WIDE, g, weight=weight, image=image, relu=relu)]
 
 
 @pytest.mark.parametrize(
@@ -77,61 +115,115 @@ def test_first_layers_to_the_bit(simd: Simd, strips: int, monkeypatch: pytest.Mo
     [
         ConvGeometry(2, 2, 8, 8, 4, 3, 3, groups=2),
         ConvGeometry(2, 1, 12, 12, 4, 3, 3, dilation=(1, 2)),
-        ConvGeometry(2, 8, 8, 8, 4, 3, 3),
         ConvGeometry(2, 3, 8, 8, 4, 1, 1),
         ConvGeometry(2, 1, 5, 5, 4, 5, 5),
         ConvGeometry(0, 1, 8, 8, 4, 3, 3),
+        ConvGeometry(2, 1, 9, 50, 4, 3, 29),
+        ConvGeometry(100, 512, 2, 2, 512, 3, 3, padding=(1, 1, 1, 1)),
     ],
-    ids=["groups", "gaps between columns", "long patches", "pointwise", "one pixel", "no image"],
+    ids=["groups", "gaps between columns", "pointwise", "one pixel", "no image", "long rows", "few pixels"],
 )
 def test_what_is_left_to_the_dense_way(g: ConvGeometry) -> None:
-    assert winners_plan(FORCED[0], g) is None
+    assert chosen(g) == [False, False]
 
 
-def gradients(x: torch.Tensor, **given: Any) -> list[torch.Tensor]:
-    """Of weight and bias, by a block or by torch's own functions."""
+def test_what_is_not() -> None:
+    """The second layers of small networks; of first layers, whose images are nobody's concern, the weight."""
+    second = image(32, 14, 14, 64, 3, 3, N=100)
+    assert chosen(second) == [True, True]
+    assert chosen(second, image=False) == [True, False]
+    assert chosen(second, weight=False) == [False, True]
+    assert chosen(ConvGeometry(100, 1, 28, 28, 30, 5, 5), image=False) == [True, False]
+
+
+def test_no_plane_larger_than_the_cache() -> None:
+    assert input_tiling(WIDE, problem(image(16, 100, 100, 16, 3, 3)).problem, 1.0) is None
+    cut = weight_tiling(WIDE, problem(image(16, 100, 100, 16, 3, 3)).problem, 1.0)
+    assert cut is not None
+    assert cut.block_rows < 50
+
+
+def both_gradients(
+    shape: tuple[int, ...], more: dict[str, torch.Tensor] | None = None, **given: Any
+) -> list[torch.Tensor]:
+    """Of image, weight and bias, by a block or by torch's own functions."""
     generator = torch.Generator().manual_seed(0)
-    w, b = (torch.randn(shape, generator=generator).requires_grad_() for shape in ((4, 1, 3, 3), (4,)))
+    C = shape[1]
+    x, w, b = (torch.randn(size, generator=generator) for size in (shape, (24, C, 3, 3), (24,)))
+    leaves = {"x": x, "w": w, "b": b} | (more or {})
+    x, w, b = (leaf.requires_grad_() for leaf in leaves.values())
     if given:
         y = conv2d_block(x, w, b, activation="relu", pool="max", **given)
     else:
         y = torch.nn.functional.max_pool2d(torch.nn.functional.conv2d(x, w, b).relu(), 2)
-    return list(torch.autograd.grad(y, [w, b], torch.linspace(-1, 1, y.numel()).reshape(y.shape)))
+    return list(torch.autograd.grad(y, [x, w, b], torch.linspace(-1, 1, y.numel()).reshape(y.shape)))
 
 
 @pytest.mark.parametrize("value", [0.0, torch.inf, -torch.inf, torch.nan])
-@pytest.mark.parametrize("where", [(0, 0, 0, 0), (2, 0, 7, 8)])
-def test_pixels_that_are_not_finite_go_the_dense_way(value: float, where: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("which", "where"), [("x", (0, 0, 0, 0)), ("x", (5, 19, 7, 8)), ("w", (3, 2, 1, 1))])
+def test_numbers_that_are_not_finite_go_the_dense_way(value: float, which: str, where: tuple[int, ...]) -> None:
     """Zeros of the pooling's gradient make NaN of them, which the short way would miss."""
-    x = torch.randn(3, 1, 8, 9, generator=torch.Generator().manual_seed(1))
-    x[where] = value
+    shape = 40, 20, 8, 9
+    generator = torch.Generator().manual_seed(1)
+    more = {which: torch.randn(shape if which == "x" else (24, 20, 3, 3), generator=generator)}
+    more[which][where] = value
+    names = {name: more.get(name) for name in ("x", "w", "b")}
+    given = {name: leaf for name, leaf in names.items() if leaf is not None}
     dense = Backend.conv2d_block_backward
     with mock.patch.object(Backend, "conv2d_block_backward", autospec=True, side_effect=dense) as way:
-        mine = gradients(x, backend="numba")
+        mine = both_gradients(shape, given, backend="numba")
     assert way.call_count == (value != 0)
-    for one, other in zip(mine, gradients(x), strict=True):
-        torch.testing.assert_close(one, other, equal_nan=True)
+    for one, other in zip(mine, both_gradients(shape, given), strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True, rtol=1e-4, atol=1e-4)
 
 
-def test_only_where_nobody_wants_the_image_s_gradient_or_another_algorithm() -> None:
-    x = torch.randn(3, 1, 8, 9)
-    registry.get("numba")._single.cache_clear()  # type: ignore[attr-defined]
-    with mock.patch.object(blocks, "winners_plan") as way:
-        gradients(x, backend="numba:gemm")
-        w = torch.randn(4, 1, 3, 3, requires_grad=True)
-        y = conv2d_block(x.requires_grad_(), w, activation="relu", pool="max", backend="numba")
-        y.sum().backward()
+@pytest.fixture
+def fresh_programs() -> Iterator[None]:
+    """Blocks are written anew as programs, and again after the test."""
+
+    def forget() -> None:
+        registry.get("numba")._single.cache_clear()  # type: ignore[attr-defined]
+        chains._chain.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("fresh_programs")
+def test_not_for_another_algorithm() -> None:
+    with mock.patch.object(blocks, "winners_plans") as way:
+        both_gradients((40, 20, 8, 8), backend="numba:gemm")
     way.assert_not_called()
 
 
-def test_any_number_of_threads_gives_the_same_bits() -> None:
-    x = torch.randn(40, 1, 20, 20, generator=torch.Generator().manual_seed(2))
+@pytest.mark.usefixtures("fresh_programs")
+@pytest.mark.parametrize("which", [(True, False), (False, True)], ids=["weight", "image"])
+def test_one_from_the_winners_and_one_dense(which: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dense way makes what the other leaves."""
+    made: list[list[bool]] = []
+
+    def only(simd: Simd, g: ConvGeometry, **wanted: bool) -> tuple[Any, Any]:
+        plans = weight_plan(simd, g), input_plan(simd, g)
+        found = [plan if take else None for plan, take in zip(plans, which, strict=True)]
+        made.append([plan is not None for plan in found])
+        return found[0], found[1]
+
+    monkeypatch.setattr(blocks, "winners_plans", only)
+    shape = 13, 18, 11, 10
+    for one, other in zip(both_gradients(shape, backend="numba"), both_gradients(shape), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert made == [list(which)]
+
+
+@pytest.mark.parametrize("shape", [(40, 1, 20, 20), (40, 20, 12, 12)], ids=["strips", "planes"])
+def test_any_number_of_threads_gives_the_same_bits(shape: tuple[int, ...]) -> None:
     before = fastconv.get_num_threads()
     try:
         found = []
         for threads in (1, 2):
             fastconv.set_num_threads(threads)
-            found.append(gradients(x, backend="numba"))
+            found.append(both_gradients(shape, backend="numba"))
     finally:
         fastconv.set_num_threads(before)
     for one, other in zip(*found, strict=True):

@@ -29,7 +29,10 @@ program.py           jobs one after another, in a single call into compiled code
 blocks.py            convolution, activation and pooling as such jobs, some images at a time (elementwise.py)
 chain.py             blocks one behind another, forwards and backwards, as a program each
 strips.py            all pixels under the kernel, side by side
-winners.py           the adjoint for the weight from those pixels that max pooling took (winners_plan.py)
+channel_planes.py    or vector by vector, with channels in the lanes
+winners.py           those pixels that max pooling took, and nothing else (winners_tiles.py winners_plan.py)
+winners_weight.py    the adjoint for the weight from them
+winners_input.py     and that for the image
 pool.py atomics.py   threads that share a job
 buffers.py memory.py memory that is used again, and the call into compiled code
 backend.py           all of it behind the contract

@@ -30,7 +30,7 @@ from fastconv.backends.numba_cpu.pooling_plans import forward as pooling
 from fastconv.backends.numba_cpu.program import Place, Recorder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import AVERAGES, PLACES, VALUES
-from fastconv.backends.numba_cpu.winners_plan import winners_plan
+from fastconv.backends.numba_cpu.winners_plan import winners_plans
 from fastconv.geometry import ConvGeometry
 from fastconv.threads import get_num_threads
 
@@ -138,7 +138,8 @@ class Lowering:
 
     def backward(self, block: Block, at: Backward) -> None:
         """A block's gradients."""
-        if self._from_winners(block, at):
+        at = self._from_winners(block, at)
+        if (at.x, at.w, at.b) == (None, None, None):
             return
         g, size = block.geometry, self.simd.itemsize
         parts = list(self._parts(block))
@@ -212,21 +213,24 @@ class Lowering:
         else:
             plan.record(self.program, x, grad, None, target)
 
-    def _from_winners(self, block: Block, at: Backward) -> bool:
-        """The gradients of w and b where x needs none, as in a network's first block; whether it can be done so."""
-        g, kept = block.geometry, at.forward.kept
-        if block.pool != "max" or at.w is None or at.x is not None or self.planner.algorithm is not None:
-            return False
-        plan = winners_plan(self.simd, g)
-        if plan is None or kept is None:
-            return False
+    def _from_winners(self, block: Block, at: Backward) -> Backward:
+        """The gradients that are best made of what max pooling took; those that remain."""
+        g, kept, simd = block.geometry, at.forward.kept, self.simd
+        if block.pool != "max" or kept is None or self.planner.algorithm is not None:
+            return at
+        for_weight, for_input = winners_plans(
+            simd, g, weight=at.w is not None, image=at.x is not None, relu=block.activation == "relu"
+        )
+        if for_weight is None and for_input is None:
+            return at
         grad, count = at.grad, math.prod(block.result_shape)
         if block.activation is not None:
             grad = self._room(count)
-            activations.record_gradient(
-                self.program, self.simd, block.activation, at.grad, at.forward.result, grad, count
-            )
-        plan.record(self.program, at.forward.x, grad, kept, at.w, watch=True)
+            activations.record_gradient(self.program, simd, block.activation, at.grad, at.forward.result, grad, count)
+        if for_weight is not None:
+            for_weight.record(self.program, at.forward.x, grad, kept, at.w, watch=True)
+        if for_input is not None:
+            for_input.record(self.program, grad, at.forward.w, kept, at.x, watch=True)
         if at.b is not None:
             self._bias(block, grad, at.b, pooled=True)
-        return True
+        return replace(at, x=None if for_input else at.x, w=None if for_weight else at.w, b=None)

@@ -59,11 +59,14 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     TOP,  # the least dy of all taps,
     LEFT,  # and the least dx,
     REACH,  # and by how much the largest dy exceeds the least
-    CHANNEL,  # elements of all planes of a source channel
+    CHANNEL,  # elements of all planes of a source channel, or of a plane of some of them
+    STRIP,  # elements of a strip
     BLOCK_ROWS,  # lattice rows in a block
     PIECES,  # of rows of the target that a vector may touch
     TAP_ROWS,  # of the taps, where they are a grid,
     TAP_COLUMNS,  # and columns
+    PLACES,  # address of where each pixel's patch begins, counted from the first one's
+    SUMS,  # address of where each number of the weight's gradient is among a channel's sums
     INFINITE,  # set by whoever meets an infinite number, or NaN, in what it packs or computes
     COUNT,
-) = range(58)
+) = range(61)

@@ -225,7 +225,7 @@ class BatchConvolution(Convolution):
         points = cut.block_rows * tiles * cut.tile_vectors
         slot = batch.workspace_bytes(simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps))
         super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
-        _describe_extent(self.frame, p)
+        describe_extent(self.frame, p)
         self.frame[F.KERNEL] = microkernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
         self._first = batch.weight_task(simd), p.groups * cut.panels
         self._second = batch.convolve_task(simd), cut.batches * p.groups * cut.blocks * cut.panel_blocks
@@ -343,7 +343,7 @@ class BatchWeightAdjoint(WeightAdjoint):
         rows = cut.block_panels * cut.tile_rows
         slot = batch_weight.workspace_bytes(simd, p.channels, cut.channel, rows, cut.block_rows * p.lattice[1])
         super().__init__(simd, job, cut, slot)
-        _describe_extent(self.frame, p)
+        describe_extent(self.frame, p)
         tap_rows, tap_columns = p.grid
         in_row = len(tap_columns) * p.channels
         columns = []
@@ -391,7 +391,7 @@ def describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
     return offsets
 
 
-def _describe_extent(frame: np.ndarray, p: Problem) -> None:
+def describe_extent(frame: np.ndarray, p: Problem) -> None:
     """Put into the frame how far the taps go."""
     rows, columns = p.grid
     frame[F.TOP], frame[F.LEFT], frame[F.REACH] = rows[0], columns[0], rows[-1] - rows[0]
