@@ -60,7 +60,8 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     LEFT,  # and the least dx,
     REACH,  # and by how much the largest dy exceeds the least
     CHANNEL,  # elements of all planes of a source channel, or of a plane of some of them
-    STRIP,  # elements of a strip
+    STRIP,  # elements of a strip, or of a row of both factors of a product along rows
+    POINTS,  # columns of a product of matrices
     BLOCK_ROWS,  # lattice rows in a block
     PIECES,  # of rows of the target that a vector may touch
     TAP_ROWS,  # of the taps, where they are a grid,
@@ -69,4 +70,4 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     SUMS,  # address of where each number of the weight's gradient is among a channel's sums
     INFINITE,  # set by whoever meets an infinite number, or NaN, in what it packs or computes
     COUNT,
-) = range(61)
+) = range(62)

@@ -5,7 +5,7 @@
 a is a packed panel, (depth, MR), each step's elements side by side. In step k the kernel loads ``vectors`` registers of
 b, broadcasts each a[k, i] from memory and does MR * vectors fused multiply-adds into as many accumulators, which LLVM
 keeps in registers because they are phi nodes of a loop that writes no memory. There are three kinds, apart in where
-b's rows are and how the tile is written:
+b's rows are and how the tile is written; a fourth (matrix.py) reads a and b in the order of their matrices:
 
     packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix
     indirect    row k of b is at an offset of its own, k's entry in a table; each of c's vectors goes to pieces of
@@ -43,6 +43,7 @@ from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     element,
     mask_between,
+    masked_load,
     masked_store,
     multiply_add,
     raise_to,
@@ -58,6 +59,9 @@ ACCUMULATE = 1
 BLOCK_STEPS = 512
 """Steps of the indirect kind whose products are added up by themselves. With 4,608 in one chain the error was 3.5 times
 torch's; the packed kind is called for some hundred steps at a time."""
+
+InA = Callable[[Any, int], Any]
+"""The index in a of step k and row i."""
 
 PIECE_WORDS = 3
 """Integers that say where a piece of a vector goes: lanes [0] up to [1], to the image at index [2] for lane 0."""
@@ -127,7 +131,7 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
-        tile = _Tile(builder, simd, *shape)
+        tile = Tile(builder, simd, *shape)
         depth, a, b, c, step, bias, start, floor = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
 
@@ -145,7 +149,7 @@ def _tap_tile(typing, simd, rows, vectors, taps, table, channels, a, b, channel,
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
-        tile = _Tile(builder, simd, *shape)
+        tile = Tile(builder, simd, *shape)
         taps, table, channels, a, b, channel, distance, c, step, bias, start, floor = arguments[3:]
         tile.reduce_taps(taps, table, channels, a, b, channel, distance)
         tile.finish_matrix(c, step, bias, start, floor)
@@ -160,7 +164,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c,
     shape, count = (rows.literal_value, vectors.literal_value), pieces.literal_value
 
     def generate(context, builder, signature, arguments):
-        tile = _Tile(builder, simd, *shape)
+        tile = Tile(builder, simd, *shape)
         depth, a, b, offsets, c, step, table, bias, floor = arguments[4:]
         lanes = simd.simd.lanes
         tile.reduce_in_blocks(depth, a, b, lambda k: tile.integer(offsets, k))
@@ -190,7 +194,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c,
     return types.void(simd, rows, vectors, pieces, *[intp] * 9), generate
 
 
-class _Tile:
+class Tile:
     """The instructions of a tile of ``rows`` x ``vectors``, as they are given to LLVM."""
 
     def __init__(self, builder: Any, simd: SimdType, rows: int, vectors: int) -> None:
@@ -201,6 +205,8 @@ class _Tile:
         self.kind = vector_of(simd).llvm
         self.places = [(i, j) for i in range(rows) for j in range(vectors)]
         self.sums: dict[tuple[int, int], Any] = {}
+        self.mask: Any = None
+        """Of the last vector in each row of b and c, where that isn't whole."""
 
     def number(self, value: int) -> Any:
         return ir.Constant(_I64, value)
@@ -209,19 +215,32 @@ class _Tile:
         builder = self.builder
         return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
 
-    def load(self, base: Any, index: Any) -> Any:
-        value = self.builder.load(vector_at(self.builder, self.simd, base, index))
-        value.align = self.simd.simd.itemsize
+    def load(self, base: Any, index: Any, mask: Any = None) -> Any:
+        pointer, alignment = vector_at(self.builder, self.simd, base, index), self.simd.simd.itemsize
+        if mask is not None:
+            return masked_load(self.builder, pointer, mask, ir.Constant(self.kind, None), alignment)
+        value = self.builder.load(pointer)
+        value.align = alignment
         return value
+
+    def _mask_of(self, j: int) -> Any:
+        """Of vector j of a row, if not all of its lanes may be touched."""
+        return self.mask if j == self.vectors - 1 else None
 
     def spread(self, base: Any, index: Any) -> Any:
         """An element of an array in every lane."""
         scalar = self.builder.load(element(self.builder, self.simd, base, index))
         return broadcast_value(self.builder, scalar, self.kind.count)
 
-    def reduce(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
-        """The loop over the steps; the sums are left in registers."""
-        self.sums = self._steps(self.number(0), depth, a, b, row_of_b)
+    def reduce(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any], at: InA | None = None) -> None:
+        """The loop over the steps; the sums are left in registers.
+
+        ``at`` gives the index in a of step k and row i, where it isn't a packed panel.
+        """
+        self.sums = self._steps(self.number(0), depth, a, b, row_of_b, at or self._in_panel)
+
+    def _in_panel(self, k: Any, i: int) -> Any:
+        return self.builder.add(self.builder.mul(k, self.number(self.rows)), self.number(i))
 
     def reduce_in_blocks(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
         """As `reduce`, adding up `BLOCK_STEPS` steps at a time: a long chain of float32 additions loses digits.
@@ -236,14 +255,14 @@ class _Tile:
 
         block, after = (builder.append_basic_block(name) for name in ("block", "blocks_done"))
         first_end = end_of(self.number(0))
-        first_sums = self._steps(self.number(0), first_end, a, b, row_of_b)
+        first_sums = self._steps(self.number(0), first_end, a, b, row_of_b, self._in_panel)
         before = builder.block
         builder.cbranch(builder.icmp_signed("<", first_end, depth), block, after)
         builder.position_at_end(block)
         first = builder.phi(_I64)
         totals = {place: builder.phi(self.kind) for place in self.places}
         end = end_of(first)
-        sums = self._steps(first, end, a, b, row_of_b)
+        sums = self._steps(first, end, a, b, row_of_b, self._in_panel)
         new = {place: builder.fadd(totals[place], sums[place]) for place in self.places}
         first.add_incoming(first_end, before)
         first.add_incoming(end, builder.block)
@@ -260,7 +279,7 @@ class _Tile:
             self.sums[place].add_incoming(new[place], last)
 
     def _steps(
-        self, first: Any, end: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]
+        self, first: Any, end: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any], at: InA
     ) -> dict[tuple[int, int], Any]:
         """The sums over the steps ``first`` up to ``end``, at least one."""
         builder, lanes = self.builder, self.kind.count
@@ -274,10 +293,10 @@ class _Tile:
         for place in self.places:
             sums[place] = builder.phi(self.kind)
             sums[place].add_incoming(ir.Constant(self.kind, None), before)
-        row_of_a, row = builder.mul(k, self.number(self.rows)), row_of_b(k)
-        from_b = [self.load(b, builder.add(row, self.number(j * lanes))) for j in range(self.vectors)]
+        row = row_of_b(k)
+        from_b = [self.load(b, builder.add(row, self.number(j * lanes)), self._mask_of(j)) for j in range(self.vectors)]
         for i in range(self.rows):
-            from_a = self.spread(a, builder.add(row_of_a, self.number(i)))
+            from_a = self.spread(a, at(k, i))
             for j in range(self.vectors):
                 results[i, j] = multiply_add(builder, from_a, from_b[j], sums[i, j])
         following = builder.add(k, self.number(1))
@@ -377,11 +396,14 @@ class _Tile:
 
         def write(j: int, values: list[Any]) -> None:
             for i, value in enumerate(values):
-                pointer = vector_at(builder, self.simd, c, self._place(step, i, j))
-                builder.store(value, pointer).align = self.simd.simd.itemsize
+                pointer, mask = vector_at(builder, self.simd, c, self._place(step, i, j)), self._mask_of(j)
+                if mask is not None:
+                    masked_store(builder, value, pointer, mask, self.simd.simd.itemsize)
+                else:
+                    builder.store(value, pointer).align = self.simd.simd.itemsize
 
         with builder.if_else(builder.icmp_signed("==", start, self.number(ACCUMULATE))) as (accumulate, begin):
             with accumulate:
-                self.finish(lambda i, j: self.load(c, self._place(step, i, j)), floor, write)
+                self.finish(lambda i, j: self.load(c, self._place(step, i, j), self._mask_of(j)), floor, write)
             with begin:
                 self.finish_with_bias(bias, floor, write)

@@ -16,6 +16,9 @@ each part was measured to cost):
     batch       batch, batch_weight. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
                 nothing that isn't wanted but the lanes that the last images leave over
 
+    matrix      matrix. For 1 x 1 kernels, and kernels that cover their image: a product of matrices that are read where
+                they lie, so nothing is packed or gathered; not where many rows would share a few sets of the L1 cache
+
     depthwise   depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for each tap
 
 So few channels and large images go to `direct`, many channels on small images to `gemm`, kernels of 3 x 3 and more with
@@ -36,6 +39,7 @@ import numpy as np
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
 from fastconv.backends.numba_cpu.batch_tiles import batch_tiling, batch_weight_tiling
+from fastconv.backends.numba_cpu.matrix_tiles import matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.plane_rows import MOST_TAPS, WIDEST, shape_of
 from fastconv.backends.numba_cpu.plane_tiles import plane_tiling
 from fastconv.backends.numba_cpu.problem import Problem
@@ -145,11 +149,24 @@ def _depthwise_weight(simd: Simd, p: Problem) -> Candidate | None:
     return _depthwise(simd, p, weight=True)
 
 
+def _matrix(simd: Simd, p: Problem) -> Candidate | None:
+    cut = matrix_tiling(simd, p)
+    if cut is None:
+        return None
+    return Candidate("matrix", cut, cut.cycles, p.images * p.groups * cut.blocks * cut.panel_blocks)
+
+
+def _matrix_weight(simd: Simd, p: Problem) -> Candidate | None:
+    cut = matrix_weight_tiling(simd, p)
+    return None if cut is None else Candidate("matrix", cut, cut.cycles, cut.blocks * cut.panel_blocks)
+
+
 _CONVOLUTION: dict[str, Estimate] = {
     "gemm": _gemm,
     "direct": _direct,
     "winograd": _winograd,
     "batch": _batch,
+    "matrix": _matrix,
     "depthwise": _depthwise,
 }
 _WEIGHT: dict[str, Estimate] = {
@@ -157,6 +174,7 @@ _WEIGHT: dict[str, Estimate] = {
     "direct": _direct_weight,
     "winograd": _winograd_weight,
     "batch": _batch_weight,
+    "matrix": _matrix_weight,
     "depthwise": _depthwise_weight,
 }
 
@@ -167,6 +185,7 @@ LIMITS = {
     "direct": "images a row of which, all channels, takes 1.5 MiB at most",
     "winograd": "kernels on images without stride or dilation",
     "batch": "images whose rows under a kernel, of as many images as a vector has lanes, take 3 MiB at most",
+    "matrix": "1 x 1 kernels without stride or padding; kernels as large as the image, all three ways",
     "depthwise": f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
 }
 """What each algorithm is for."""

@@ -23,6 +23,7 @@ from fastconv.backends.numba_cpu import (
     direct_weight,
     elementwise,
     implicit_gemm,
+    matrix,
     microkernel,
     panels,
     weight_gemm,
@@ -33,6 +34,7 @@ from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
 from fastconv.backends.numba_cpu.batch_tiles import BatchTiling
 from fastconv.backends.numba_cpu.jobs import Job
+from fastconv.backends.numba_cpu.matrix_tiles import MatrixTiling
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
 from fastconv.backends.numba_cpu.plane_rows import shape_of, workspace_bytes
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
@@ -236,6 +238,16 @@ class BatchConvolution(Convolution):
         return self._execute(source, weight, bias, target) or self.exact().run(source, weight, bias, target)
 
 
+class MatrixConvolution(Convolution):
+    """By a product of matrices that are read where they lie."""
+
+    def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
+        p = job.problem
+        super().__init__(simd, job, cut, 0, 0, self._FIELDS)
+        self._kernels = _matrix_kernels(self.frame, simd, cut, p.rows)
+        self._first = matrix.convolve_task(simd), p.images * p.groups * cut.blocks * cut.panel_blocks
+
+
 class DepthwiseConvolution(Convolution):
     """From single channels."""
 
@@ -254,11 +266,12 @@ class WeightAdjoint(Plan):
 
     _FIELDS: tuple[tuple[int, ...], tuple[int, int]] = (F.SOURCE, F.WEIGHT, F.TARGET), (F.PARTIAL, F.WORKSPACE)
 
-    def __init__(self, simd: Simd, job: Job, cut: Cut, slot_bytes: int) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: Cut, slot_bytes: int, shared_bytes: int = 0) -> None:
         p = job.problem
         self.numbers = p.groups * p.rows * p.channels * len(p.taps)
         parts = cut.splits if cut.splits > 1 else 0
-        super().__init__(simd, job, cut, slot_bytes, parts * self.numbers * simd.itemsize, self._FIELDS)
+        shared_bytes = shared_bytes or parts * self.numbers * simd.itemsize
+        super().__init__(simd, job, cut, slot_bytes, shared_bytes, self._FIELDS)
         if parts:
             self._second = weight_gemm.add_task(simd), weight_gemm.add_tasks(self.numbers)
 
@@ -371,6 +384,20 @@ class BatchWeightAdjoint(WeightAdjoint):
             self.exact().run(source, grad, target)
 
 
+class MatrixWeightAdjoint(WeightAdjoint):
+    """By a product of matrices, of which the source is transposed first."""
+
+    def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
+        p = job.problem
+        pixels = math.prod(p.lattice)
+        super().__init__(simd, job, cut, 0, pixels * cut.width * simd.itemsize)
+        self.frame[F.STRIP] = self.frame[F.WEIGHT_ROW] = pixels
+        self.frame[F.WEIGHT_DEPTH] = 1
+        self._kernels = _matrix_kernels(self.frame, simd, cut, p.rows)
+        self._first = matrix.transpose_task(simd), -(-pixels // simd.lanes)
+        self._second = matrix.correlate_task(simd), cut.blocks * cut.panel_blocks
+
+
 class DepthwiseWeightAdjoint(WeightAdjoint):
     """From single channels."""
 
@@ -402,6 +429,16 @@ def _panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling | BatchTilin
     return p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize
 
 
+def _matrix_kernels(frame: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
+    """Put into the frame a table of four kernels: for whole tiles, fewer columns, fewer rows, and fewer of both."""
+    heights = cut.tile_rows, rows % cut.tile_rows or cut.tile_rows
+    rest = cut.columns % (cut.tile_vectors * simd.lanes) or cut.tile_vectors * simd.lanes
+    widths = (cut.tile_vectors, True), (-(-rest // simd.lanes), rest % simd.lanes == 0)
+    kernels = np.array([matrix.kernel(simd, height, *width) for height in heights for width in widths], np.int64)
+    frame[F.KERNEL] = kernels.ctypes.data
+    return kernels
+
+
 def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Put into the frame how the source's planes are laid out; the tables that it refers to."""
     (down, right), (first_y, first_x), phases = p.source_step, p.first, p.phases
@@ -428,6 +465,7 @@ _CONVOLUTION: dict[str, Callable[..., Convolution]] = {
     "direct": DirectConvolution,
     "winograd": WinogradConvolution,
     "batch": BatchConvolution,
+    "matrix": MatrixConvolution,
     "depthwise": DepthwiseConvolution,
 }
 _WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
@@ -435,6 +473,7 @@ _WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
     "direct": DirectWeightAdjoint,
     "winograd": WinogradWeightAdjoint,
     "batch": BatchWeightAdjoint,
+    "matrix": MatrixWeightAdjoint,
     "depthwise": DepthwiseWeightAdjoint,
 }
 

@@ -1,0 +1,112 @@
+"""The form of the backend `numba` that reads matrices where they lie: every edge of its tiles, blocks and rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastconv.backends.numba_cpu import matrix_tiles, plans
+from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.jobs import jobs
+from fastconv.backends.numba_cpu.matrix_tiles import matrix_tiling, matrix_weight_tiling
+from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import ConvGeometry
+from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
+
+
+@pytest.fixture(params=FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+def simd(request: pytest.FixtureRequest) -> Simd:
+    return request.param
+
+
+@pytest.fixture
+def matrix(simd: Simd) -> NumbaCpu:
+    return NumbaCpu("forced", simd.instructions, "matrix")
+
+
+def linear(N: int, features: int, K: int) -> ConvGeometry:
+    return ConvGeometry(N, features, 1, 1, K, 1, 1)
+
+
+def plan(numba: NumbaCpu, operation: str, g: ConvGeometry, simd: Simd) -> plans.Plan:
+    found = numba._plans(operation, np.dtype(simd.dtype), g)[0][0]
+    assert isinstance(found, plans.MatrixConvolution | plans.MatrixWeightAdjoint)
+    return found
+
+
+def test_every_remainder_of_columns(matrix: NumbaCpu, simd: Simd) -> None:
+    """Of a tile's vectors, and of a vector's lanes: what is beyond the last row of the last image isn't touched."""
+    widths = range(1, 4 * simd.lanes + 2)
+    assert_all_exact(matrix, (image(2, 1, width, 3, 1, 1, N=2) for width in widths), simd)
+    assert_all_exact(matrix, (linear(3, width, 5) for width in widths), simd)
+    assert_all_exact(matrix, (linear(5, 3, width) for width in widths), simd)
+
+
+def test_every_remainder_of_rows(matrix: NumbaCpu, simd: Simd) -> None:
+    most = 2 * most_rows(simd.instructions) + 1
+    assert_all_exact(matrix, (image(3, 3, 5, count, 1, 1, N=2) for count in range(1, most + 1)), simd)
+    assert_all_exact(matrix, (linear(count, 20, most + 1 - count) for count in range(1, most + 1)), simd)
+
+
+def test_groups_and_planes(matrix: NumbaCpu, simd: Simd) -> None:
+    some = [image(6, 4, 5, 9, 1, 1, N=3, groups=3), image(5, 7, 3, 5, 1, 1, N=2, groups=5)]
+    # The kernel covers the image.
+    some += [ConvGeometry(4, 3, 5, 7, 6, 5, 7), ConvGeometry(1, 2, 1, 40, 3, 1, 40)]
+    assert_all_exact(matrix, some, simd)
+
+
+def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
+    """Steps in several goes, in the last of which the floor counts; columns and rows in several tasks."""
+    steps = matrix_tiles.STEPS
+    long, many = image(2 * steps + 3, 5, 3, 4, 1, 1, N=2), image(90, 14, 15, 130, 1, 1)
+    dense = linear(70, 3 * steps + 1, 75)
+    assert_all_exact(matrix, [long, many, dense], simd)
+    assert plan(matrix, "conv2d", long, simd).cut.fields[matrix_tiles.F.STEPS] < long.C
+    cut = plan(matrix, "conv2d", many, simd).cut
+    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert cut.blocks * cut.panel_blocks > 4
+    assert cut.blocks > 1
+    cut = plan(matrix, "conv2d", dense, simd).cut
+    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert cut.steps < dense.C
+    assert cut.blocks * cut.panel_blocks > 4
+
+
+def test_the_floor(matrix: NumbaCpu, simd: Simd) -> None:
+    rng = np.random.default_rng(3)
+    g = image(2 * matrix_tiles.STEPS, 2, 9, 7, 1, 1, N=2)
+    x, w, b = (rng.integers(-3, 4, shape).astype(simd.dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
+    y = matrix.conv2d(x, w, b, g)
+    np.testing.assert_array_equal(matrix.conv2d_activated(x, w, b, g, "relu"), np.maximum(y, 0))
+    assert (y < 0).any()
+
+
+def test_what_it_is_not_for(simd: Simd) -> None:
+    def taken(g: ConvGeometry) -> list[bool]:
+        (forward,), (weight,) = jobs("conv2d", g)[0], jobs("conv2d_weight", g)[0]
+        both = matrix_tiling(simd, forward.problem), matrix_weight_tiling(simd, weight.problem)
+        return [cut is not None for cut in both]
+
+    assert taken(image(3, 4, 5, 3, 1, 1)) == [True, True]
+    assert taken(image(3, 4, 5, 3, 1, 1, N=2)) == [True, False]
+    assert taken(image(4, 4, 5, 4, 1, 1, groups=2)) == [True, False]
+    assert taken(image(3, 4, 5, 3, 1, 1, stride=(2, 1))) == [False, False]
+    assert taken(image(3, 4, 5, 3, 1, 1, padding=(0, 1, 0, 0))) == [False, False]
+    assert taken(image(3, 4, 5, 3, 3, 3)) == [False, False]
+    # Rows that are multiples of 4 KiB apart, and b of more than 8 MiB.
+    page = 4096 // simd.itemsize
+    assert taken(image(3, 1, 2 * page, 3, 1, 1))[0], "a few"
+    assert not taken(image(100, 1, 2 * page, 3, 1, 1))[0], "many"
+    assert not taken(image(300, 90, 101, 3, 1, 1))[0]
+
+
+def test_the_same_bits_for_any_number_of_threads(matrix: NumbaCpu, simd: Simd) -> None:
+    assert_same_bits(matrix, image(90, 14, 15, 60, 1, 1), simd.dtype)
+    assert_same_bits(matrix, linear(70, 401, 75), simd.dtype)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_special_values(matrix: NumbaCpu, simd: Simd, value: float) -> None:
+    assert_special_values_travel(matrix, image(3, 3, 7, 4, 1, 1), simd, value)
+    assert_special_values_travel(matrix, ConvGeometry(3, 2, 3, 5, 4, 3, 5), simd, value)
