@@ -13,6 +13,7 @@ import torch
 import fastconv
 from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
+from fastconv.backends.chain import Gradients, Operands
 from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.buffers import Store
@@ -139,20 +140,19 @@ def spy_chains(backend: Backend, record: list[tuple[str, str]], monkeypatch: pyt
     """Let chains write what their blocks come to: "conv2d" and its adjoints, or "conv2d_block" and its gradient."""
     forward, backward = NumbaChain.forward, NumbaChain.backward
 
-    def spied_forward(self: NumbaChain, *args: Any) -> None:
+    def spied_forward(self: NumbaChain, at: Operands) -> None:
         plain = [block.activation is block.pool is None for block in self.blocks]
         record.extend((backend.name, "conv2d" if each else "conv2d_block") for each in plain)
-        forward(self, *args)
+        forward(self, at)
 
-    def spied_backward(self: NumbaChain, *args: Any) -> None:
-        *_, for_x, gradients = args
+    def spied_backward(self: NumbaChain, at: Operands, gradients: Gradients) -> None:
         for number, block in reversed(list(enumerate(self.blocks))):
             if block.activation is block.pool is None:
-                wanted = {"conv2d_input": number or for_x, "conv2d_weight": gradients[2 * number]}
+                wanted = {"conv2d_input": number or gradients.x, "conv2d_weight": gradients.parameters[2 * number]}
                 record.extend((backend.name, operation) for operation, want in wanted.items() if want)
             else:
                 record.append((backend.name, "conv2d_block_backward"))
-        backward(self, *args)
+        backward(self, at, gradients)
 
     monkeypatch.setattr(NumbaChain, "forward", spied_forward)
     monkeypatch.setattr(NumbaChain, "backward", spied_backward)

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv.backends.block import Block
 
 
-class Chain(ABC):
-    """The steps of some blocks, each of which takes the one before's result as its input, on images of one shape.
+class Operands(NamedTuple):
+    """Where a chain's numbers are: addresses of C-contiguous memory, 0 for what isn't there or isn't wanted."""
 
-    Everything is given by addresses, of C-contiguous memory; 0 is a bias that isn't there, or a gradient that isn't
-    wanted. Parameters are each block's weight and bias, in turn.
-    """
+    x: int
+    parameters: Sequence[int]
+    """Each block's weight and bias, in turn."""
+    result: int
+    """The last block's."""
+    kept: int
+    """What the gradients need besides."""
+
+
+class Gradients(NamedTuple):
+    """Where the gradients are, as `Operands`."""
+
+    result: int
+    x: int
+    parameters: Sequence[int]
+
+
+class Chain(ABC):
+    """The steps of some blocks, each of which takes the one before's result as its input, on images of one shape."""
 
     blocks: tuple[Block, ...]
 
@@ -28,18 +44,9 @@ class Chain(ABC):
         return np.empty(shape, dtype)
 
     @abstractmethod
-    def forward(self, x: int, parameters: Sequence[int], result: int, kept: int) -> None:
-        """Fill ``result`` with the last block's, and ``kept``, unless that is 0."""
+    def forward(self, at: Operands) -> None:
+        """Fill the result, and what is kept, if it is wanted."""
 
     @abstractmethod
-    def backward(
-        self,
-        grad: int,
-        x: int,
-        parameters: Sequence[int],
-        result: int,
-        kept: int,
-        for_x: int,
-        gradients: Sequence[int],
-    ) -> None:
-        """Fill the gradients of x and of the parameters, from that of the result."""
+    def backward(self, at: Operands, gradients: Gradients) -> None:
+        """Fill the gradients of x and of the parameters, as far as they are wanted, from that of the result."""

@@ -22,7 +22,7 @@ from fastconv import registry
 from fastconv.arguments import make_conv_geometry, make_pool_geometry
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Activation, Block, Pooling
-from fastconv.backends.chain import Chain
+from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, PoolParameters
 from fastconv.torch.autograd import separately
@@ -135,7 +135,7 @@ def apply(run: Run, x: Tensor) -> Tensor:
         result: Tensor = super(Function, function).apply(run, x, *run.parameters)[0]
         return result
     result = run.empty(run.shape, x.dtype)
-    run.chain.forward(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0)
+    run.chain.forward(Operands(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0))
     return result
 
 
@@ -178,7 +178,7 @@ class _Chained(Function):
         """The result, and what its gradient needs besides."""
         result = run.empty(run.shape, x.dtype)
         kept = run.empty((run.chain.kept_bytes,), torch.uint8)
-        run.chain.forward(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr())
+        run.chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()))
         ctx.run = run
         ctx.save_for_backward(x, *parameters, result, kept)
         ctx.mark_non_differentiable(kept)
@@ -200,9 +200,8 @@ class _Chained(Function):
         for_x, *gradients = _addresses(found)
         grad = grad.contiguous().resolve_neg()
         run.chain.backward(
-            grad.data_ptr(),
-            *(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()),
-            *(for_x, gradients),
+            Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()),
+            Gradients(grad.data_ptr(), for_x, gradients),
         )
         return None, *found
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.block import Activation, Block, Pooling, activate
-from fastconv.backends.chain import Chain
+from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cpu import (
@@ -228,7 +228,7 @@ class NumbaCpu(Backend):
         kept = buffers.empty(*only.kept(x.dtype))
         if result.size:
             x, w, b = _contiguous(x), _contiguous(w), None if b is None else _contiguous(b)
-            block.forward(address(x), (address(w), _address_of(b)), address(result), address(kept))
+            block.forward(Operands(address(x), (address(w), _address_of(b)), address(result), address(kept)))
         return result, kept
 
     def conv2d_block_backward(
@@ -253,8 +253,9 @@ class NumbaCpu(Backend):
             buffers.empty(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)
         ]
         block = self._single(x.dtype, geometry, activation, pool)
-        operands = address(x), (address(w), 0), address(result), address(kept)
-        block.backward(address(grad), *operands, _address_of(for_x), (_address_of(for_w), _address_of(for_b)))
+        operands = Operands(address(x), (address(w), 0), address(result), address(kept))
+        parameters = _address_of(for_w), _address_of(for_b)
+        block.backward(operands, Gradients(address(grad), _address_of(for_x), parameters))
         return for_x, for_w, for_b
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Block
-from fastconv.backends.chain import Chain
+from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu.blocks import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.program import Place, Program, Recorder
@@ -46,25 +45,17 @@ class NumbaChain(Chain):
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
 
-    def forward(self, x: int, parameters: Sequence[int], result: int, kept: int) -> None:
-        program = self._program(get_num_threads(), kept != 0, None)
-        if not program.run((x, *parameters, result, kept)):
-            self._forward_separately(x, parameters, result, kept)
+    def forward(self, at: Operands) -> None:
+        program = self._program(get_num_threads(), at.kept != 0, None)
+        if not program.run((at.x, *at.parameters, at.result, at.kept)):
+            self._forward_separately(at)
 
-    def backward(
-        self,
-        grad: int,
-        x: int,
-        parameters: Sequence[int],
-        result: int,
-        kept: int,
-        for_x: int,
-        gradients: Sequence[int],
-    ) -> None:
-        wanted = tuple([each != 0 for each in (for_x, *gradients)])
+    def backward(self, at: Operands, gradients: Gradients) -> None:
+        wanted = tuple([each != 0 for each in (gradients.x, *gradients.parameters)])
         program = self._program(get_num_threads(), True, wanted)
-        if not program.run((x, *parameters, result, kept, grad, for_x, *gradients)):
-            self._backward_separately(grad, x, parameters, result, kept, for_x, gradients)
+        addresses = at.x, *at.parameters, at.result, at.kept, gradients.result, gradients.x, *gradients.parameters
+        if not program.run(addresses):
+            self._backward_separately(at, gradients)
 
     def _make(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
         """The program of the one direction or, where gradients are ``wanted``, of the other.
@@ -112,9 +103,10 @@ class NumbaChain(Chain):
                 return
             grad = into
 
-    def _arrays(self, x: int, parameters: Sequence[int], result: int, kept: int) -> list[tuple[Any, ...]]:
+    def _arrays(self, operands: Operands) -> list[tuple[Any, ...]]:
         """x, w, b, result and what was kept, of each block."""
         found: list[tuple[Any, ...]] = []
+        x, parameters, result, kept = operands
         for number, block in enumerate(self.blocks):
             g = block.geometry
             last = number == len(self.blocks) - 1
@@ -123,9 +115,9 @@ class NumbaChain(Chain):
             shape, kind = block.kept(self._dtype)
             more = self._array(kept + self._kept[number], shape, kind) if kept else np.empty(shape, kind)
             w, b = parameters[2 * number : 2 * number + 2]
-            operands = self._array(w, g.weight_shape), self._array(b, (g.K,)) if b else None
+            pair = self._array(w, g.weight_shape), self._array(b, (g.K,)) if b else None
             source = self._array(x, g.input_shape) if number == 0 else found[-1][3].reshape(g.input_shape)
-            found.append((source, *operands, y, more))
+            found.append((source, *pair, y, more))
         return found
 
     def _array(self, address: int, shape: tuple[int, ...], kind: Any = None) -> np.ndarray:
@@ -133,29 +125,20 @@ class NumbaChain(Chain):
         memory: Any = (ctypes.c_byte * (math.prod(shape) * dtype.itemsize)).from_address(address)
         return np.ndarray(shape, dtype, memory)
 
-    def _forward_separately(self, x: int, parameters: Sequence[int], result: int, kept: int) -> None:
-        for block, arrays in zip(self.blocks, self._arrays(x, parameters, result, kept), strict=True):
+    def _forward_separately(self, at: Operands) -> None:
+        for block, arrays in zip(self.blocks, self._arrays(at), strict=True):
             source, w, b, y, more = arrays
             y[...], more[...] = Backend.conv2d_block(
                 self._separate, source, w, b, block.geometry, block.activation, block.pool
             )
 
-    def _backward_separately(
-        self,
-        grad: int,
-        x: int,
-        parameters: Sequence[int],
-        result: int,
-        kept: int,
-        for_x: int,
-        gradients: Sequence[int],
-    ) -> None:
-        arrays = self._arrays(x, parameters, result, kept)
-        change: Any = self._array(grad, self.blocks[-1].result_shape)
+    def _backward_separately(self, at: Operands, gradients: Gradients) -> None:
+        arrays = self._arrays(at)
+        change: Any = self._array(gradients.result, self.blocks[-1].result_shape)
         for number in reversed(range(len(self.blocks))):
-            block, pair = self.blocks[number], gradients[2 * number : 2 * number + 2]
+            block, pair = self.blocks[number], gradients.parameters[2 * number : 2 * number + 2]
             g, (source, w, _, y, more) = block.geometry, arrays[number]
-            further = bool(for_x) or any(gradients[: 2 * number])
+            further = bool(gradients.x) or any(gradients.parameters[: 2 * number])
             wanted = further, bool(pair[0]), bool(pair[1])
             back, *found = Backend.conv2d_block_backward(
                 self._separate, change, source, w, y, more, g, block.activation, block.pool, wanted
@@ -166,4 +149,4 @@ class NumbaChain(Chain):
             if not further or back is None:
                 return
             change = back.reshape(self.blocks[number - 1].result_shape) if number else back
-        self._array(for_x, self.blocks[0].geometry.input_shape)[...] = change
+        self._array(gradients.x, self.blocks[0].geometry.input_shape)[...] = change
