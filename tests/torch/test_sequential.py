@@ -1,25 +1,22 @@
-"""Layers that run together: torch's results and gradients, when they do and when they must not, and convert's share."""
+"""Layers that run together: torch's results and gradients, when they do and when they must not."""
 
 from __future__ import annotations
 
 import copy
-import pickle
 import threading
 from collections.abc import Callable, Iterator
 from unittest import mock
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import fastconv
 from fastconv import registry
 from fastconv.backends.numba_cpu import blocks
 from fastconv.backends.numba_cpu.chain import NumbaChain
-from fastconv.backends.numba_cpu.program import _lay_out, _Room
-from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, convert, revert, sequential
+from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, sequential
+from tests.runs import lengths
 
 Layers = Callable[[str], list[nn.Module]]
 
@@ -397,98 +394,6 @@ def test_empty_batches_and_other_types() -> None:
     assert mine.bfloat16()(torch.randn(1, 1, 28, 28, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 12), st.integers(0, 5)), max_size=12))
-def test_rooms_in_use_at_the_same_time_are_apart(drawn: list[tuple[int, int, int]]) -> None:
-    rooms = [_Room(4096 * size, first, first + more) for size, first, more in drawn]
-    total = _lay_out(rooms)
-    assert all(room.offset >= 0 and room.offset + room.size <= total for room in rooms)
-    for number, one in enumerate(rooms):
-        for other in rooms[:number]:
-            if one.first <= other.last and other.first <= one.last:
-                assert one.offset + one.size <= other.offset or other.offset + other.size <= one.offset
-    assert total <= sum(room.size for room in rooms)
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
-        nn.Conv2d(4, 8, 3, padding=1),
-        nn.Tanh(),
-        nn.AvgPool2d(2, stride=2),
-        nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU(), nn.MaxPool2d(3)),
-        nn.Flatten(),
-        nn.Linear(6 * 2 * 2, 3),
-    )
-
-
-def lengths(of: nn.Module, x: torch.Tensor) -> list[int]:
-    """How many layers each run takes in."""
-    with mock.patch.object(chains, "apply", wraps=chains.apply) as runs:
-        of(x)
-    return [call.args[0].layers for call in runs.call_args_list]
-
-
-def test_convert_lets_layers_run_together_and_revert_separates_them() -> None:
-    mine = network()
-    before, parameters = copy.deepcopy(mine), list(mine.parameters())
-    x = torch.randn(2, 1, 30, 30)
-    assert convert(mine, "numba", fuse=True) is mine
-    assert isinstance(mine, Sequential)
-    assert isinstance(mine[6], Sequential)
-    assert lengths(mine, x) == [6, 2]
-    assert list(mine.state_dict()) == list(before.state_dict())
-    assert all(one is other for one, other in zip(mine.parameters(), parameters, strict=True))
-    torch.testing.assert_close(mine(x), before(x))
-    for again in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
-        assert lengths(again, x) == [6, 2]
-        torch.testing.assert_close(again(x), before(x))
-    convert(mine, "im2col", fuse=True)
-    assert lengths(mine, x) == []
-    torch.testing.assert_close(mine(x), before(x))
-    assert revert(mine) is mine
-    assert str(mine) == str(before)
-    assert [type(each) for each in mine.modules()] == [type(each) for each in before.modules()]
-    assert torch.equal(mine(x), before(x))
-
-
-def test_convert_leaves_alone_sequences_of_their_own_kind() -> None:
-    class Own(nn.Sequential):
-        def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return self[0](input)
-
-    class Named(nn.Sequential):
-        pass
-
-    x = torch.randn(1, 1, 4, 4)
-    own = convert(Own(nn.Conv2d(1, 1, 3), nn.ReLU()), "numba", fuse=True)
-    assert type(own) is Own
-    named = convert(Named(nn.Conv2d(1, 1, 3), nn.ReLU()), "numba", fuse=True)
-    assert isinstance(named, Named)
-    assert lengths(named, x) == [2]
-    assert type(revert(named)) is Named
-    assert type(convert(network(), "numba")) is nn.Sequential
-
-
-def test_layers_that_the_filter_leaves_out_are_called() -> None:
-    mine = convert(network(), "numba", filter=lambda name, _: name not in ("0", "5"), fuse=True)
-    assert lengths(mine, torch.randn(2, 1, 30, 30)) == [2, 2]
-
-
-def test_poolings_of_other_windows_end_a_run() -> None:
-    x = torch.randn(2, 1, 9, 9)
-    others = [nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
-    others += [nn.MaxPool2d(2, dilation=2), nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(2, padding=1)]
-    for pool in others:
-        plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), pool)
-        mine = convert(copy.deepcopy(plain), "numba", fuse=True)
-        assert lengths(mine, x) == [2], pool
-        torch.testing.assert_close(mine(x), plain(x))
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.usefixtures("no_detour")
 def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) -> None:
@@ -516,16 +421,6 @@ def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) 
             fastconv.conv2d(x, w.to(torch.bfloat16), b, 2, 1, groups=2, backend="numba")
         fastconv.conv2d(x, w, b, 2, 1, groups=2, backend="im2col")
         assert runs.call_count == 2
-
-
-def test_an_activation_behind_a_pooling_and_a_pooling_on_another_backend_end_a_run() -> None:
-    x = torch.randn(2, 1, 9, 9)
-    late = Sequential(Conv2d(1, 2, 3, backend="numba"), AvgPool2d(2, backend="numba"), nn.Tanh())
-    assert lengths(late, x) == [2]
-    torch.testing.assert_close(late(x), late[1](late[0](x)).tanh())
-    elsewhere = Sequential(Conv2d(1, 2, 3, backend="numba"), nn.ReLU(), MaxPool2d(2, backend="im2col"))
-    assert lengths(elsewhere, x) == [2]
-    torch.testing.assert_close(elsewhere(x), elsewhere[2](elsewhere[0](x).relu()))
 
 
 def test_auto_runs_layers_together_too() -> None:
