@@ -73,9 +73,12 @@ def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
     assert cut.blocks * cut.panel_blocks > 4
 
 
-def test_the_floor(matrix: NumbaCpu, simd: Simd) -> None:
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_floor(matrix: NumbaCpu, simd: Simd, dense: bool) -> None:
+    """Of complete sums, bias and all."""
     rng = np.random.default_rng(3)
-    g = image(2 * matrix_tiles.STEPS, 2, 9, 7, 1, 1, N=2)
+    steps = 2 * matrix_tiles.STEPS
+    g = linear(5, steps, 7) if dense else image(steps, 2, 9, 7, 1, 1, N=2)
     x, w, b = (rng.integers(-3, 4, shape).astype(simd.dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
     y = matrix.conv2d(x, w, b, g)
     np.testing.assert_array_equal(matrix.conv2d_activated(x, w, b, g, "relu"), np.maximum(y, 0))

@@ -103,8 +103,11 @@ def _matrix_tile(
 
 
 @inner
-def _multiply(simd, frame, task, a, b, width, c, depth, bias, limits):
-    """A block of rows by one of columns: of ``task``, the blocks' number, the columns' come first."""
+def _multiply(simd, frame, task, a, b, width, c, depth, bias, last_floor):
+    """A block of rows by one of columns: of ``task``, the blocks' number, the columns' come first.
+
+    ``last_floor`` is the address of the number below which no sum may fall when it is complete.
+    """
     panel_block, block = divmod(task, load_integer(frame, F.BLOCKS))
     rows, columns = load_integer(frame, F.ROWS), load_integer(frame, F.POINTS)
     tile_rows, tile_width = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS) * simd.lanes
@@ -117,7 +120,7 @@ def _multiply(simd, frame, task, a, b, width, c, depth, bias, limits):
     for k in range(0, depth, steps):
         here = min(steps, depth - k)
         start = ACCUMULATE if k > 0 else 0
-        floor = limits + size if k + here == depth else limits
+        floor = last_floor if k + here == depth else load_integer(frame, F.LIMITS)
         for j in range(first_column, end_column, tile_width):
             there = min(tile_width, columns - j)
             rest = there - (there - 1) // simd.lanes * simd.lanes
@@ -155,7 +158,8 @@ def _convolve(simd, frame, task):
     bias = load_integer(frame, F.BIAS)
     if bias != 0:
         bias += simd.itemsize * group * rows
-    _multiply(simd, frame, task, weight, source, pixels, target, depth, bias, load_integer(frame, F.LIMITS))
+    floor = load_integer(frame, F.LIMITS) + simd.itemsize
+    _multiply(simd, frame, task, weight, source, pixels, target, depth, bias, floor)
 
 
 @inner
@@ -181,9 +185,10 @@ def _transpose_block(simd, frame, task):
 def _correlate(simd, frame, task):
     """A block of target channels by one of source channels: a sum along the pixels of the only image."""
     width, pixels = load_integer(frame, F.CHANNEL), load_integer(frame, F.STRIP)
-    grad, limits = load_integer(frame, F.WEIGHT), load_integer(frame, F.LIMITS)
-    transposed, target = load_integer(frame, F.PARTIAL), load_integer(frame, F.TARGET)
-    _multiply(simd, frame, task, grad, transposed, width, target, pixels, 0, limits)
+    grad, transposed = load_integer(frame, F.WEIGHT), load_integer(frame, F.PARTIAL)
+    # A bias, and with it the floor, comes after the sum.
+    floor = load_integer(frame, F.LIMITS)
+    _multiply(simd, frame, task, grad, transposed, width, load_integer(frame, F.TARGET), pixels, 0, floor)
 
 
 @cache
