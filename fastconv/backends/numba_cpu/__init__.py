@@ -15,11 +15,12 @@ winograd_weight.py   their adjoint for the weight
 interleave.py        images into the lanes of vectors, and back
 batch.py             convolutions of as many images at once
 batch_weight.py      their adjoint for the weight
+matrix.py            1 x 1 kernels and dense layers: matrices that are read where they lie
 plane_rows.py        the rows of a plane under a kernel's taps, read where they lie
 depthwise.py         one channel to a group, at the speed of memory
 depthwise_weight.py  the adjoint for the weight
 tiles.py             how each is cut into tiles and tasks, and what that should cost;
-                     winograd_tiles.py batch_tiles.py plane_tiles.py for the last three
+                     winograd_tiles.py batch_tiles.py matrix_tiles.py plane_tiles.py for the last four
 problem.py           what a job computes, whatever the algorithm
 planner.py           which algorithm for which problem
 jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)

@@ -22,8 +22,8 @@ each part was measured to cost):
     depthwise   depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for each tap
 
 So few channels and large images go to `direct`, many channels on small images to `gemm`, kernels of 3 x 3 and more with
-some tens of channels to `winograd`, and small images in large batches to `batch`. A further algorithm is one more entry
-in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
+some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`. A further
+algorithm is one more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
 """
 
 from __future__ import annotations
