@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set, plans
+from fastconv.backends.numba_cpu import instruction_set, plan
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
@@ -47,7 +47,7 @@ def assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd: 
     A wrong number that is NaN would send the plan another way, and that gives the right ones.
     """
     detour = AssertionError("finite operands, and the plan took another way")
-    with mock.patch.object(plans.Plan, "exact", side_effect=detour):
+    with mock.patch.object(plan.Plan, "exact", side_effect=detour):
         _assert_all_exact(numba, geometries, simd)
 
 

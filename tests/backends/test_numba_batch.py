@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu import batch_tiles, instruction_set, planner, plans
+from fastconv.backends.numba_cpu import batch_tiles, instruction_set, planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.convolution_plans import BatchConvolution
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.weight_plans import BatchWeightAdjoint
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
@@ -77,9 +79,9 @@ def test_blocks_of_rows_and_channels(batch: NumbaCpu, simd: Simd) -> None:
 def test_it_runs_where_it_is_asked_for(batch: NumbaCpu, simd: Simd) -> None:
     g = image(4, 9, 9, 4, 3, 3)
     kinds = {type(batch._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
-    assert kinds == {plans.BatchConvolution}
+    assert kinds == {BatchConvolution}
     (adjoint,), _, _ = batch._plans("conv2d_weight", np.dtype(simd.dtype), g)
-    assert type(adjoint) is plans.BatchWeightAdjoint
+    assert type(adjoint) is BatchWeightAdjoint
     assert "3 MiB" in str(batch.refuses("conv2d", image(1, 3, 1 << 19, 1, 3, 3), simd.dtype))
 
 

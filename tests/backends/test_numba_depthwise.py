@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu import instruction_set, planner, plans
+from fastconv.backends.numba_cpu import instruction_set, planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.convolution_plans import DepthwiseConvolution
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.weight_plans import DepthwiseWeightAdjoint
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
@@ -65,9 +67,9 @@ def test_planes_rows_and_images_in_parts(depthwise: NumbaCpu, simd: Simd) -> Non
 def test_it_runs_where_it_is_asked_for_and_only_there(depthwise: NumbaCpu, simd: Simd) -> None:
     g = image(4, 9, 9, 4, 3, 3, groups=4)
     kinds = {type(depthwise._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
-    assert kinds == {plans.DepthwiseConvolution}
+    assert kinds == {DepthwiseConvolution}
     (adjoint,), _, _ = depthwise._plans("conv2d_weight", np.dtype(simd.dtype), g)
-    assert type(adjoint) is plans.DepthwiseWeightAdjoint
+    assert type(adjoint) is DepthwiseWeightAdjoint
     others = [image(4, 9, 9, 4, 3, 3, groups=2), image(2, 9, 9, 2, 7, 7, groups=2)]
     for other in [*others, image(2, 9, 9, 2, 3, 3, groups=2, stride=(1, 3))]:
         assert "one channel" in str(depthwise.refuses("conv2d", other, simd.dtype))

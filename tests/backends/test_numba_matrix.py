@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu import matrix_tiles, plans
+from fastconv.backends.numba_cpu import matrix_tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.convolution_plans import MatrixConvolution
 from fastconv.backends.numba_cpu.jobs import jobs
 from fastconv.backends.numba_cpu.matrix_tiles import matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.plan import Plan
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.weight_plans import MatrixWeightAdjoint
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
@@ -29,9 +32,9 @@ def linear(N: int, features: int, K: int) -> ConvGeometry:
     return ConvGeometry(N, features, 1, 1, K, 1, 1)
 
 
-def plan(numba: NumbaCpu, operation: str, g: ConvGeometry, simd: Simd) -> plans.Plan:
+def plan(numba: NumbaCpu, operation: str, g: ConvGeometry, simd: Simd) -> Plan:
     found = numba._plans(operation, np.dtype(simd.dtype), g)[0][0]
-    assert isinstance(found, plans.MatrixConvolution | plans.MatrixWeightAdjoint)
+    assert isinstance(found, MatrixConvolution | MatrixWeightAdjoint)
     return found
 
 

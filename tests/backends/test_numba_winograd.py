@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from fastconv.backends.numba_cpu import instruction_set, planner, plans, winograd_tiles
+from fastconv.backends.numba_cpu import instruction_set, planner, winograd_tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.convolution_plans import WinogradConvolution
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.weight_plans import WinogradWeightAdjoint
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
@@ -91,7 +93,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
             ConvGeometry(1, 1, 9, 9, 1, 6, 6, stride=(2, 2)),
         ):
             assert "without stride" in str(winograd.refuses(operation, g, simd.dtype))
-    assert kinds == {plans.WinogradConvolution, plans.WinogradWeightAdjoint}
+    assert kinds == {WinogradConvolution, WinogradWeightAdjoint}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ tiles.py             how each is cut into tiles and tasks, and what that should 
                      winograd_tiles.py batch_tiles.py matrix_tiles.py plane_tiles.py for the last four
 problem.py           what a job computes, whatever the algorithm
 planner.py           which algorithm for which problem
-jobs.py plans.py     from a geometry to problems, from a problem to tasks with their parameters (fields.py)
+jobs.py plan.py      from a geometry to problems, from a problem to tasks with their parameters (fields.py),
+                     for each algorithm: convolution_plans.py weight_plans.py plans.py
 max_pooling.py average_pooling.py, and the files that they name
 activations.py       what may follow a convolution, and its gradient
 program.py           jobs one after another, in a single call into compiled code

@@ -23,7 +23,7 @@ each part was measured to cost):
 
 So few channels and large images go to `direct`, many channels on small images to `gemm`, kernels of 3 x 3 and more with
 some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`. A further
-algorithm is one more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan in plans.py.
+algorithm is one more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan (plans.py).
 """
 
 from __future__ import annotations

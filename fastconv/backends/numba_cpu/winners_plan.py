@@ -11,10 +11,11 @@ import numpy as np
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import winners, winners_input, winners_weight
 from fastconv.backends.numba_cpu.jobs import Job, jobs
+from fastconv.backends.numba_cpu.plan import Plan, describe_extent, describe_grid
 from fastconv.backends.numba_cpu.planner import choose
-from fastconv.backends.numba_cpu.plans import Plan, WeightAdjoint, describe_extent, describe_grid
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.strips import strip_numbers
+from fastconv.backends.numba_cpu.weight_plans import WeightAdjoint
 from fastconv.backends.numba_cpu.winners_tiles import (
     LIVE,
     SPREAD_CYCLES,
