@@ -26,7 +26,7 @@ from fastconv.backends.numba_cpu.tiles import DirectTiling
 _PAGE = 4096
 
 
-def page_after(size: int) -> int:
+def _page_after(size: int) -> int:
     return -(-size // _PAGE) * _PAGE
 
 
@@ -42,7 +42,7 @@ def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray,
     values = {
         F.TAPS: table.ctypes.data,
         F.LIMITS: _limits(simd, job.floor).ctypes.data,
-        F.SLOT_BYTES: page_after(slot_bytes),
+        F.SLOT_BYTES: _page_after(slot_bytes),
         F.N: p.images,
         F.GROUPS: p.groups,
         F.DEPTH: p.channels,
@@ -99,8 +99,8 @@ class Plan:
         self.frame, self._table = _frame(simd, cut, job, slot_bytes)
         self.slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._flops = job.problem.flops
-        self._start = page_after(FRAME_BYTES + shared_bytes)
-        self._shared_bytes = page_after(shared_bytes)
+        self._start = _page_after(FRAME_BYTES + shared_bytes)
+        self._shared_bytes = _page_after(shared_bytes)
         self._operands, self._parts = fields
         self._first = self._second = (0, 0)
 
