@@ -39,7 +39,7 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     TILE_ROWS,  # MR
     TILE_VECTORS,  # NR in vectors
     STEPS,  # of the reduction in one go: KC
-    BLOCK_TILES,  # tiles side by side in a block of pixels or columns; planes in a task of depthwise.py
+    BLOCK_TILES,  # tiles side by side in a block of pixels or columns, or planes, in a task
     BLOCK_PANELS,  # panels, one below the other, in a task
     BLOCKS,  # blocks of pixels or columns
     PANEL_BLOCKS,  # tasks one below the other
@@ -60,10 +60,10 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     LEFT,  # and the least dx,
     REACH,  # and by how much the largest dy exceeds the least
     CHANNEL,  # elements of all planes of a source channel, or of a plane of some of them
-    STRIP,  # elements of a strip, or of a row of both factors of a product along rows
+    STRIP,  # elements of a strip
     POINTS,  # columns of a product of matrices
     BLOCK_ROWS,  # lattice rows in a block
-    PIECES,  # of rows of the target that a vector may touch
+    PIECES,  # of rows of the target that a vector may touch; rows of a winner's patch
     TAP_ROWS,  # of the taps, where they are a grid,
     TAP_COLUMNS,  # and columns
     PLACES,  # address of where each pixel's patch begins, counted from the first one's

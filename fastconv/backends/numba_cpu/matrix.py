@@ -165,7 +165,7 @@ def _convolve(simd, frame, task):
 @inner
 def _transpose_block(simd, frame, task):
     """As many of a row's numbers as a vector has lanes, of all source channels, to rows of channels."""
-    pixels, depth = load_integer(frame, F.STRIP), load_integer(frame, F.DEPTH)
+    pixels, depth = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.DEPTH)
     source, target = load_integer(frame, F.SOURCE), load_integer(frame, F.PARTIAL)
     width, size, lanes = load_integer(frame, F.CHANNEL), simd.itemsize, simd.lanes
     first = task * lanes
@@ -184,7 +184,7 @@ def _transpose_block(simd, frame, task):
 @inner
 def _correlate(simd, frame, task):
     """A block of target channels by one of source channels: a sum along the pixels of the only image."""
-    width, pixels = load_integer(frame, F.CHANNEL), load_integer(frame, F.STRIP)
+    width, pixels = load_integer(frame, F.CHANNEL), load_integer(frame, F.WEIGHT_ROW)
     grad, transposed = load_integer(frame, F.WEIGHT), load_integer(frame, F.PARTIAL)
     # A bias, and with it the floor, comes after the sum.
     floor = load_integer(frame, F.LIMITS)

@@ -18,8 +18,7 @@ MOST_BYTES = 8 << 20
 """Of b: of 150 MB, rows of 16 KiB, every other one is on a page whose address has to be looked up; twice the time."""
 
 SETS, WAYS, LINE = 64, 8, 64
-"""Of an L1 cache of 32 KiB, the smallest of this century's: lines whose addresses differ by a multiple of 4 KiB share
-a set of eight."""
+"""Of an L1 cache of 32 KiB: lines whose addresses differ by a multiple of 4 KiB share a set of eight."""
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class MatrixWeightAdjoint(WeightAdjoint):
         p = job.problem
         pixels = math.prod(p.lattice)
         super().__init__(simd, job, cut, 0, pixels * cut.width * simd.itemsize)
-        self.frame[F.STRIP] = self.frame[F.WEIGHT_ROW] = pixels
+        self.frame[F.WEIGHT_ROW] = pixels
         self.frame[F.WEIGHT_DEPTH] = 1
         self._kernels = matrix_kernels(self.frame, simd, cut, p.rows)
         self._first = matrix.transpose_task(simd), -(-pixels // simd.lanes)

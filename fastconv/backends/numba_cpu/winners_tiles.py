@@ -71,6 +71,7 @@ class WinnersTiling:
     plane_w: int
     """Of the planes; 0 where there are strips."""
     plane_rows: int
+    """Of the adjoint for the image, whose planes are whole."""
     step: int
     """Elements from one row of a patch to the next."""
     cycles: float
@@ -96,7 +97,6 @@ class WinnersTiling:
             F.BLOCK_PANELS: self.channels,
             F.BLOCK_ROWS: self.block_rows,
             F.PLANE_W: self.plane_w,
-            F.PLANE_ROWS: self.plane_rows,
             F.STEPS: self.step,
             F.SPLITS: self.splits,
             F.SPLIT_STEPS: self.split_steps,
