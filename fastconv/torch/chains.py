@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 from torch.nn.modules import module as hooks
 
 from fastconv import registry
@@ -25,8 +25,10 @@ from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, PoolParameters
-from fastconv.torch.autograd import separately
+from fastconv.torch.memory import as_it_was, has_storage, is_held
 from fastconv.torch.ops import layout_of
+from fastconv.torch.recording import in_forward_mode, in_transform
+from fastconv.torch.separate import gradients_again, separately
 
 Tensor = torch.Tensor
 
@@ -69,21 +71,29 @@ class Run(NamedTuple):
 def is_plain(x: Tensor) -> bool:
     """Whether a chain may take a tensor, as far as can be told from it and from what is going on."""
     return (
-        not torch.compiler.is_compiling()
-        and type(x) is Tensor
+        type(x) is Tensor
         and x.ndim == 4
         and x.dtype in _COMPUTED
         and x.device.type == "cpu"
         and x.is_contiguous()
         and layout_of(x) is torch.contiguous_format
-        and not x.is_neg()
         and not torch.is_autocast_enabled("cpu")
-        and not torch._C._are_functorch_transforms_active()
+        and _is_undisturbed()  # a transform's tensors have no memory to ask about
+        and not x.is_neg()
+        and is_held(x)
+        and not hooks._has_any_global_hook()
+    )
+
+
+def _is_undisturbed() -> bool:
+    """Returns True if tensors are computed with here and now: no transform, tracer or mode takes part."""
+    return (
+        not torch.compiler.is_compiling()
+        and not in_transform()
+        and not in_forward_mode()
         and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._len_torch_function_stack() == 0
-        and forward_ad._current_level < 0
-        and not hooks._has_any_global_hook()
     )
 
 
@@ -144,6 +154,8 @@ def _is_alike(parameter: Tensor, x: Tensor) -> bool:
         parameter.dtype is x.dtype
         and parameter.device.type == "cpu"
         and parameter.is_contiguous()
+        and not parameter.is_neg()
+        and is_held(parameter)
         and type(parameter) in (nn.Parameter, Tensor)
     )
 
@@ -172,6 +184,11 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
+def _version(x: Tensor | None) -> int:
+    """Returns how often a tensor was changed in place."""
+    return 0 if x is None or x.is_inference() else x._version
+
+
 class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -179,28 +196,55 @@ class _Chained(Function):
         result = run.empty(run.shape, x.dtype)
         kept = run.empty((run.chain.kept_bytes,), torch.uint8)
         run.chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()))
-        ctx.run = run
-        ctx.save_for_backward(x, *parameters, result, kept)
+        ctx.run = run._replace(parameters=[])
+        # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
+        ctx.biases = parameters[1::2]
+        ctx.bias_versions = [_version(bias) for bias in ctx.biases]
+        saved = [x, *parameters[::2], kept]
+        last = run.chain.blocks[-1]
+        ctx.pooled = None
+        if last.activation is not None:
+            # Its gradient reads the result. Without pooling torch saves that too. A pooled one may be changed in place,
+            # since in torch the activation has a result of its own; then it is computed again.
+            if last.pool is None:
+                saved.append(result)
+            elif last.pool == "max":
+                ctx.pooled = result.detach()
+                ctx.pooled_version = _version(ctx.pooled)
+        ctx.save_for_backward(*saved)
+        ctx.forms = [(tuple(each.shape), each.dtype) for each in saved]
         ctx.mark_non_differentiable(kept)
         ctx.set_materialize_grads(False)
         return result, kept
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
-        run: Run = ctx.run
+        chain, count = ctx.run.chain, len(ctx.biases)
         if grad is None:
-            return None, None, *[None] * len(run.parameters)
-        x, *parameters, result, kept = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():
-            return None, *_again(run, x, parameters, grad, wanted)
+            return None, None, *[None] * (2 * count)
+        saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled() or not _is_undisturbed() or not has_storage(grad):
+            _check_biases(ctx)
+            operands = saved[0], *_in_turn(saved[1 : 1 + count], ctx.biases)
+            return None, *gradients_again(partial(_separately, ctx.run), operands, grad, wanted)
+        x, *others = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
+        parameters = _in_turn(others[:count], ctx.biases)
+        kept, result = others[count], others[-1].data_ptr() if len(others) > 1 + count else 0
+        if ctx.pooled is not None:
+            pooled = ctx.pooled
+            if _version(pooled) != ctx.pooled_version:
+                _check_biases(ctx)
+                pooled = ctx.run.empty(ctx.run.shape, x.dtype)
+                chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
+            result = pooled.data_ptr()
+        grad = as_it_was(grad, ctx.run.shape, x.dtype)
         found = [
-            run.empty(t.shape, t.dtype) if want else None for t, want in zip((x, *parameters), wanted, strict=True)
+            ctx.run.empty(t.shape, t.dtype) if t is not None and want else None
+            for t, want in zip((x, *parameters), wanted, strict=True)
         ]
         for_x, *gradients = _addresses(found)
-        grad = grad.contiguous().resolve_neg()
-        run.chain.backward(
-            Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()),
+        chain.backward(
+            Operands(x.data_ptr(), _addresses(parameters), result, kept.data_ptr()),
             Gradients(grad.data_ptr(), for_x, gradients),
         )
         return None, *found
@@ -210,14 +254,25 @@ class _Block(_Chained):
     """A chain of one, under a name of its own for profiles."""
 
 
-def _again(run: Run, x: Tensor, parameters: list[Tensor], grad: Tensor, wanted: Sequence[bool]) -> list[Any]:
-    """Gradients that have gradients themselves."""
+def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor | None]:
+    return [each for pair in zip(weights, biases, strict=True) for each in pair]
+
+
+def _check_biases(ctx: Any) -> None:
+    """Refuse to compute results again with a bias that is no longer what it was."""
+    if [_version(bias) for bias in ctx.biases] != ctx.bias_versions:
+        raise RuntimeError(
+            "bias: it has been modified by an inplace operation since the forward pass, and this gradient computes the "
+            "layer's results again; change it after the backward pass"
+        )
+
+
+def _separately(run: Run, x: Tensor, *parameters: Tensor) -> Tensor:
+    """Returns the run's result by functions that have gradients of any order."""
     y = x
     for number, block in enumerate(run.chain.blocks):
         g = block.geometry
         w, b = parameters[2 * number : 2 * number + 2]
         how = g.stride, g.padding, g.dilation, g.groups, run.backend
         y = separately(y.reshape(g.input_shape), w.reshape(g.weight_shape), b, block.activation, block.pool, *how)
-    operands = [each for each, want in zip((x, *parameters), wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(y.reshape(run.shape), operands, grad, create_graph=True))
-    return [next(found) if want else None for want in wanted]
+    return y.reshape(run.shape)

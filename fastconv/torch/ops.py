@@ -8,8 +8,10 @@ and rounded once. Gradients are recorded outside (`fastconv.torch.autograd`), wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from fastconv import registry
@@ -26,19 +28,17 @@ from fastconv.arguments import (
 from fastconv.backends.base import Backend
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
+from fastconv.torch.memory import check_held
+from fastconv.torch.vmap import Rule, conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
 Tensor = torch.Tensor
 
 HALVES = (torch.bfloat16, torch.float16)
 _COMPUTED = (torch.float32, torch.float64)
+_NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64}
 
 OPEN = ""
 """For a backend's name: the choice in force when the operator runs."""
-
-_PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
-
-_NONE = (0,)
-"""The shape of a result that isn't wanted."""
 
 _library = torch.library.Library("fastconv", "DEF")
 
@@ -111,8 +111,11 @@ def by_torch(operation: str, *arguments: Any) -> Any:
     return result.contiguous(memory_format=plan.layout)
 
 
-def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
-    """Define the operator ``schema`` names, from the function that checks its arguments and plans it."""
+def _operator(schema: str, rule: Callable[[Rule], Rule] = image_rule) -> Callable[[Callable[..., _Plan]], Any]:
+    """Define the operator ``schema`` names, from the function that checks its arguments and plans it.
+
+    ``rule`` makes the operator's rule for vmap.
+    """
 
     def define(plan: Callable[..., _Plan]) -> Any:
         name = schema.partition("(")[0]
@@ -127,76 +130,24 @@ def _operator(schema: str) -> Callable[[Callable[..., _Plan]], Any]:
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         _library.impl(name, kernel, "CompositeExplicitAutograd")
         torch.library.register_fake(f"fastconv::{name}", fake, lib=_library)
-        return getattr(torch.ops.fastconv, name).default
+        operator = getattr(torch.ops.fastconv, name).default
+        torch.library.register_vmap(f"fastconv::{name}", rule(operator), lib=_library)
+        return operator
 
     return define
 
 
-def _convolution(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> _Plan:
-    """A convolution, whatever is done to its results."""
+@_operator(f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONV}, str backend) -> Tensor", conv2d_rule)
+def conv2d(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> _Plan:
     check_types(input=x, weight=w, bias=b)
     g = check.conv(x.shape, w.shape, None if b is None else b.shape, _conv(how))
     return _Plan(g, (x, w, b, g), g.output_shape, layout_of(x, w))
 
 
-conv2d = _operator(f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONV}, str backend) -> Tensor")(_convolution)
-
-
 @_operator(
-    f"conv2d_activated(Tensor input, Tensor weight, Tensor? bias, str activation, {_CONV}, str backend) -> Tensor"
+    f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor",
+    conv2d_input_rule,
 )
-def conv2d_activated(check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, activation: str, *how: Any) -> _Plan:
-    plain = _convolution(check, x, w, b, *how)
-    return plain._replace(operands=(*plain.operands, activation))
-
-
-@_operator(
-    "conv2d_block(Tensor input, Tensor weight, Tensor? bias, str? activation, str? pool, "
-    f"{_CONV}, str backend) -> (Tensor, Tensor)"
-)
-def conv2d_block(
-    check: _Checks, x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any
-) -> _Plan:
-    g, operands, _, layout, _ = _convolution(check, x, w, b, *how)
-    assert isinstance(g, ConvGeometry)
-    shape = g.output_shape if pool is None else check.pool(g.output_shape, _PAIRS).output_shape
-    kept = {"max": (shape, torch.int64), "avg": (g.output_shape, x.dtype), None: (_NONE, x.dtype)}[pool]
-    return _Plan(g, (*operands, activation, pool), shape, layout, (kept,))
-
-
-@_operator(
-    "conv2d_block_backward(Tensor grad_output, Tensor input, Tensor weight, Tensor result, Tensor kept, "
-    f"str? activation, str? pool, bool[] wanted, {_CONV}, str backend) -> (Tensor, Tensor, Tensor)"
-)
-def conv2d_block_backward(
-    check: _Checks,
-    grad: Tensor,
-    x: Tensor,
-    w: Tensor,
-    result: Tensor,
-    kept: Tensor,
-    activation: str | None,
-    pool: str | None,
-    wanted: Sequence[bool],
-    *how: Any,
-) -> _Plan:
-    g = check.conv(x.shape, w.shape, None, _conv(how))
-    same_shape("grad_output", grad.shape, result.shape, "the block's result")
-    operands = (grad, x, w, result, kept, g, activation, pool, tuple(wanted))
-    shapes = [
-        shape if want else _NONE for shape, want in zip((g.input_shape, g.weight_shape, (g.K,)), wanted, strict=True)
-    ]
-    return _Plan(g, operands, shapes[0], layout_of(x, w), tuple((shape, x.dtype) for shape in shapes[1:]))
-
-
-@_operator("activation_backward(Tensor grad_output, Tensor result, str activation, str backend) -> Tensor")
-def activation_backward(check: _Checks, grad: Tensor, y: Tensor, activation: str, backend: str) -> _Plan:
-    check_types(grad_output=grad, result=y)
-    same_shape("grad_output", grad.shape, y.shape, "the activation's result")
-    return _Plan(None, (grad, y, activation), tuple(y.shape), layout_of(y))
-
-
-@_operator(f"conv2d_input(SymInt[] input_size, Tensor weight, Tensor grad_output, {_CONV}, str backend) -> Tensor")
 def conv2d_input(check: _Checks, size: Sequence[int], w: Tensor, grad: Tensor, *how: Any) -> _Plan:
     check_types(weight=w, grad_output=grad)
     g = check.conv(tuple(size), w.shape, None, _conv(how))
@@ -204,7 +155,10 @@ def conv2d_input(check: _Checks, size: Sequence[int], w: Tensor, grad: Tensor, *
     return _Plan(g, (grad, w, g), g.input_shape, layout_of(grad, w))
 
 
-@_operator(f"conv2d_weight(Tensor input, SymInt[] weight_size, Tensor grad_output, {_CONV}, str backend) -> Tensor")
+@_operator(
+    f"conv2d_weight(Tensor input, SymInt[] weight_size, Tensor grad_output, {_CONV}, str backend) -> Tensor",
+    conv2d_weight_rule,
+)
 def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, *how: Any) -> _Plan:
     check_types(input=x, grad_output=grad)
     image_dims("input", x.shape, 2)
@@ -227,7 +181,10 @@ def max_pool2d_values(check: _Checks, x: Tensor, *how: Any) -> _Plan:
     return _Plan(g, (x, g), g.output_shape, layout_of(x))
 
 
-@_operator("max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] size, str backend) -> Tensor")
+@_operator(
+    "max_pool2d_backward(Tensor grad_output, Tensor indices, SymInt[] size, str backend) -> Tensor",
+    partial(image_rule, tensors=2),
+)
 def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str) -> _Plan:
     check_types(grad_output=grad)
     check.indices(indices, size, -1)
@@ -236,7 +193,8 @@ def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Seq
 
 
 @_operator(
-    f"max_pool2d_gradient(Tensor grad_output, Tensor indices, SymInt[] input_size, {_POOL}, str backend) -> Tensor"
+    f"max_pool2d_gradient(Tensor grad_output, Tensor indices, SymInt[] input_size, {_POOL}, str backend) -> Tensor",
+    partial(image_rule, tensors=2, size_at=2),
 )
 def max_pool2d_gradient(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], *how: Any) -> _Plan:
     # The indices are those that the pooling gave: whoever records gradients keeps them, and nobody can change them.
@@ -254,7 +212,10 @@ def avg_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
     return _Plan(g, (x, g), g.output_shape, layout_of(x))
 
 
-@_operator(f"avg_pool2d_backward(Tensor grad_output, SymInt[] input_size, {_AVERAGE}, str backend) -> Tensor")
+@_operator(
+    f"avg_pool2d_backward(Tensor grad_output, SymInt[] input_size, {_AVERAGE}, str backend) -> Tensor",
+    partial(image_rule, size_at=1),
+)
 def avg_pool2d_backward(check: _Checks, grad: Tensor, size: Sequence[int], *how: Any) -> _Plan:
     check_types(grad_output=grad)
     g = check.pool(tuple(size), _pool(how))
@@ -286,9 +247,9 @@ def _run(operation: str, name: str, plan: _Plan) -> Any:
         computed = dtype
     result = getattr(backend, operation)(*[_plain(operand, backend, computed) for operand in plan.operands])
     if not plan.others:
-        return _finished(result, dtype, plan.layout, device)
+        return _finished(result, dtype, plan.layout)
     dtypes = dtype, *(other for _, other in plan.others)
-    return tuple([_finished(each, kind, plan.layout, device) for each, kind in zip(result, dtypes, strict=True)])
+    return tuple([_finished(each, kind, plan.layout) for each, kind in zip(result, dtypes, strict=True)])
 
 
 def _allocate(plan: _Plan) -> Any:
@@ -313,12 +274,13 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
         tensor = tensor.to(computed)
     if backend.tensors:
         return tensor
+    if tensor._is_zerotensor():
+        return np.zeros(tensor.shape, _NUMPY[tensor.dtype])
+    check_held("an operand", tensor)
     return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
 
 
-def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format, device: torch.device) -> Tensor:
-    if result is None:
-        return torch.empty(_NONE, dtype=dtype, device=device)
+def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:
     tensor = result if isinstance(result, Tensor) else torch.from_numpy(result)
     if tensor.dtype is not dtype:
         tensor = tensor.to(dtype)

@@ -10,7 +10,7 @@ from fastconv import registry
 from fastconv.arrays import Shape, register_kind
 from fastconv.errors import ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
-from fastconv.torch import autograd, chains
+from fastconv.torch import autograd, chains, pool_autograd
 from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types, layout_of
 
 Tensor = torch.Tensor
@@ -36,20 +36,20 @@ class TensorOps:
         return autograd.conv2d_weight(x, size, grad, *how, chosen(backend))
 
     def max_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> tuple[Tensor, Tensor]:
-        return autograd.max_pool2d(x, *how[:5], chosen(backend))
+        return pool_autograd.max_pool2d(x, *how[:5], chosen(backend))
 
     def max_pool2d_values(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
-        return autograd.max_pool2d_values(x, *how[:5], chosen(backend))
+        return pool_autograd.max_pool2d_values(x, *how[:5], chosen(backend))
 
     def max_pool2d_backward(self, grad: Tensor, indices: Tensor, size: Pair, backend: str | None) -> Tensor:
         check_tensors(indices=indices)
-        return autograd.max_pool2d_backward(grad, indices, size, chosen(backend))
+        return pool_autograd.max_pool2d_backward(grad, indices, size, chosen(backend))
 
     def avg_pool2d(self, x: Tensor, how: PoolParameters, backend: str | None) -> Tensor:
-        return autograd.avg_pool2d(x, *how, chosen(backend))
+        return pool_autograd.avg_pool2d(x, *how, chosen(backend))
 
     def avg_pool2d_backward(self, grad: Tensor, size: Shape, how: PoolParameters, backend: str | None) -> Tensor:
-        return autograd.avg_pool2d_backward(grad, size, *how, chosen(backend))
+        return pool_autograd.avg_pool2d_backward(grad, size, *how, chosen(backend))
 
     def unfold(self, x: Tensor, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
         return autograd.unfold(x, kernel, *how, chosen(backend))

@@ -1,0 +1,40 @@
+"""Blocks by functions that have gradients of any order, for what a block's own step each way cannot give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from fastconv.torch import autograd, pool_autograd
+from fastconv.torch.pool_autograd import PAIRS
+
+Tensor = torch.Tensor
+
+
+def separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
+    """Returns the result of a block, computed layer by layer."""
+    y = autograd.conv2d(x, w, b, *how)
+    if activation is not None:
+        y = getattr(torch, activation)(y)
+    if pool == "max":
+        return pool_autograd.max_pool2d(y, *PAIRS, how[-1])[0]
+    return y if pool is None else pool_autograd.avg_pool2d(y, *PAIRS, True, None, how[-1])
+
+
+def gradients_again(
+    forward: Callable[..., Tensor], operands: Sequence[Tensor | None], grad: Tensor, wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """Returns the partial derivatives of ``forward(*operands)``, which have gradients themselves in grad mode.
+
+    The operands are replaced by views of them: where one is computed from another, as in tied layers, the views keep
+    the derivative by the one from running through the other.
+    """
+    records = torch.is_grad_enabled()
+    with torch.enable_grad():
+        views = [None if operand is None else operand.view_as(operand) for operand in operands]
+        y = forward(*views)
+    by = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
+    found = iter(torch.autograd.grad(y, by, grad, create_graph=records))
+    return [next(found) if want else None for want in wanted]
