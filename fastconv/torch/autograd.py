@@ -20,7 +20,7 @@ import torch
 from torch.autograd import Function
 
 from fastconv.torch import ops
-from fastconv.torch.recording import apply, recorded
+from fastconv.torch.recording import apply, recorded, with_tangent
 from fastconv.torch.vmap import conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
 Tensor = torch.Tensor
@@ -69,6 +69,7 @@ def _product_rule(function: Callable[[Any, Any], Tensor], first: Any, second: An
     return sum(parts[1:], parts[0]) if parts else None
 
 
+@with_tangent
 class _Conv2d(Function):
     forward = staticmethod(ops.conv2d)
     vmap = staticmethod(conv2d_rule(conv2d))
@@ -91,7 +92,7 @@ class _Conv2d(Function):
         )
 
     @staticmethod
-    def jvp(ctx: Any, dx: Any, dw: Any, db: Any, *_: Any) -> Any:
+    def tangent(ctx: Any, dx: Any, dw: Any, db: Any, *_: Any) -> Any:
         x, w = ctx.saved_tensors
         change = _product_rule(lambda one, other: conv2d(one, other, None, *ctx.how), x, w, (dx, dw))
         if db is None:
@@ -101,6 +102,7 @@ class _Conv2d(Function):
         return change + db[:, None, None] if change.shape[1] else change
 
 
+@with_tangent
 class _Conv2dInput(Function):
     forward = staticmethod(ops.conv2d_input)
     vmap = staticmethod(conv2d_input_rule(conv2d_input))
@@ -123,11 +125,12 @@ class _Conv2dInput(Function):
         )
 
     @staticmethod
-    def jvp(ctx: Any, _size: Any, dw: Any, dgrad: Any, *_: Any) -> Any:
+    def tangent(ctx: Any, _size: Any, dw: Any, dgrad: Any, *_: Any) -> Any:
         w, grad = ctx.saved_tensors
         return _product_rule(lambda one, other: conv2d_input(ctx.size, one, other, *ctx.how), w, grad, (dw, dgrad))
 
 
+@with_tangent
 class _Conv2dWeight(Function):
     forward = staticmethod(ops.conv2d_weight)
     vmap = staticmethod(conv2d_weight_rule(conv2d_weight))
@@ -150,11 +153,12 @@ class _Conv2dWeight(Function):
         )
 
     @staticmethod
-    def jvp(ctx: Any, dx: Any, _size: Any, dgrad: Any, *_: Any) -> Any:
+    def tangent(ctx: Any, dx: Any, _size: Any, dgrad: Any, *_: Any) -> Any:
         x, grad = ctx.saved_tensors
         return _product_rule(lambda one, other: conv2d_weight(one, ctx.size, other, *ctx.how), x, grad, (dx, dgrad))
 
 
+@with_tangent
 class _Unfold(Function):
     forward = staticmethod(ops.unfold)
     vmap = staticmethod(image_rule(unfold))
@@ -169,10 +173,11 @@ class _Unfold(Function):
         return fold(columns, ctx.size, ctx.kernel, *ctx.how), None, *[None] * len(ctx.how)
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dx: Tensor, *_: Any) -> Any:
         return unfold(dx, ctx.kernel, *ctx.how)
 
 
+@with_tangent
 class _Fold(Function):
     forward = staticmethod(ops.fold)
     vmap = staticmethod(image_rule(fold))
@@ -186,5 +191,5 @@ class _Fold(Function):
         return unfold(x, ctx.kernel, *ctx.how), None, None, *[None] * len(ctx.how)
 
     @staticmethod
-    def jvp(ctx: Any, dcolumns: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dcolumns: Tensor, *_: Any) -> Any:
         return fold(dcolumns, ctx.size, ctx.kernel, *ctx.how)

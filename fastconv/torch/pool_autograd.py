@@ -12,7 +12,7 @@ import torch
 from torch.autograd import Function
 
 from fastconv.torch import ops
-from fastconv.torch.recording import apply, recorded
+from fastconv.torch.recording import apply, recorded, with_tangent
 from fastconv.torch.vmap import image_rule
 
 Tensor = torch.Tensor
@@ -63,10 +63,15 @@ def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
 
 def _looked_up(x: Tensor, indices: Tensor) -> Tensor:
     """Returns the elements of x at indices into its planes; 0 at an index of -1."""
-    found = x.flatten(2).gather(2, indices.clamp(min=0).flatten(2)).view(indices.shape)
+    # Not `flatten`, which has no rule under ``is_grads_batched``.
+    pixels, places = x.shape[2] * x.shape[3], indices.shape[2] * indices.shape[3]
+    planes = x.reshape(x.shape[0], x.shape[1], pixels)
+    taken = indices.clamp(min=0).reshape(indices.shape[0], indices.shape[1], places)
+    found = planes.gather(2, taken).reshape(indices.shape)
     return found.masked_fill(indices < 0, 0)
 
 
+@with_tangent
 class _MaxPool2d(Function):
     forward = staticmethod(ops.max_pool2d)
     vmap = staticmethod(image_rule(max_pool2d))
@@ -89,11 +94,12 @@ class _MaxPool2d(Function):
         return max_pool2d_gradient(grad, indices, ctx.size, *ctx.how), *[None] * len(ctx.how)
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dx: Tensor, *_: Any) -> Any:
         (indices,) = ctx.saved_tensors
         return _looked_up(dx, indices), None
 
 
+@with_tangent
 class _MaxPool2dBackward(Function):
     forward = staticmethod(ops.max_pool2d_backward)
     vmap = staticmethod(image_rule(max_pool2d_backward, tensors=2))
@@ -110,21 +116,23 @@ class _MaxPool2dBackward(Function):
         return _looked_up(x, indices), None, *[None] * len(ctx.others)
 
     @staticmethod
-    def jvp(ctx: Any, dgrad: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dgrad: Tensor, *_: Any) -> Any:
         (indices,) = ctx.saved_tensors
         return max_pool2d_backward(dgrad, indices, *ctx.others)
 
 
+@with_tangent
 class _MaxPool2dGradient(_MaxPool2dBackward):
     forward = staticmethod(ops.max_pool2d_gradient)
     vmap = staticmethod(image_rule(max_pool2d_gradient, tensors=2, size_at=2))
 
     @staticmethod
-    def jvp(ctx: Any, dgrad: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dgrad: Tensor, *_: Any) -> Any:
         (indices,) = ctx.saved_tensors
         return max_pool2d_gradient(dgrad, indices, *ctx.others)
 
 
+@with_tangent
 class _AvgPool2d(Function):
     forward = staticmethod(ops.avg_pool2d)
     vmap = staticmethod(image_rule(avg_pool2d))
@@ -139,10 +147,11 @@ class _AvgPool2d(Function):
         return avg_pool2d_backward(grad, ctx.size, *ctx.how), *[None] * len(ctx.how)
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dx: Tensor, *_: Any) -> Any:
         return avg_pool2d(dx, *ctx.how)
 
 
+@with_tangent
 class _AvgPool2dBackward(Function):
     forward = staticmethod(ops.avg_pool2d_backward)
     vmap = staticmethod(image_rule(avg_pool2d_backward, size_at=1))
@@ -156,5 +165,5 @@ class _AvgPool2dBackward(Function):
         return avg_pool2d(x, *ctx.how), None, *[None] * len(ctx.how)
 
     @staticmethod
-    def jvp(ctx: Any, dgrad: Tensor, *_: Any) -> Any:
+    def tangent(ctx: Any, dgrad: Tensor, *_: Any) -> Any:
         return avg_pool2d_backward(dgrad, ctx.size, *ctx.how)

@@ -31,12 +31,23 @@ def recorded(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
+def with_tangent(function: Any) -> Any:
+    """Gives a Function forward mode by its ``tangent``, which is a ``jvp`` under another name.
+
+    torch.compile traces no Function that has a ``jvp``, so that is left to a twin for eager calls.
+    """
+    function.eager = type(function.__name__, (function,), {"jvp": staticmethod(function.tangent)})
+    return function
+
+
 def apply(function: Any, *arguments: Any) -> Any:
-    """Returns ``function.apply(*arguments)``.
+    """Returns the result of a Function made by `with_tangent`.
 
     The inspection of the signature in `Function.apply` takes 20 us and only transforms need it, so it is skipped
     elsewhere.
     """
-    if torch.compiler.is_compiling() or in_transform():
+    if torch.compiler.is_compiling():
         return function.apply(*arguments)
-    return super(Function, function).apply(*arguments)
+    if in_transform():
+        return function.eager.apply(*arguments)
+    return super(Function, function.eager).apply(*arguments)

@@ -331,7 +331,7 @@ def test_where_layers_are_called_one_by_one() -> None:
             assert mine(x).dtype == torch.bfloat16
         parameters = dict(mine.named_parameters())
         found = torch.func.grad(lambda p: torch.func.functional_call(mine, p, (x,)).square().sum())(parameters)
-        with pytest.raises(RuntimeError, match=r"forward mode|forward AD"), torch.autograd.forward_ad.dual_level():
+        with torch.autograd.forward_ad.dual_level():
             mine(torch.autograd.forward_ad.make_dual(x, x))
     reference = torch.autograd.grad(expected.square().sum(), list(mine.parameters()))
     for one, other in zip(found.values(), reference, strict=True):
@@ -350,7 +350,7 @@ def test_a_graph_that_is_compiled_has_the_layers_operators() -> None:
     torch.testing.assert_close(torch.compile(mine, backend="aot_eager", fullgraph=True)(x), mine(x))
     exported = torch.export.export(mine, (x,))
     names = {str(node.target) for node in exported.graph.nodes}
-    assert any("fastconv" in name and "block" in name for name in names), names
+    assert {"fastconv.conv2d.default", "fastconv.max_pool2d.default"} <= names, names
     torch.testing.assert_close(exported.module()(x), mine(x))
 
 

@@ -183,14 +183,6 @@ class TestAutograd:
         torch.testing.assert_close(mine, penalty(lambda: T.conv2d(x, w, padding=(1, 0), **how)))
 
 
-@pytest.mark.parametrize("forward", [lambda w: F.conv2d(_x(1, 3, 6, 6), w), lambda x: F.max_pool2d(x, 2)])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_forward_mode_is_refused_not_zero(forward) -> None:
-    w = _x(4, 3, 3, 3)
-    with pytest.raises(RuntimeError, match="jvp"):
-        torch.func.jvp(forward, (w,), (torch.ones_like(w),))
-
-
 class TestOperators:
     """Called directly, with what the functions would have refused."""
 
