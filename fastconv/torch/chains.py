@@ -200,7 +200,7 @@ class _Chained(Function):
         # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
         ctx.biases = parameters[1::2]
         ctx.bias_versions = [_version(bias) for bias in ctx.biases]
-        saved = [x, *parameters[::2], kept]
+        saved = [x, *(weight for weight in parameters[::2] if weight is not None), kept]
         last = run.chain.blocks[-1]
         ctx.pooled = None
         if last.activation is not None:
