@@ -63,10 +63,6 @@ class Run(NamedTuple):
     """How many they are."""
     backend: str
 
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor without content."""
-        return torch.from_numpy(self.chain.empty(shape, _DTYPES[dtype]))
-
 
 def is_plain(x: Tensor) -> bool:
     """Whether a chain may take a tensor, as far as can be told from it and from what is going on."""
@@ -144,7 +140,7 @@ def apply(run: Run, x: Tensor) -> Tensor:
         function = _Chained if len(run.chain.blocks) > 1 else _Block
         result: Tensor = super(Function, function).apply(run, x, *run.parameters)[0]
         return result
-    result = run.empty(run.shape, x.dtype)
+    result = _empty(run.chain, run.shape, x.dtype)
     run.chain.forward(Operands(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0))
     return result
 
@@ -180,6 +176,11 @@ def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[S
     return backend.chain(tuple(blocks), dtype)
 
 
+def _empty(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Returns a tensor without content."""
+    return torch.from_numpy(chain.empty(shape, _DTYPES[dtype]))
+
+
 def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
@@ -193,15 +194,16 @@ class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
         """The result, and what its gradient needs besides."""
-        result = run.empty(run.shape, x.dtype)
-        kept = run.empty((run.chain.kept_bytes,), torch.uint8)
-        run.chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()))
-        ctx.run = run._replace(parameters=[])
+        chain = run.chain
+        result = _empty(chain, run.shape, x.dtype)
+        kept = _empty(chain, (chain.kept_bytes,), torch.uint8)
+        chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()))
+        ctx.chain, ctx.shape, ctx.backend = chain, run.shape, run.backend
         # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
         ctx.biases = parameters[1::2]
         ctx.bias_versions = [_version(bias) for bias in ctx.biases]
         saved = [x, *(weight for weight in parameters[::2] if weight is not None), kept]
-        last = run.chain.blocks[-1]
+        last = chain.blocks[-1]
         ctx.pooled = None
         if last.activation is not None:
             # Its gradient reads the result. Without pooling torch saves that too. A pooled one may be changed in place,
@@ -212,21 +214,21 @@ class _Chained(Function):
                 ctx.pooled = result.detach()
                 ctx.pooled_version = _version(ctx.pooled)
         ctx.save_for_backward(*saved)
-        ctx.forms = [(tuple(each.shape), each.dtype) for each in saved]
+        ctx.forms = [(each.shape, each.dtype) for each in saved]
         ctx.mark_non_differentiable(kept)
         ctx.set_materialize_grads(False)
         return result, kept
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
-        chain, count = ctx.run.chain, len(ctx.biases)
+        chain, count = ctx.chain, len(ctx.biases)
         if grad is None:
             return None, None, *[None] * (2 * count)
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or not _is_undisturbed() or not has_storage(grad):
             _check_biases(ctx)
             operands = saved[0], *_in_turn(saved[1 : 1 + count], ctx.biases)
-            return None, *gradients_again(partial(_separately, ctx.run), operands, grad, wanted)
+            return None, *gradients_again(partial(_separately, chain, ctx.shape, ctx.backend), operands, grad, wanted)
         x, *others = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
         parameters = _in_turn(others[:count], ctx.biases)
         kept, result = others[count], others[-1].data_ptr() if len(others) > 1 + count else 0
@@ -234,12 +236,13 @@ class _Chained(Function):
             pooled = ctx.pooled
             if _version(pooled) != ctx.pooled_version:
                 _check_biases(ctx)
-                pooled = ctx.run.empty(ctx.run.shape, x.dtype)
+                pooled = _empty(chain, ctx.shape, x.dtype)
                 chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
             result = pooled.data_ptr()
-        grad = as_it_was(grad, ctx.run.shape, x.dtype)
+        if not grad.is_contiguous() or grad.is_neg() or grad._is_zerotensor():
+            grad = as_it_was(grad, ctx.shape, x.dtype)
         found = [
-            ctx.run.empty(t.shape, t.dtype) if t is not None and want else None
+            _empty(chain, t.shape, t.dtype) if t is not None and want else None
             for t, want in zip((x, *parameters), wanted, strict=True)
         ]
         for_x, *gradients = _addresses(found)
@@ -267,12 +270,13 @@ def _check_biases(ctx: Any) -> None:
         )
 
 
-def _separately(run: Run, x: Tensor, *parameters: Tensor) -> Tensor:
-    """Returns the run's result by functions that have gradients of any order."""
+def _separately(chain: Chain, shape: tuple[int, ...], backend: str, x: Tensor, *parameters: Tensor | None) -> Tensor:
+    """Returns the result by functions that have gradients of any order."""
     y = x
-    for number, block in enumerate(run.chain.blocks):
+    for number, block in enumerate(chain.blocks):
         g = block.geometry
         w, b = parameters[2 * number : 2 * number + 2]
-        how = g.stride, g.padding, g.dilation, g.groups, run.backend
+        assert w is not None
+        how = g.stride, g.padding, g.dilation, g.groups, backend
         y = separately(y.reshape(g.input_shape), w.reshape(g.weight_shape), b, block.activation, block.pool, *how)
-    return y.reshape(run.shape)
+    return y.reshape(shape)

@@ -51,16 +51,14 @@ def as_it_was(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     Raises:
         RuntimeError: its shape, data type or device isn't what it was in the forward pass, or its storage is too small.
     """
-    if tuple(x.shape) != shape or x.dtype is not dtype or x.device.type != "cpu":
+    if x.shape != shape or x.dtype is not dtype or not x.is_cpu:
         raise RuntimeError(
             f"a saved tensor: got {x.dtype} of shape {tuple(x.shape)} on {x.device} in the backward pass; it must be "
-            f"{dtype} of shape {shape} on cpu, as it was in the forward pass"
+            f"{dtype} of shape {tuple(shape)} on cpu, as it was in the forward pass"
         )
+    if x.is_contiguous() and is_held(x):
+        return x.resolve_neg() if x.is_neg() else x
     if x._is_zerotensor():
         return torch.zeros(shape, dtype=dtype)
-    if x.is_neg() or not x.is_contiguous():
-        check_held("a saved tensor", x)
-        return x.resolve_neg().contiguous()
-    if not is_held(x):
-        check_held("a saved tensor", x)
-    return x
+    check_held("a saved tensor", x)
+    return x.resolve_neg().contiguous()
