@@ -14,6 +14,7 @@ import numpy as np
 from fastconv.backends.numba_cpu import buffers, matrix
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.direct_tiles import DirectTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.matrix_tiles import MatrixTiling
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
@@ -21,7 +22,6 @@ from fastconv.backends.numba_cpu.planner import Cut, choose
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.program import Place, Recorder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling
 
 _PAGE = 4096
 
