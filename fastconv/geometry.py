@@ -248,11 +248,16 @@ class PoolGeometry:
         ``count_include_pad`` counts the padding, but not what ``ceil_mode`` overhangs beyond it;
         ``divisor_override`` beats both.
         """
+        return np.multiply.outer(*self.divisor_axes)
+
+    @property
+    def divisor_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P,) and (Q,) float64, whose outer product `divisors` is."""
         if self.divisor_override is not None:
-            return np.full((self.P, self.Q), float(self.divisor_override))
+            return np.full(self.P, float(self.divisor_override)), np.ones(self.Q)
         rows = self._window_sizes(self.P, self.H, self.R, self.stride[0], self.padding[0])
         columns = self._window_sizes(self.Q, self.W, self.S, self.stride[1], self.padding[1])
-        return np.multiply.outer(rows, columns)
+        return rows, columns
 
     def _window_sizes(self, windows: int, size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
         start = np.arange(windows, dtype=np.float64) * stride - padding
