@@ -16,6 +16,7 @@ learning" (2016); the rule for ``ceil_mode`` is PyTorch's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -285,26 +286,31 @@ class AdaptiveAxis:
         return self.windows > 0 and self.size % self.windows == 0
 
     @property
-    def starts(self) -> list[int]:
-        """The first pixel of each window."""
-        return [i * self.size // self.windows for i in range(self.windows)]
+    def starts(self) -> np.ndarray:
+        """(windows,) int64: the first pixel of each window."""
+        return np.arange(self.windows) * self.size // self.windows
 
     @property
-    def lengths(self) -> list[int]:
-        """How many pixels each window covers."""
-        return [-(-(i + 1) * self.size // self.windows) - first for i, first in enumerate(self.starts)]
+    def lengths(self) -> np.ndarray:
+        """(windows,) int64: how many pixels each window covers."""
+        return -(-(np.arange(self.windows) + 1) * self.size // self.windows) - self.starts
 
     @property
     def kernel(self) -> int:
-        """The length of the longest window; there is at least one."""
-        return self.size // self.windows if self.divides else max(self.lengths)
+        """The length of the longest window; there is at least one.
 
-    def pixels(self, filler: int | None = None) -> list[int]:
-        """(windows * kernel) pixels; short windows are filled with ``filler``, by default with their own last pixel."""
-        listed: list[int] = []
-        kernel = self.kernel
-        for first, length in zip(self.starts, self.lengths, strict=True):
-            last = first + length - 1
-            listed += range(first, last + 1)
-            listed += [last if filler is None else filler] * (kernel - length)
-        return listed
+        Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r + size) / windows) pixels; r
+        is a multiple of the greatest common divisor, windows less that at most.
+        """
+        return -(-(self.windows - math.gcd(self.size, self.windows) + self.size) // self.windows)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(windows * kernel,) int64; short windows are filled up with their own last pixel."""
+        offsets = np.minimum(np.arange(self.kernel), self.lengths[:, None] - 1)
+        return (self.starts[:, None] + offsets).reshape(-1)
+
+    @property
+    def fillers(self) -> np.ndarray:
+        """(windows * kernel,) bool: which of ``pixels`` only fill up a window."""
+        return (np.arange(self.kernel) >= self.lengths[:, None]).reshape(-1)
