@@ -64,7 +64,10 @@ class ArrayOps(Protocol):
         """x with so many zero rows below and zero columns to the right."""
 
     def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
-        """The listed rows (``axis`` -2) or columns (-1) of x, in new memory; zeros where ``blank``, a bool each."""
+        """The listed rows (``axis`` -2) or columns (-1) of x, in new memory.
+
+        ``blank`` is a bool for each of as many windows side by side as they fall into; its last line is then zeros.
+        """
 
     def table(self, entries: np.ndarray, like: Any) -> Any:
         """NumPy's numbers as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""

@@ -16,7 +16,6 @@ learning" (2016); the rule for ``ceil_mode`` is PyTorch's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -273,7 +272,7 @@ class AdaptiveAxis:
     """The windows of adaptive pooling along one axis, made uniform by listing pixels more than once.
 
     Window i covers the pixels from floor(i * size / windows) up to ceil((i + 1) * size / windows), so windows may
-    overlap and differ by one pixel or two in length. ``pixels`` lists them one window after another, each filled
+    overlap and differ by a pixel in length. ``pixels`` lists them one window after another, each filled
     up to ``kernel`` entries, so that plain pooling of the listed pixels with kernel and stride ``kernel`` does it.
     """
 
@@ -297,12 +296,12 @@ class AdaptiveAxis:
 
     @property
     def kernel(self) -> int:
-        """The length of the longest window; there is at least one.
+        """The length of the longest window, or one more where the sizes have a common divisor; there is a window.
 
-        Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r + size) / windows) pixels; r
-        is a multiple of the greatest common divisor, windows less that at most.
+        Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r + size) / windows) pixels.
         """
-        return -(-(self.windows - math.gcd(self.size, self.windows) + self.size) // self.windows)
+        # Tracers, for which sizes are symbols, know neither a divisor in common nor a maximum.
+        return self.size // self.windows if self.divides else (self.size - 2) // self.windows + 2
 
     @property
     def pixels(self) -> np.ndarray:
@@ -312,5 +311,5 @@ class AdaptiveAxis:
 
     @property
     def fillers(self) -> np.ndarray:
-        """(windows * kernel,) bool: which of ``pixels`` only fill up a window."""
-        return (np.arange(self.kernel) >= self.lengths[:, None]).reshape(-1)
+        """(windows,) bool: in which windows the last of ``pixels`` is a filler, which no other ever is."""
+        return self.lengths < self.kernel

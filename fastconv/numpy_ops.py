@@ -104,7 +104,8 @@ class NumpyOps:
     def take(self, x: np.ndarray, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> np.ndarray:
         taken = np.take(x, lines, axis)
         if blank is not None:
-            np.moveaxis(taken, axis, 0)[blank] = 0
+            windows = np.moveaxis(taken, axis, 0)
+            windows[len(lines) // len(blank) - 1 :: len(lines) // len(blank)][blank] = 0
         return taken
 
     def table(self, entries: np.ndarray, like: np.ndarray) -> np.ndarray:

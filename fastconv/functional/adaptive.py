@@ -55,7 +55,7 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
     if not columns.divides:
         sums = ops.take(sums, -1, columns.pixels, columns.fillers)
     sums = avg_pool2d(sums, (1, columns.kernel), divisor_override=1, backend=backend)
-    counts = ops.table(np.multiply.outer(rows.lengths, columns.lengths).astype(np.float64), sums)
+    counts = ops.table((rows.lengths[:, None] * columns.lengths).astype(np.float64), sums)
     return ops.cast(sums / counts, dtype)
 
 

@@ -64,8 +64,9 @@ class TensorOps:
     def take(self, x: Tensor, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Tensor:
         taken = x.index_select(axis, torch.as_tensor(lines, device=x.device))
         if blank is not None:
-            there = torch.as_tensor(blank, device=x.device)
-            taken = taken.masked_fill_(there if axis == -1 else there[:, None], 0)
+            there, step = torch.as_tensor(blank, device=x.device), len(lines) // len(blank)
+            ends = taken[..., step - 1 :: step] if axis == -1 else taken[..., step - 1 :: step, :]
+            ends.masked_fill_(there if axis == -1 else there[:, None], 0)
         return taken.contiguous(memory_format=layout_of(x)) if x.ndim == 4 else taken
 
     def table(self, entries: np.ndarray, like: Tensor) -> Tensor:
