@@ -296,6 +296,6 @@ def _check_weight(w: Shape, groups: int) -> None:
         raise ArgumentError("groups", groups, f"it must divide the first axis of weight {tuple(w)}")
 
 
-# 4,096 geometries are a few hundred kilobytes; the largest networks have some hundred layers.
-conv_geometry = lru_cache(maxsize=4096)(make_conv_geometry)
-pool_geometry = lru_cache(maxsize=4096)(make_pool_geometry)
+# 16,384 geometries are some 15 MB; the largest networks have some hundred layers, and come at some tens of sizes.
+conv_geometry = lru_cache(maxsize=16384)(make_conv_geometry)
+pool_geometry = lru_cache(maxsize=16384)(make_pool_geometry)

@@ -63,11 +63,14 @@ class ArrayOps(Protocol):
     def pad(self, x: Any, rows: int, columns: int) -> Any:
         """x with so many zero rows below and zero columns to the right."""
 
-    def take(self, x: Any, rows: list[int], columns: list[int]) -> Any:
-        """(N, C, len(rows), len(columns)): the listed rows and columns of x."""
+    def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
+        """The listed rows (``axis`` -2) or columns (-1) of x, in new memory.
 
-    def table(self, entries: list[Any], like: Any) -> Any:
-        """(Nested) lists as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""
+        ``blank`` is a bool for each of as many windows side by side as they fall into; its last line is then zeros.
+        """
+
+    def table(self, entries: np.ndarray, like: Any) -> Any:
+        """NumPy's numbers as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
         """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""

@@ -112,10 +112,10 @@ class CudaOps:
             "padding at one end (output_padding of a stride or more, adaptive pooling to windows of different sizes)"
         )
 
-    def take(self, x: Any, rows: list[int], columns: list[int]) -> Any:
+    def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
         _by_torch("adaptive pooling to windows of different sizes")
 
-    def table(self, entries: list[Any], like: Any) -> Any:
+    def table(self, entries: np.ndarray, like: Any) -> Any:
         _by_torch("adaptive pooling to windows of different sizes")
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:

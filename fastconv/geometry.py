@@ -248,11 +248,16 @@ class PoolGeometry:
         ``count_include_pad`` counts the padding, but not what ``ceil_mode`` overhangs beyond it;
         ``divisor_override`` beats both.
         """
+        return np.multiply.outer(*self.divisor_axes)
+
+    @property
+    def divisor_axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P,) and (Q,) float64, whose outer product `divisors` is."""
         if self.divisor_override is not None:
-            return np.full((self.P, self.Q), float(self.divisor_override))
+            return np.full(self.P, float(self.divisor_override)), np.ones(self.Q)
         rows = self._window_sizes(self.P, self.H, self.R, self.stride[0], self.padding[0])
         columns = self._window_sizes(self.Q, self.W, self.S, self.stride[1], self.padding[1])
-        return np.multiply.outer(rows, columns)
+        return rows, columns
 
     def _window_sizes(self, windows: int, size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
         start = np.arange(windows, dtype=np.float64) * stride - padding
@@ -267,7 +272,7 @@ class AdaptiveAxis:
     """The windows of adaptive pooling along one axis, made uniform by listing pixels more than once.
 
     Window i covers the pixels from floor(i * size / windows) up to ceil((i + 1) * size / windows), so windows may
-    overlap and differ by one pixel or two in length. ``pixels`` lists them one window after another, each filled
+    overlap and differ by a pixel in length. ``pixels`` lists them one window after another, each filled
     up to ``kernel`` entries, so that plain pooling of the listed pixels with kernel and stride ``kernel`` does it.
     """
 
@@ -280,26 +285,31 @@ class AdaptiveAxis:
         return self.windows > 0 and self.size % self.windows == 0
 
     @property
-    def starts(self) -> list[int]:
-        """The first pixel of each window."""
-        return [i * self.size // self.windows for i in range(self.windows)]
+    def starts(self) -> np.ndarray:
+        """(windows,) int64: the first pixel of each window."""
+        return np.arange(self.windows) * self.size // self.windows
 
     @property
-    def lengths(self) -> list[int]:
-        """How many pixels each window covers."""
-        return [-(-(i + 1) * self.size // self.windows) - first for i, first in enumerate(self.starts)]
+    def lengths(self) -> np.ndarray:
+        """(windows,) int64: how many pixels each window covers."""
+        return -(-(np.arange(self.windows) + 1) * self.size // self.windows) - self.starts
 
     @property
     def kernel(self) -> int:
-        """The length of the longest window; there is at least one."""
-        return self.size // self.windows if self.divides else max(self.lengths)
+        """The length of the longest window, or one more where the sizes have a common divisor; there is a window.
 
-    def pixels(self, filler: int | None = None) -> list[int]:
-        """(windows * kernel) pixels; short windows are filled with ``filler``, by default with their own last pixel."""
-        listed: list[int] = []
-        kernel = self.kernel
-        for first, length in zip(self.starts, self.lengths, strict=True):
-            last = first + length - 1
-            listed += range(first, last + 1)
-            listed += [last if filler is None else filler] * (kernel - length)
-        return listed
+        Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r + size) / windows) pixels.
+        """
+        # Tracers, for which sizes are symbols, know neither a divisor in common nor a maximum.
+        return self.size // self.windows if self.divides else (self.size - 2) // self.windows + 2
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(windows * kernel,) int64; short windows are filled up with their own last pixel."""
+        offsets = np.minimum(np.arange(self.kernel), self.lengths[:, None] - 1)
+        return (self.starts[:, None] + offsets).reshape(-1)
+
+    @property
+    def fillers(self) -> np.ndarray:
+        """(windows,) bool: in which windows the last of ``pixels`` is a filler, which no other ever is."""
+        return self.lengths < self.kernel

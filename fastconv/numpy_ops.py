@@ -101,12 +101,15 @@ class NumpyOps:
         widths = [(0, 0)] * (x.ndim - 2) + [(0, rows), (0, columns)]
         return np.pad(x, widths)
 
-    def take(self, x: np.ndarray, rows: list[int], columns: list[int]) -> np.ndarray:
-        return x[..., np.array(rows, np.int64)[:, None], np.array(columns, np.int64)]
+    def take(self, x: np.ndarray, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> np.ndarray:
+        taken = np.take(x, lines, axis)
+        if blank is not None:
+            windows = np.moveaxis(taken, axis, 0)
+            windows[len(lines) // len(blank) - 1 :: len(lines) // len(blank)][blank] = 0
+        return taken
 
-    def table(self, entries: list[Any], like: np.ndarray) -> np.ndarray:
-        table = np.array(entries)
-        return table.astype(like.dtype) if table.dtype.kind == "f" else table.astype(np.int64)
+    def table(self, entries: np.ndarray, like: np.ndarray) -> np.ndarray:
+        return entries.astype(like.dtype) if entries.dtype.kind == "f" else entries
 
     def scatter(self, x: np.ndarray, indices: np.ndarray, size: Pair) -> np.ndarray:
         (x,), dtype = _operands(input=x)

@@ -86,6 +86,18 @@ def test_indices(name: str, backend: str, draw) -> None:
     np.testing.assert_array_equal(indices, expected.numpy())
 
 
+@pytest.mark.parametrize("output_size", [(4, 3), (7, 3), (4, 7), (11, 9)])
+def test_indices_of_equal_pixels_and_nan(output_size: tuple[int, int], backend: str) -> None:
+    """Of equal pixels the first in row-major order, of several NaN the last, as torch has it."""
+    x = np.random.default_rng(4).integers(0, 3, (2, 3, 11, 7)).astype(np.float32)
+    x[0, 0, 3:6, 2:4] = np.nan
+    x[1, 2] = -np.inf
+    values, indices = fastconv.adaptive_max_pool2d(x, output_size, return_indices=True, backend=backend)
+    expected = F.adaptive_max_pool2d(torch.from_numpy(x), output_size, return_indices=True)
+    np.testing.assert_array_equal(values, expected[0].numpy())
+    np.testing.assert_array_equal(indices, expected[1].numpy())
+
+
 @pytest.mark.parametrize("unbatched", [False, True])
 @pytest.mark.parametrize("output_size", [None, (7, 8)])
 def test_unpool(unbatched: bool, output_size: tuple[int, int] | None, backend: str, draw) -> None:

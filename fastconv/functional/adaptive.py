@@ -3,13 +3,19 @@
 Where the result's size divides the image's, the windows are uniform and this is plain pooling. Elsewhere
 they overlap and differ in length, so the pixels of each are listed one window after another (`AdaptiveAxis`), short
 windows filled up, and plain pooling of that list does the rest: for a maximum the filler is the window's own last
-pixel, which changes nothing; for an average it is a row or column of zeros below or beside the image.
+pixel, which changes nothing; for an average it is zero.
+
+One axis goes after the other, so that only the first list is as large as the image, or twice as large. Averages begin
+with the rows, which are copied whole. Maxima begin with the columns: of equal pixels a window's first row has the
+first, and of several NaN its last row the last, so what wins in its row and then among rows wins in row-major order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from fastconv.arguments import adaptive_size, image_dims
 from fastconv.arrays import A, ops_of
@@ -39,15 +45,17 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
     ops = ops_of("input", input)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
-        one = ops.take(input, rows.starts or [0], columns.starts or [0])
-        return _cut(avg_pool2d(one, 1, backend=backend), rows, columns)
-    kernel = (rows.kernel, columns.kernel)
+        return _cut(avg_pool2d(_few(input, rows, columns), 1, backend=backend), rows, columns)
     if rows.divides and columns.divides:
-        return avg_pool2d(input, kernel, backend=backend)
-    (image,), dtype = ops.operands(input=input)
-    listed = ops.take(ops.pad(image, 1, 1), rows.pixels(filler=rows.size), columns.pixels(filler=columns.size))
-    sums = avg_pool2d(listed, kernel, divisor_override=1, backend=backend)
-    counts = ops.table([[float(h * w) for w in columns.lengths] for h in rows.lengths], sums)
+        return avg_pool2d(input, (rows.kernel, columns.kernel), backend=backend)
+    (sums,), dtype = ops.operands(input=input)
+    if not rows.divides:
+        sums = ops.take(sums, -2, rows.pixels, rows.fillers)
+    sums = avg_pool2d(sums, (rows.kernel, 1), divisor_override=1, backend=backend)
+    if not columns.divides:
+        sums = ops.take(sums, -1, columns.pixels, columns.fillers)
+    sums = avg_pool2d(sums, (1, columns.kernel), divisor_override=1, backend=backend)
+    counts = ops.table((rows.lengths[:, None] * columns.lengths).astype(np.float64), sums)
     return ops.cast(sums / counts, dtype)
 
 
@@ -70,20 +78,27 @@ def adaptive_max_pool2d(
     ops = ops_of("input", input)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
-        one = ops.take(input, rows.starts or [0], columns.starts or [0])
-        values, indices = max_pool2d(one, 1, return_indices=True, backend=backend)
+        values, indices = max_pool2d(_few(input, rows, columns), 1, return_indices=True, backend=backend)
         empty = _cut(values, rows, columns)
         return (empty, _cut(indices, rows, columns)) if return_indices else empty
-    kernel = (rows.kernel, columns.kernel)
     if rows.divides and columns.divides:
-        return max_pool2d(input, kernel, return_indices=return_indices, backend=backend)
-    h, w = rows.pixels(), columns.pixels()
-    pooled = max_pool2d(ops.take(input, h, w), kernel, return_indices=return_indices, backend=backend)
-    if not return_indices:
+        return max_pool2d(input, (rows.kernel, columns.kernel), return_indices=return_indices, backend=backend)
+    listed = input if columns.divides else ops.take(input, -1, columns.pixels)
+    pooled = max_pool2d(listed, (1, columns.kernel), return_indices=return_indices, backend=backend)
+    best, places = pooled if return_indices else (pooled, None)
+    listed = best if rows.divides else ops.take(best, -2, rows.pixels)
+    pooled = max_pool2d(listed, (rows.kernel, 1), return_indices=return_indices, backend=backend)
+    if places is None:
         return pooled
     values, indices = pooled
-    row, column = ops.table(h, indices)[indices // len(w)], ops.table(w, indices)[indices % len(w)]
-    return values, row * columns.size + column
+    row, column = indices // columns.windows, places % (columns.windows * columns.kernel)
+    if not rows.divides:
+        row = ops.table(rows.pixels, indices)[row]
+    if not columns.divides:
+        column = ops.table(columns.pixels, indices)[column]
+    # The column that won in the row that won.
+    *planes, _, across = [ops.table(grid, indices) for grid in np.ix_(*map(np.arange, indices.shape))]
+    return values, row * columns.size + column[(*planes, row, across)]
 
 
 def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
@@ -139,6 +154,13 @@ def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAx
         raise ArgumentError("input", f"shape {tuple(input.shape)}", "only N may be 0")
     P, Q = adaptive_size(output_size, sizes)
     return AdaptiveAxis(sizes[0], P), AdaptiveAxis(sizes[1], Q)
+
+
+def _few(input: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
+    """As many pixels as there are windows, one at least along each axis."""
+    ops = ops_of("input", input)
+    wide = ops.take(input, -1, np.zeros(max(1, columns.windows), np.int64))
+    return ops.take(wide, -2, np.zeros(max(1, rows.windows), np.int64))
 
 
 def _cut(pooled: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:

@@ -156,7 +156,7 @@ def _is_alike(parameter: Tensor, x: Tensor) -> bool:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[Stage, ...]) -> Chain | None:
     """The chain of the stages; None where they don't fit one another, which the layers' own calls will say."""
     blocks: list[Block] = []

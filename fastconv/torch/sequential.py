@@ -104,7 +104,7 @@ def _convolution(layer: Any) -> Stage:
     return _convolution_stage(shape, layer.stride, layer.padding, layer.dilation, layer.groups, activation, pool)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _convolution_stage(
     weight: tuple[int, ...], stride: Any, padding: Any, dilation: Any, groups: int, activation: Any, pool: Any
 ) -> Stage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastconv import registry
@@ -60,14 +61,16 @@ class TensorOps:
     def pad(self, x: Tensor, rows: int, columns: int) -> Tensor:
         return torch.nn.functional.pad(x, (0, columns, 0, rows))
 
-    def take(self, x: Tensor, rows: list[int], columns: list[int]) -> Tensor:
-        h = torch.tensor(rows, dtype=torch.int64, device=x.device)
-        w = torch.tensor(columns, dtype=torch.int64, device=x.device)
-        taken = x.index_select(-2, h).index_select(-1, w)
+    def take(self, x: Tensor, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Tensor:
+        taken = x.index_select(axis, torch.as_tensor(lines, device=x.device))
+        if blank is not None:
+            there, step = torch.as_tensor(blank, device=x.device), len(lines) // len(blank)
+            ends = taken[..., step - 1 :: step] if axis == -1 else taken[..., step - 1 :: step, :]
+            ends.masked_fill_(there if axis == -1 else there[:, None], 0)
         return taken.contiguous(memory_format=layout_of(x)) if x.ndim == 4 else taken
 
-    def table(self, entries: list[Any], like: Tensor) -> Tensor:
-        table = torch.tensor(entries, device=like.device)
+    def table(self, entries: np.ndarray, like: Tensor) -> Tensor:
+        table = torch.as_tensor(entries, device=like.device)
         return table.to(like.dtype) if table.is_floating_point() else table
 
     def scatter(self, x: Tensor, indices: Tensor, size: Pair) -> Tensor:

@@ -19,8 +19,8 @@ matrix.py            1 x 1 kernels and dense layers: matrices that are read wher
 plane_rows.py        the rows of a plane under a kernel's taps, read where they lie
 depthwise.py         one channel to a group, at the speed of memory
 depthwise_weight.py  the adjoint for the weight
-tiles.py             how each is cut into tiles and tasks, and what that should cost;
-                     winograd_tiles.py batch_tiles.py matrix_tiles.py plane_tiles.py for the last four
+tiles.py tile_search.py how each is cut into tiles and tasks, and what that should cost;
+                     direct_tiles.py winograd_tiles.py batch_tiles.py matrix_tiles.py plane_tiles.py
 problem.py           what a job computes, whatever the algorithm
 planner.py           which algorithm for which problem
 jobs.py plan.py      from a geometry to problems, from a problem to tasks with their parameters (fields.py),

@@ -148,7 +148,7 @@ def _gradient_task(simd: Simd, relu: bool) -> int:
     return address_of(gradient_chunk, 3)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _frame(count: int) -> np.ndarray:
     frame = np.zeros(F.COUNT, np.int64)
     frame[F.J] = count

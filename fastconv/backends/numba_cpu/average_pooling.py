@@ -37,5 +37,5 @@ def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, th
 
 
 @QUIET
-def _divided(grad: np.ndarray, divisors: np.ndarray) -> np.ndarray:
-    return np.divide(grad, divisors, out=buffers.empty(grad.shape, grad.dtype))
+def _divided(grad: np.ndarray, divisors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return np.divide(grad, np.multiply.outer(*divisors), out=buffers.empty(grad.shape, grad.dtype))

@@ -13,6 +13,7 @@ from fastconv.backends.block import Activation, Block, Pooling, activate
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
+from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import (
     activations,
     average_pooling,
@@ -34,6 +35,9 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
 
 _LINE = 4096
+
+PLANS_BYTES = 256 << 20
+"""Of all plans that a backend keeps: ResNet-50's for a training step take 4 MB for each image size."""
 
 _WITH_RELU = "_relu"
 """Marks the plans of a convolution whose results are raised to 0."""
@@ -66,6 +70,10 @@ def _contiguous(array: np.ndarray) -> np.ndarray:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
+def _bytes_of(made: tuple[list[Any], list[Job], bool]) -> int:
+    return sum(each.nbytes for each in made[0])
+
+
 def _address_of(array: np.ndarray | None) -> int:
     return 0 if array is None else address(array)
 
@@ -86,8 +94,8 @@ class NumbaCpu(Backend):
         self.algorithm = algorithm
         self._instructions = instructions
         # A geometry's plans are found by the geometry, which the API keeps, in half a microsecond.
-        self._plans = lru_cache(maxsize=1024)(self._make_plans)
-        self._single = lru_cache(maxsize=512)(self._make_single)
+        self._plans = Kept(self._make_plans, _bytes_of, PLANS_BYTES)
+        self._single = lru_cache(maxsize=4096)(self._make_single)
 
     @property
     def instructions(self) -> InstructionSet:

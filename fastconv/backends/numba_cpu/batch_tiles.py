@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, PLANE_BYTES, TASKS, TILE_CYCLES, WRITE_CYCLES, shapes
+from fastconv.backends.numba_cpu.tile_search import Ranked, cheapest, ranked, shapes
+from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, PLANE_BYTES, TASKS, TILE_CYCLES, WRITE_CYCLES
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def _squares(simd: Simd, columns: int) -> int:
     return LINE_CYCLES + -(-columns // simd.lanes) * simd.lanes * VECTOR_CYCLES
 
 
-def _met(points: int, step: int, shifts: list[int], size: int, together: int = 1) -> int:
+def _met(points: int, step: int, shifts: tuple[int, ...], size: int, together: int = 1) -> int:
     """For how many shifts a point, or any of some points together, meets the image: the sum over all points."""
     count = 0
     for shift in shifts:
@@ -97,36 +100,32 @@ def _channel(simd: Simd, rows: int, plane_w: int) -> int:
 def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
     """The cut with the fewest cycles; None where a single row needs too much memory."""
     (I, J), (down, right) = p.lattice, p.source_step
-    tap_rows, tap_columns = (sorted({tap[axis] for tap in p.taps}) for axis in (0, 1))
+    tap_rows, tap_columns = p.grid
     batches = -(-p.images // simd.lanes)
     taps = len(p.taps)
     steps = -(-p.channels // -(-p.channels // max(1, CHAIN // taps)))
     passes = -(-p.channels // steps)
     met_rows = _met(I, down, tap_rows, p.size[0])
-    best = None
-    for tile_rows, vectors in shapes(simd):
-        panels = -(-p.rows // tile_rows)
-        tiles = -(-J // vectors)
-        met = met_rows * _met(J, right, tap_columns, p.size[1], vectors)
-        product = max(tile_rows * vectors + 0.1 * (tile_rows + vectors), 8)
-        tile = passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
-        work = panels * (I * tiles * tile + met * (p.channels * product + passes * TAP_CYCLES))
-        cost = batches * p.groups * work
-        if best is None or cost < best[0]:
-            best = (cost, tile_rows, vectors, panels, tiles)
-    assert best is not None
-    product_cycles, tile_rows, vectors, panels, tiles = best
-    plane_w = (tiles * vectors - 1) * right + tap_columns[-1] - tap_columns[0] + 1
+    met = [met_rows * _met(J, right, tap_columns, p.size[1], vectors) for vectors in range(1, 5)]
+
+    def cost(tile: Ranked) -> float:
+        (_, vectors), (panels, start, product) = tile.shape, tile.known
+        points = I * -(-J // vectors)
+        return batches * p.groups * (panels * (points * start + met[vectors - 1] * product))
+
+    tiles = _tiles_of(simd, p.rows, p.channels, passes)
+    found = cheapest(tiles, cost, scale=batches * p.groups * met[0])
+    assert found is not None
+    product_cycles, (tile_rows, vectors) = found[0], found[1].shape
+    panels, tiles_across = -(-p.rows // tile_rows), -(-J // vectors)
+    plane_w = (tiles_across * vectors - 1) * right + tap_columns[-1] - tap_columns[0] + 1
     columns = min(p.size[1], plane_w)
-    found = None
-    for wanted in sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I}):
-        if wanted > I:
-            continue
-        block_rows = -(-I // wanted)
+    best = None
+    for block_rows in _block_rows(I, (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)):
         blocks = -(-I // block_rows)
         read = min(p.size[0], (block_rows - 1) * down + tap_rows[-1] - tap_rows[0] + 1)
         channel = _channel(simd, read, plane_w)
-        row_bytes = tile_rows * block_rows * tiles * vectors * simd.lanes * simd.itemsize
+        row_bytes = tile_rows * block_rows * tiles_across * vectors * simd.lanes * simd.itemsize
         slab_bytes = steps * channel * simd.itemsize
         if slab_bytes + row_bytes > (2 * PLANE_BYTES if block_rows > 1 else 8 * PLANE_BYTES):
             continue
@@ -138,9 +137,9 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
         cycles = product_cycles + reading + writing
         if batches * p.groups * blocks * panel_blocks < TASKS:
             cycles *= 1.15
-        if found is None or cycles < found.cycles:
-            used = p.images * p.rows * J / (batches * simd.lanes * panels * tile_rows * tiles * vectors)
-            found = BatchTiling(
+        if best is None or cycles < best.cycles:
+            used = p.images * p.rows * J / (batches * simd.lanes * panels * tile_rows * tiles_across * vectors)
+            best = BatchTiling(
                 tile_rows,
                 vectors,
                 panels,
@@ -155,51 +154,65 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
                 used,
                 batches,
             )
-    return found
+    return best
+
+
+def _block_rows(rows: int, parts: tuple[int, ...]) -> list[int]:
+    """How many rows a block may have, where all ``rows`` fall into so many ``parts``, or into single ones."""
+    return list(dict.fromkeys([-(-rows // count) for count in parts if count < rows] + [1]))
+
+
+@lru_cache(maxsize=1024)
+def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what the products of ``rows`` and ``channels`` for a tap of a lattice point cost.
+
+    Known of each: how many panels there are; what a tile costs besides; and its products for a tap.
+    """
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        panels = -(-rows // tile_rows)
+        multiply = channels * max(tile_rows * vectors + 0.1 * (tile_rows + vectors), 8) + passes * TAP_CYCLES
+        start = passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
+        found.append(Ranked(panels * multiply / vectors, place, (tile_rows, vectors), (panels, start, multiply)))
+    return ranked(found)
+
+
+class _Block(NamedTuple):
+    """A block of lattice rows, in the adjoint for the weight."""
+
+    rows: int
+    blocks: int
+    """How many blocks an image has."""
+    read: int
+    """Rows of the source."""
+    plane_w: int
+    channel: int
+    met: int
+    """How many pairs of a lattice point and a row of taps meet the image, in all blocks."""
 
 
 @lru_cache(maxsize=1024)
 def batch_weight_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
     """The cut of the adjoint for the weight, with tiles of target channels x columns; None as for `batch_tiling`."""
     (I, J), (down, right) = p.lattice, p.source_step
-    tap_rows, tap_columns = (sorted({tap[axis] for tap in p.taps}) for axis in (0, 1))
+    tap_rows, tap_columns = p.grid
     batches = -(-p.images // simd.lanes)
     plane_w = (J - 1) * right + tap_columns[-1] - tap_columns[0] + 1
     in_row = p.channels * len(tap_columns)
-    met_rows = _met(I, down, tap_rows, p.size[0])
-    accumulators = simd.instructions.registers - 2
-    tiles = [(m, c) for m in range(1, 11) for c in range(1, 11) if m * c + c <= accumulators and c <= in_row]
+    met = _met(I, down, tap_rows, p.size[0]) * J
     best = None
-    for wanted in sorted({1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, I}):
-        if wanted > I:
-            continue
-        block_rows = -(-I // wanted)
-        blocks = -(-I // block_rows)
+    for block_rows in _block_rows(I, (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32)):
         read = min(p.size[0], (block_rows - 1) * down + tap_rows[-1] - tap_rows[0] + 1)
-        channel = _channel(simd, read, plane_w)
-        for m, c in tiles:
-            panels = -(-p.rows // m)
-            vector = simd.lanes * simd.itemsize
-            for panel_blocks in {1, -(-panels // max(1, PLANE_BYTES // (m * block_rows * J * vector)))}:
-                block_panels = -(-panels // panel_blocks)
-                numbers = p.channels * channel + block_panels * m * block_rows * J * simd.lanes
-                if numbers * simd.itemsize > (2 * PLANE_BYTES if block_rows > 1 else 8 * PLANE_BYTES):
-                    continue
-                # Beyond the L1 cache a cycle brings half a vector.
-                near = (m * block_rows * J + min(c, p.channels) * read * plane_w) * vector <= L1_BYTES
-                product = max(m * c, (m + c) / 2 if near else (m + c) * vector / 32, 8)
-                groups = -(-in_row // c)
-                met = met_rows * groups * J
-                ends = blocks * len(tap_rows) * groups * (TILE_CYCLES + WRITE_CYCLES * m * c + 3 * m * c)
-                reading = panel_blocks * p.channels * blocks * read * _squares(simd, min(p.size[1], plane_w))
-                reading += p.rows * blocks * _squares(simd, block_rows * J)
-                cycles = batches * p.groups * (panels * (met * product + ends) + reading)
-                if best is None or cycles < best[0]:
-                    used = p.images * p.rows * in_row / (batches * simd.lanes * panels * m * groups * c)
-                    best = (cycles, m, c, panels, block_rows, blocks, block_panels, channel, used)
+        block = _Block(block_rows, -(-I // block_rows), read, plane_w, _channel(simd, read, plane_w), met)
+        below = math.inf if best is None else best[0] / (batches * p.groups)
+        found = _cheapest_weight_tile(simd, p, block, below)
+        if found is not None:
+            best = (batches * p.groups * found[0], found[1], found[2], block)
     if best is None:
         return None
-    cycles, m, c, panels, block_rows, blocks, block_panels, channel, used = best
+    cycles, (m, c), block_panels, (block_rows, blocks, _, _, channel, _) = best
+    panels = -(-p.rows // m)
+    used = p.images * p.rows * in_row / (batches * simd.lanes * panels * m * -(-in_row // c) * c)
     panel_blocks = -(-panels // block_panels)
     units = batches * blocks
     part_bytes = p.groups * p.rows * p.channels * len(p.taps) * simd.itemsize
@@ -223,3 +236,55 @@ def batch_weight_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
         splits,
         split_steps,
     )
+
+
+@lru_cache(maxsize=1024)
+def _weight_tiles_of(simd: Simd, rows: int, columns: int, near: bool) -> tuple[Ranked, ...]:
+    """The tiles of target channels x columns, ranked by what the products for a lattice point cost at least.
+
+    ``near`` says whether operands may come from the L1 cache. Known of each: how many panels there are, and how many
+    tiles side by side.
+    """
+    accumulators = simd.instructions.registers - 2
+    far_load = simd.lanes * simd.itemsize / 32
+    load = min(0.5, far_load) if near else far_load
+    found = []
+    for place, (m, c) in enumerate((m, c) for m in range(1, 11) for c in range(1, 11) if m * c + c <= accumulators):
+        if c <= columns:
+            panels, across = -(-rows // m), -(-columns // c)
+            found.append(Ranked(panels * across * max(m * c, load * (m + c), 8), place, (m, c), (panels, across)))
+    return ranked(found)
+
+
+def _cheapest_weight_tile(
+    simd: Simd, p: Problem, block: _Block, below: float
+) -> tuple[float, tuple[int, ...], int] | None:
+    """The least cycles of a batch and a group, the tile, and the panels in a task; None if they aren't ``below``."""
+    J, tap_rows, tap_columns = p.lattice[1], *map(len, p.grid)
+    vector = simd.lanes * simd.itemsize
+    most = (2 * PLANE_BYTES if block.rows > 1 else 8 * PLANE_BYTES) // simd.itemsize
+    if p.channels * block.channel + block.rows * J * simd.lanes > most:
+        return None
+    read_cycles = p.channels * block.blocks * block.read * _squares(simd, min(p.size[1], block.plane_w))
+    grad_cycles = p.rows * block.blocks * _squares(simd, block.rows * J)
+
+    def cut(tile: Ranked) -> tuple[float, int]:
+        """The least cycles, and the panels in a task; infinity where there isn't memory enough for any."""
+        (m, c), (panels, across) = tile.shape, tile.known
+        # Beyond the L1 cache a cycle brings half a vector.
+        near = (m * block.rows * J + min(c, p.channels) * block.read * block.plane_w) * vector <= L1_BYTES
+        product = max(m * c, (m + c) / 2 if near else (m + c) * vector / 32, 8)
+        ends = block.blocks * tap_rows * across * (TILE_CYCLES + WRITE_CYCLES * m * c + 3 * m * c)
+        work = panels * (block.met * across * product + ends)
+        found = math.inf, 0
+        for panel_blocks in {1, -(-panels // max(1, PLANE_BYTES // (m * block.rows * J * vector)))}:
+            block_panels = -(-panels // panel_blocks)
+            if p.channels * block.channel + block_panels * m * block.rows * J * simd.lanes <= most:
+                found = min(found, (work + (panel_blocks * read_cycles + grad_cycles), int(block_panels)))
+        return found
+
+    some_near = (block.rows * J + block.read * block.plane_w) * vector <= L1_BYTES
+    tiles = _weight_tiles_of(simd, p.rows, p.channels * tap_columns, some_near)
+    fixed = read_cycles + grad_cycles
+    found = cheapest(tiles, lambda tile: cut(tile)[0], scale=block.met, fixed=fixed, below=below)
+    return None if found is None else (found[0], found[1].shape, cut(found[1])[1])

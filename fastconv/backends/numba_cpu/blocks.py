@@ -73,7 +73,7 @@ class Backward:
     b: Place | None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[int, ConvGeometry], ...]:
     """The first image of each slab, and its convolution."""
     image = g.K * g.P * g.Q * itemsize

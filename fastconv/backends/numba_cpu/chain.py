@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain, Gradients, Operands
+from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu.blocks import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.program import Place, Program, Recorder
@@ -40,24 +40,23 @@ class NumbaChain(Chain):
             if number < len(blocks) - 1:
                 end += -(-math.prod(block.result_shape) * simd.itemsize // _LINE) * _LINE
         self.kept_bytes = end
-        self._program = cache(self._make)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
 
     def forward(self, at: Operands) -> None:
-        program = self._program(get_num_threads(), at.kept != 0, None)
+        program = _programs(self, get_num_threads(), at.kept != 0, None)
         if not program.run((at.x, *at.parameters, at.result, at.kept)):
             self._forward_separately(at)
 
     def backward(self, at: Operands, gradients: Gradients) -> None:
         wanted = tuple([each != 0 for each in (gradients.x, *gradients.parameters)])
-        program = self._program(get_num_threads(), True, wanted)
+        program = _programs(self, get_num_threads(), True, wanted)
         addresses = at.x, *at.parameters, at.result, at.kept, gradients.result, gradients.x, *gradients.parameters
         if not program.run(addresses):
             self._backward_separately(at, gradients)
 
-    def _make(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
+    def program(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
         """The program of the one direction or, where gradients are ``wanted``, of the other.
 
         Its steps are for as many ``threads`` as are set now, which is what it is kept under.
@@ -150,3 +149,9 @@ class NumbaChain(Chain):
                 return
             change = back.reshape(self.blocks[number - 1].result_shape) if number else back
         self._array(gradients.x, self.blocks[0].geometry.input_shape)[...] = change
+
+
+PROGRAMS_BYTES = 256 << 20
+"""Of all programs of all chains, each counted with its plans, though chains share some."""
+
+_programs = Kept(NumbaChain.program, lambda program: program.nbytes, PROGRAMS_BYTES)

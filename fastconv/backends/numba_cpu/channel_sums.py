@@ -96,7 +96,7 @@ def _short_task(simd: Simd) -> int:
     return address_of(sum_short, 3)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _frame(images: int, channels: int, plane: int) -> np.ndarray:
     frame = np.zeros(F.COUNT, np.int64)
     frame[F.N], frame[F.ROWS], frame[F.J] = images, channels, plane

@@ -11,6 +11,7 @@ import numpy as np
 from fastconv.backends.numba_cpu import batch, depthwise, direct, implicit_gemm, matrix, microkernel, panels, winograd
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.batch_tiles import BatchTiling
+from fastconv.backends.numba_cpu.direct_tiles import DirectTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.matrix_tiles import MatrixTiling
 from fastconv.backends.numba_cpu.plan import Plan, describe_extent, describe_grid, describe_planes, matrix_kernels
@@ -18,7 +19,7 @@ from fastconv.backends.numba_cpu.plane_rows import shape_of, workspace_bytes
 from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
+from fastconv.backends.numba_cpu.tiles import Tiling
 
 
 class Convolution(Plan):

@@ -28,7 +28,7 @@ from fastconv.backends.numba_cpu.simd import (
 )
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _frame(rows: int, columns: int, parts: int = 0) -> np.ndarray:
     frame = np.zeros(F.COUNT, np.int64)
     frame[F.GROUPS] = frame[F.DEPTH] = frame[F.TAP_COUNT] = 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import SMALL_CYCLES, TASKS, TILE_CYCLES, TRANSPOSE_CYCLES, WRITE_CYCLES, shapes
+from fastconv.backends.numba_cpu.tile_search import Ranked, cheapest, ranked, shapes
+from fastconv.backends.numba_cpu.tiles import SMALL_CYCLES, TASKS, TILE_CYCLES, TRANSPOSE_CYCLES, WRITE_CYCLES
 
 STEPS = 192
 """Of the reduction in one go: of two vectors each 24 KiB, in the L1 cache."""
@@ -97,13 +98,13 @@ def _cut(
     """The cut with the fewest cycles; None where b is too large, or its rows would push each other out."""
     if depth * width * simd.itemsize > MOST_BYTES:
         return None
-    best = None
     steps = -(-depth // -(-depth // STEPS))
     chunks = -(-depth // steps)
-    for tile_rows, vectors in shapes(simd):
+
+    def cost(tile: Ranked) -> float:
+        tile_rows, vectors = tile.shape
         if not _fits(simd, steps, vectors, width):
-            continue
-        panels = -(-rows // tile_rows)
+            return math.inf
         whole, rest = divmod(columns, vectors * simd.lanes)
         last = -(-rest // simd.lanes)
         cycles = 0.0
@@ -112,11 +113,13 @@ def _cut(
                 if height and across:
                     step = max(height * across + 0.1 * (height + across), 8)
                     cycles += many * count * (depth * step + chunks * (TILE_CYCLES + WRITE_CYCLES * height * across))
-        if best is None or cycles < best[0]:
-            best = (cycles, tile_rows, vectors, panels, whole + (rest > 0))
-    if best is None:
+        return cycles
+
+    found = cheapest(_tiles_of(simd), cost, scale=rows * columns * depth / simd.lanes)
+    if found is None:
         return None
-    cycles, tile_rows, vectors, panels, tiles = best
+    cycles, (tile_rows, vectors) = found[0], found[1].shape
+    panels, tiles = -(-rows // tile_rows), -(-columns // (vectors * simd.lanes))
     cycles *= products
     if transposed:
         cycles += TRANSPOSE_CYCLES * depth * width / simd.lanes
@@ -139,6 +142,17 @@ def _cut(
         rows * columns / (rows * -(-columns // simd.lanes) * simd.lanes),
         width,
     )
+
+
+@cache
+def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what a vector of products costs."""
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        size = tile_rows * vectors
+        bound = max(1 + 0.1 * (tile_rows + vectors) / size, 8 / size)
+        found.append(Ranked(bound, place, (tile_rows, vectors)))
+    return ranked(found)
 
 
 def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from fastconv.backends.numba_cpu import buffers, matrix
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.direct_tiles import DirectTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.matrix_tiles import MatrixTiling
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
@@ -21,9 +22,11 @@ from fastconv.backends.numba_cpu.planner import Cut, choose
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.program import Place, Recorder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling
 
 _PAGE = 4096
+
+_PLAN_BYTES, _TAP_BYTES = 4096, 128
+"""Of a plan's objects besides its tables, and of a tap in its problem."""
 
 
 def _page_after(size: int) -> int:
@@ -103,6 +106,7 @@ class Plan:
         self._shared_bytes = _page_after(shared_bytes)
         self._operands, self._parts = fields
         self._first = self._second = (0, 0)
+        self._exact: Plan | None = None
 
     def _execute(self, *arrays: np.ndarray | None) -> bool:
         """Run it; whether all numbers were finite that it had a look at."""
@@ -128,12 +132,20 @@ class Plan:
         flag = F.INFINITE if watch or self._SPREADS else None
         program.add(self.frame, zip(self._operands, places, strict=True), steps, workspace, flag, self)
 
-    @cache  # noqa: B019, plans are few and are kept anyway
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the plan and its tables, about."""
+        parts = [part for value in vars(self).values() for part in (value if isinstance(value, tuple) else (value,))]
+        tables = sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
+        return _PLAN_BYTES + _TAP_BYTES * len(self.job.problem.taps) + tables
+
     def exact(self) -> Any:
         """The plan for the same job whose sums have no terms but those of the definition."""
-        chosen = choose(self.simd, self.job.problem, "gemm", weight=self.job.along_rows)
-        assert chosen is not None
-        return self._gemm()(self.simd, self.job, chosen.cut)
+        if self._exact is None:
+            chosen = choose(self.simd, self.job.problem, "gemm", weight=self.job.along_rows)
+            assert chosen is not None
+            self._exact = self._gemm()(self.simd, self.job, chosen.cut)
+        return self._exact
 
     def _gemm(self) -> Callable[..., Plan]:
         """The kind of plan that does the same by a blocked matrix product."""

@@ -39,17 +39,13 @@ import numpy as np
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu import microkernel
 from fastconv.backends.numba_cpu.batch_tiles import batch_tiling, batch_weight_tiling
+from fastconv.backends.numba_cpu.direct_tiles import direct_tiling, direct_weight_tiling
 from fastconv.backends.numba_cpu.matrix_tiles import matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.plane_rows import MOST_TAPS, WIDEST, shape_of
 from fastconv.backends.numba_cpu.plane_tiles import plane_tiling
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, call
-from fastconv.backends.numba_cpu.tiles import (
-    direct_tiling,
-    direct_weight_tiling,
-    tiling,
-    weight_tiling,
-)
+from fastconv.backends.numba_cpu.tiles import tiling, weight_tiling
 from fastconv.backends.numba_cpu.winograd_tiles import winograd_tiling, winograd_weight_tiling
 
 
@@ -200,10 +196,9 @@ def candidates(simd: Simd, problem: Problem, *, weight: bool) -> list[Candidate]
 
 def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool = False) -> Candidate | None:
     """The cheapest candidate, or the one of that ``algorithm``; None where that can't do it."""
-    found = candidates(simd, problem, weight=weight)
     if algorithm is not None:
-        return next((candidate for candidate in found if candidate.algorithm == algorithm), None)
-    return found[0]
+        return (_WEIGHT if weight else _CONVOLUTION)[algorithm](simd, problem)
+    return candidates(simd, problem, weight=weight)[0]
 
 
 def describe(candidate: Candidate) -> str:

@@ -22,6 +22,10 @@ TASKS = 32
 """The most there are of them: it must not depend on the number of threads."""
 
 
+_JOB_BYTES = 1024
+"""Of a job's objects besides its tables."""
+
+
 @cache
 def _address(make: Callable[[Any], int], vectors: Any) -> int:
     return make(vectors)
@@ -44,6 +48,11 @@ class Job:
         for field, value in (fields | {F.TASK: _address(make, vectors)}).items():
             frame[field] = value
         return cls(frame.ctypes.data, fields[F.TASKS], (frame, *tables))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the job and its tables, about."""
+        return _JOB_BYTES + sum(table.nbytes for table in self.kept)
 
     def run(self, source: np.ndarray, target: np.ndarray, indices: np.ndarray | None, most: int) -> None:
         """Do all tasks on at most so many threads, with C-contiguous arrays for INPUT, OUTPUT and INDICES."""

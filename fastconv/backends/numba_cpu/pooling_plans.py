@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.pool_rows import down_task, rolling_task
 from fastconv.backends.numba_cpu.pool_wide import wide_task
@@ -77,11 +78,10 @@ def _is_wide(g: PoolGeometry, lanes: int) -> bool:
     return g.Q * (g.R * -(-g.S // lanes) + 12) < -(-g.Q // lanes) * g.R * g.S * loads
 
 
-@lru_cache(maxsize=1024)
-def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
-    """The job that computes values, places or averages."""
+def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
+    """As `forward`."""
     lanes, size = simd.lanes, simd.itemsize
-    divisors = g.divisors if kind == AVERAGES else np.ones((g.P, 1))
+    down, across = g.divisor_axes if kind == AVERAGES else (np.ones(g.P), np.ones(1))
     wide = _is_wide(g, lanes)
     if wide:
         # Which of two equal zeros in different lanes comes first can be told by their places alone.
@@ -91,10 +91,9 @@ def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     starts = np.zeros(g.Q + lanes, f"int{8 * size}")
     starts[: g.Q] = columns.first
     reach = np.stack([rows.first, rows.count], 1).astype(np.int64)
-    # Divisors are products of a row's and a column's number: rows with the same first one are the same.
-    _, distinct, which = np.unique(divisors[:, 0], return_index=True, return_inverse=True)
-    divisor_rows = np.ones((len(distinct), divisors.shape[1] + lanes), simd.dtype)
-    divisor_rows[:, : divisors.shape[1]] = divisors[distinct]
+    distinct, which = np.unique(down, return_inverse=True)
+    divisor_rows = np.ones((len(distinct), len(across) + lanes), simd.dtype)
+    divisor_rows[:, : len(across)] = np.multiply.outer(distinct, across)
     divisor_addresses = divisor_rows.ctypes.data + which.astype(np.int64) * divisor_rows.strides[0]
     fields = fields_of(g) | {
         F.STARTS: starts.ctypes.data,
@@ -124,26 +123,25 @@ def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     return Job.of(rolling_task if rolling else down_task, windows, fields, *tables)
 
 
-@lru_cache(maxsize=1024)
-def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, np.ndarray | None]:
-    """The job that spreads a gradient, and what to divide the gradient by before: None if nothing.
+def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
+    """As `average_backward`.
 
     Where windows overlap all is divided before, since a sum of undivided numbers may overflow.
     """
-    divisors = g.divisors
+    down, across = g.divisor_axes
     disjoint = g.stride[0] >= g.R and g.stride[1] >= g.S
-    same = (disjoint or g.P * g.Q == 1) and bool((divisors == divisors[0, 0]).all())
+    same = (disjoint or g.P * g.Q == 1) and bool((down == down[0]).all() and (across == across[0]).all())
     rows = np.arange(g.H)
     first = np.maximum(0, -((g.R - 1 - rows - g.padding[0]) // g.stride[0]))
     last = np.minimum(g.P - 1, (rows + g.padding[0]) // g.stride[0])
     reach = np.stack([np.minimum(first, g.P - 1), np.maximum(0, last - first + 1)], 1).astype(np.int64)
-    divisor = np.array([divisors[0, 0] if same else 1], simd.dtype)
+    divisor = np.array([down[0] * across[0] if same else 1], simd.dtype)
     fields = fields_of(g) | {
         F.REACH: reach.ctypes.data,
         F.DIVISORS: divisor.ctypes.data,
         **parts(g.N * g.C, g.H, g.bytes(simd.itemsize)),
     }
-    before = None if same else divisors.astype(simd.dtype)
+    before = None if same else (down.astype(simd.dtype), across.astype(simd.dtype))
     if _covers(g):
         fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
         return Job.of(spread_planes_task, simd, fields, reach, divisor), before
@@ -160,7 +158,7 @@ def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, np.ndarray | Non
     return Job.of(spread_task, windows, fields, reach, divisor), before
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[int, int]) -> Job:
     """The job that scatters a gradient of (P, Q) windows into planes of (H, W)."""
     pixels, results = size[0] * size[1], windows[0] * windows[1]
@@ -170,3 +168,27 @@ def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[
     fields |= {F.AHEAD: 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
     pairs = fits and size == (2 * windows[0], 2 * windows[1])
     return Job.of(scatter_task, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), fields)
+
+
+JOBS_BYTES = 32 << 20
+"""Of all jobs of each kind that are kept; most take some kilobytes."""
+
+_forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
+_average_backward = Kept(
+    _make_average_backward,
+    lambda made: made[0].nbytes + sum(axis.nbytes for axis in made[1] or ()),
+    JOBS_BYTES,
+)
+
+
+def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
+    """The job that computes values, places or averages."""
+    return _forward(simd, g, kind)
+
+
+def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
+    """The job that spreads a gradient, and what to divide the gradient by before: None if nothing.
+
+    The divisors are the outer product of the two vectors, for rows and columns of windows.
+    """
+    return _average_backward(simd, g)

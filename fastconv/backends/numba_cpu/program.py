@@ -92,7 +92,7 @@ class Recorder:
 
     _entries: list[_Entry] = field(default_factory=list)
     _rooms: list[_Room] = field(default_factory=list)
-    _kept: list[Any] = field(default_factory=list)
+    _kept: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     _operands: int = 0
 
     def operand(self) -> Place:
@@ -205,10 +205,15 @@ def _run(code, bases, memory, state, helpers, release_lock):
 class Program:
     """Ready to run, by several threads at once if they like."""
 
-    def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: Any) -> None:
+    def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: list[tuple[np.ndarray, Any]]) -> None:
         """From `Recorder.finish`: ``memory`` bytes and so many ``helpers`` at most are needed."""
         self._code, self._start = code, code.ctypes.data
         self._memory, self._helpers, self._kept = memory, helpers, kept
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the program and of all plans that it refers to; the memory of a run is `buffers`' own."""
+        return self._code.nbytes + sum(frame.nbytes + getattr(keep, "nbytes", 0) for frame, keep in self._kept)
 
     def run(self, operands: Sequence[int]) -> bool:
         """Do all jobs with operands at these addresses, 0 for none; whether no job has raised its flag."""

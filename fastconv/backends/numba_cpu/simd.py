@@ -11,7 +11,7 @@ the last ten years an unaligned vector costs what an aligned one does unless it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,20 +35,19 @@ class Simd:
 
     instructions: InstructionSet
     dtype: str
+    itemsize: int = field(init=False, compare=False, repr=False)
+    """Bytes of an element."""
+    lanes: int = field(init=False, compare=False, repr=False)
+    """Elements of a vector."""
+
+    def __post_init__(self) -> None:
+        # A search for a tiling reads them a thousand times.
+        object.__setattr__(self, "itemsize", np.dtype(self.dtype).itemsize)
+        object.__setattr__(self, "lanes", self.instructions.vector_bytes // self.itemsize)
 
     def __hash__(self) -> int:
         # Plans are looked up by it at each call: all fields take 300 ns, and there are four of these at most.
         return hash(self.dtype)
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of an element."""
-        return np.dtype(self.dtype).itemsize
-
-    @property
-    def lanes(self) -> int:
-        """Elements of a vector."""
-        return self.instructions.vector_bytes // self.itemsize
 
 
 class SimdType(types.Type):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu.microkernel import most_rows, tile_vectors
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tile_search import Ranked, cheapest, ranked, shapes
 
 STEPS = 384
 """Steps of the reduction in one go. A panel of 14 x 384 floats takes 21 KiB of the L1 cache's 32 or 48; going through
@@ -33,9 +33,17 @@ TASKS = 16
 """Tasks worth having: a few for each thread, so that one who comes late takes fewer. It must not depend on the number
 of threads."""
 
-
 SMALL_CYCLES = 40_000
 """Of a problem that a thread does alone, some 10 us: cut into more tasks than need be, it would only copy more."""
+
+PLANE_BYTES = 384 << 10
+"""Of the planes that a task copies, in the L2 cache."""
+
+TILE_CYCLES = 40
+"""What a tile costs before its first multiply-add."""
+
+WRITE_CYCLES = 4
+"""Of a vector of the result, masks and all."""
 
 
 @dataclass(frozen=True)
@@ -162,216 +170,6 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
     )
 
 
-@dataclass(frozen=True)
-class DirectTiling:
-    """A direct convolution, cut up."""
-
-    tile_rows: int
-    tile_vectors: int
-    panels: int
-    plane_w: int
-    block_rows: int
-    blocks: int
-    block_panels: int
-    panel_blocks: int
-    channel: int
-    """Elements of the planes of a source channel."""
-    pieces: int
-    """Rows of the target that a vector may touch."""
-    cycles: float
-    """Predicted, of all blocks together, on a processor that does a vector of multiply-adds a cycle."""
-    used: float
-    splits: int = 1
-    split_steps: int = 0
-    """Blocks, of all images, in each part."""
-
-    @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
-        return {
-            F.TILE_ROWS: self.tile_rows,
-            F.TILE_VECTORS: self.tile_vectors,
-            F.BLOCKS: self.blocks,
-            F.BLOCK_PANELS: self.block_panels,
-            F.PANEL_BLOCKS: self.panel_blocks,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
-            F.PLANE_W: self.plane_w,
-            F.CHANNEL: self.channel,
-            F.BLOCK_ROWS: self.block_rows,
-            F.PIECES: self.pieces,
-        }
-
-    def __str__(self) -> str:
-        tile = f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted"
-        return f"{tile}; {self.blocks} blocks of {self.block_rows} rows, {self.plane_w} wide"
-
-
-PLANE_BYTES = 384 << 10
-"""Of the planes that a task copies, in the L2 cache."""
-
-TILE_CYCLES = 40
-"""What a tile costs before its first multiply-add."""
-
-WRITE_CYCLES = 4
-"""Of a vector of the result, masks and all."""
-
-PIECE_CYCLES = 3
-"""Of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
-
-COPY_CYCLES, ROW_CYCLES = 6, 10
-"""Of a vector that is copied into a plane, and of a row to begin with."""
-
-
-@lru_cache(maxsize=1024)
-def direct_tiling(
-    simd: Simd,
-    images: int,
-    groups: int,
-    rows: int,
-    channels: int,
-    lattice: tuple[int, int],
-    reach: tuple[int, int],
-    phases: int,
-    taps: int,
-) -> DirectTiling | None:
-    """The cut with the fewest cycles of a direct convolution from ``channels`` to ``rows`` channels in each group.
-
-    ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
-    """
-    I, J = lattice
-    narrowest = J + reach[1]
-    # Of whole vectors, so that each lies in one row; or as narrow as can be, but so that it touches three at most.
-    widths = -(-narrowest // simd.lanes) * simd.lanes, max(narrowest, simd.lanes // 2)
-    tile_shapes = shapes(simd)
-    best = None
-    for wanted in {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}:
-        if wanted > I:
-            continue
-        block_rows = -(-I // wanted)
-        blocks = -(-I // block_rows)
-        for plane_w in widths:
-            channel = phases * (block_rows + reach[0]) * plane_w
-            if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
-                continue
-            points = (block_rows - 1) * plane_w + J
-            line = ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes)
-            copy = channels * phases * (block_rows + reach[0]) * line
-            pieces = _pieces(simd, plane_w)
-            # Vectors that end one row and begin another.
-            both = max(0, simd.lanes - 1 - (plane_w - J)) / plane_w
-            write = PIECE_CYCLES + (PIECE_CYCLES + 5 * both if pieces > 1 else 0)
-            for tile_rows, vectors in tile_shapes:
-                panels = -(-rows // tile_rows)
-                tiles = -(-points // (vectors * simd.lanes))
-                loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-                step = max(tile_rows * vectors * loads, 8)
-                tile = TILE_CYCLES + 5 * tile_rows + write * tile_rows * vectors + channels * taps * step
-                if rows % tile_rows:
-                    tile += WRITE_CYCLES * rows * vectors * simd.lanes / panels
-                here = images * groups * blocks * (copy + panels * tiles * tile)
-                if images * groups * blocks < TASKS // 4 and here > SMALL_CYCLES:
-                    here *= 1.1
-                if best is None or here < best[0]:
-                    best = (here, block_rows, blocks, plane_w, channel, tile_rows, vectors, panels, tiles)
-    if best is None:
-        return None
-    cycles, block_rows, blocks, plane_w, channel, tile_rows, vectors, panels, tiles = best
-    wanted_tasks = TASKS if cycles > SMALL_CYCLES else 1
-    block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
-    return DirectTiling(
-        tile_rows,
-        vectors,
-        panels,
-        plane_w,
-        block_rows,
-        blocks,
-        block_panels,
-        -(-panels // block_panels),
-        channel,
-        _pieces(simd, plane_w),
-        cycles,
-        rows * I * J / (panels * tile_rows * blocks * tiles * vectors * simd.lanes),
-    )
-
-
-@lru_cache(maxsize=1024)
-def direct_weight_tiling(
-    simd: Simd,
-    images: int,
-    groups: int,
-    rows: int,
-    channels: int,
-    lattice: tuple[int, int],
-    reach: tuple[int, int],
-    phases: int,
-    taps: int,
-) -> DirectTiling | None:
-    """The cut of the direct adjoint for the weight; arguments as in `direct_tiling`, tiles of rows x taps."""
-    I, J = lattice
-    plane_w = J + reach[1]
-    columns = channels * taps
-    accumulators = simd.instructions.registers - 4
-    shapes = [(m, t) for m in range(1, 9) for t in range(1, 9) if m * t + t <= accumulators]
-    best = None
-    for wanted in (I, *(-(-I // parts) for parts in (2, 3, 4, 6, 8, 12, 16, 24, 32)), 1):
-        channel = phases * (wanted + reach[0]) * plane_w
-        plane = -(-wanted * plane_w // simd.lanes) * simd.lanes
-        numbers = channels * channel + rows * plane
-        if numbers * simd.itemsize > (2 * PLANE_BYTES if wanted > 1 else 8 * PLANE_BYTES):
-            continue
-        blocks = -(-I // wanted)
-        steps = plane // simd.lanes
-        copied = channels * phases * (wanted + reach[0]) + rows * wanted
-        copy = copied * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
-        for m, t in shapes:
-            step = max(m * t, m + 2 * t, 8)
-            tiles = -(-rows // m) * -(-columns // t)
-            here = images * groups * blocks * (copy + tiles * (steps * step + TILE_CYCLES + WRITE_CYCLES * m * t))
-            if best is None or here < best[0]:
-                best = (here, wanted, blocks, channel, m, t, tiles, steps)
-    if best is None:
-        return None
-    cycles, block_rows, blocks, channel, m, t, tiles, steps = best
-    units, panels = images * blocks, -(-rows // m)
-    splits = max(1, min(units, -(-TASKS // groups), PARTS_BYTES // (groups * rows * columns * simd.itemsize)))
-    split_steps = -(-units // splits)
-    splits = -(-units // split_steps)
-    block_panels = -(-panels // min(panels, -(-TASKS // (4 * groups * splits))))
-    return DirectTiling(
-        m,
-        t,
-        panels,
-        plane_w,
-        block_rows,
-        blocks,
-        block_panels,
-        -(-panels // block_panels),
-        channel,
-        0,
-        cycles,
-        rows * columns * I * J / (tiles * m * t * blocks * steps * simd.lanes),
-        splits,
-        split_steps,
-    )
-
-
-def _pieces(simd: Simd, plane_w: int) -> int:
-    """Rows of a plane that a vector may touch."""
-    if plane_w % simd.lanes == 0:
-        return 1
-    return 2 if plane_w >= simd.lanes else 3
-
-
-def shapes(simd: Simd) -> list[tuple[int, int]]:
-    """MR and vectors of every tile whose sums fit in the registers."""
-    return [
-        (tile_rows, vectors)
-        for tile_rows in range(1, most_rows(simd.instructions) + 1)
-        for vectors in range(1, tile_vectors(tile_rows, simd.instructions) + 1)
-    ]
-
-
 def gather_cycles(simd: Simd, row: int, channels: float) -> float:
     """Of a vector that is gathered from an image with so many lattice points in a row, for so many channels at a time.
 
@@ -385,12 +183,27 @@ def gather_cycles(simd: Simd, row: int, channels: float) -> float:
 def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
     """MR and vectors: the least padded numbers, weighted by what tiles of that shape cost."""
 
-    def cost(shape: tuple[int, int]) -> float:
-        tile_rows, vectors = shape
+    def cost(tile: Ranked) -> float:
+        (_, vectors), (padded_rows, loads, few) = tile.shape, tile.known
         width = vectors * simd.lanes
-        padded = -(-rows // tile_rows) * tile_rows * -(-columns // width) * width
-        # Loads for each multiply-add, and too few accumulators to fill the pipeline.
-        loads = (tile_rows + vectors) / (tile_rows * vectors)
-        return padded * (1 + 0.1 * loads) * max(1.0, 8 / (tile_rows * vectors))
+        return padded_rows * -(-columns // width) * width * loads * few
 
-    return min(shapes(simd), key=cost)
+    found = cheapest(_tiles_of(simd, rows), cost, scale=columns)
+    assert found is not None
+    tile_rows, vectors = found[1].shape
+    return tile_rows, vectors
+
+
+@lru_cache(maxsize=1024)
+def _tiles_of(simd: Simd, rows: int) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what a column of ``rows`` costs.
+
+    Known of each: rows with their padding, and factors for loads and for too few accumulators to fill the pipeline.
+    """
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        padded_rows = -(-rows // tile_rows) * tile_rows
+        loads = 1 + 0.1 * ((tile_rows + vectors) / (tile_rows * vectors))
+        few = max(1.0, 8 / (tile_rows * vectors))
+        found.append(Ranked(padded_rows * loads * few, place, (tile_rows, vectors), (padded_rows, loads, few)))
+    return ranked(found)

@@ -19,6 +19,7 @@ from fastconv.backends.numba_cpu import (
 )
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.batch_tiles import BatchTiling
+from fastconv.backends.numba_cpu.direct_tiles import DirectTiling
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.matrix_tiles import MatrixTiling
 from fastconv.backends.numba_cpu.plan import Plan, describe_extent, describe_grid, describe_planes, matrix_kernels
@@ -27,7 +28,7 @@ from fastconv.backends.numba_cpu.plane_tiles import PlaneTiling
 from fastconv.backends.numba_cpu.planner import Cut
 from fastconv.backends.numba_cpu.program import Place, Recorder
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tiles import DirectTiling, Tiling
+from fastconv.backends.numba_cpu.tiles import Tiling
 
 
 class WeightAdjoint(Plan):

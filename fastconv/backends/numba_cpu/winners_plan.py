@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 
+from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import winners, winners_input, winners_weight
 from fastconv.backends.numba_cpu.jobs import Job, jobs
@@ -24,6 +24,9 @@ from fastconv.backends.numba_cpu.winners_tiles import (
     weight_tiling,
 )
 from fastconv.geometry import ConvGeometry
+
+PLANS_BYTES = 32 << 20
+"""Of all plans that are kept."""
 
 
 class WinnersWeightAdjoint(WeightAdjoint):
@@ -79,15 +82,9 @@ def _kernels(make: Callable[[Simd, int, int], int], simd: Simd, cut: WinnersTili
     return np.array([make(simd, height, cut.columns) for height in heights], np.int64)
 
 
-@lru_cache(maxsize=512)
-def winners_plans(
-    simd: Simd, g: ConvGeometry, *, weight: bool, image: bool, relu: bool
+def _make_plans(
+    simd: Simd, g: ConvGeometry, weight: bool, image: bool, relu: bool
 ) -> tuple[WinnersWeightAdjoint | None, WinnersInputAdjoint | None]:
-    """The plans for the weight and the image of a convolution whose results were pooled, as far as they are wanted.
-
-    None for what isn't, and for what the dense way should do sooner. That way begins by making a gradient of all
-    results, for the weight or the image or both. ``relu`` says whether results were raised to 0.
-    """
     (job,), _ = jobs("conv2d_weight", g)
     p = job.problem
     if p.lattice != (g.P, g.Q) or not g.N or min(p.lattice) < 2:
@@ -109,6 +106,20 @@ def winners_plans(
         None if by_weight is None else WinnersWeightAdjoint(simd, job, by_weight),
         None if by_image is None else WinnersInputAdjoint(simd, job, by_image),
     )
+
+
+_plans = Kept(_make_plans, lambda made: sum(each.nbytes for each in made if each is not None), PLANS_BYTES)
+
+
+def winners_plans(
+    simd: Simd, g: ConvGeometry, *, weight: bool, image: bool, relu: bool
+) -> tuple[WinnersWeightAdjoint | None, WinnersInputAdjoint | None]:
+    """The plans for the weight and the image of a convolution whose results were pooled, as far as they are wanted.
+
+    None for what isn't, and for what the dense way should do sooner. That way begins by making a gradient of all
+    results, for the weight or the image or both. ``relu`` says whether results were raised to 0.
+    """
+    return _plans(simd, g, weight, image, relu)
 
 
 def _dense(operation: str, simd: Simd, g: ConvGeometry) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.tiles import (
     PARTS_BYTES,
     TASKS,
@@ -12,7 +13,6 @@ from fastconv.backends.numba_cpu.tiles import (
     TRANSPOSE_CYCLES,
     WRITE_CYCLES,
     Tiling,
-    shapes,
 )
 
 WINOGRAD_STEPS = 128
@@ -44,29 +44,52 @@ def winograd_tiling(
     steps = -(-channels // -(-channels // WINOGRAD_STEPS))
     passes = pieces * -(-channels // steps)
     channels *= pieces
-    best = None
-    for tile_rows, vectors in shapes(simd):
-        width = vectors * simd.lanes
-        panels, blocks = -(-rows // tile_rows), -(-patches // width)
+
+    def blocked(tile_rows: int, width: int, panels: int) -> tuple[int, int, int]:
+        """Blocks of patches, panels in a task, and tasks one below the other."""
+        blocks = -(-patches // width)
         most = max(1, SUMS_BYTES // (16 * tile_rows * width * simd.itemsize))
         block_panels = min(panels, most, -(-panels // -(-TASKS // (groups * blocks))))
-        panel_blocks = -(-panels // block_panels)
+        return blocks, block_panels, -(-panels // block_panels)
+
+    def cost(tile: Ranked) -> float:
+        (tile_rows, vectors), (panels, multiply, stream, kernels) = tile.shape, tile.known
+        width = vectors * simd.lanes
+        blocks, _, panel_blocks = blocked(tile_rows, width, int(panels))
         # Chunks that a block falls into: as many as rows end in it, and as vectors in a row.
         chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
+        transforms = chunks * (READ_CYCLES * channels * panel_blocks + TRANSFORM_CYCLES * rows)
+        return groups * (blocks * (multiply + transforms + stream) + kernels)
+
+    found = cheapest(_tiles_of(simd, rows, channels, passes), cost, scale=groups * patches)
+    assert found is not None
+    cycles, (tile_rows, vectors) = found[0], found[1].shape
+    width, panels = vectors * simd.lanes, -(-rows // tile_rows)
+    blocks, block_panels, panel_blocks = blocked(tile_rows, width, panels)
+    wanted = rows * images * lattice[0] * lattice[1] / (4 * panels * tile_rows * blocks * width)
+    return Tiling(tile_rows, vectors, width, panels, steps, 1, blocks, block_panels, panel_blocks, wanted, cycles)
+
+
+@lru_cache(maxsize=1024)
+def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what a patch costs at least.
+
+    Known of each: how many panels there are; the cycles of a block's products, and of weights that it reads anew from
+    beyond the L2 cache; and those of all kernels' transforms.
+    """
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        width = vectors * simd.lanes
+        panels = -(-rows // tile_rows)
         loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
         step = max(tile_rows * vectors * loads, 8)
         tile = 16 * (channels * step + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors))
-        transforms = chunks * (READ_CYCLES * channels * panel_blocks + TRANSFORM_CYCLES * rows)
         weight = 16 * panels * tile_rows * channels * simd.itemsize
         stream = weight / STREAM_BYTES if weight > SUMS_BYTES else 0
         kernels = KERNEL_CYCLES * panels * -(-tile_rows // simd.lanes) * channels
-        cycles = groups * (blocks * (panels * tile + transforms + stream) + kernels)
-        if best is None or cycles < best[0]:
-            best = (cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks)
-    assert best is not None
-    cycles, tile_rows, vectors, width, panels, blocks, block_panels, panel_blocks = best
-    wanted = rows * images * lattice[0] * lattice[1] / (4 * panels * tile_rows * blocks * width)
-    return Tiling(tile_rows, vectors, width, panels, steps, 1, blocks, block_panels, panel_blocks, wanted, cycles)
+        bound = (panels * tile + stream) / width + (READ_CYCLES * channels + TRANSFORM_CYCLES * rows) / simd.lanes
+        found.append(Ranked(bound, place, (tile_rows, vectors), (panels, panels * tile, stream, kernels)))
+    return ranked(found)
 
 
 WINOGRAD_PATCHES = 64
@@ -95,22 +118,20 @@ def winograd_weight_tiling(
     # Chunks that all patches fall into: a row in vectors, and a break at the end of each pass.
     chunks = patches / across * -(-across // simd.lanes) + passes
     turned = 16 * TRANSPOSE_CYCLES * patches / simd.lanes
-    best = None
-    for tile_rows, vectors in shapes(simd):
-        width = vectors * simd.lanes
-        panels, tiles = -(-rows // tile_rows), -(-channels // width)
-        panel_blocks = -(-panels // max(1, WINOGRAD_CHANNELS // tile_rows))
-        blocks = -(-tiles // max(1, WINOGRAD_CHANNELS // width))
-        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-        step = max(tile_rows * vectors * loads, 8)
-        tile = 16 * (patches * step + passes * (TILE_CYCLES + 2 * WRITE_CYCLES * tile_rows * vectors))
+
+    def cost(tile: Ranked) -> float:
+        tiles, multiply, end, panel_blocks, blocks, share = tile.known
+        work = 16 * (patches * multiply + passes * end)
         reads = (chunks * READ_CYCLES + turned) * channels * panel_blocks
-        spreads = (chunks * SPREAD_CYCLES + turned * max(1, simd.lanes / tile_rows)) * rows * blocks
-        cycles = groups * pieces * (panels * tiles * tile + reads + spreads + GATHER_CYCLES * rows * channels)
-        if best is None or cycles < best[0]:
-            best = (cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks)
-    assert best is not None
-    cycles, tile_rows, vectors, width, panels, tiles, panel_blocks, blocks = best
+        spreads = (chunks * SPREAD_CYCLES + turned * share) * rows * blocks
+        return groups * pieces * (tiles * work + reads + spreads + GATHER_CYCLES * rows * channels)
+
+    found = cheapest(_weight_tiles_of(simd, rows, channels), cost, scale=groups * pieces * patches)
+    assert found is not None
+    cycles, (tile_rows, vectors) = found[0], found[1].shape
+    width = vectors * simd.lanes
+    panels, tiles = -(-rows // tile_rows), -(-channels // width)
+    panel_blocks, blocks = _sum_blocks(panels, tiles, tile_rows, width)
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
     panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
     part_bytes = groups * rows * channels * taps * simd.itemsize
@@ -131,3 +152,27 @@ def winograd_weight_tiling(
         splits=-(-patches // split_steps),
         split_steps=split_steps,
     )
+
+
+def _sum_blocks(panels: int, tiles: int, tile_rows: int, width: int) -> tuple[int, int]:
+    """Into how many blocks of sums, one below the other and side by side, the adjoint for the weight falls."""
+    return -(-panels // max(1, WINOGRAD_CHANNELS // tile_rows)), -(-tiles // max(1, WINOGRAD_CHANNELS // width))
+
+
+@lru_cache(maxsize=1024)
+def _weight_tiles_of(simd: Simd, rows: int, channels: int) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what the products of a patch cost.
+
+    Known of each: how many tiles there are; the cycles of its products for a patch, and of its end; blocks one below
+    the other, and side by side; and by how much transposing gradients is dearer for less than a vector of rows.
+    """
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        width = vectors * simd.lanes
+        panels, tiles = -(-rows // tile_rows), -(-channels // width)
+        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
+        step = max(tile_rows * vectors * loads, 8)
+        end = TILE_CYCLES + 2 * WRITE_CYCLES * tile_rows * vectors
+        known = panels * tiles, step, end, *_sum_blocks(panels, tiles, tile_rows, width), max(1, simd.lanes / tile_rows)
+        found.append(Ranked(16 * panels * tiles * step, place, (tile_rows, vectors), known))
+    return ranked(found)

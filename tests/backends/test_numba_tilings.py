@@ -1,0 +1,70 @@
+"""The searches for tilings: what they leave out never matters, and a new image size looks at few tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.problems import PROBLEMS
+from fastconv import ConvGeometry
+from fastconv.backends.numba_cpu import batch_tiles, direct_tiles, matrix_tiles, planner, tile_search, winograd_tiles
+from fastconv.backends.numba_cpu import tiles as gemm_tiles
+from fastconv.backends.numba_cpu.jobs import jobs
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tile_search import Ranked
+from tests.forced import FORCED
+
+SEARCHES = (batch_tiles, direct_tiles, gemm_tiles, matrix_tiles, winograd_tiles)
+OPERATIONS = ("conv2d", "conv2d_input", "conv2d_weight")
+SMALL = [
+    ConvGeometry(images, channels, size, size, 2 * channels, 3, 3, (stride, stride), (1, 1, 1, 1))
+    for images, channels, size, stride in ((1, 1, 5, 1), (3, 7, 9, 2), (17, 3, 12, 1), (33, 16, 6, 1), (5, 2, 33, 3))
+]
+GEOMETRIES = [problem.geometry for problem in PROBLEMS if isinstance(problem.geometry, ConvGeometry)] + SMALL
+
+
+def forget() -> None:
+    """Forget all tilings, and what tiles cost."""
+    for each in SEARCHES:
+        for kept in vars(each).values():
+            if hasattr(kept, "cache_clear"):
+                kept.cache_clear()
+
+
+def _plans(simd: Simd) -> list[list[planner.Candidate]]:
+    forget()
+    found = [job for g in GEOMETRIES for operation in OPERATIONS for job in jobs(operation, g)[0]]
+    return [planner.candidates(simd, job.problem, weight=job.along_rows) for job in found]
+
+
+@pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+def test_a_search_finds_what_looking_at_all_tiles_finds(simd: Simd, monkeypatch: pytest.MonkeyPatch) -> None:
+    pruned = _plans(simd)
+    monkeypatch.setattr(tile_search, "_SURE", 0.0)  # no bound is above any cost
+    assert pruned == _plans(simd)
+    forget()
+
+
+def test_a_new_image_size_looks_at_few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    genuine = tile_search.cheapest
+
+    def counted(tiles: tuple[Ranked, ...], cost: Callable[[Ranked], float], **rest: float) -> object:
+        def look(tile: Ranked) -> float:
+            nonlocal looked
+            looked += 1
+            return cost(tile)
+
+        return genuine(tiles, look, **rest)
+
+    for each in SEARCHES:
+        monkeypatch.setattr(each, "cheapest", counted)
+    sizes = range(20, 120, 7)
+    for size in sizes:
+        g = ConvGeometry(1, 64, size, size, 96, 3, 3, (1, 1), (1, 1, 1, 1))
+        for operation in OPERATIONS:
+            (job,), _ = jobs(operation, g)
+            planner.candidates(FORCED[0], job.problem, weight=job.along_rows)
+    # Without bounds 1,800 for each size.
+    assert looked < 600 * len(sizes)
