@@ -69,6 +69,9 @@ VECTOR_CYCLES, LINE_CYCLES = 8, 30
 TAP_CYCLES = 6
 """Of a tap that the micro-kernel goes to, besides its channels."""
 
+MISS_CYCLES = 7
+"""Of a tap that a tile looks at and that meets no pixel: few, but for kernels about as large as the image."""
+
 L1_BYTES = 24 << 10
 """Of the gradient's rows and the pixels that they are multiplied with."""
 
@@ -108,10 +111,11 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
         panels = -(-p.rows // tile_rows)
         tiles = -(-J // vectors)
         met = met_rows * _met(J, right, tap_columns, p.size[1], vectors)
+        missed = MISS_CYCLES * passes * (taps * I * tiles - met)
         product = max(tile_rows * vectors + 0.1 * (tile_rows + vectors), 8)
         tile = passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
         work = panels * (I * tiles * tile + met * (p.channels * product + passes * TAP_CYCLES))
-        cost = batches * p.groups * work
+        cost = batches * p.groups * (work + missed)
         if best is None or cost < best[0]:
             best = (cost, tile_rows, vectors, panels, tiles)
     assert best is not None

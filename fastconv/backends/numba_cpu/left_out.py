@@ -1,0 +1,31 @@
+"""What becomes of taps that meet nothing but padding, and that no job multiplies (see jobs.py).
+
+Forwards they add weight * 0 to every output pixel, and to their own gradient goes the sum of grad * 0: nothing, unless
+the number is infinite or NaN. Such numbers are looked for, and NaN is put where the definition has it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.finiteness import all_finite
+from fastconv.backends.numba_cpu.jobs import dead_taps, live_taps
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import ConvGeometry
+
+
+def add_padding(simd: Simd, y: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
+    """Make NaN of the channels of ``y`` (N, K, P, Q) whose left out weights aren't finite."""
+    if not all_finite(simd, w):
+        y[:, ~np.isfinite(w[:, :, dead_taps(g)]).all((1, 2))] = np.nan
+
+
+def spread_taps(simd: Simd, taps: np.ndarray, w: np.ndarray, grad: np.ndarray, g: ConvGeometry) -> None:
+    """Fill ``w``, the weight's gradient, from that of the taps that are not left out, (K, C / G, taps)."""
+    rows, columns = live_taps(g)
+    w.fill(0)
+    for place, (r, s) in enumerate((r, s) for r in rows for s in columns):
+        w[:, :, r, s] = taps[:, :, place]
+    if not all_finite(simd, grad):
+        infinite = ~np.isfinite(grad).all((0, 2, 3))
+        w[infinite[:, None, None, None] & dead_taps(g)] = np.nan
