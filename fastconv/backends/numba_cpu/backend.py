@@ -25,7 +25,7 @@ from fastconv.backends.numba_cpu import (
 )
 from fastconv.backends.numba_cpu.chain import NumbaChain
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
-from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs, leaves_taps_out
+from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
 from fastconv.backends.numba_cpu.left_out import add_padding, spread_taps
 from fastconv.backends.numba_cpu.memory import address
 from fastconv.backends.numba_cpu.plans import plan
@@ -180,14 +180,16 @@ class NumbaCpu(Backend):
         if not y.size:
             return y
         relu = activation == "relu"
-        (only,), (job,), _ = self._plans("conv2d" + _WITH_RELU if relu else "conv2d", x.dtype, geometry)
+        found, jobs_done, _ = self._plans("conv2d" + _WITH_RELU if relu else "conv2d", x.dtype, geometry)
         x, w = _contiguous(x), _contiguous(w)
-        if not job.exchanged:
-            only.run(x, w, None if b is None else _contiguous(b), y)
-            if job.left_out:
+        if not jobs_done[0].exchanged:
+            b = None if b is None else _contiguous(b)
+            for each in found:
+                each.run(x, w, b, y)
+            if jobs_done[0].left_out:
                 add_padding(self._simd(y.dtype), y, w, geometry)
         else:
-            only.run(w, x, y)
+            found[0].run(w, x, y)
             if b is not None:
                 with np.errstate(all="ignore"):
                     y += b[:, None, None]
@@ -207,18 +209,22 @@ class NumbaCpu(Backend):
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
         shapes = [shape for block in blocks for shape in (block.geometry.input_shape, block.result_shape)]
-        if any(0 in shape for shape in shapes) or any(leaves_taps_out(block.geometry) for block in blocks):
+        if any(0 in shape for shape in shapes) or any(self._leaves_out(dtype, block.geometry) for block in blocks):
             return None
         for block in blocks:
             if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d_block", "conv2d_block_backward")):
                 return None
         return NumbaChain(self, self._simd(dtype), blocks, self)
 
+    def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
+        """Whether taps are left out, which blocks' programs know nothing of."""
+        return any(job.left_out for job in chosen_jobs(self._simd(dtype), "conv2d", geometry, self.algorithm)[0])
+
     def _make_single(
         self, dtype: np.dtype[Any], geometry: ConvGeometry, activation: Activation | None, pool: Pooling | None
     ) -> Chain | None:
         """None where the block is done by primitives, which see to taps that are left out."""
-        if leaves_taps_out(geometry):
+        if 0 not in geometry.output_shape and self._leaves_out(dtype, geometry):
             return None
         return NumbaChain(self, self._simd(dtype), (Block(geometry, activation, pool),), self)
 

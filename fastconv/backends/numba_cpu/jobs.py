@@ -17,10 +17,12 @@ each, which changes no place in memory: the adjoint for x would multiply each pi
 
 Taps that lie in the padding at every output pixel have no part in any of it: of 3 x 3 taps around a single pixel one is
 left, of those with dilation 24 on 24 pixels too. An infinite weight times padding is NaN, though: see left_out.py.
+Those that lie in the padding at most output pixels, as with dilation 24 on 28 pixels, can be left out there: `split`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -55,7 +57,7 @@ class Job:
     exchanged: bool = False
     """Whether the primitive's two operands stand in each other's place."""
     left_out: bool = False
-    """Whether taps of the kernel are left out, since they never meet a pixel: their infinite weights go unseen."""
+    """Whether taps of the kernel are left out where they meet no pixel: their infinite weights go unseen."""
     columns: ConvGeometry | None = None
     """The convolution whose input gradient it is, if that is made by way of a column matrix: see column_plan.py."""
 
@@ -88,11 +90,6 @@ def dead_taps(g: ConvGeometry) -> np.ndarray:
     dead = np.ones((g.R, g.S), bool)
     dead[np.ix_(*live_taps(g))] = False
     return dead
-
-
-def leaves_taps_out(g: ConvGeometry) -> bool:
-    """Whether there are `dead_taps`."""
-    return not is_dense(g) and bool(dead_taps(g).any())
 
 
 def _with_rows_as_channels(g: ConvGeometry) -> ConvGeometry:
@@ -177,6 +174,32 @@ def _lattices(
         if -length < offset < windows:
             found.setdefault(first, (length, []))[1].append((offset, tap))
     return dict(sorted(found.items()))
+
+
+def split(job: Job) -> list[Job]:
+    """The same job as several, one for each part of the lattice that the same taps meet."""
+    p = job.problem
+    parts = []
+    for y, height, rows in _segments(p.grid[0], p.source_step[0], p.lattice[0], p.size[0]):
+        for x, width, columns in _segments(p.grid[1], p.source_step[1], p.lattice[1], p.size[1]):
+            down, right = y * p.source_step[0], x * p.source_step[1]
+            taps = tuple((dy + down, dx + right, t) for dy, dx, t in p.taps if dy in rows and dx in columns)
+            problem = replace(p, lattice=(height, width), taps=taps)
+            first = job.first[0] + y * p.target_step[0], job.first[1] + x * p.target_step[1]
+            parts.append(replace(job, problem=problem, first=first, in_order=False, left_out=True))
+    return parts
+
+
+def _segments(offsets: Iterable[int], step: int, points: int, size: int) -> list[tuple[int, int, set[int]]]:
+    """Along one axis, the first point, the number of points and the offsets of each stretch that the same ones meet."""
+    met = {offset: (max(0, -(offset // step)), min(points, -((offset - size) // step))) for offset in offsets}
+    ends = sorted({0, points, *(end for both in met.values() for end in both if 0 < end < points)})
+    found = []
+    for first, end in itertools.pairwise(ends):
+        here = {offset for offset, (low, high) in met.items() if low <= first < high}
+        # A job without taps would have nothing to say how its loops are cut.
+        found.append((first, end - first, here or {min(met)}))
+    return found
 
 
 def _dense_forward(g: ConvGeometry) -> Job:

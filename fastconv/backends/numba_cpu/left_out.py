@@ -1,6 +1,6 @@
 """What becomes of taps that meet nothing but padding, and that no job multiplies (see jobs.py).
 
-Forwards they add weight * 0 to every output pixel, and to their own gradient goes the sum of grad * 0: nothing, unless
+Forwards they add weight * 0 to an output pixel, and to their own gradient goes the sum of grad * 0: nothing, unless
 the number is infinite or NaN. Such numbers are looked for, and NaN is put where the definition has it.
 """
 
@@ -15,9 +15,16 @@ from fastconv.geometry import ConvGeometry
 
 
 def add_padding(simd: Simd, y: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
-    """Make NaN of the channels of ``y`` (N, K, P, Q) whose left out weights aren't finite."""
-    if not all_finite(simd, w):
-        y[:, ~np.isfinite(w[:, :, dead_taps(g)]).all((1, 2))] = np.nan
+    """Make NaN of the pixels of ``y`` (N, K, P, Q) at which a weight that isn't finite meets the padding."""
+    if all_finite(simd, w):
+        return
+    within = {(tap.r, tap.s): tap.windows for tap in g.taps()}
+    infinite = ~np.isfinite(w).all(1)
+    for r, s in np.argwhere(infinite.any(0)):
+        padding = np.ones((g.P, g.Q), bool)
+        if (r, s) in within:
+            padding[within[r, s]] = False
+        y[:, infinite[:, r, s, None, None] & padding] = np.nan
 
 
 def spread_taps(simd: Simd, taps: np.ndarray, w: np.ndarray, grad: np.ndarray, g: ConvGeometry) -> None:
