@@ -184,7 +184,7 @@ def split(job: Job) -> list[Job]:
         for x, width, columns in _segments(p.grid[1], p.source_step[1], p.lattice[1], p.size[1]):
             down, right = y * p.source_step[0], x * p.source_step[1]
             taps = tuple((dy + down, dx + right, t) for dy, dx, t in p.taps if dy in rows and dx in columns)
-            problem = replace(p, lattice=(height, width), taps=taps)
+            problem = replace(p, lattice=(height, width), taps=taps, part=True)
             first = job.first[0] + y * p.target_step[0], job.first[1] + x * p.target_step[1]
             parts.append(replace(job, problem=problem, first=first, in_order=False, left_out=True))
     return parts

@@ -35,4 +35,4 @@ def spread_taps(simd: Simd, taps: np.ndarray, w: np.ndarray, grad: np.ndarray, g
         w[:, :, r, s] = taps[:, :, place]
     if not all_finite(simd, grad):
         infinite = ~np.isfinite(grad).all((0, 2, 3))
-        w[infinite[:, None, None, None] & dead_taps(g)] = np.nan
+        w[np.broadcast_to(infinite[:, None, None, None] & dead_taps(g), w.shape)] = np.nan
