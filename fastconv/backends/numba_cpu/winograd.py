@@ -37,9 +37,10 @@ positive ones: 0.9 (1.1) for 32 channels, 1.2 (1.4) for 64, 1.6 (1.9) for 128, 1
 another 1.8 times fewer multiplications, has 6 to 18 times the error and is not offered. An infinite or overflowing
 number would spread over its patch, so the last transform looks for such: the plan then computes everything by `gemm`.
 
-Zero taps. A pixel under a tap that is 0 still takes part in the sums, and what rounding leaves of it shows: some 2e-5 of
-a float32 pixel. Where a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the plan goes by
-`gemm` too, and such pixels have no part at all. Single zero taps, and the zeros that fill up the last piece, don't count.
+Zero taps. A pixel under a tap that is 0 still takes part in the sums, and what rounding leaves of it shows: some 2e-5
+of a float32 pixel. Where a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the plan
+goes by `gemm` too, and such pixels have no part at all. Single zero taps, and the zeros that fill up the last piece,
+don't count.
 
 After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), and S. Winograd,
 "Arithmetic complexity of computations" (1980).
