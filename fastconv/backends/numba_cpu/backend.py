@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, ClassVar
@@ -26,8 +27,10 @@ from fastconv.backends.numba_cpu import (
 from fastconv.backends.numba_cpu.chain import NumbaChain
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
+from fastconv.backends.numba_cpu.left_out import add_padding, spread_taps
 from fastconv.backends.numba_cpu.memory import address
 from fastconv.backends.numba_cpu.plans import plan
+from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import UnknownBackendError
@@ -135,10 +138,11 @@ class NumbaCpu(Backend):
         return explain(self._simd(np.dtype(dtype)), operation, geometry, self.algorithm, get_num_threads())
 
     def _make_plans(self, operation: str, dtype: np.dtype, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
-        found, complete = jobs(operation.removesuffix(_WITH_RELU), geometry)
+        simd = self._simd(dtype)
+        found, complete = chosen_jobs(simd, operation.removesuffix(_WITH_RELU), geometry, self.algorithm)
         if operation.endswith(_WITH_RELU):
             found = [replace(job, floor=0.0) for job in found]
-        return [plan(self._simd(dtype), job, self.algorithm) for job in found], found, complete
+        return [plan(simd, job, self.algorithm) for job in found], found, complete
 
     def warmup(self) -> None:
         for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -184,12 +188,16 @@ class NumbaCpu(Backend):
         if not y.size:
             return y
         relu = activation == "relu"
-        (only,), (job,), _ = self._plans("conv2d" + _WITH_RELU if relu else "conv2d", x.dtype, geometry)
+        found, jobs_done, _ = self._plans("conv2d" + _WITH_RELU if relu else "conv2d", x.dtype, geometry)
         x, w = _contiguous(x), _contiguous(w)
-        if not job.exchanged:
-            only.run(x, w, None if b is None else _contiguous(b), y)
+        if not jobs_done[0].exchanged:
+            b = None if b is None else _contiguous(b)
+            for each in found:
+                each.run(x, w, b, y)
+            if jobs_done[0].left_out:
+                add_padding(self._simd(y.dtype), y, w, geometry)
         else:
-            only.run(w, x, y)
+            found[0].run(w, x, y)
             if b is not None:
                 with np.errstate(all="ignore"):
                     y += b[:, None, None]
@@ -209,16 +217,23 @@ class NumbaCpu(Backend):
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
         shapes = [shape for block in blocks for shape in (block.geometry.input_shape, block.result_shape)]
-        if any(0 in shape for shape in shapes):
+        if any(0 in shape for shape in shapes) or any(self._leaves_out(dtype, block.geometry) for block in blocks):
             return None
         for block in blocks:
             if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d_block", "conv2d_block_backward")):
                 return None
         return NumbaChain(self, self._simd(dtype), blocks, self)
 
+    def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
+        """Whether taps are left out, which blocks' programs know nothing of."""
+        return any(job.left_out for job in chosen_jobs(self._simd(dtype), "conv2d", geometry, self.algorithm)[0])
+
     def _make_single(
         self, dtype: np.dtype[Any], geometry: ConvGeometry, activation: Activation | None, pool: Pooling | None
-    ) -> Chain:
+    ) -> Chain | None:
+        """None where the block is done by primitives, which see to taps that are left out."""
+        if 0 not in geometry.output_shape and self._leaves_out(dtype, geometry):
+            return None
         return NumbaChain(self, self._simd(dtype), (Block(geometry, activation, pool),), self)
 
     def conv2d_block(
@@ -231,6 +246,8 @@ class NumbaCpu(Backend):
         pool: Pooling | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         block = self._single(x.dtype, geometry, activation, pool)
+        if block is None:
+            return super().conv2d_block(x, w, b, geometry, activation, pool)
         (only,) = block.blocks
         result = buffers.empty(only.result_shape, x.dtype)
         kept = buffers.empty(*only.kept(x.dtype))
@@ -256,11 +273,13 @@ class NumbaCpu(Backend):
             # No pixel, so no sum has a term.
             zeros = [np.zeros(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)]
             return zeros[0], zeros[1], zeros[2]
+        block = self._single(x.dtype, geometry, activation, pool)
+        if block is None:
+            return super().conv2d_block_backward(grad, x, w, result, kept, geometry, activation, pool, wanted)
         grad, x, w, result, kept = [_contiguous(array) for array in (grad, x, w, result, kept)]
         for_x, for_w, for_b = [
             buffers.empty(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)
         ]
-        block = self._single(x.dtype, geometry, activation, pool)
         operands = Operands(address(x), (address(w), 0), address(result), address(kept))
         parameters = _address_of(for_w), _address_of(for_b)
         block.backward(operands, Gradients(address(grad), _address_of(for_x), parameters))
@@ -293,7 +312,11 @@ class NumbaCpu(Backend):
         elif w.size:
             (only,), (job,), _ = self._plans("conv2d_weight", x.dtype, geometry)
             x, grad = _contiguous(x), _contiguous(grad)
-            if job.along_rows:
+            if job.left_out:
+                taps = buffers.empty((*w.shape[:2], only.numbers // math.prod(w.shape[:2])), x.dtype)
+                only.run(x, grad, taps)
+                spread_taps(self._simd(x.dtype), taps, w, grad, geometry)
+            elif job.along_rows:
                 only.run(x, grad, w)
             else:
                 only.run(x, grad, None, w)
@@ -331,7 +354,7 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
     """What a convolution or an adjoint comes to, and what each candidate would cost."""
     lines = []
     chosen, total = [], 0.0
-    found, _ = jobs(operation, g)
+    found, _ = chosen_jobs(simd, operation, g, algorithm)
     for number, job in enumerate(found, 1):
         problem, weight = job.problem, job.along_rows
         if len(found) > 1:
@@ -339,6 +362,8 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
             lines.append(f"  lattice {number} of {len(found)}: {rows} x {columns} pixels, {len(problem.taps)} taps")
         if job.exchanged or is_dense(g):
             lines.append("  one output pixel: a product of matrices")
+        if job.columns is not None:
+            lines.append("  a product that makes the column matrix, which is then added up")
         best = planner.choose(simd, problem, algorithm, weight=weight)
         for candidate in planner.candidates(simd, problem, weight=weight):
             time = planner.seconds(simd, candidate, threads)

@@ -72,6 +72,9 @@ VECTOR_CYCLES, LINE_CYCLES = 8, 30
 TAP_CYCLES = 6
 """Of a tap that the micro-kernel goes to, besides its channels."""
 
+MISS_CYCLES = 7
+"""Of a tap that a tile looks at and that meets no pixel: few, but for kernels about as large as the image."""
+
 L1_BYTES = 24 << 10
 """Of the gradient's rows and the pixels that they are multiplied with."""
 
@@ -110,8 +113,9 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
 
     def cost(tile: Ranked) -> float:
         (_, vectors), (panels, start, product) = tile.shape, tile.known
-        points = I * -(-J // vectors)
-        return batches * p.groups * (panels * (points * start + met[vectors - 1] * product))
+        points, meets = I * -(-J // vectors), met[vectors - 1]
+        missed = MISS_CYCLES * passes * (taps * points - meets)
+        return batches * p.groups * (panels * (points * start + meets * product) + missed)
 
     tiles = _tiles_of(simd, p.rows, p.channels, passes)
     found = cheapest(tiles, cost, scale=batches * p.groups * met[0])

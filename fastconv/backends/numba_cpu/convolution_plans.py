@@ -82,7 +82,8 @@ class WinogradConvolution(Convolution):
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; whether the weight was finite."""
-        # An infinite number, or one that overflows, spreads over its patch.
+        # An infinite number, or one that overflows, spreads over its patch. So does a pixel's rounding, which must not
+        # show under a row or column of taps that are all 0, as of a causal kernel.
         return self._execute(source, weight, bias, target) or self.exact().run(source, weight, bias, target)
 
 

@@ -151,6 +151,7 @@ def _convolve(simd, frame, task, slot):
     plane = load_integer(frame, F.TARGET_H) * target_w
     kernel, floor = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS) + simd.itemsize
     offsets, target = load_integer(frame, F.OFFSETS), load_integer(frame, F.TARGET)
+    corner = load_integer(frame, F.Y0) * target_w + load_integer(frame, F.X0)
     in_rows = load_integer(frame, F.XJ) == 1 and load_integer(frame, F.YI) == 1
     pieces = load_integer(frame, F.PIECES)
 
@@ -175,7 +176,7 @@ def _convolve(simd, frame, task, slot):
         for v in range(0, points, width):
             right = planes + simd.itemsize * v
             if in_rows and valid == tile_rows:
-                _place_vectors(simd, frame, v, rows, first_row * target_w, vectors, pieces, table)
+                _place_vectors(simd, frame, v, rows, corner + first_row * target_w, vectors, pieces, table)
                 call(kernel, (depth, left, right, offsets, image, plane, table, bias, floor))
             else:
                 for piece in range(vectors * pieces):

@@ -152,7 +152,8 @@ def _convolve(simd, frame, task):
     plane, task = divmod(task, blocks)
     group = plane % load_integer(frame, F.GROUPS)
     rows, depth, pixels = load_integer(frame, F.ROWS), load_integer(frame, F.DEPTH), load_integer(frame, F.POINTS)
-    weight = load_integer(frame, F.WEIGHT) + simd.itemsize * group * load_integer(frame, F.WEIGHT_GROUP)
+    tap = load_integer(load_integer(frame, F.TAPS), 2)
+    weight = load_integer(frame, F.WEIGHT) + simd.itemsize * (group * load_integer(frame, F.WEIGHT_GROUP) + tap)
     source = load_integer(frame, F.SOURCE) + simd.itemsize * plane * depth * pixels
     target = load_integer(frame, F.TARGET) + simd.itemsize * plane * rows * pixels
     bias = load_integer(frame, F.BIAS)

@@ -68,6 +68,7 @@ def _is_product(p: Problem) -> bool:
         and p.taps[0][:2] == (0, 0)
         and p.source_step == p.target_step == (1, 1)
         and p.size == p.lattice
+        and not p.part
         and p.points > 0
     )
 

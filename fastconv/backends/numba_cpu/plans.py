@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastconv.backends.numba_cpu.column_plan import ColumnGradient
 from fastconv.backends.numba_cpu.convolution_plans import (
     BatchConvolution,
     Convolution,
@@ -46,7 +47,12 @@ _WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
 
 
 def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
-    """The plan of a job, a `Convolution` or a `WeightAdjoint`, by the algorithm asked for or else by the cheapest."""
+    """The plan of a job, a `Convolution` or a `WeightAdjoint`, by the algorithm asked for or else by the cheapest.
+
+    A `ColumnGradient` if the job is a product that makes columns.
+    """
+    if job.columns is not None:
+        return ColumnGradient(simd, job, job.columns, lambda product: plan(simd, product, algorithm))
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
     if chosen is None:
         raise ValueError(f"algorithm {algorithm!r} can't do {job.problem}")

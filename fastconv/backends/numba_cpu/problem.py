@@ -30,6 +30,8 @@ class Problem:
     source_step: Pair
     taps: Taps
     target_step: Pair = (1, 1)
+    part: bool = False
+    """Whether the lattice is a rectangle of a larger target: for those that write whole planes that is none."""
 
     def __hash__(self) -> int:
         return self._hash
@@ -74,10 +76,10 @@ class Problem:
     def pieces(self) -> Pair | None:
         """How many pieces of 3 x 3, rows and columns of them, the taps fall into.
 
-        None where taps, or lattice points in source or target, aren't all neighbours.
+        None where taps, or lattice points in source or target, aren't all neighbours, and in a part of the target.
         """
         whole = all(axis == tuple(range(axis[0], axis[-1] + 1)) for axis in self.grid)
-        if not (whole and self.is_grid and self.source_step == self.target_step == (1, 1)):
+        if not (whole and self.is_grid and self.source_step == self.target_step == (1, 1)) or self.part:
             return None
         rows, columns = self.grid
         return -(-len(rows) // 3), -(-len(columns) // 3)

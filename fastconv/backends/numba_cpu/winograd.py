@@ -37,6 +37,11 @@ positive ones: 0.9 (1.1) for 32 channels, 1.2 (1.4) for 64, 1.6 (1.9) for 128, 1
 another 1.8 times fewer multiplications, has 6 to 18 times the error and is not offered. An infinite or overflowing
 number would spread over its patch, so the last transform looks for such: the plan then computes everything by `gemm`.
 
+Zero taps. A pixel under a tap that is 0 still takes part in the sums, and what rounding leaves of it shows: some 2e-5
+of a float32 pixel. Where a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the plan
+goes by `gemm` too, and such pixels have no part at all. Single zero taps, and the zeros that fill up the last piece,
+don't count.
+
 After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), and S. Winograd,
 "Arithmetic complexity of computations" (1980).
 """
@@ -72,6 +77,7 @@ from fastconv.backends.numba_cpu.simd import (
     is_zero,
     load,
     load_integer,
+    load_scalar,
     load_vector,
     mask_of_bits,
     masked_store,
@@ -179,6 +185,33 @@ def _cut_piece(simd, taps, step, rows, columns, first, across, target):
 
 
 @inner
+def _lacks_line(simd, frame, R, S):
+    """Whether the taps of a whole row or column are 0 in every kernel of a weight, and others are not.
+
+    In each line the first kernel's taps mostly tell.
+    """
+    groups, rows, depth = load_integer(frame, F.GROUPS), load_integer(frame, F.ROWS), load_integer(frame, F.DEPTH)
+    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
+    weight, places = load_integer(frame, F.WEIGHT), load_integer(frame, F.TAPS)
+    lacking = 0
+    for line in range(R + S):
+        first, step, count = (line * S, 1, S) if line < R else (line - R, S, R)
+        found = False
+        for kernel in range(groups * rows * depth):
+            rest, c = divmod(kernel, depth)
+            group, m = divmod(rest, rows)
+            base = group * load_integer(frame, F.WEIGHT_GROUP) + m * row_step + c * depth_step
+            for i in range(count):
+                if load_scalar(simd, weight, base + load_integer(places, 3 * (first + i * step) + 2)) != 0:
+                    found = True
+            if found:
+                break
+        if not found:
+            lacking += 1
+    return 0 < lacking < R + S
+
+
+@inner
 def _transform_weight(simd, frame, task, slot):
     """Panel number ``task`` of the weight, counted through the groups."""
     rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
@@ -194,6 +227,8 @@ def _transform_weight(simd, frame, task, slot):
     packed = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
     piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
     odd = 0
+    if task == 0 and _lacks_line(simd, frame, R, S):
+        odd = 1
     for first in range(0, depth, PACKED_CHANNELS):
         here = min(PACKED_CHANNELS, depth - first)
         pack_panel(simd, frame, group, panel, first, here, packed)
@@ -247,7 +282,9 @@ def _write_pixels(simd, frame, row, rows, chunks, table, width, sums, step, nowh
 
 @inner
 def _multiply(simd, frame, task, slot):
-    """One block of patches by one block of target channels in one group."""
+    """One block of patches by one block of target channels in one group; nothing if all is to be done another way."""
+    if load_integer(frame, F.INFINITE) != 0:
+        return
     rest, block = divmod(task, load_integer(frame, F.BLOCKS))
     group, panel_block = divmod(rest, load_integer(frame, F.PANEL_BLOCKS))
     rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)

@@ -1,0 +1,134 @@
+"""What the primitives of the backend `numba` come to: no more jobs, taps and multiplications than there is to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastconv.backends.numba_cpu import routes
+from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.jobs import Job, jobs
+from fastconv.backends.numba_cpu.routes import chosen_jobs
+from fastconv.geometry import ConvGeometry
+from tests import oracle
+from tests.forced import assert_same_bits, how, image
+from tests.tolerance import assert_equal
+
+TEXT = ConvGeometry(2, 1, 9, 60, 40, 5, 60)
+HIGH = ConvGeometry(2, 3, 40, 12, 8, 40, 3)
+GENERATOR = ConvGeometry(1, 256, 8, 8, 512, 4, 4, (2, 2), (1, 1, 1, 1))
+POOLED = image(256, 28, 28, 256, 3, 3, padding=(24, 24, 24, 24), dilation=(24, 24))
+PIXEL = image(9, 1, 1, 7, 3, 3, N=2)
+
+
+def chosen(operation: str, g: ConvGeometry) -> list[Job]:
+    numba = NumbaCpu()
+    return chosen_jobs(numba._simd(np.dtype(np.float32)), operation, g, None)[0]
+
+
+def flops(found: list[Job]) -> int:
+    return sum(job.problem.flops for job in found)
+
+
+@pytest.mark.parametrize("g", [TEXT, HIGH, ConvGeometry(50, 1, 56, 300, 100, 5, 300)], ids=str)
+def test_kernels_as_large_as_the_image_multiply_what_there_is(g: ConvGeometry) -> None:
+    for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
+        assert flops(chosen(operation, g)) <= 1.5 * g.flops, operation
+
+
+def test_lattices_are_those_that_taps_go_to() -> None:
+    for stride in (5, 1000, 2**31 - 1):
+        g = ConvGeometry(1, 2, 9, 11, 3, 2, 3, (stride, stride))
+        found, complete = jobs("conv2d_input", g)
+        assert len(found) == 2 * 3
+        assert not complete
+        rng = np.random.default_rng(0)
+        x, w, grad = (rng.integers(-4, 5, shape) * 1.0 for shape in (g.input_shape, g.weight_shape, g.output_shape))
+        for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
+        np.testing.assert_array_equal(NumbaCpu().conv2d(x, w, None, g), oracle.conv2d(x, w, None, how(g)))
+        np.testing.assert_array_equal(NumbaCpu().conv2d_input(grad, w, g), for_x)
+        np.testing.assert_array_equal(NumbaCpu().conv2d_weight(x, grad, g), for_w)
+    assert jobs("conv2d_input", image(2, 8, 8, 3, 3, 3, stride=(2, 2)))[1]
+
+
+@pytest.mark.parametrize("operation", ["conv2d", "conv2d_input", "conv2d_weight"])
+def test_taps_that_meet_nothing_are_left_out(operation: str) -> None:
+    (job,), _ = jobs(operation, PIXEL)
+    assert [place for _, _, place in job.problem.taps] == [4]
+    (job,), _ = jobs(operation, image(3, 20, 20, 4, 3, 3, padding=(24, 24, 24, 24), dilation=(24, 24)))
+    assert [place for _, _, place in job.problem.taps] == [4]
+    (job,), _ = jobs(operation, image(3, 25, 20, 4, 3, 3, padding=(24, 24, 24, 24), dilation=(24, 24)))
+    assert [place for _, _, place in job.problem.taps] == [1, 4, 7]
+
+
+def test_taps_are_left_out_where_they_meet_nothing() -> None:
+    for operation in ("conv2d", "conv2d_input"):
+        assert len(chosen(operation, POOLED)) == 9
+        assert 5 * flops(chosen(operation, POOLED)) < POOLED.flops
+
+
+def test_large_weights_on_small_images_are_packed_once() -> None:
+    (job,) = chosen("conv2d_input", GENERATOR)
+    assert job.columns == GENERATOR
+
+
+SPECIAL = [
+    PIXEL,
+    image(3, 6, 7, 4, 3, 3, padding=(5, 5, 5, 5), dilation=(5, 5)),
+    image(3, 6, 7, 4, 3, 3, N=2, padding=(8, 8, 8, 8), dilation=(8, 8)),
+    image(3, 4, 5, 4, 1, 1, padding=(3, 2, 1, 4)),
+    image(3, 7, 9, 4, 3, 3, stride=(2, 2), padding=(5, 5, 5, 5), dilation=(4, 5)),
+    image(4, 7, 9, 4, 3, 3, padding=(5, 5, 5, 5), dilation=(5, 5), groups=4),
+    TEXT,
+]
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("g", SPECIAL, ids=str)
+def test_values_and_special_values(g: ConvGeometry, parts: bool, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    """Of weights and gradients that are left out too, whole and in parts, alone and in a block."""
+    if parts:
+        monkeypatch.setattr(routes, "_cycles", lambda simd, found: -len(found))
+    numba = NumbaCpu()
+    rng = np.random.default_rng(1)
+    plain = [rng.integers(-4, 5, shape).astype(dtype) for shape in (g.input_shape, g.weight_shape, g.output_shape)]
+    for which, value in ((None, 0.0), (0, np.inf), (1, np.nan), (1, -np.inf), (2, np.inf), (2, np.nan)):
+        x, w, grad = operands = [array.copy() for array in plain]
+        if which is not None:
+            operands[which][-1, 0, 0, 0] = value
+        y = oracle.conv2d(x, w, None, how(g))
+        for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
+        assert_equal(numba.conv2d(x, w, None, g), y, "forward")
+        assert_equal(numba.conv2d_block(x, w, None, g, None, None)[0], y, "block")
+        assert_equal(numba.conv2d_input(grad, w, g), for_x, "input")
+        assert_equal(numba.conv2d_weight(x, grad, g), for_w, "weight")
+        empty = np.empty(0, dtype)
+        found = numba.conv2d_block_backward(grad, x, w, y, empty, g, None, None, (True, True, False))
+        assert_equal(found[0], for_x, "input, block")
+        assert_equal(found[1], for_w, "weight, block")
+
+
+@pytest.mark.parametrize("g", [TEXT, POOLED, GENERATOR], ids=str)
+def test_same_bits_for_any_number_of_threads(g: ConvGeometry) -> None:
+    assert_same_bits(NumbaCpu(), g, "float32")
+
+
+@pytest.mark.parametrize("line", [np.s_[:, :, 2], np.s_[:, :, :, 0]], ids=["row", "column"])
+@pytest.mark.parametrize("size", [3, 5])
+def test_pixels_under_a_line_of_zero_taps_do_not_show(line: tuple[slice, ...], size: int) -> None:
+    """As of a causal kernel: not even 1e30, whose rounding is all that Winograd's patches would leave of the rest."""
+    g = image(32, 12, 12, 32, size, size)
+    rng = np.random.default_rng(2)
+    x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape))
+    w[line] = 0
+    if size == 5 and line == np.s_[:, :, 2]:
+        w[:, :, 3:] = 0
+    numba = NumbaCpu("forced", algorithm="winograd")
+    before = numba.conv2d(x, w, None, g)
+    far = x.copy()
+    if len(line) == 3:
+        far[:, :, 6] = 1e30
+        np.testing.assert_array_equal(numba.conv2d(far, w, None, g)[:, :, :6], before[:, :, :6])
+    else:
+        far[:, :, :, 6] = 1e30
+        np.testing.assert_array_equal(numba.conv2d(far, w, None, g)[..., 6 + size // 2 :], before[..., 6 + size // 2 :])
