@@ -223,6 +223,20 @@ class TestGradients:
         with pytest.raises(RuntimeError, match="weight: got shape"):
             fastconv.conv2d_input(X.shape, W[0], grad, backend=backend)
 
+    @pytest.mark.parametrize("batched", [True, False])
+    def test_one_with_a_batch_and_one_without(self, batched: bool, backend: str) -> None:
+        grad, indices = np.ones((2, 6, 6, 5), np.float32), np.zeros((2, 6, 6, 5), np.int64)
+        x, part, places = (X, grad[0], indices[0]) if batched else (X[0], grad, indices)
+        for call in (
+            lambda: fastconv.conv2d_backward(part, x, W, backend=backend),
+            lambda: fastconv.conv2d_weight(x, W.shape, part, backend=backend),
+            lambda: fastconv.conv2d_input(x.shape, W, part, backend=backend),
+            lambda: fastconv.max_pool2d_backward(part, places, x.shape, backend=backend),
+            lambda: fastconv.avg_pool2d_backward(part, x.shape, 3, 1, backend=backend),
+        ):
+            with pytest.raises(RuntimeError, match=r": got shape \(.*both a batch, or neither"):
+                call()
+
     def test_sizes(self, backend: str) -> None:
         grad = np.ones((2, 6, 6, 5), np.float32)
         with pytest.raises(RuntimeError, match="input_size"):
