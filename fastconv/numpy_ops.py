@@ -165,7 +165,7 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
         elif dtype != first:
             allowed = f"all operands must be of one data type, and {next(iter(arrays))} is {first}"
             raise ArgumentError(name, f"data type {array.dtype}", allowed)
-        plain.append(np.require(array, _SINGLE if dtype == _HALF else dtype, "A"))
+        plain.append(np.require(array, _SINGLE if dtype == _HALF else dtype, ["ALIGNED", "ENSUREARRAY"]))
     assert first is not None
     return plain, first
 
@@ -175,7 +175,7 @@ def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     _check_kind("indices", indices)
     if indices.dtype.newbyteorder("=") != np.int64:
         raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
-    indices = np.require(indices, np.int64, "A")
+    indices = np.require(indices, np.int64, ["ALIGNED", "ENSUREARRAY"])
     pixels = size[0] * size[1]
     # Seen as unsigned, negative ones are the largest: one pass over the memory finds that there is nothing to find.
     if indices.size and indices.view(np.uint64).max() >= pixels:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastconv.arguments import adaptive_size, image_dims
-from fastconv.arrays import A, ops_of
+from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentError, ArgumentValueError
 from fastconv.functional.lifting import lift_lines, lower_lines
 from fastconv.functional.pooling import avg_pool2d, max_pool2d
@@ -36,7 +36,7 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
     Raises:
         as `fastconv.max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
         one = ops.take(input, rows.starts or [0], columns.starts or [0])
@@ -67,7 +67,7 @@ def adaptive_max_pool2d(
     Raises:
         as `fastconv.max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
         one = ops.take(input, rows.starts or [0], columns.starts or [0])
@@ -100,7 +100,7 @@ def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | Non
     Raises:
         as `adaptive_avg_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (windows,) = adaptive_size(output_size, input.shape[-1:])
     return lower_lines(adaptive_avg_pool2d(lift_lines(input), (1, windows), backend=backend))
@@ -122,7 +122,7 @@ def adaptive_max_pool1d(
     Raises:
         as `adaptive_max_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (windows,) = adaptive_size(output_size, input.shape[-1:])
     pooled = adaptive_max_pool2d(lift_lines(input), (1, windows), return_indices, backend=backend)

@@ -8,7 +8,7 @@ from numbers import Real
 from typing import Any
 
 from fastconv.arguments import IntOrPair, image_dims, integers, pair
-from fastconv.arrays import A, ops_of
+from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentTypeError
 from fastconv.functional.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 
@@ -39,7 +39,7 @@ def lp_pool2d(
         ZeroDivisionError: ``norm_type`` is 0.
         otherwise as `fastconv.max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     height, width = pair("kernel_size", kernel_size, 1)
     if norm_type in (math.inf, -math.inf):
@@ -72,7 +72,7 @@ def lp_pool1d(
     Raises:
         as `lp_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (width,) = integers("kernel_size", kernel_size, 1, 1)
     if norm_type in (math.inf, -math.inf):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair
-from fastconv.arrays import A, ops_of
+from fastconv.arrays import A, taken
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
 from fastconv.geometry import Pair, PoolParameters
 
@@ -46,7 +46,7 @@ def max_pool2d(
         TypeError: an argument of the wrong type; integer and complex arrays.
         UnsupportedError: the backend can't do this problem.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     kernel = pair("kernel_size", kernel_size, 1)
     how = PoolParameters(
@@ -88,7 +88,7 @@ def max_pool1d(
     Raises:
         as `max_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     pooled = max_pool2d(
         lift_lines(input),
@@ -132,7 +132,7 @@ def avg_pool2d(
     Raises:
         as `max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     if input.ndim == 3:
@@ -163,7 +163,7 @@ def avg_pool1d(
     Raises:
         as `max_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     pooled = avg_pool2d(
         lift_lines(input),
