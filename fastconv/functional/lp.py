@@ -42,9 +42,9 @@ def lp_pool2d(
     ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     height, width = pair("kernel_size", kernel_size, 1)
+    (image,), dtype = ops.operands(input=input)
     if norm_type in (math.inf, -math.inf):
         return _limit(max_pool2d, input, norm_type, (height, width), stride, ceil_mode, backend)
-    (image,), dtype = ops.operands(input=input)
     powers = ops.power(image, _number(norm_type))
     means = avg_pool2d(powers, (height, width), stride, 0, ceil_mode, backend=backend)
     return ops.cast(ops.root(means, height * width, norm_type), dtype)
@@ -75,9 +75,9 @@ def lp_pool1d(
     ops, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (width,) = integers("kernel_size", kernel_size, 1, 1)
+    (image,), dtype = ops.operands(input=input)
     if norm_type in (math.inf, -math.inf):
         return _limit(max_pool1d, input, norm_type, width, stride, ceil_mode, backend)
-    (image,), dtype = ops.operands(input=input)
     powers = ops.power(image, _number(norm_type))
     means = avg_pool1d(powers, width, stride, 0, ceil_mode, backend=backend)
     return ops.cast(ops.root(means, width, norm_type), dtype)

@@ -24,10 +24,12 @@ def max_pool2d(
     """Two-dimensional max pooling, as `torch.nn.functional.max_pool2d`.
 
     Of equal elements in a window the first in row-major order is taken, of several NaN the last. Padding is minus
-    infinity. A window of nothing but padding, which dilation makes possible, has the index -1.
+    infinity, or the smallest integer of the data type. A window of nothing but padding, which dilation makes possible,
+    has the index -1.
 
     Args:
-        input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
+        input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32), or integers:
+            uint8, int8, int16, int32 or int64.
         kernel_size: pixels of a window, one integer or (height, width).
         stride: pixels between windows; None, () and [] mean ``kernel_size``.
         padding: pixels around the image, at most half the kernel.
@@ -43,7 +45,7 @@ def max_pool2d(
 
     Raises:
         RuntimeError: a shape or value that is not allowed.
-        TypeError: an argument of the wrong type; integer and complex arrays.
+        TypeError: an argument of the wrong type; arrays of another data type.
         UnsupportedError: the backend can't do this problem.
     """
     ops, input = taken("input", input)

@@ -23,7 +23,7 @@ from fastconv.arguments import (
     same_shape,
     unfold_geometry,
 )
-from fastconv.backends.base import Backend
+from fastconv.backends.base import INTEGERS, Backend
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 
@@ -31,6 +31,7 @@ Tensor = torch.Tensor
 
 HALVES = (torch.bfloat16, torch.float16)
 _COMPUTED = (torch.float32, torch.float64)
+_INTEGERS = tuple(getattr(torch, name) for name in INTEGERS)
 
 OPEN = ""
 """For a backend's name: the choice in force when the operator runs."""
@@ -215,14 +216,14 @@ def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, 
 
 @_operator(f"max_pool2d(Tensor input, {_POOL}, str backend) -> (Tensor, Tensor)")
 def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
-    check_types(input=x)
+    _check_pooled(x)
     g = check.pool(x.shape, _pool(how))
     return _Plan(g, (x, g), g.output_shape, layout_of(x), ((g.output_shape, torch.int64),))
 
 
 @_operator(f"max_pool2d_values(Tensor input, {_POOL}, str backend) -> Tensor")
 def max_pool2d_values(check: _Checks, x: Tensor, *how: Any) -> _Plan:
-    check_types(input=x)
+    _check_pooled(x)
     g = check.pool(x.shape, _pool(how))
     return _Plan(g, (x, g), g.output_shape, layout_of(x))
 
@@ -274,6 +275,15 @@ def fold(check: _Checks, columns: Tensor, size: Sequence[int], kernel: Sequence[
     check_types(input=columns)
     g = fold_geometry(columns.shape, tuple(size), tuple(kernel), _conv(how), check.conv)
     return _Plan(g, (columns, g), g.input_shape, torch.contiguous_format)
+
+
+def _check_pooled(x: Tensor) -> None:
+    """Refuse data types that max pooling doesn't take, which it does some of integers."""
+    if x.is_floating_point():
+        check_types(input=x)
+    elif x.dtype not in _INTEGERS:
+        allowed = f"it must be torch.float32, float64, bfloat16 or float16, or one of {', '.join(INTEGERS)}"
+        raise ArgumentTypeError("input", f"data type {x.dtype}", allowed)
 
 
 def _run(operation: str, name: str, plan: _Plan) -> Any:
