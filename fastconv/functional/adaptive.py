@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastconv.arguments import adaptive_size, image_dims
+from fastconv.arguments import adaptive_size, image_dims, truth
 from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentError, ArgumentValueError
 from fastconv.functional.lifting import lift_lines, lower_lines
@@ -68,6 +68,7 @@ def adaptive_max_pool2d(
         as `fastconv.max_pool2d`.
     """
     ops, input = taken("input", input)
+    return_indices = truth("return_indices", return_indices)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
         one = ops.take(input, rows.starts or [0], columns.starts or [0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair
+from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair, truth
 from fastconv.arrays import A, taken
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
 from fastconv.geometry import Pair, PoolParameters
@@ -59,7 +59,7 @@ def max_pool2d(
         flag("ceil_mode", ceil_mode),
     )
     images = input[None] if input.ndim == 3 else input
-    if not return_indices:
+    if not truth("return_indices", return_indices):
         values = ops.max_pool2d_values(images, how, backend)
         return values[0] if input.ndim == 3 else values
     values, indices = ops.max_pool2d(images, how, backend)

@@ -278,7 +278,8 @@ def fold(check: _Checks, columns: Tensor, size: Sequence[int], kernel: Sequence[
 
 
 def _check_pooled(x: Tensor) -> None:
-    """Refuse data types that max pooling doesn't take, which it does some of integers."""
+    """Refuse data types that max pooling doesn't take; it takes some of integers."""
+    _check_dense("input", x)
     if x.is_floating_point():
         check_types(input=x)
     elif x.dtype not in _INTEGERS:
@@ -362,6 +363,11 @@ def _pool(how: Sequence[Any]) -> PoolParameters:
     return PoolParameters(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), *rest)
 
 
+def _check_dense(name: str, tensor: Tensor) -> None:
+    if tensor.layout is not torch.strided:
+        raise ArgumentTypeError(name, f"layout {tensor.layout}", "it must be dense, as from tensor.to_dense()")
+
+
 def check_types(**tensors: Tensor | None) -> None:
     """Refuse data types that aren't computed, and operands that are of two."""
     first: torch.dtype | None = None
@@ -369,6 +375,7 @@ def check_types(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if tensor is None:
             continue
+        _check_dense(name, tensor)
         if tensor.dtype not in _COMPUTED and tensor.dtype not in HALVES:
             allowed = "it must be torch.float32, float64, bfloat16 or float16"
             raise ArgumentTypeError(name, f"data type {tensor.dtype}", allowed)
