@@ -6,11 +6,12 @@ looks its geometry up instead of checking and computing again.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,11 +29,15 @@ from fastconv.geometry import (
 
 Shape = tuple[int, ...]
 IntOrPair = int | Sequence[int]
+G = TypeVar("G", ConvGeometry, PoolGeometry)
 Padding = int | str | Sequence[int]
 
 
 MOST = 2**31 - 1
 """Of a parameter in pixels; sizes of arrays may be larger."""
+
+MOST_ELEMENTS = 2**60 - 1
+"""Of an array: of float64, no more can be addressed."""
 
 
 def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
@@ -41,7 +46,10 @@ def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise ArgumentTypeError(name, f"{value!r} of type {type(value).__name__}", "it must be an integer")
-        number = operator.index(value)
+        try:
+            number = operator.index(value)
+        except TypeError:  # arrays have the method, and all but single integers fail in it; so have classes
+            raise ArgumentTypeError(name, repr(value), "it must be an integer") from None
     if number < at_least:
         raise ArgumentError(name, number, f"it must be at least {at_least}")
     if number > at_most:
@@ -70,6 +78,14 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(name, repr(value), "it must be True or False")
     return bool(value)
+
+
+def truth(name: str, value: Any) -> bool:
+    """Whether Python takes ``value`` for true; a TypeError for what has no truth, as arrays of several elements."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentTypeError(name, repr(value), "it must be True or False") from None
 
 
 def size(name: str, value: Sequence[int], dims: int) -> Shape:
@@ -252,6 +268,9 @@ def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: S
         raise ArgumentTypeError("output_size", repr(wanted), "it must be (H, W)")
     given = usual if wanted is None else tuple([integer("output_size", element, -(2**63)) for element in wanted])
     size = given[2:] if len(given) == 4 else given
+    if math.prod((*x[:-2], *size)) > MOST_ELEMENTS:
+        allowed = f"{size} pixels are more than any memory holds"
+        raise ArgumentError("input", f"shape {tuple(x)}", allowed)
     if len(size) != 2 or not all(size[a] >= 0 and abs(size[a] - usual[a]) < stride[a] for a in (0, 1)):
         allowed = f"it must be (H, W), not negative, and within less than a stride {stride} of {usual}"
         raise ArgumentValueError("output_size", given, allowed)
@@ -297,5 +316,21 @@ def _check_weight(w: Shape, groups: int) -> None:
 
 
 # 16,384 geometries are some 15 MB; the largest networks have some hundred layers, and come at some tens of sizes.
-conv_geometry = lru_cache(maxsize=16384)(make_conv_geometry)
-pool_geometry = lru_cache(maxsize=16384)(make_pool_geometry)
+@lru_cache(maxsize=16384)
+def conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters) -> ConvGeometry:
+    """`make_conv_geometry`, kept, for sizes that are numbers; arrays beyond any memory are refused."""
+    return _addressable(make_conv_geometry(x, w, b, how))
+
+
+@lru_cache(maxsize=16384)
+def pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
+    """`make_pool_geometry`, kept, likewise."""
+    return _addressable(make_pool_geometry(x, how))
+
+
+def _addressable(geometry: G) -> G:
+    for shape in (geometry.input_shape, geometry.output_shape):
+        if math.prod(shape) > MOST_ELEMENTS:
+            allowed = f"an array of shape {shape} is more than any memory holds"
+            raise ArgumentError("input", f"shape {geometry.input_shape}", allowed)
+    return geometry

@@ -107,6 +107,18 @@ def register_kind(cls: type, ops: ArrayOps) -> None:
     _kinds[cls] = ops
 
 
+def taken(name: str, array: A) -> tuple[ArrayOps, A]:
+    """The operations for ``array``, as `ops_of`, and the array to apply them to.
+
+    A subclass of numpy.ndarray may index, add up and take absolute values in a way of its own (numpy.matrix always
+    has two axes), so what is taken is a view of its memory as a plain array.
+    """
+    ops = ops_of(name, array)
+    if isinstance(array, np.ndarray) and type(array) is not np.ndarray:
+        return ops, np.asarray(array)  # type: ignore[return-value]
+    return ops, array
+
+
 def ops_of(name: str, array: Any) -> ArrayOps:
     """The operations for ``array``; a TypeError that names the argument where its kind is unknown."""
     ops = _kinds.get(type(array))

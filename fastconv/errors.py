@@ -5,13 +5,20 @@ A message names the argument, what was given and what is allowed.
 
 from __future__ import annotations
 
+_LONGEST = 100
+"""Characters of what was given, which may be a whole array by mistake."""
+
 
 class _ArgumentError(Exception):
     def __init__(self, argument: str, given: object, allowed: str) -> None:
         super().__init__(argument, given, allowed)  # these, not a text, so that copies and other processes can make it
 
     def __str__(self) -> str:
-        return "{}: got {}, but {}".format(*self.args)
+        argument, given, allowed = self.args
+        shown = str(given)
+        if len(shown) > _LONGEST:
+            shown = f"{shown[:_LONGEST]}..."
+        return f"{argument}: got {shown}, but {allowed}"
 
 
 class ArgumentError(_ArgumentError, RuntimeError):

@@ -13,12 +13,15 @@ import numpy as np
 from fastconv import registry
 from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape, unfold_geometry
 from fastconv.arrays import Shape, register_kind
+from fastconv.backends.base import INTEGERS
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
 
 _HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 _COMPUTED = (_SINGLE, np.dtype(np.float64))
+_INTEGERS = tuple(np.dtype(name) for name in INTEGERS)
+_FLOATS = "float32, float64 or float16"
 
 
 class NumpyOps:
@@ -51,13 +54,13 @@ class NumpyOps:
         return _rounded(runner.conv2d_weight(x, grad, geometry), dtype)
 
     def max_pool2d(self, x: np.ndarray, how: PoolParameters, backend: str | None) -> tuple[np.ndarray, np.ndarray]:
-        (x,), dtype = _operands(input=x)
+        x, dtype = _pooled(x)
         geometry = pool_geometry(x.shape, how)
         values, indices = registry.resolve(backend).select("max_pool2d", geometry, x.dtype).max_pool2d(x, geometry)
         return _rounded(values, dtype), indices
 
     def max_pool2d_values(self, x: np.ndarray, how: PoolParameters, backend: str | None) -> np.ndarray:
-        (x,), dtype = _operands(input=x)
+        x, dtype = _pooled(x)
         geometry = pool_geometry(x.shape, how)
         runner = registry.resolve(backend).select("max_pool2d_values", geometry, x.dtype)
         return _rounded(runner.max_pool2d_values(x, geometry), dtype)
@@ -162,15 +165,28 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
         _check_kind(name, array)
         dtype = array.dtype.newbyteorder("=")
         if dtype not in _COMPUTED and dtype != _HALF:
-            raise ArgumentTypeError(name, f"data type {array.dtype}", "it must be float32, float64 or float16")
+            raise ArgumentTypeError(name, f"data type {array.dtype}", f"it must be {_FLOATS}")
         if first is None:
             first = dtype
         elif dtype != first:
             allowed = f"all operands must be of one data type, and {next(iter(arrays))} is {first}"
             raise ArgumentError(name, f"data type {array.dtype}", allowed)
-        plain.append(np.require(array, _SINGLE if dtype == _HALF else dtype, "A"))
+        plain.append(np.require(array, _SINGLE if dtype == _HALF else dtype, ["ALIGNED", "ENSUREARRAY"]))
     assert first is not None
     return plain, first
+
+
+def _pooled(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
+    """The operand of a max pooling, which may be of integers, and the data type of the result."""
+    if x.dtype.kind not in "iub":
+        (x,), dtype = _operands(input=x)
+        return x, dtype
+    dtype = x.dtype.newbyteorder("=")
+    if dtype not in _INTEGERS:
+        raise ArgumentTypeError(
+            "input", f"data type {x.dtype}", f"it must be {_FLOATS}, or one of {', '.join(INTEGERS)}"
+        )
+    return np.require(x, dtype, ["ALIGNED", "ENSUREARRAY"]), dtype
 
 
 def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
@@ -178,7 +194,7 @@ def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
     _check_kind("indices", indices)
     if indices.dtype.newbyteorder("=") != np.int64:
         raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
-    indices = np.require(indices, np.int64, "A")
+    indices = np.require(indices, np.int64, ["ALIGNED", "ENSUREARRAY"])
     pixels = size[0] * size[1]
     # Seen as unsigned, negative ones are the largest: one pass over the memory finds that there is nothing to find.
     if indices.size and indices.view(np.uint64).max() >= pixels:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import fastconv
 from tests import oracle
+from tests.fuzz.calls import Call
+from tests.fuzz.effort import examples
+from tests.fuzz.functions import EVERY
 from tests.fuzz.layouts import read_only, unaligned
 from tests.tolerance import assert_equal
 
@@ -116,3 +121,51 @@ class TestHalfPrecision:
     def test_overflow_is_infinite(self, backend: str) -> None:
         x, w = np.full((1, 1, 2, 2), 60000, np.float16), np.ones((1, 1, 2, 2), np.float16)
         np.testing.assert_array_equal(fastconv.conv2d(x, w, backend=backend), np.full((1, 1, 1, 1), np.inf))
+
+
+class Upside(np.ndarray):
+    """Indexes backwards, hides its sign, and would give its own kind."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(index)[..., ::-1]
+
+    def __abs__(self) -> Any:
+        raise AssertionError("a plain array's would do")
+
+    def __add__(self, other: Any) -> Any:
+        raise AssertionError("a plain array's would do")
+
+
+def memory_mapped(array: np.ndarray) -> np.memmap:
+    with tempfile.NamedTemporaryFile() as file:
+        mapped = np.memmap(file, array.dtype, "w+", shape=array.shape)
+    mapped[...] = array
+    return mapped
+
+
+SUBCLASSES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "upside": lambda x: x.view(Upside),
+    "memmap": memory_mapped,
+    "recarray": lambda x: x.view(np.recarray),
+    "matrix": lambda x: x.view(np.matrix) if x.ndim == 2 else x,
+}
+
+
+@pytest.mark.parametrize("function", EVERY)
+@pytest.mark.parametrize("kind", SUBCLASSES)
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses(kind: str, function: str) -> None:
+    """What a subclass of ndarray makes of indices and operators is its own: the values count, and results are plain."""
+
+    @examples(10)
+    @given(EVERY[function])
+    def agrees(call: Call) -> None:
+        operands = {name: a if a is None else SUBCLASSES[kind](a.copy()) for name, a in call.operands.items()}
+        results = getattr(fastconv, function)(**operands, **call.arguments, backend="im2col")
+        plain = getattr(fastconv, function)(**call.operands, **call.arguments, backend="im2col")
+        results, plain = [r if isinstance(r, tuple) else (r,) for r in (results, plain)]
+        for result, right in zip(results, plain, strict=True):
+            assert type(result) is np.ndarray
+            np.testing.assert_array_equal(result, right)
+
+    agrees()

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
+from fastconv.backends.base import INTEGERS
 from fastconv.torch import functional as ours
 
 X, W = np.ones((2, 4, 8, 7), np.float32), np.ones((6, 4, 3, 3), np.float32)
@@ -107,9 +108,14 @@ def test_refused_as_by_torch(
     assert ran == []
 
 
-@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "complex64", "longdouble"])
+TYPES = ["int64", "uint8", "uint16", "uint64", "bool", "complex64", "longdouble"]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("function", ["conv2d", "max_pool2d", "avg_pool2d", "unfold"])
 def test_data_types(function: str, dtype: str, backend: str) -> None:
+    if function == "max_pool2d" and dtype in INTEGERS:
+        return
     x = np.ones((1, 2, 4, 4), dtype)
     other = np.ones((1, 2, 2, 2), dtype) if function == "conv2d" else 2
     with pytest.raises(TypeError, match=r"input: got data type .*, but it must be float32, float64 or float16"):
@@ -192,6 +198,97 @@ def test_indices_of_another_kind() -> None:
         fastconv.max_unpool2d(values, torch.zeros(1, 2, 3, 3, dtype=torch.int64), 2)
 
 
+NO_NUMBERS: list[Any] = [
+    "ab",
+    b"ab",
+    None,
+    1.5,
+    1j,
+    {},
+    object(),
+    int,
+    np.float64(1),
+    np.ones(3, np.int64),
+    np.ones(X.shape),
+]
+NO_NUMBERS += [torch.ones(2), [[1]], ("a", "b"), range(2), np.array(2.5), [1, None], np.zeros(2, object)]
+
+
+@pytest.mark.parametrize("wrong", NO_NUMBERS, ids=lambda wrong: f"{type(wrong).__name__}-{str(wrong)[:12]!r}")
+@pytest.mark.parametrize("tensors", [False, True])
+def test_what_is_no_number(tensors: bool, wrong: Any) -> None:
+    """Anything for any argument that is no array: a TypeError with the argument's name, short."""
+    namespace: Any = ours if tensors else fastconv
+    x, w, line = [torch.from_numpy(a.copy()) if tensors else a for a in (X, W, LINE)]
+    for function, arrays, names in (
+        ("conv2d", (x, w), ["stride", "dilation", "groups"]),
+        ("max_pool2d", (x, 2), ["padding", "dilation"]),
+        ("avg_pool1d", (line, 2), ["padding", "ceil_mode"]),
+        ("lp_pool2d", (x,), ["norm_type", "kernel_size"]),
+        ("unfold", (x, 2), ["padding", "stride"]),
+        ("conv2d_backward", (x, x, w), ["output_mask"]),
+    ):
+        for name in names:
+            how = {"kernel_size": 2, "norm_type": 2} if function == "lp_pool2d" else {}
+            if name == "norm_type" and isinstance(wrong, (float, np.floating)):
+                continue
+            with pytest.raises((TypeError, RuntimeError), match=f"^{name}: got ") as refused:
+                getattr(namespace, function)(*arrays, **{**how, name: wrong})
+            assert isinstance(refused.value, (fastconv.ArgumentTypeError, fastconv.ArgumentError))
+            assert len(str(refused.value)) < 250
+
+
+def test_flags_without_a_truth() -> None:
+    for function in ("max_pool2d", "adaptive_max_pool2d"):
+        for wrong in (np.ones(2), torch.ones(2), np.zeros(0)):
+            with pytest.raises(TypeError, match="return_indices: got"):
+                getattr(fastconv, function)(X, 2, return_indices=wrong)
+
+
+@pytest.mark.parametrize("norm", [10**400, -(10**400)], ids=["large", "small"])
+def test_norms_beyond_floats(norm: int) -> None:
+    with pytest.raises(RuntimeError, match="norm_type: got"):
+        fastconv.lp_pool2d(X, norm, 2)
+    np.testing.assert_array_equal(fastconv.lp_pool2d(np.ones_like(X), 2**64, 1), np.ones_like(X))
+    assert ours.lp_pool2d(torch.from_numpy(X.copy()), 2**64, 1).shape == X.shape
+
+
+def test_results_beyond_memory(backend: str) -> None:
+    values, indices = np.ones((1, 1, 2, 2), np.float32), np.zeros((1, 1, 2, 2), np.int64)
+    for arrays, call in (
+        ((X, W), lambda x, w: fastconv.conv2d(x, w, padding=2**31 - 1, backend=backend)),
+        (
+            (np.ones((2, 6, 4, 4), np.float32), W),
+            lambda x, w: fastconv.conv_transpose2d(x, w, stride=2**31 - 1, backend=backend),
+        ),
+        ((values, indices), lambda v, i: fastconv.max_unpool2d(v, i, 2**31 - 1, backend=backend)),
+    ):
+        with pytest.raises(RuntimeError, match="input: got shape"):
+            call(*arrays)
+
+
+@pytest.mark.parametrize("function", ["max_pool2d", "avg_pool2d", "lp_pool2d", "unfold"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_sparse_tensors(function: str, dtype: torch.dtype) -> None:
+    how = {"norm_type": 2} if function == "lp_pool2d" else {}
+    with pytest.raises(TypeError, match=r"input: got layout torch\.sparse_coo"):
+        getattr(ours, function)(torch.ones(1, 2, 4, 4, dtype=dtype).to_sparse(), kernel_size=2, **how)
+
+
+@pytest.mark.parametrize("position", range(2))
+def test_gradients_of_mixed_kinds(position: int) -> None:
+    x, w, grad = torch.from_numpy(X.copy()), torch.from_numpy(W.copy()), torch.ones(2, 6, 6, 5)
+    for call in (
+        lambda *pair: ours.conv2d_input(X.shape, *pair),
+        lambda *pair: ours.conv2d_backward(pair[1], x, pair[0]),
+    ):
+        pair = [w.numpy(), grad] if position == 0 else [w, grad.numpy()]
+        with pytest.raises(TypeError, match=r"(weight|grad_output|input): got .*, but it must be a "):
+            call(*pair)
+    with pytest.raises(TypeError, match="input: got ndarray"):
+        ours.conv2d_backward(grad, X, w)
+
+
 def test_errors_cross_processes() -> None:
     with pytest.raises(fastconv.ArgumentError) as refused:
         fastconv.conv2d(X, W, stride=0)
@@ -222,6 +319,20 @@ class TestGradients:
             fastconv.conv2d_backward(grad, X, None, backend=backend)
         with pytest.raises(RuntimeError, match="weight: got shape"):
             fastconv.conv2d_input(X.shape, W[0], grad, backend=backend)
+
+    @pytest.mark.parametrize("batched", [True, False])
+    def test_one_with_a_batch_and_one_without(self, batched: bool, backend: str) -> None:
+        grad, indices = np.ones((2, 6, 6, 5), np.float32), np.zeros((2, 6, 6, 5), np.int64)
+        x, part, places = (X, grad[0], indices[0]) if batched else (X[0], grad, indices)
+        for call in (
+            lambda: fastconv.conv2d_backward(part, x, W, backend=backend),
+            lambda: fastconv.conv2d_weight(x, W.shape, part, backend=backend),
+            lambda: fastconv.conv2d_input(x.shape, W, part, backend=backend),
+            lambda: fastconv.max_pool2d_backward(part, places, x.shape, backend=backend),
+            lambda: fastconv.avg_pool2d_backward(part, x.shape, 3, 1, backend=backend),
+        ):
+            with pytest.raises(RuntimeError, match=r": got shape \(.*both a batch, or neither"):
+                call()
 
     def test_sizes(self, backend: str) -> None:
         grad = np.ones((2, 6, 6, 5), np.float32)

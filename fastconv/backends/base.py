@@ -3,8 +3,8 @@
 The API has done every check before a primitive is called, so a backend checks nothing again:
 
 - arrays are NumPy arrays, float32 or float64, all of one type, in native byte order and aligned; of any strides
-  (negative and zero ones too), and perhaps read-only. A backend that sets `tensors` gets torch tensors as they
-  are, on any device, when the caller has tensors;
+  (negative and zero ones too), and perhaps read-only. `max_pool2d` and `max_pool2d_values` also get the types
+  `INTEGERS`. A backend that sets `tensors` gets torch tensors as they are, on any device, when the caller has tensors;
 - a geometry is valid, and the arrays have the shapes it says. N may be 0, and so may C in a convolution, whose
   result then has no channels;
 - the result is a new C-contiguous array, of the operands' type (indices int64), that shares no memory with them.
@@ -30,6 +30,9 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 Array = Any
 Geometry = ConvGeometry | PoolGeometry
 
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+"""The data types that max pooling takes besides floats, as torch's does."""
+
 OPERATIONS = (
     "conv2d",
     "conv2d_activated",
@@ -48,6 +51,11 @@ OPERATIONS = (
     "fold",
 )
 """The primitives' names."""
+
+
+def lowest(dtype: np.dtype[Any]) -> Any:
+    """The value of the padding in max pooling: minus infinity, or the smallest integer of the data type."""
+    return dtype.type(-np.inf) if dtype.kind == "f" else np.iinfo(dtype).min
 
 
 class Backend(ABC):
@@ -199,7 +207,7 @@ class Backend(ABC):
         """The largest element of each window and its index h * W + w in the plane, both (N, C, P, Q).
 
         Of equal elements the first in row-major order is taken, of several NaN the last. A window that touches
-        no pixel, which dilation makes possible, gives minus infinity and the index -1.
+        no pixel, which dilation makes possible, gives `lowest` of the data type and the index -1.
         """
 
     def max_pool2d_values(self, x: Array, geometry: PoolGeometry) -> Array:

@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from fastconv.backends.base import Backend
+from fastconv.backends.base import Backend, lowest
 from fastconv.backends.columns import gather, scatter
 from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry, Pair, PoolGeometry
@@ -76,7 +76,7 @@ class Im2col(Backend):
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
         g = geometry
-        values = np.full(g.output_shape, -np.inf, x.dtype)
+        values = np.full(g.output_shape, lowest(x.dtype), x.dtype)
         indices = np.full(g.output_shape, -1, np.int64)
         rows, columns = np.arange(g.H)[:, None] * g.W, np.arange(g.W)
         for tap in g.taps():

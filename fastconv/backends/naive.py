@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastconv.backends.base import Backend
+from fastconv.backends.base import Backend, lowest
 from fastconv.backends.jit import jit
 from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry, PoolGeometry
@@ -88,15 +88,15 @@ def conv2d_weight(x, grad, w, stride, padding, dilation, groups):
 
 
 @jit
-def max_pool2d(x, y, indices, kernel, stride, padding, dilation):
-    """The largest pixel of each window: the first of equal ones, the last NaN; -inf and -1 if there is no pixel."""
+def max_pool2d(x, y, indices, lowest, kernel, stride, padding, dilation):
+    """The largest pixel of each window: the first of equal ones, the last NaN; lowest and -1 if there is no pixel."""
     N, C, P, Q = y.shape
     _, _, H, W = x.shape
     for n in range(N):
         for c in range(C):
             for p in range(P):
                 for q in range(Q):
-                    best = -np.inf
+                    best = lowest
                     at = -1
                     for r in range(kernel[0]):
                         for s in range(kernel[1]):
@@ -104,7 +104,7 @@ def max_pool2d(x, y, indices, kernel, stride, padding, dilation):
                             j = q * stride[1] - padding[1] + s * dilation[1]
                             if 0 <= i < H and 0 <= j < W:
                                 pixel = x[n, c, i, j]
-                                if at < 0 or pixel > best or np.isnan(pixel):
+                                if at < 0 or pixel > best or pixel != pixel:  # noqa: PLR0124, only NaN is not itself
                                     best = pixel
                                     at = i * W + j
                     y[n, c, p, q] = best
@@ -196,7 +196,8 @@ class Naive(Backend):
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
         g = geometry
         y, indices = np.empty(g.output_shape, x.dtype), np.empty(g.output_shape, np.int64)
-        max_pool2d(_plain(x), y, indices, (g.R, g.S), g.stride, g.padding, g.dilation)
+        worst = x.dtype.type(lowest(x.dtype))
+        max_pool2d(_plain(x), y, indices, worst, (g.R, g.S), g.stride, g.padding, g.dilation)
         return y, indices
 
     @QUIET

@@ -59,8 +59,11 @@ class Torch(Backend):
         import torch.nn.functional as F
 
         g = geometry
+        image = _tensor(x)
+        if not image.is_floating_point():
+            image = image.contiguous()  # in channels_last torch counts pixels in their own type: 255 of uint8 at most
         values, indices = F.max_pool2d(
-            _tensor(x), (g.R, g.S), g.stride, g.padding, g.dilation, g.ceil_mode, return_indices=True
+            image, (g.R, g.S), g.stride, g.padding, g.dilation, g.ceil_mode, return_indices=True
         )
         if g.dilation != (1, 1):  # torch leaves any number where a window touches no pixel
             indices = indices.masked_fill(_tensor(_untouched(g)).to(indices.device), -1)

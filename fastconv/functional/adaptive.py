@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.arguments import adaptive_size, image_dims
-from fastconv.arrays import A, ops_of
+from fastconv.arguments import adaptive_size, image_dims, truth
+from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentError, ArgumentValueError
 from fastconv.functional.lifting import lift_lines, lower_lines
 from fastconv.functional.pooling import avg_pool2d, max_pool2d
@@ -42,7 +42,7 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
     Raises:
         as `fastconv.max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
         return _cut(avg_pool2d(_few(input, rows, columns), 1, backend=backend), rows, columns)
@@ -75,7 +75,8 @@ def adaptive_max_pool2d(
     Raises:
         as `fastconv.max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
+    return_indices = truth("return_indices", return_indices)
     rows, columns = _axes(input, output_size)
     if rows.windows == 0 or columns.windows == 0:
         values, indices = max_pool2d(_few(input, rows, columns), 1, return_indices=True, backend=backend)
@@ -115,7 +116,7 @@ def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | Non
     Raises:
         as `adaptive_avg_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (windows,) = adaptive_size(output_size, input.shape[-1:])
     return lower_lines(adaptive_avg_pool2d(lift_lines(input), (1, windows), backend=backend))
@@ -137,7 +138,7 @@ def adaptive_max_pool1d(
     Raises:
         as `adaptive_max_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (windows,) = adaptive_size(output_size, input.shape[-1:])
     pooled = adaptive_max_pool2d(lift_lines(input), (1, windows), return_indices, backend=backend)

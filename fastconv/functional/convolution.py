@@ -13,7 +13,7 @@ from fastconv.arguments import (
     transposed_input_size,
     weight_dims,
 )
-from fastconv.arrays import A, ops_of
+from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentTypeError
 from fastconv.functional.lifting import lift_line, lift_lines, lift_sides, lower_lines
 from fastconv.geometry import ConvParameters, transposed_size
@@ -54,9 +54,9 @@ def conv2d(
 
     Reference: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016).
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
-    ops_of("weight", weight)
+    _, weight = taken("weight", weight)
     weight_dims(weight.shape, 2)
     how = conv_parameters(tuple(weight.shape[2:]), stride, padding, dilation, groups)
     if input.ndim == 3:
@@ -91,9 +91,9 @@ def conv1d(
     Raises:
         as `conv2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
-    ops_of("weight", weight)
+    _, weight = taken("weight", weight)
     weight_dims(weight.shape, 1)
     steps, spread = lift_line("stride", stride, 1, 1), lift_line("dilation", dilation, 1, 1)
     lines = conv2d(
@@ -143,9 +143,9 @@ def conv_transpose2d(
 
     Reference: Zeiler et al., "Deconvolutional networks" (2010).
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
-    ops_of("weight", weight)
+    _, weight = taken("weight", weight)
     weight_dims(weight.shape, 2)
     if isinstance(padding, str):
         raise ArgumentTypeError("padding", repr(padding), "a transposed convolution takes integers")
@@ -198,9 +198,9 @@ def conv_transpose1d(
     Raises:
         as `conv2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
-    ops_of("weight", weight)
+    _, weight = taken("weight", weight)
     weight_dims(weight.shape, 1)
     if isinstance(padding, str):
         raise ArgumentTypeError("padding", repr(padding), "a transposed convolution takes integers")

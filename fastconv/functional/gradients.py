@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fastconv.arguments import (
     IntOrPair,
     Padding,
+    flag,
     image_dims,
     integer,
     make_conv_geometry,
@@ -16,8 +17,8 @@ from fastconv.arguments import (
     size,
     weight_dims,
 )
-from fastconv.arrays import A, ops_of
-from fastconv.errors import ArgumentError
+from fastconv.arrays import A, taken
+from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.functional.pooling import avg_parameters
 from fastconv.geometry import ConvParameters
 
@@ -36,20 +37,23 @@ def conv2d_input(
     """The gradient of `fastconv.conv2d` with respect to its input, as `torch.nn.grad.conv2d_input`.
 
     Args:
-        input_size: the input's shape, (N, C, H, W).
+        input_size: the input's shape, (N, C, H, W), or (C, H, W) unbatched.
         weight: (K, C / groups, R, S).
-        grad_output: (N, K, P, Q), the gradient with respect to the result.
+        grad_output: (N, K, P, Q), or (K, P, Q) unbatched, the gradient with respect to the result.
         stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
 
     Returns:
-        (N, C, H, W).
+        of ``input_size``.
 
     Raises:
         as `fastconv.conv2d`.
     """
-    ops = ops_of("grad_output", grad_output)
+    ops, grad_output = taken("grad_output", grad_output)
     how = _parameters_for(weight, stride, padding, dilation, groups)
-    return ops.conv2d_input(size("input_size", input_size, 4), weight, grad_output, how, backend)
+    shape = _image_size(input_size, grad_output)
+    if len(shape) == 3:
+        return ops.conv2d_input((1, *shape), weight, grad_output[None], how, backend)[0]
+    return ops.conv2d_input(shape, weight, grad_output, how, backend)
 
 
 def conv2d_weight(
@@ -66,9 +70,9 @@ def conv2d_weight(
     """The gradient of `fastconv.conv2d` with respect to its weight, as `torch.nn.grad.conv2d_weight`.
 
     Args:
-        input: (N, C, H, W).
+        input: (N, C, H, W), or (C, H, W) unbatched.
         weight_size: the weight's shape, (K, C / groups, R, S).
-        grad_output: (N, K, P, Q), the gradient with respect to the result.
+        grad_output: (N, K, P, Q), or (K, P, Q) unbatched, the gradient with respect to the result.
         stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
 
     Returns:
@@ -77,11 +81,14 @@ def conv2d_weight(
     Raises:
         as `fastconv.conv2d`.
     """
-    ops = ops_of("input", input)
-    ops_of("grad_output", grad_output)
+    ops, input = taken("input", input)
+    _, grad_output = taken("grad_output", grad_output)
     shape = size("weight_size", weight_size, 4)
     image_dims("input", input.shape, 2)
+    _both_batched("grad_output", grad_output.shape, input.shape, "input")
     how = _conv_parameters(shape[2:], stride, padding, dilation, groups)
+    if input.ndim == 3:
+        input, grad_output = input[None], grad_output[None]
     return ops.conv2d_weight(input, shape, grad_output, how, backend)
 
 
@@ -100,8 +107,8 @@ def conv2d_backward(
     """All gradients of `fastconv.conv2d`.
 
     Args:
-        grad_output: (N, K, P, Q), the gradient with respect to the result.
-        input: (N, C, H, W).
+        grad_output: (N, K, P, Q), or (K, P, Q) unbatched, the gradient with respect to the result.
+        input: (N, C, H, W), or (C, H, W) unbatched.
         weight: (K, C / groups, R, S).
         stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
         output_mask: which of the three gradients are wanted.
@@ -112,19 +119,20 @@ def conv2d_backward(
     Raises:
         as `fastconv.conv2d`.
     """
-    ops = ops_of("grad_output", grad_output)
-    ops_of("input", input)
+    ops, grad_output = taken("grad_output", grad_output)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 2)
     how = _parameters_for(weight, stride, padding, dilation, groups)
-    result = make_conv_geometry(input.shape, weight.shape, None, how).output_shape
-    same_shape("grad_output", grad_output.shape, result, "the convolution's result")
-    if len(output_mask) != 3:
-        raise ArgumentError("output_mask", output_mask, "it must have three elements: for input, weight and bias")
-    for_input, for_weight, for_bias = output_mask
+    _both_batched("grad_output", grad_output.shape, input.shape, "input")
+    for_input, for_weight, for_bias = _mask(output_mask)
+    images, grad = (input[None], grad_output[None]) if input.ndim == 3 else (input, grad_output)
+    result = make_conv_geometry(images.shape, weight.shape, None, how).output_shape
+    same_shape("grad_output", grad.shape, result, "the convolution's result")
+    dx = ops.conv2d_input(tuple(images.shape), weight, grad, how, backend) if for_input else None
     return (
-        ops.conv2d_input(tuple(input.shape), weight, grad_output, how, backend) if for_input else None,
-        ops.conv2d_weight(input, tuple(weight.shape), grad_output, how, backend) if for_weight else None,
-        ops.channel_sum(grad_output, weight.shape[0], backend) if for_bias else None,
+        dx[0] if dx is not None and input.ndim == 3 else dx,
+        ops.conv2d_weight(images, tuple(weight.shape), grad, how, backend) if for_weight else None,
+        ops.channel_sum(grad, weight.shape[0], backend) if for_bias else None,
     )
 
 
@@ -132,24 +140,28 @@ def max_pool2d_backward(grad_output: A, indices: A, input_size: Sequence[int], *
     """The gradient of `fastconv.max_pool2d`: each element added where its maximum was found.
 
     Args:
-        grad_output: (N, C, P, Q), the gradient with respect to the result.
+        grad_output: (N, C, P, Q), or (C, P, Q) unbatched, the gradient with respect to the result.
         indices: int64 of the same shape, as `max_pool2d` gives them; -1 is left out.
-        input_size: the input's shape, (N, C, H, W).
+        input_size: the input's shape, (N, C, H, W), or (C, H, W) unbatched.
         backend: one of `fastconv.backends`; None for the current choice.
 
     Returns:
-        (N, C, H, W).
+        of ``input_size``.
 
     Raises:
         RuntimeError: shapes that don't belong together, an index outside the plane.
         TypeError: an argument of the wrong type.
     """
-    ops = ops_of("grad_output", grad_output)
-    ops_of("indices", indices)
-    shape = size("input_size", input_size, 4)
+    ops, grad_output = taken("grad_output", grad_output)
+    _, indices = taken("indices", indices)
+    shape = _image_size(input_size, grad_output)
     same_shape("indices", indices.shape, grad_output.shape, "grad_output")
-    same_shape("grad_output", grad_output.shape, (*shape[:2], *grad_output.shape[2:]), "a pooling of input_size")
-    return ops.max_pool2d_backward(grad_output, indices, (shape[2], shape[3]), backend)
+    expected = (*shape[:-2], *grad_output.shape[-2:])
+    same_shape("grad_output", grad_output.shape, expected, "a pooling of input_size")
+    plane = (shape[-2], shape[-1])
+    if len(shape) == 3:
+        return ops.max_pool2d_backward(grad_output[None], indices[None], plane, backend)[0]
+    return ops.max_pool2d_backward(grad_output, indices, plane, backend)
 
 
 def avg_pool2d_backward(
@@ -167,24 +179,52 @@ def avg_pool2d_backward(
     """The gradient of `fastconv.avg_pool2d`.
 
     Args:
-        grad_output: (N, C, P, Q), the gradient with respect to the result.
-        input_size: the input's shape, (N, C, H, W).
+        grad_output: (N, C, P, Q), or (C, P, Q) unbatched, the gradient with respect to the result.
+        input_size: the input's shape, (N, C, H, W), or (C, H, W) unbatched.
         kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, backend: as in
             `fastconv.avg_pool2d`.
 
     Returns:
-        (N, C, H, W).
+        of ``input_size``.
 
     Raises:
         as `fastconv.max_pool2d`.
     """
-    ops = ops_of("grad_output", grad_output)
+    ops, grad_output = taken("grad_output", grad_output)
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    return ops.avg_pool2d_backward(grad_output, size("input_size", input_size, 4), how, backend)
+    shape = _image_size(input_size, grad_output)
+    if len(shape) == 3:
+        return ops.avg_pool2d_backward(grad_output[None], (1, *shape), how, backend)[0]
+    return ops.avg_pool2d_backward(grad_output, shape, how, backend)
+
+
+def _image_size(input_size: Sequence[int], grad_output: A) -> tuple[int, ...]:
+    """``input_size`` as (N, C, H, W), or as (C, H, W) where ``grad_output`` is unbatched too."""
+    unbatched = isinstance(input_size, (tuple, list)) and len(input_size) == 3
+    shape = size("input_size", input_size, 3 if unbatched else 4)
+    _both_batched("input_size", shape, grad_output.shape, "grad_output")
+    return shape
+
+
+def _both_batched(name: str, given: Sequence[int], other: Sequence[int], of: str) -> None:
+    """Refuse a shape with a batch beside one without."""
+    if len(given) != len(other):
+        allowed = f"it must have as many axes as {of}, whose shape is {tuple(other)}: both a batch, or neither"
+        raise ArgumentError(name, f"shape {tuple(given)}", allowed)
+
+
+def _mask(output_mask: Sequence[bool]) -> tuple[bool, bool, bool]:
+    allowed = "it must have three elements, True or False: for input, weight and bias"
+    if not isinstance(output_mask, (tuple, list)):
+        raise ArgumentTypeError("output_mask", repr(output_mask), allowed)
+    if len(output_mask) != 3:
+        raise ArgumentError("output_mask", output_mask, allowed)
+    for_input, for_weight, for_bias = (flag("output_mask", wanted) for wanted in output_mask)
+    return for_input, for_weight, for_bias
 
 
 def _parameters_for(weight: A, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int) -> ConvParameters:
-    ops_of("weight", weight)
+    _, weight = taken("weight", weight)
     weight_dims(weight.shape, 2)
     return _conv_parameters(weight.shape[2:], stride, padding, dilation, groups)
 

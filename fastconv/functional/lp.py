@@ -8,8 +8,8 @@ from numbers import Real
 from typing import Any
 
 from fastconv.arguments import IntOrPair, image_dims, integers, pair
-from fastconv.arrays import A, ops_of
-from fastconv.errors import ArgumentTypeError
+from fastconv.arrays import A, taken
+from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.functional.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 
 
@@ -39,15 +39,16 @@ def lp_pool2d(
         ZeroDivisionError: ``norm_type`` is 0.
         otherwise as `fastconv.max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     height, width = pair("kernel_size", kernel_size, 1)
-    if norm_type in (math.inf, -math.inf):
-        return _limit(max_pool2d, input, norm_type, (height, width), stride, ceil_mode, backend)
     (image,), dtype = ops.operands(input=input)
-    powers = ops.power(image, _number(norm_type))
+    norm = _number(norm_type)
+    if norm in (math.inf, -math.inf):
+        return _limit(max_pool2d, input, norm, (height, width), stride, ceil_mode, backend)
+    powers = ops.power(image, norm)
     means = avg_pool2d(powers, (height, width), stride, 0, ceil_mode, backend=backend)
-    return ops.cast(ops.root(means, height * width, norm_type), dtype)
+    return ops.cast(ops.root(means, height * width, norm), dtype)
 
 
 def lp_pool1d(
@@ -72,21 +73,25 @@ def lp_pool1d(
     Raises:
         as `lp_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 1)
     (width,) = integers("kernel_size", kernel_size, 1, 1)
-    if norm_type in (math.inf, -math.inf):
-        return _limit(max_pool1d, input, norm_type, width, stride, ceil_mode, backend)
     (image,), dtype = ops.operands(input=input)
-    powers = ops.power(image, _number(norm_type))
+    norm = _number(norm_type)
+    if norm in (math.inf, -math.inf):
+        return _limit(max_pool1d, input, norm, width, stride, ceil_mode, backend)
+    powers = ops.power(image, norm)
     means = avg_pool1d(powers, width, stride, 0, ceil_mode, backend=backend)
-    return ops.cast(ops.root(means, width, norm_type), dtype)
+    return ops.cast(ops.root(means, width, norm), dtype)
 
 
 def _number(norm_type: float) -> float:
     if not isinstance(norm_type, Real):
         raise ArgumentTypeError("norm_type", repr(norm_type), "it must be a number")
-    return norm_type
+    try:
+        return float(norm_type)
+    except OverflowError:
+        raise ArgumentError("norm_type", norm_type, "it must be within the range of a float") from None
 
 
 def _limit(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair
-from fastconv.arrays import A, ops_of
+from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair, truth
+from fastconv.arrays import A, taken
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
 from fastconv.geometry import Pair, PoolParameters
 
@@ -24,10 +24,12 @@ def max_pool2d(
     """Two-dimensional max pooling, as `torch.nn.functional.max_pool2d`.
 
     Of equal elements in a window the first in row-major order is taken, of several NaN the last. Padding is minus
-    infinity. A window of nothing but padding, which dilation makes possible, has the index -1.
+    infinity, or the smallest integer of the data type. A window of nothing but padding, which dilation makes possible,
+    has the index -1.
 
     Args:
-        input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
+        input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32), or integers:
+            uint8, int8, int16, int32 or int64.
         kernel_size: pixels of a window, one integer or (height, width).
         stride: pixels between windows; None, () and [] mean ``kernel_size``.
         padding: pixels around the image, at most half the kernel.
@@ -43,10 +45,10 @@ def max_pool2d(
 
     Raises:
         RuntimeError: a shape or value that is not allowed.
-        TypeError: an argument of the wrong type; integer and complex arrays.
+        TypeError: an argument of the wrong type; arrays of another data type.
         UnsupportedError: the backend can't do this problem.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     kernel = pair("kernel_size", kernel_size, 1)
     how = PoolParameters(
@@ -57,7 +59,7 @@ def max_pool2d(
         flag("ceil_mode", ceil_mode),
     )
     images = input[None] if input.ndim == 3 else input
-    if not return_indices:
+    if not truth("return_indices", return_indices):
         values = ops.max_pool2d_values(images, how, backend)
         return values[0] if input.ndim == 3 else values
     values, indices = ops.max_pool2d(images, how, backend)
@@ -88,7 +90,7 @@ def max_pool1d(
     Raises:
         as `max_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     pooled = max_pool2d(
         lift_lines(input),
@@ -132,7 +134,7 @@ def avg_pool2d(
     Raises:
         as `max_pool2d`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     if input.ndim == 3:
@@ -163,7 +165,7 @@ def avg_pool1d(
     Raises:
         as `max_pool2d`.
     """
-    ops_of("input", input)
+    _, input = taken("input", input)
     image_dims("input", input.shape, 1)
     pooled = avg_pool2d(
         lift_lines(input),

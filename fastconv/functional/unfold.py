@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv.arguments import IntOrPair, image_dims, pair
-from fastconv.arrays import A, ops_of
+from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters
 
@@ -35,7 +35,7 @@ def unfold(
     Reference: Chellapilla, Puri and Simard, "High performance convolutional neural networks for document processing"
     (2006).
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     if input.shape[-3] < 1:
         raise ArgumentError("input", f"shape {tuple(input.shape)}", "only N may be 0")
@@ -68,7 +68,7 @@ def fold(
     Raises:
         as `unfold`.
     """
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     if input.ndim not in (2, 3):
         allowed = "it must be (N, C * R * S, P * Q), or without N unbatched"
         raise ArgumentError("input", f"shape {tuple(input.shape)}", allowed)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fastconv import registry
 from fastconv.arguments import IntOrPair, image_dims, pair, same_shape, unpooled_size
-from fastconv.arrays import A, ops_of
+from fastconv.arrays import A, taken
 
 
 def max_unpool2d(
@@ -38,9 +38,9 @@ def max_unpool2d(
         TypeError: indices that are not int64.
     """
     registry.resolve(backend)
-    ops = ops_of("input", input)
+    ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
-    ops_of("indices", indices)
+    _, indices = taken("indices", indices)
     same_shape("indices", indices.shape, input.shape, "input")
     kernel = pair("kernel_size", kernel_size, 1)
     steps = kernel if stride is None else pair("stride", stride, 1)

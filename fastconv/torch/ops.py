@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from fastconv import registry
@@ -25,7 +24,7 @@ from fastconv.arguments import (
     same_shape,
     unfold_geometry,
 )
-from fastconv.backends.base import Backend
+from fastconv.backends.base import INTEGERS, Backend
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 from fastconv.torch.memory import check_held
@@ -35,7 +34,7 @@ Tensor = torch.Tensor
 
 HALVES = (torch.bfloat16, torch.float16)
 _COMPUTED = (torch.float32, torch.float64)
-_NUMPY: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64}
+_INTEGERS = tuple(getattr(torch, name) for name in INTEGERS)
 
 OPEN = ""
 """For a backend's name: the choice in force when the operator runs."""
@@ -169,14 +168,14 @@ def conv2d_weight(check: _Checks, x: Tensor, size: Sequence[int], grad: Tensor, 
 
 @_operator(f"max_pool2d(Tensor input, {_POOL}, str backend) -> (Tensor, Tensor)")
 def max_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
-    check_types(input=x)
+    _check_pooled(x)
     g = check.pool(x.shape, _pool(how))
     return _Plan(g, (x, g), g.output_shape, layout_of(x), ((g.output_shape, torch.int64),))
 
 
 @_operator(f"max_pool2d_values(Tensor input, {_POOL}, str backend) -> Tensor")
 def max_pool2d_values(check: _Checks, x: Tensor, *how: Any) -> _Plan:
-    check_types(input=x)
+    _check_pooled(x)
     g = check.pool(x.shape, _pool(how))
     return _Plan(g, (x, g), g.output_shape, layout_of(x))
 
@@ -237,6 +236,16 @@ def fold(check: _Checks, columns: Tensor, size: Sequence[int], kernel: Sequence[
     return _Plan(g, (columns, g), g.input_shape, torch.contiguous_format)
 
 
+def _check_pooled(x: Tensor) -> None:
+    """Refuse data types that max pooling doesn't take; it takes some of integers."""
+    _check_dense("input", x)
+    if x.is_floating_point():
+        check_types(input=x)
+    elif x.dtype not in _INTEGERS:
+        allowed = f"it must be torch.float32, float64, bfloat16 or float16, or one of {', '.join(INTEGERS)}"
+        raise ArgumentTypeError("input", f"data type {x.dtype}", allowed)
+
+
 def _run(operation: str, name: str, plan: _Plan) -> Any:
     """The primitive of the backend ``name`` on tensors."""
     dtype = plan.operands[0].dtype
@@ -275,7 +284,7 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
     if backend.tensors:
         return tensor
     if tensor._is_zerotensor():
-        return np.zeros(tensor.shape, _NUMPY[tensor.dtype])
+        return torch.zeros(tensor.shape, dtype=tensor.dtype).numpy()
     check_held("an operand", tensor)
     return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
 
@@ -314,6 +323,11 @@ def _pool(how: Sequence[Any]) -> PoolParameters:
     return PoolParameters(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation), *rest)
 
 
+def _check_dense(name: str, tensor: Tensor) -> None:
+    if tensor.layout is not torch.strided:
+        raise ArgumentTypeError(name, f"layout {tensor.layout}", "it must be dense, as from tensor.to_dense()")
+
+
 def check_types(**tensors: Tensor | None) -> None:
     """Refuse data types that aren't computed, and operands that are of two."""
     first: torch.dtype | None = None
@@ -321,6 +335,7 @@ def check_types(**tensors: Tensor | None) -> None:
     for name, tensor in tensors.items():
         if tensor is None:
             continue
+        _check_dense(name, tensor)
         if tensor.dtype not in _COMPUTED and tensor.dtype not in HALVES:
             allowed = "it must be torch.float32, float64, bfloat16 or float16"
             raise ArgumentTypeError(name, f"data type {tensor.dtype}", allowed)

@@ -27,12 +27,12 @@ class TensorOps:
         return autograd.conv2d(x, w, b, *how, chosen(backend)) if result is None else result
 
     def conv2d_input(self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
-        check_tensors(grad_output=grad)
+        check_tensors(weight=w, grad_output=grad)
         w, grad = under_autocast(w, grad)
         return autograd.conv2d_input(size, w, grad, *how, chosen(backend))
 
     def conv2d_weight(self, x: Tensor, size: Shape, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
-        check_tensors(grad_output=grad)
+        check_tensors(input=x, grad_output=grad)
         x, grad = under_autocast(x, grad)
         return autograd.conv2d_weight(x, size, grad, *how, chosen(backend))
 
@@ -75,6 +75,7 @@ class TensorOps:
 
     def scatter(self, x: Tensor, indices: Tensor, size: Pair) -> Tensor:
         check_tensors(indices=indices)
+        check_types(input=x)
         check_indices(indices, size, lowest=0)
         planes = x.new_zeros((*x.shape[:2], size[0] * size[1]))
         return planes.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, size)

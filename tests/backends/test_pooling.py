@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
+from fastconv.backends.base import INTEGERS
+from fastconv.torch import functional as tensors
 from tests import oracle
 from tests.cases import AVERAGES, MAX_POOLINGS, PoolCase, named
 from tests.tolerance import assert_equal
@@ -60,6 +63,63 @@ def test_average_backward(case: PoolCase, extra: dict[str, Any], backend: str, d
     assert_equal(actual, oracle.gradients(result, (leaf,), grad)[0])
 
 
+@pytest.mark.parametrize("name", INTEGERS)
+@pytest.mark.parametrize("case", MAX_POOLINGS, ids=named)
+def test_max_of_integers(case: PoolCase, name: str, backend: str, ran) -> None:
+    """The largest and smallest of the type, of which float64 doesn't hold all, and many that are equal."""
+    limits = np.iinfo(name)
+    extremes = [limits.min, limits.min + 1, limits.max - 1, limits.max]
+    x = np.random.default_rng(1).choice(np.array(extremes, name), case.x)
+    call = partial(fastconv.max_pool2d, kernel_size=case.kernel, **case.how, return_indices=True, backend=backend)
+    if backend == "cuda":
+        with pytest.raises(fastconv.UnsupportedError, match="max pooling is of floats alone"):
+            call(x)
+        return
+    expected, places = F.max_pool2d(torch.from_numpy(x), case.kernel, **case.how, return_indices=True)
+    y, indices = call(x[..., ::-1].copy()[..., ::-1])
+    assert ran == [(backend, "max_pool2d")]
+    assert (y.dtype, indices.dtype) == (name, np.int64)
+    np.testing.assert_array_equal(y, expected.numpy())
+    np.testing.assert_array_equal(indices, places.numpy())
+    values = fastconv.max_pool2d(x.astype(x.dtype.newbyteorder()), case.kernel, **case.how, backend=backend)
+    assert values.dtype == name
+    np.testing.assert_array_equal(values, expected.numpy())
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_max_of_integers_in_tensors(name: str, backend: str) -> None:
+    """channels_last too, whose planes torch counts in the type itself: 255 pixels of uint8 are too many for it."""
+    if backend == "cuda":
+        pytest.skip("of floats alone")
+    limits = torch.iinfo(getattr(torch, name))
+    x = torch.randint(limits.min, limits.max, (2, 3, 17, 18), dtype=getattr(torch, name))
+    expected = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        found = tensors.max_pool2d(x.to(memory_format=layout), 3, 2, 1, return_indices=True, backend=backend)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        assert all(each.is_contiguous(memory_format=layout) for each in found)
+        assert torch.equal(tensors.max_pool2d(x.to(memory_format=layout), 3, 2, 1, backend=backend), expected[0])
+
+
+@pytest.mark.parametrize("name", INTEGERS)
+def test_other_max_poolings_of_integers(name: str, backend: str) -> None:
+    if backend == "cuda":
+        pytest.skip("of floats alone")
+    x = np.random.default_rng(2).integers(0, 100, (2, 3, 7, 6)).astype(name)
+    exact = torch.from_numpy(x.astype(np.float64))
+    for function, lines, size in (
+        ("max_pool1d", (0,), 3),
+        ("adaptive_max_pool1d", (0,), 4),
+        ("adaptive_max_pool2d", (), 3),
+        ("adaptive_max_pool2d", (), 4),
+    ):
+        found = getattr(fastconv, function)(x[lines], size, return_indices=True, backend=backend)
+        right = getattr(F, function)(exact[lines], size, return_indices=True)
+        assert found[0].dtype == name
+        for mine, theirs in zip(found, right, strict=True):
+            np.testing.assert_array_equal(mine, theirs.numpy())
+
+
 SPECIAL = {
     "equal": [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]],
     "nan_first": [[np.nan, 2, 3, 4], [5, 6, 7, 8], [9, 8, 7, 6], [5, 4, 3, np.nan]],
@@ -97,6 +157,12 @@ def test_a_window_of_padding_alone(backend: str, dtype: str) -> None:
     np.testing.assert_array_equal(indices, np.full((1, 1, 1, 3), -1))
     grad = fastconv.max_pool2d_backward(np.ones_like(y), indices, x.shape, backend=backend)
     np.testing.assert_array_equal(grad, np.zeros_like(x))
+    if backend != "cuda":
+        y, indices = fastconv.max_pool2d(
+            x.astype(np.int16), (2, 1), 1, (1, 0), (4, 1), return_indices=True, backend=backend
+        )
+        np.testing.assert_array_equal(y[0, 0], [[-(2**15)] * 3])
+        np.testing.assert_array_equal(indices, np.full((1, 1, 1, 3), -1))
 
 
 @pytest.mark.parametrize("index", [-2, 36, 2**40])

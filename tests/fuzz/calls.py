@@ -157,10 +157,9 @@ def transposed_convolution(dims: int) -> st.SearchStrategy[Call]:
 @st.composite
 def convolution_gradient(draw: Draw, function: str) -> Call:
     axes, arguments, (groups, channels, filters) = _convolution(draw, 2, PADDINGS)
-    N = integers(draw, 0, 3)
-    x_shape = (N, groups * channels, *_each(axes, "size"))
+    x_shape = batched(draw, groups * channels, *_each(axes, "size"))
     w_shape = (groups * filters, channels, *_each(axes, "kernel"))
-    grad = numbers(draw, N, groups * filters if channels else 0, *_each(axes, "windows"))
+    grad = numbers(draw, *x_shape[:-3], groups * filters if channels else 0, *_each(axes, "windows"))
     x, w = numbers(draw, *x_shape), numbers(draw, *w_shape)
     if function == "conv2d_input":
         return Call(function, {"weight": w, "grad_output": grad}, {"input_size": x_shape, **arguments})

@@ -87,11 +87,11 @@ def _conv2d_weight(operands: Operands, weight_size: tuple[int, ...], **how: Any)
 def _max_pool2d_backward(operands: Operands, input_size: tuple[int, ...]) -> Tensor:
     """By its definition, one element after another."""
     x = torch.zeros(input_size, dtype=torch.float64)
-    planes = x.flatten(2)
-    for (n, c, p, q), grad in np.ndenumerate(operands["grad_output"].numpy()):
-        at = int(operands["indices"][n, c, p, q])
+    planes = x.flatten(-2)
+    for (*plane, p, q), grad in np.ndenumerate(operands["grad_output"].numpy()):
+        at = int(operands["indices"][*plane, p, q])
         if at >= 0:
-            planes[n, c, at] += grad
+            planes[*plane, at] += grad
     return x
 
 

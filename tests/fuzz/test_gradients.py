@@ -13,7 +13,7 @@ import fastconv.torch
 from .agreement import assert_right, tolerance
 from .calls import Call
 from .effort import examples
-from .functions import FORWARD
+from .functions import FORWARD, GRADIENTS
 from .layouts import TENSOR_LAYOUTS
 from .reference import compute, expected, tensors, touched
 
@@ -68,6 +68,22 @@ def test_gradients(function: str, backend: str) -> None:
             assert gradients[name].dtype == operands[name].dtype
             bound = LARGEST * tolerance(function, dtype)
             assert_right(gradients[name].numpy(), slope.numpy(), bound, f"gradient of {name}")
+
+    agrees()
+
+
+@pytest.mark.parametrize("function", GRADIENTS)
+def test_explicit_gradients(function: str, backend: str) -> None:
+    """The functions that are gradients themselves, on tensors, with a batch and without."""
+
+    @examples(20)
+    @given(st.data(), GRADIENTS[function], st.sampled_from(["float32", "float64"]))
+    def agrees(data: st.DataObject, call: Call, dtype: str) -> None:
+        call, operands = laid_out(data, call, dtype)
+        results = getattr(fastconv.torch.functional, function)(**operands, **call.arguments, backend=backend)
+        found = results if isinstance(results, tuple) else (results,)
+        for result, exact in zip(found, expected(call), strict=True):
+            assert_right(result.detach().numpy(), exact, tolerance(function, dtype))
 
     agrees()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastconv
+from fastconv.backends.base import INTEGERS
 
 from .agreement import assert_right, tolerance
 from .calls import Call
@@ -66,6 +68,28 @@ def test_values(function: str, backend: str) -> None:
             else:
                 for result, values in zip(results[1:], exact[1:], strict=True):
                     assert_right(result, values, tolerance(function, dtype))
+
+    agrees()
+
+
+@pytest.mark.parametrize("function", ["max_pool1d", "max_pool2d"])
+def test_integers(function: str, backend: str) -> None:
+    if backend == "cuda":
+        pytest.skip("its max pooling is of floats alone")
+
+    @examples(40)
+    @given(st.data(), EVERY[function], st.sampled_from(INTEGERS))
+    def agrees(data: st.DataObject, call: Call, dtype: str) -> None:
+        # torch pools integers on a line only where it gives indices too.
+        call = replace(call, arguments={**call.arguments, "return_indices": True})
+        call = laid_out(data, call.on(input=np.abs(call.operands["input"])), dtype)
+        before = memory(call)
+        values, indices = returned(call, backend)
+        assert memory(call) == before
+        exact, hit = expected(call), touched(call)
+        assert (values.dtype, indices.dtype) == (dtype, np.int64)
+        np.testing.assert_array_equal(values, np.where(hit, exact[0], np.iinfo(dtype).min))
+        assert_indices(call, indices, exact[1])
 
     agrees()
 

@@ -260,3 +260,17 @@ def test_layers_made_directly(backend: str, ran) -> None:
     values, indices = fct.MaxPool2d(2, return_indices=True, backend=backend)(x)
     assert indices.dtype == torch.int64
     assert values.shape == indices.shape
+
+
+def test_models_of_integers() -> None:
+    """A layer that pools bytes, as cameras give them, before anything is a float."""
+    model = nn.Sequential(nn.MaxPool2d(3, 2, 1), Scaled(), nn.Conv2d(3, 4, 3)).eval()
+    x = torch.randint(0, 256, (2, 3, 20, 21), dtype=torch.uint8)
+    for given in (x, x.to(memory_format=torch.channels_last), x[0]):
+        expected = model(given.contiguous())
+        torch.testing.assert_close(fct.convert(copy.deepcopy(model))(given), expected)
+
+
+class Scaled(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / 255

@@ -21,6 +21,7 @@ from fastconv.backends.numba_cpu import (
     buffers,
     channel_sums,
     instruction_set,
+    integer_pooling,
     max_pooling,
     planner,
 )
@@ -328,9 +329,13 @@ class NumbaCpu(Backend):
         return channel_sums.channel_sum(self._simd(grad.dtype), _contiguous(grad))
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
+        if x.dtype.kind != "f":
+            return integer_pooling.max_pool2d(x, geometry)
         return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
 
     def max_pool2d_values(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return integer_pooling.max_pool2d(x, geometry)[0]
         return max_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, get_num_threads())
 
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,7 +6,7 @@ import importlib.util
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastconv.backends.base import Backend, Geometry
+from fastconv.backends.base import INTEGERS, Backend, Geometry
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 from fastconv.errors import UnknownBackendError
@@ -68,6 +68,8 @@ class NumbaCuda(Backend):
     def refuses(self, operation: str, geometry: Geometry | None, dtype: Any) -> str | None:
         if geometry is not None and max(geometry.H * geometry.W, geometry.P * geometry.Q) >= _MOST_PIXELS:
             return f"a plane has {_MOST_PIXELS:,} pixels or more, and inside planes it counts in 32 bits"
+        if str(dtype).removeprefix("torch.") in INTEGERS:
+            return "its max pooling is of floats alone"
         if self.algorithm is None or not isinstance(geometry, ConvGeometry) or not operation.startswith("conv2d"):
             return None
         return self._calls.refuses(operation, geometry, dtype)
