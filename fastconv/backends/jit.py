@@ -30,6 +30,9 @@ from numba.core.dispatcher import _FunctionCompiler
 
 from fastconv.shield import shielded
 
+if numba.config.DISABLE_JIT:
+    raise ImportError("Numba's compiler is turned off: unset NUMBA_DISABLE_JIT")
+
 T = TypeVar("T")
 
 _DIGEST = hashlib.sha256().digest_size
