@@ -165,7 +165,12 @@ from kernels.below.part import part
 def twice(x):
     return part(x) + x
 """
-USE = "import sys; sys.path.insert(0, {path!r}); from kernels.{module} import twice; print(twice(21), sum(twice.stats.cache_hits.values()))"
+USE = """
+import sys
+sys.path.insert(0, {path!r})
+from kernels.{module} import twice
+print(twice(21), sum(twice.stats.cache_hits.values()))
+"""
 
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])

@@ -277,3 +277,23 @@ def test_very_many_threads() -> None:
     backend = NumbaCpu()
     assert [results(backend, index) for index in range(len(GEOMETRIES))]
     assert sums() == expected()
+
+
+FLUSHED = """
+import torch
+fastconv.set_num_threads(3)
+x, w = np.full((8, 16, 28, 28), 1e-30, np.float32), np.full((24, 16, 3, 3), 1e-10, np.float32)
+results = set()
+for flush in (True, False, True):
+    torch.set_flush_denormal(flush)
+    for _ in range(200):
+        y = fastconv.conv2d(x, w, backend="numba")
+        results.add((flush, int(np.count_nonzero(y.view(np.int32)) == y.size), len(set(y.view(np.int32).flat))))
+print(sorted(results))
+"""
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor has no such mode")
+def test_helpers_compute_in_the_callers_floating_point_mode() -> None:
+    """All sums are denormal: in each result they are zeros, or none is."""
+    assert run(FLUSHED) == "[(False, 1, 1), (True, 0, 1)]\n"
