@@ -297,3 +297,15 @@ print(sorted(results))
 def test_helpers_compute_in_the_callers_floating_point_mode() -> None:
     """All sums are denormal: in each result they are zeros, or none is."""
     assert run(FLUSHED) == "[(False, 1, 1), (True, 0, 1)]\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"NUMBA_CPU_NAME": "generic"}, "portable"),
+        ({"NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f"}, "avx2"),
+    ],
+)
+def test_kernels_are_written_for_what_numba_compiles_for(variables: dict[str, str], name: str) -> None:
+    program = "from fastconv.backends.numba_cpu import instruction_set; print(instruction_set.chosen().name)"
+    assert run(program, FASTCONV_INSTRUCTION_SET=None, **variables) == f"{name}\n"
