@@ -75,3 +75,16 @@ def test_interrupts_leave_nothing_behind() -> None:
     command = [sys.executable, "-W", "error", "-c", INTERRUPTED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.stdout == "True [None] 2 2 True\n", done.stderr
+
+
+def test_a_caller_who_wants_errors_gets_values(backend: str) -> None:
+    """NumPy's error state is the caller's; overflow, NaN and infinities are results all the same."""
+    x = np.full((1, 2, 6, 6), 3e38, np.float32)
+    x[0, 0, :2, :2] = np.nan, np.inf
+    with np.errstate(all="raise"):
+        y = fastconv.conv2d(x, x[:, :, :2, :2], backend=backend)
+        fastconv.conv2d_input(x.shape, x[:, :, :2, :2], y, backend=backend)
+        fastconv.conv2d_weight(x, (1, 2, 2, 2), y, backend=backend)
+        fastconv.max_pool2d(x, 2, backend=backend)
+        fastconv.avg_pool2d(x, 2, backend=backend)
+    assert not np.isfinite(y).any()
