@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -10,10 +12,12 @@ from collections.abc import Sequence
 from fastconv import registry
 from fastconv.errors import BackendUnavailableError, UnknownBackendError
 
+DESCRIPTION = "what this machine can run, and compiling ahead of time"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, or 2 for a wrong argument."""
-    parser = argparse.ArgumentParser(prog="python -m fastconv", description=__doc__.partition(": ")[2])
+    parser = argparse.ArgumentParser(prog="python -m fastconv", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info = commands.add_parser("info", help="show the machine, the packages, and each backend's state")
     info.set_defaults(run=lambda _: show_info())
@@ -21,8 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm.add_argument("--backend", help="only this one (default: every backend that can run here)")
     warm.set_defaults(run=lambda options: warm_up(options.backend))
     options = parser.parse_args(arguments)
+    # What the terminal's encoding lacks is printed as an escape.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone, as `head` does; the interpreter must not flush into the pipe once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UnknownBackendError, BackendUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

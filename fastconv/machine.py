@@ -49,14 +49,15 @@ def processor() -> str:
 
 def instruction_set() -> str:
     """The processor's widest vector instructions, whether it fuses multiply and add, and what `numba` is forced to."""
-    import llvmlite.binding as llvm
-
-    from fastconv.backends.numba_cpu.instruction_set import VARIABLE
+    try:
+        import llvmlite.binding as llvm
+    except Exception as error:  # a broken installation may raise anything
+        return f"unknown, since llvmlite can't be imported: {error}"
 
     features = llvm.get_host_cpu_features()
     widest = next((name for name in ("avx512f", "avx2", "avx", "sse2", "sve", "neon") if features.get(name)), "unknown")
     fused = " with fused multiply-add" if features.get("fma") or widest in ("neon", "sve") else ""
-    forced = os.environ.get(VARIABLE)
+    forced = os.environ.get("FASTCONV_INSTRUCTION_SET")
     note = f"; the environment forces {forced} on numba" if forced else ""
     return f"{widest}{fused} ({llvm.get_host_cpu_name()}){note}"
 
@@ -101,5 +102,5 @@ def _version(package: str) -> str:
 def _loads(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None and importlib.import_module(module) is not None
-    except ImportError:
+    except Exception:  # a broken installation may raise anything
         return False

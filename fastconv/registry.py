@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from fastconv.backends.base import Backend
 from fastconv.errors import ArgumentTypeError, BackendUnavailableError, UnknownBackendError
+from fastconv.shield import shielded
 
 ENTRY_POINT_GROUP = "fastconv.backends"
 
@@ -30,8 +30,11 @@ _BUILTIN = {
 }
 """Where each is; imported when first asked for."""
 
-_lock = threading.RLock()
+# No lock guards these tables, since a signal handler that raises could leave one taken: each entry is put in by one
+# operation, and where two threads make a backend at the same time both get the first.
 _loaded: dict[str, Backend] = {}
+_failed: dict[str, str] = {}
+"""Why built-in ones can't be loaded: trying again at each call would take longer than most convolutions."""
 _ready: dict[str, Backend] = {}
 """The loaded ones known to run here: asking a backend again may take longer than a small convolution."""
 _variants: dict[str, Backend] = {}
@@ -111,11 +114,13 @@ def use_backend(name: str) -> Iterator[None]:
         UnknownBackendError: no backend has this name.
         BackendUnavailableError: it can't run here.
     """
-    token = _context.set(resolve(_checked(name)).name)
+    chosen, before = resolve(_checked(name)).name, _context.get()
+    # An interrupt right after the change finds this inside.
     try:
+        _context.set(chosen)
         yield
     finally:
-        _context.reset(token)
+        _context.set(before)
 
 
 def set_backend(name: str) -> None:
@@ -158,12 +163,12 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
         raise ValueError("backend: its name is empty")
     if not isinstance(getattr(backend, "summary", None), str):
         raise ArgumentTypeError("backend", repr(backend), "it must have a summary, one line on what it is")
-    with _lock:
-        if name in _known() and not replace:
-            raise ValueError(f"backend: a backend is called {name!r} already; pass replace=True to take its place")
+    if replace:
         _loaded[name] = backend
-        _ready.clear()
-        _variants.clear()
+    elif name in _known() or _loaded.setdefault(name, backend) is not backend:
+        raise ValueError(f"backend: a backend is called {name!r} already; pass replace=True to take its place")
+    _ready.clear()
+    _variants.clear()
 
 
 def _checked(name: object) -> str:
@@ -179,32 +184,39 @@ def _known() -> list[str]:
 def _discovered() -> dict[str, EntryPoint]:
     """The entry points, looked up once: that takes some ten milliseconds."""
     global _plugins
-    with _lock:
-        if _plugins is None:
-            _plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
-        return _plugins
+    found = _plugins
+    if found is None:
+        found = _plugins = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return found
 
 
 def _load(name: object) -> Backend:
     name = _checked(name)
-    with _lock:
-        if name in _loaded:
-            return _loaded[name]
-        if name in _variants:
-            return _variants[name]
-        base, _, option = name.partition(":")
-        if option and base in _known():
-            _variants[name] = get(base).variant(option)
-            return _variants[name]
-        if name in _BUILTIN:
-            module, _, cls = _BUILTIN[name].partition(":")
-            backend = getattr(importlib.import_module(module), cls)()
-        elif name in _discovered():
-            backend = _instance(_discovered()[name])
-        else:
-            raise UnknownBackendError(f"backend: got {name!r}, but the backends are {', '.join(map(repr, _known()))}")
-        _loaded[name] = backend
-        return backend
+    for table in (_loaded, _variants):
+        if name in table:
+            return table[name]
+    base, _, option = name.partition(":")
+    if option and base in _known():
+        return _variants.setdefault(name, get(base).variant(option))
+    if name in _BUILTIN:
+        backend = _built_in(name)
+    elif name in _discovered():
+        backend = _instance(_discovered()[name])
+    else:
+        raise UnknownBackendError(f"backend: got {name!r}, but the backends are {', '.join(map(repr, _known()))}")
+    return _loaded.setdefault(name, backend)
+
+
+def _built_in(name: str) -> Backend:
+    module, _, cls = _BUILTIN[name].partition(":")
+    if name not in _failed:
+        try:
+            # An interrupted import leaves its lock taken, and Numba half there.
+            made: Backend = getattr(shielded(lambda: importlib.import_module(module)), cls)()
+            return made
+        except Exception as error:  # a package that it needs is missing, too old, or broken in whatever way
+            _failed[name] = f"backend {name!r} fails to load: {type(error).__name__}: {error}"
+    raise BackendUnavailableError(_failed[name])
 
 
 def _instance(point: EntryPoint) -> Backend:

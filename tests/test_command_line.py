@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import fastconv
@@ -49,3 +53,22 @@ def test_help(arguments: list[str], capsys) -> None:
         main(arguments)
     assert stop.value.code == 0
     assert "usage: python -m fastconv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["-OO"]], ids=["plain", "without_docstrings"])
+def test_info_for_any_interpreter_and_encoding(flags: list[str]) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, *flags, "-m", "fastconv", "info"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_info_for_a_reader_that_has_gone() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [sys.executable, "-m", "fastconv", "info"]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,8 +32,40 @@ def test_what_is_loaded(program: str) -> None:
     assert heavy.isdisjoint(loaded)
 
 
-def test_listing_backends_loads_no_torch() -> None:
-    assert "False" in _run("import fastconv, sys; fastconv.backends(); print('torch' in sys.modules)")
+BROKEN = {
+    "numba_missing": ("numba.py", "raise ModuleNotFoundError(\"No module named 'numba'\")", "numba", "No module named"),
+    "numba_broken": ("numba.py", "raise OSError('a library is missing')", "numba", "a library is missing"),
+    "numba_old": ("numba.py", "config = None", "numba", "'numba' is not a package"),
+    "compiler_off": (None, "", "numba", "unset NUMBA_DISABLE_JIT"),
+    "torch_broken": ("torch.py", "raise OSError('a library is missing')", "torch", "a library is missing"),
+}
+LISTING = """
+import sys, numpy as np, fastconv
+from fastconv.__main__ import main
+state = {each.name: each for each in fastconv.backends()}
+x = np.ones((1, 1, 4, 4), np.float32)
+assert fastconv.conv2d(x, x[..., :2, :2]).tolist() == [[[[4.0] * 3] * 3]]
+assert main(["info"]) == 0
+each = state[sys.argv[1]]
+print(each.available, each.reason)
+"""
+
+
+@pytest.mark.parametrize(("file", "content", "broken", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_package_is_listed_with_the_reason(
+    file: str | None, content: str, broken: str, reason: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    if file is None:
+        env["NUMBA_DISABLE_JIT"] = "1"
+    else:
+        (tmp_path / file).write_text(content)
+    command = [sys.executable, "-c", LISTING, broken]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("False")
+    assert reason in last
 
 
 def test_tensors_before_fastconv_torch_is_imported() -> None:

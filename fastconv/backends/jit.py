@@ -1,8 +1,9 @@
 """How the library compiles: Numba in nopython mode, without the interpreter lock, kept on disk where possible.
 
 A cache that can't be written or read must cost time, never an error: with no writable folder a function is compiled
-anew in each process, and a damaged entry is compiled again. An entry is out of date when any file of the function's
-folder has changed, since kernels call one another across files; Numba by itself would look at one file.
+anew in each process, and an entry that doesn't fit its checksum is compiled again. An entry is out of date when any
+file of the function's package has changed, since kernels call one another across files; Numba by itself would look at
+one file. Packages in zip files are read through their loader; where there is no source nothing is kept.
 """
 
 from __future__ import annotations
@@ -10,17 +11,32 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import importlib.resources
 import inspect
+import os
+import pickle
 from collections.abc import Callable
 from functools import cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import _FunctionCompiler
+
+from fastconv.shield import shielded
+
+if numba.config.DISABLE_JIT:
+    raise ImportError("Numba's compiler is turned off: unset NUMBA_DISABLE_JIT")
+
+T = TypeVar("T")
+
+_DIGEST = hashlib.sha256().digest_size
+"""Bytes of the checksum that a cache entry begins with."""
 
 
 class _ForgivingCache(FunctionCache):
@@ -28,7 +44,9 @@ class _ForgivingCache(FunctionCache):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        stamp = _folder_stamp(Path(inspect.getfile(function)).parent)
+        stamp = _stamp(function)
+        if stamp is None:
+            raise RuntimeError("the sources can't be read")
         self._cache_file = _EntryFiles(self._cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -51,17 +69,22 @@ class _EntryFiles(IndexDataCacheFile):
     """
 
     def save(self, key: Any, data: Any) -> None:
-        self._save_data(self._name(key), data)
+        pickled = self._dump(data)
+        with self._open_for_write(self._data_path(self._name(key))) as file:
+            file.write(hashlib.sha256(pickled).digest() + pickled)
         # What was compiled from other sources is of no use any more.
-        for file in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
-            if not file.name.startswith(self._prefix):
-                file.unlink(missing_ok=True)
+        for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
+            if not old.name.startswith(self._prefix):
+                old.unlink(missing_ok=True)
 
     def load(self, key: Any) -> Any:
         try:
-            return self._load_data(self._name(key))
+            content = Path(self._data_path(self._name(key))).read_bytes()
         except FileNotFoundError:
             return None
+        # Damaged machine code must not run, nor must LLVM read it, which ends the process.
+        pickled = content[_DIGEST:]
+        return pickle.loads(pickled) if hashlib.sha256(pickled).digest() == content[:_DIGEST] else None
 
     @property
     def _base(self) -> str:
@@ -76,21 +99,44 @@ class _EntryFiles(IndexDataCacheFile):
         return f"{self._prefix}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
 
 
+def _stamp(function: Callable[..., Any]) -> str | None:
+    """Return what the sources say that ``function`` may call into, or None where they can't be read."""
+    package = getattr(inspect.getmodule(function), "__package__", "")
+    if not package:
+        return _sources_stamp(Path(inspect.getfile(function)).parent, deep=False)
+    # A backend's files call one another; those of other backends have no part in it.
+    inside = package.removeprefix(f"{__package__}.")
+    root = f"{__package__}.{inside.partition('.')[0]}" if inside != package else package.partition(".")[0]
+    return _package_stamp(root)
+
+
 @cache
-def _folder_stamp(folder: Path) -> str:
-    """What the sources in ``folder`` say."""
-    sources = hashlib.sha256()
-    for file in sorted(folder.glob("*.py")):
-        sources.update(file.read_bytes())
-    return sources.hexdigest()
+def _package_stamp(package: str) -> str | None:
+    return _sources_stamp(importlib.resources.files(package), deep=True)
+
+
+def _sources_stamp(folder: Traversable, deep: bool) -> str | None:
+    """Return a hash of the sources in a folder, which may lie in a zip file, and with ``deep`` in those below it."""
+    found = hashlib.sha256()
+    any_source = False
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".py"):
+            content = entry.read_bytes()
+        elif deep and entry.is_dir() and entry.name != "__pycache__":
+            content = (_sources_stamp(entry, deep) or "").encode()
+        else:
+            continue
+        found.update(hashlib.sha256(entry.name.encode() + b"/" + content).digest())
+        any_source = any_source or bool(content)
+    return found.hexdigest() if any_source else None
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """``function`` compiled at its first call for the types it is called with; ``options`` are those of numba.njit."""
     dispatcher = numba.njit(nogil=True, **options)(function)
-    # Numba raises RuntimeError where it finds no folder to write to.
-    with contextlib.suppress(RuntimeError):
-        dispatcher._cache = _ForgivingCache(function)
+    _keep_on_disk(dispatcher, function)
+    compile_for = dispatcher._compile_for_args
+    dispatcher._compile_for_args = lambda *arguments: _compiled(lambda: compile_for(*arguments))
     return dispatcher
 
 
@@ -130,12 +176,38 @@ def address_of(function: Callable[..., None], arguments: int) -> int:
     It lives as long as the process. A call through an address costs a few cycles, and spares the caller from being
     compiled again for each function that it may call.
     """
-    compiled = CFunc(function, ((types.intp,) * arguments, types.void), locals={}, options={"error_model": "numpy"})
-    with contextlib.suppress(RuntimeError):
-        compiled._cache = _ForgivingCache(function)
-    compiled.compile()
-    _kept.append(compiled)
-    return compiled.address
+
+    def compiled() -> int:
+        signature = (types.intp,) * arguments, types.void
+        function_pointer = CFunc(function, signature, locals={}, options={"error_model": "numpy"})
+        _keep_on_disk(function_pointer, function)
+        function_pointer.compile()
+        _kept.append(function_pointer)
+        return int(function_pointer.address)
+
+    return _compiled(compiled)
 
 
 _kept: list[CFunc] = []
+
+
+def _keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:
+    """Give what is about to be compiled a cache, where there is a folder to write to and sources to compare."""
+    # Numba raises RuntimeError where it finds no folder, OSError where it can't look for one.
+    with contextlib.suppress(RuntimeError, OSError):
+        compiled._cache = _ForgivingCache(function)
+
+
+def _compiled(work: Callable[[], T]) -> T:
+    """Return ``work()``, which compiles: where no signal can leave Numba's lock taken."""
+    # A thread that is compiling already, as for a caller's own compiled function, has the lock.
+    return work() if global_compiler_lock.is_locked() else shielded(work)
+
+
+if hasattr(os, "register_at_fork"):
+    # A child has no other threads: it must not begin its life while one of them is in the compiler.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )

@@ -6,6 +6,7 @@ four-sided padding, so unequal sides are padded first; its adjoints come from ``
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +31,10 @@ class Torch(Backend):
     def unavailable(self) -> str | None:
         if importlib.util.find_spec("torch") is None:
             return "torch is not installed: pip install 'fastconv[torch]'"
+        try:
+            importlib.import_module("torch")
+        except Exception as error:  # a broken installation may raise anything
+            return f"torch can't be imported: {type(error).__name__}: {error}"
         return None
 
     def conv2d(self, x: Any, w: Any, b: Any, geometry: ConvGeometry) -> Any:

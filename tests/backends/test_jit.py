@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,7 @@ def _run(folder: Path, **environment: str) -> list[str]:
     """What the kernel gives, and how many functions came from the cache."""
     env = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), **environment}
     command = [sys.executable, str(folder / "kernel.py")]
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -69,11 +71,20 @@ def test_second_process_compiles_nothing(folder: Path) -> None:
     assert _run(folder) == ["42", "1"]
 
 
-@pytest.mark.parametrize("content", [b"\x80\x05garbage", None], ids=["garbage", "truncated"])
-def test_damaged_cache_is_replaced(folder: Path, content: bytes | None) -> None:
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "garbage": lambda content: b"\x80\x05garbage",
+    "empty": lambda content: b"",
+    "truncated": lambda content: content[:-20],
+    "flipped_bit": lambda content: content[:3000] + bytes([content[3000] ^ 16]) + content[3001:],
+    "zeroed_page": lambda content: content[:2048] + bytes(2048) + content[4096:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_cache_is_replaced(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     _run(folder)
     (damaged,) = (folder / "cache").rglob("*.nbc")
-    damaged.write_bytes(damaged.read_bytes()[:-20] if content is None else content)
+    damaged.write_bytes(damage(damaged.read_bytes()))
     assert _run(folder) == ["42", "0"]
     assert _run(folder) == ["42", "1"]
 
@@ -144,3 +155,84 @@ def test_code_of_older_sources_is_removed(folder: Path) -> None:
     _run(folder)
     (after,) = (folder / "cache").rglob("*.nbc")
     assert before != after
+
+
+PACKAGED = """
+from fastconv.backends.jit import jit
+from kernels.below.part import part
+
+@jit
+def twice(x):
+    return part(x) + x
+"""
+USE = """
+import sys
+sys.path.insert(0, {path!r})
+from kernels.{module} import twice
+print(twice(21), sum(twice.stats.cache_hits.values()))
+"""
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize("module", ["kernel", "beside.kernel"])
+def test_a_changed_file_anywhere_in_the_package_is_compiled_anew(tmp_path: Path, zipped: bool, module: str) -> None:
+    """In a folder below, or one beside; in a zip file too, whose sources only its loader reads."""
+    source, archive = tmp_path / "source", tmp_path / "kernels.zip"
+    files = {
+        "__init__.py": "",
+        "below/__init__.py": "",
+        "beside/__init__.py": "",
+        f"{module.replace('.', '/')}.py": PACKAGED,
+    }
+
+    def run(part: str) -> list[str]:
+        for name, content in {**files, "below/part.py": part}.items():
+            file = source / "kernels" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        with zipfile.ZipFile(archive, "w") as made:
+            for file in source.rglob("*.py"):
+                made.write(file, file.relative_to(source))
+        (tmp_path / "kernel.py").write_text(USE.format(path=str(archive if zipped else source), module=module))
+        return _run(tmp_path)
+
+    assert run(PART) == ["42", "0"]
+    assert run(PART) == ["42", "1"]
+    assert run(PART.replace("return x", "return x + 1000")) == ["1042", "0"]
+
+
+FORK = """
+import os, threading
+from fastconv.backends import jit
+
+@jit.jit
+def slow(x):
+    return x + 1
+
+@jit.jit
+def new(x):
+    return x + 2
+
+inside, go = threading.Event(), threading.Event()
+compile_slow = slow._compiler.compile
+def held(*arguments):
+    inside.set()
+    go.wait()
+    return compile_slow(*arguments)
+slow._compiler.compile = held
+other = threading.Thread(target=slow, args=(1,))
+other.start()
+inside.wait()
+threading.Timer(0.2, go.set).start()
+child = os.fork()
+if child == 0:
+    os._exit(new(40))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+other.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_while_another_thread_compiles_can_compile(tmp_path: Path) -> None:
+    (tmp_path / "kernel.py").write_text(FORK)
+    assert _run(tmp_path, PYTHONWARNINGS="ignore") == ["42"]

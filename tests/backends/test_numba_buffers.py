@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -112,14 +111,14 @@ def test_what_is_kept_is_bounded(store: Store) -> None:
     while results:
         results.pop()
         assert store.kept <= store.most
-        assert store.kept == sum(piece.nbytes for piece in store._pieces)
+        assert store.kept == sum(piece.nbytes for piece in store._pieces.values())
     assert store.kept > 0
 
 
 def test_a_piece_larger_than_all_that_may_be_kept_is_freed(store: Store) -> None:
     store.most = 1 << 20
     buffers.empty((1 << 20,), np.float32)
-    assert (store.kept, store._pieces) == (0, [])
+    assert (store.kept, store._pieces) == (0, {})
 
 
 def test_no_piece_is_much_larger_than_its_result(store: Store) -> None:
@@ -129,12 +128,38 @@ def test_no_piece_is_much_larger_than_its_result(store: Store) -> None:
     assert store.kept == kept
 
 
-def test_an_array_that_dies_while_the_store_is_busy_is_just_freed(store: Store) -> None:
+def test_the_number_of_pieces_is_bounded(store: Store) -> None:
+    store.most_pieces = 8
+    results = [buffers.empty((SMALLEST,), np.uint8) for _ in range(20)]
+    del results
+    assert len(store._pieces) == 8
+
+
+def test_an_array_that_dies_in_the_middle_of_a_take_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the garbage collector may have it."""
+    results = [buffers.empty(SHAPE, np.float32)]
+    address = results[0].ctypes.data
+    allocate = np.empty
+
+    def empty(*arguments: Any) -> np.ndarray:
+        results.clear()
+        return allocate(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "empty", empty)
+        other = store.take(2 * SMALLEST)
+    assert store.take(int(np.prod(SHAPE)) * 4).ctypes.data == address
+    assert other.ctypes.data != address
+
+
+def test_the_interpreters_end_takes_no_name_from_an_array() -> None:
     result = buffers.empty(SHAPE, np.float32)
-    with store._lock:
+    names = vars(buffers).copy()
+    vars(buffers).clear()
+    try:
         del result
-    assert (store.kept, store._pieces) == (0, [])
-    buffers.empty(SHAPE, np.float32)
+    finally:
+        vars(buffers).update(names)
 
 
 def test_threads_never_hold_the_same_memory() -> None:
@@ -157,24 +182,3 @@ def test_threads_never_hold_the_same_memory() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_child_does_not_wait_for_its_parents_threads(store: Store) -> None:
-    """At the fork another thread may have been in the store: here, this one is."""
-    kept = buffers.empty(SHAPE, np.float32)
-    kept.fill(5)
-    store._lock.acquire()
-    child = os.fork()
-    if child == 0:
-        fine = False
-        try:
-            new = buffers.empty(SHAPE, np.float32)
-            new.fill(6)
-            fine = bool((kept == 5).all())
-        finally:
-            os._exit(0 if fine else 1)
-    store._lock.release()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert (kept == 5).all()

@@ -109,7 +109,7 @@ def test_fork() -> None:
     if child == 0:
         fine = False
         try:
-            fine = all(sums() == right for _ in range(20)) and pools.pool._threads
+            fine = all(sums() == right for _ in range(20)) and pools.pool._asked
         finally:
             os._exit(0 if fine else 1)
     assert _exit_code(child) == 0
@@ -277,3 +277,35 @@ def test_very_many_threads() -> None:
     backend = NumbaCpu()
     assert [results(backend, index) for index in range(len(GEOMETRIES))]
     assert sums() == expected()
+
+
+FLUSHED = """
+import torch
+fastconv.set_num_threads(3)
+x, w = np.full((8, 16, 28, 28), 1e-30, np.float32), np.full((24, 16, 3, 3), 1e-10, np.float32)
+results = set()
+for flush in (True, False, True):
+    torch.set_flush_denormal(flush)
+    for _ in range(200):
+        y = fastconv.conv2d(x, w, backend="numba")
+        results.add((flush, int(np.count_nonzero(y.view(np.int32)) == y.size), len(set(y.view(np.int32).flat))))
+print(sorted(results))
+"""
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor has no such mode")
+def test_helpers_compute_in_the_callers_floating_point_mode() -> None:
+    """All sums are denormal: in each result they are zeros, or none is."""
+    assert run(FLUSHED) == "[(False, 1, 1), (True, 0, 1)]\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({"NUMBA_CPU_NAME": "generic"}, "portable"),
+        ({"NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f"}, "avx2"),
+    ],
+)
+def test_kernels_are_written_for_what_numba_compiles_for(variables: dict[str, str], name: str) -> None:
+    program = "from fastconv.backends.numba_cpu import instruction_set; print(instruction_set.chosen().name)"
+    assert run(program, FASTCONV_INSTRUCTION_SET=None, **variables) == f"{name}\n"

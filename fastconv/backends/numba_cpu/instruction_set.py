@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
+import numba
 
 VARIABLE = "FASTCONV_INSTRUCTION_SET"
 
@@ -46,14 +47,19 @@ def best(features: dict[str, bool]) -> InstructionSet:
 
 
 def chosen() -> InstructionSet:
-    """The one that the environment forces, else the processor's best.
+    """The one that the environment forces, else the best that Numba compiles for.
+
+    ``NUMBA_CPU_FEATURES``, and ``NUMBA_CPU_NAME=generic``, keep Numba from using all that the processor has.
 
     Raises:
         ValueError: the environment names none; the message lists those there are.
     """
     forced = os.environ.get(VARIABLE)
     if not forced:
-        return best(llvm.get_host_cpu_features())
+        named = numba.config.CPU_FEATURES
+        if named is None:
+            return best(llvm.get_host_cpu_features())
+        return best({feature[1:]: feature[0] == "+" for feature in named.split(",") if feature})
     if forced not in ALL:
         raise ValueError(f"the environment's {VARIABLE} is {forced!r}, but it must be one of {', '.join(ALL)}")
     return ALL[forced]

@@ -14,15 +14,18 @@ torch's operations, whose own workers spin for 8 ms after each, a job of 133 us 
 One job runs at a time. A caller who finds the pool taken, by another thread or by itself, does all tasks alone, so
 nothing can block or nest. None of Numba's threading layers is used: they may be in use beside this one.
 
+Helpers compute in the caller's floating-point mode (`torch.set_flush_denormal` sets the caller's alone).
 What a job computes must not depend on who does which task; then results are the same for any number of threads.
 """
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -44,13 +47,14 @@ from fastconv.backends.numba_cpu.atomics import (
     release,
     taken_lock,
 )
+from fastconv.backends.numba_cpu.floating_mode import floating_mode, set_floating_mode
 from fastconv.backends.numba_cpu.simd import call, load_integer, store_integer
 from fastconv.threads import get_num_threads, usable_cores
 
 # The pool's state, in 64-bit words; what different threads write at the same time lies in different cache lines.
 _STATUS = 0  # the number of helpers inside, the two flags below, and above them the number of the job
 _NEXT = 8  # the next task that nobody has taken
-_FUNCTION, _FRAME, _TASKS, _HELPERS, _STOP = 16, 17, 18, 19, 20
+_FUNCTION, _FRAME, _TASKS, _HELPERS, _STOP, _MODE = 16, 17, 18, 19, 20, 21
 _CORES = 24  # 16 words: the cores that this process may use, a bit each
 _MASK = 40  # 16 words: those left for a helper
 _HELPER = 64  # from here on, 8 words for each helper
@@ -152,6 +156,7 @@ def launch(state, function, frame, tasks, helpers, release_lock):
     atomic_store(state, _FRAME, frame)
     atomic_store(state, _TASKS, tasks)
     atomic_store(state, _HELPERS, helpers)
+    atomic_store(state, _MODE, floating_mode())
     atomic_store(state, _NEXT, 0)
     atomic_add(state, _STATUS, _OPEN - _CLAIMED)
     for helper in range(min(helpers, tasks - 1)):
@@ -183,6 +188,7 @@ def _help(state, helper, looks, acquire_lock):
                 and atomic_swap(state, _STATUS, status, status + 1)
             )
             if inside:
+                set_floating_mode(atomic_load(state, _MODE))
                 _do_tasks(state, 1 + helper)
                 atomic_add(state, _STATUS, -1)
                 idle = 0
@@ -199,8 +205,9 @@ class Pool:
     """A caller's helpers; they start when first needed."""
 
     def __init__(self) -> None:
-        self._starting = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self.serving = 0
+        self._asked = 0
+        self._counting = _thread.allocate_lock()
         words = np.zeros(_HELPER + 8 * _MOST_HELPERS + 8, np.int64)
         first = -words.ctypes.data % 64 // 8
         self._words = words[first:]
@@ -223,22 +230,24 @@ class Pool:
     def helpers(self, threads: int, tasks: int) -> int:
         """How many helpers a job of so many tasks can use beside its caller; they are started if they aren't there."""
         helpers = min(threads - 1, tasks - 1, _MOST_HELPERS)
-        if helpers > len(self._threads):
+        if helpers > self._asked:
             self._start(helpers)
         return max(helpers, 0)
 
     def _start(self, count: int) -> None:
-        with self._starting:
-            self._note_cores()
-            while len(self._threads) < count:
-                helper = len(self._threads)
-                thread = threading.Thread(target=self._serve, args=(helper,), name=f"fastconv-{helper}", daemon=True)
-                # A system out of threads leaves the work to those there are.
-                try:
-                    thread.start()
-                except RuntimeError:
-                    return
-                self._threads.append(thread)
+        """Start helpers until there are ``count``.
+
+        A signal handler may raise anywhere in here: a thread exists or it doesn't, each takes its number by itself,
+        and those of which a second attempt has started too many end at once.
+        """
+        self._note_cores()
+        for _ in range(count - self.serving):
+            # A system out of threads leaves the work to those there are.
+            try:
+                _thread.start_new_thread(self._serve, (count,))
+            except RuntimeError:
+                return
+        self._asked = count
 
     def _note_cores(self) -> None:
         cores = np.zeros(16, np.uint64)
@@ -247,20 +256,31 @@ class Pool:
                 cores[core // 64] |= np.uint64(1 << core % 64)
         self._words.view(np.uint64)[_CORES : _CORES + 16] = cores
 
-    def _serve(self, helper: int) -> None:
+    def _serve(self, count: int) -> None:
+        # Only helpers take this lock, and no signal interrupts them.
+        with self._counting:
+            if self.serving >= count:
+                return
+            helper = self.serving
+            self.serving += 1
+        threading.current_thread().name = f"fastconv-{helper}"
         base = _HELPER + 8 * helper
         self._words[base + _LOCK] = taken_lock()
         self._words[base + _THREAD] = threading.get_native_id()
         self._words[base + _AVOIDS] = -1
         _help(self.state, helper, _LOOKS, ACQUIRE)
+        with self._counting:
+            self.serving -= 1
 
     def stop(self) -> None:
         """Send the helpers home; calls in progress end first."""
         self._words[_STOP] = 1
-        for helper in range(len(self._threads)):
-            _wake(self.state, helper, RELEASE)
-        for thread in self._threads:
-            thread.join(timeout=1)
+        for _ in range(1000):
+            for helper in range(self._asked):
+                _wake(self.state, helper, RELEASE)
+            if self.serving == 0:
+                return
+            time.sleep(0.001)
 
 
 pool = Pool()
