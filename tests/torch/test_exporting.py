@@ -11,17 +11,26 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from torch.ao.quantization import QConfig, default_observer, default_weight_observer, prepare, quantize_dynamic
+from torch.ao.quantization import (
+    QConfig,
+    QConfigMapping,
+    default_observer,
+    default_weight_observer,
+    prepare,
+    quantize_dynamic,
+)
 from torch.ao.quantization.quantize_fx import prepare_fx
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastconv.torch import convert, revert
+from fastconv.torch import ConvBlock2d, convert, revert
 from tests.torch.networks import assert_as_torch, conversions, converted, images, network
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*legacy TorchScript-based ONNX export:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning"),
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec.. is deprecated"),
 ]
 
@@ -79,8 +88,6 @@ def test_flops_are_counted_as_for_torchs_layers(name: str) -> None:
 
 
 def test_flops_of_a_block() -> None:
-    from fastconv.torch import ConvBlock2d  # one step forwards and one backwards on this backend
-
     x = torch.randn(2, 4, 9, 8)
     for groups in (1, 2):
         theirs = nn.Conv2d(4, 8, 3, 2, 1, groups=groups)
@@ -97,8 +104,6 @@ def test_quantisation_says_what_to_do(conversion: str) -> None:
     model.qconfig = how
     with refused:
         prepare(model)
-    from torch.ao.quantization import QConfigMapping
-
     with refused:
         prepare_fx(converted(conversion).float(), QConfigMapping().set_global(how), (images().float(),))
     linear = quantize_dynamic(converted(conversion).float(), {nn.Linear})
