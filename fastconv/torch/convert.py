@@ -2,7 +2,8 @@
 
 A layer changes its class in place, so the object, its Parameters, buffers, hooks and mode stay what they were:
 optimizers and state_dicts go on working, and other models that use the same classes aren't touched. Layers are
-swapped, calls of torch.nn.functional inside a model's own ``forward`` are not.
+swapped, calls of torch.nn.functional inside a model's own ``forward`` are not. A converted layer is still an instance
+of torch's class, but ``type(layer) is nn.Conv2d`` no longer holds.
 """
 
 from __future__ import annotations
