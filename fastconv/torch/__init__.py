@@ -14,6 +14,7 @@ import importlib.util
 if importlib.util.find_spec("torch") is None:
     raise ModuleNotFoundError("fastconv.torch needs torch: pip install 'fastconv[torch]'", name="torch")
 
+from fastconv.torch import flops as _flops  # noqa: F401  registers the formulas
 from fastconv.torch import functional
 from fastconv.torch.blocks import ConvBlock2d, conv2d_block
 from fastconv.torch.convert import convert, revert

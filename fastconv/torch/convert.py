@@ -2,11 +2,13 @@
 
 A layer changes its class in place, so the object, its Parameters, buffers, hooks and mode stay what they were:
 optimizers and state_dicts go on working, and other models that use the same classes aren't touched. Layers are
-swapped, calls of torch.nn.functional inside a model's own ``forward`` are not.
+swapped, calls of torch.nn.functional inside a model's own ``forward`` are not. A converted layer is still an instance
+of torch's class, but ``type(layer) is nn.Conv2d`` no longer holds.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cache
 from typing import Any, ClassVar, SupportsIndex, TypeVar
@@ -38,6 +40,9 @@ _COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
 
 _ORIGINAL = "_fastconv_original_class"
 
+_COMPUTING = ("forward", "_conv_forward", "__iter__")
+"""The methods that torch's layers compute by; an nn.Sequential goes through its layers by the last."""
+
 
 def convert(
     model: M,
@@ -56,15 +61,16 @@ def convert(
         fuse: whether an nn.Sequential becomes a `Sequential`, whose layers run together where they can.
 
     Returns:
-        The model. Layers that were converted before take the new backend. Layers whose class computes in a way of
-        its own are left alone.
+        The model. Layers that were converted before take the new backend. Layers that compute in a way of their own,
+        by their class or by a ``forward`` set on the layer, are left alone, and so are layers that are prepared for
+        quantisation.
 
     Raises:
         UnknownBackendError, BackendUnavailableError: no such backend, or it can't run here.
         ValueError: a lazy layer that doesn't have its parameters yet; then no layer has been changed.
     """
     registry.resolve(backend)
-    swapped = [(name, layer) for name, layer in model.named_modules() if _counterpart(layer.__class__) is not None]
+    swapped = [(name, layer) for name, layer in model.named_modules() if _is_swapped(layer)]
     sequences = [layer for _, layer in swapped if isinstance(layer, nn.Sequential)] if fuse else []
     chosen: list[Any] = [
         layer
@@ -79,7 +85,7 @@ def convert(
             layer.__dict__[_ORIGINAL] = layer.__class__
             layer.__class__ = _counterpart(layer.__class__)
     for layer in chosen:
-        layer.backend = backend
+        layer._fastconv_backend = backend
     return model
 
 
@@ -101,9 +107,17 @@ def revert(model: M) -> M:
     ]
     for layer, original in restored:
         layer.__class__ = original
-        for name in (_ORIGINAL, "backend"):
+        for name in (_ORIGINAL, "_fastconv_backend"):
             vars(layer).pop(name, None)
     return model
+
+
+def _is_swapped(layer: nn.Module) -> bool:
+    """Whether a layer has a counterpart of fastconv's that would do what it does."""
+    own = vars(layer)
+    if any(method in own for method in _COMPUTING) or own.get("qconfig") is not None:
+        return False
+    return _counterpart(layer.__class__) is not None  # type: ignore[arg-type]
 
 
 def _restored(layer: nn.Module, original: type[nn.Module]) -> type[nn.Module]:
@@ -129,7 +143,7 @@ def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
         if cls is base:
             return layer
         if issubclass(cls, base) and all(
-            getattr(cls, method, None) is getattr(base, method, None) for method in ("forward", "_conv_forward")
+            getattr(cls, method, None) is getattr(base, method, None) for method in _COMPUTING
         ):
             return _derived(cls, layer)
     return None
@@ -140,7 +154,11 @@ def _derived(cls: type[nn.Module], layer: type[nn.Module]) -> type[nn.Module]:
         # Made by torch for one layer, which removes a parametrisation by deleting its property from the class and
         # taking the first base: so it is made again, on top of fastconv's.
         return type(cls.__name__, (layer, *cls.__bases__), dict(vars(cls)))
-    return type(cls.__name__, (layer, cls, _Derived), {"__module__": cls.__module__, "_derived_from": cls})
+    own: dict[str, Any] = {"__module__": cls.__module__, "_derived_from": cls}
+    for name in ("backend", "qconfig"):
+        if hasattr(cls, name):  # means something else there, and goes on doing so
+            own[name] = inspect.getattr_static(cls, name)
+    return type(cls.__name__, (layer, cls, _Derived), own)
 
 
 class _Derived:

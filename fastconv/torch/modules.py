@@ -1,18 +1,19 @@
 """Drop-in layers: subclasses of torch's with one extra argument, ``backend``.
 
-Parameters, state_dict, initialisation and repr are torch's; only the computation goes through fastconv.
+Parameters, state_dict, initialisation and repr are torch's; only the computation goes through fastconv. Annotations are
+objects here, not strings, because torch.fx writes those of a traced layer's ``forward`` into its code.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
 import torch
 import torch.nn.functional
 from torch import nn
+from torch.fx import Proxy
 
 from fastconv import registry
 from fastconv.torch import functional as F
+from fastconv.torch.tracing import leave_to_torch, refuse_to_be_scripted
 
 Tensor = torch.Tensor
 
@@ -23,17 +24,74 @@ class Layer(nn.Module):
     Raises UnknownBackendError or BackendUnavailableError for a backend that isn't or that can't run here.
     """
 
-    backend: str | None = None
+    _fastconv_backend: str | None = None
 
     def __init__(self, *args: Any, backend: str | None = None, **kwargs: Any) -> None:
         if backend is not None:
             registry.resolve(backend)
         super().__init__(*args, **kwargs)
-        self.backend = backend
+        self._fastconv_backend = backend
+
+    @property
+    def backend(self) -> Any:
+        """The backend's name; of a converted layer that had an attribute of this name, that attribute."""
+        return vars(self).get("backend", self._fastconv_backend)
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        own = vars(self)
+        own["backend" if "backend" in own else "_fastconv_backend"] = value
+
+    @property
+    def qconfig(self) -> Any:
+        """How torch is to quantise the layer: only None can be set, which is not at all."""
+        try:
+            return vars(self)["qconfig"]
+        except KeyError:
+            raise AttributeError("qconfig") from None
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        # torch looks layers up by their exact class, so that it would leave these out without a word.
+        if value is not None:
+            raise RuntimeError("torch can't quantise fastconv's layers: call fastconv.torch.revert(model) first")
+        vars(self)["qconfig"] = None
+
+    @qconfig.deleter
+    def qconfig(self) -> None:
+        vars(self).pop("qconfig", None)
+
+    __prepare_scriptable__ = refuse_to_be_scripted
+
+    def forward(self, input: Tensor) -> Any:
+        return self._result(input)
+
+    def _result(self, input: Tensor, *further: Any) -> Any:
+        """What ``forward`` returns: the graph's node while torch.fx traces, and what torch's layer computes in graphs
+        that others are to read."""
+        if isinstance(input, Proxy) and input.tracer.root is not self:
+            # The layer is one node, as those of torch.nn are.
+            path = input.tracer.path_of_module(self)
+            return input.tracer.create_proxy("call_module", path, (input, *further), {})
+        if leave_to_torch(input):
+            return super().forward(input, *further)
+        return self._compute(input, *further)
+
+    def _compute(self, input: Tensor) -> Any:
+        raise NotImplementedError
 
     def extra_repr(self) -> str:
-        own = "" if self.backend is None else f"backend={self.backend!r}"
+        own = "" if self._fastconv_backend is None else f"backend={self._fastconv_backend!r}"
         return ", ".join(part for part in (super().extra_repr(), own) if part)
+
+
+class _Convolution(Layer):
+    """A layer with parameters, whose device and data type can be asked for by name."""
+
+    def __init__(self, *args: Any, backend: str | None = None, device: Any = None, dtype: Any = None, **kwargs: Any):
+        # Named here for torch.nn.utils.skip_init, which reads the signature.
+        where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
+        super().__init__(*args, backend=backend, **where, **kwargs)
 
 
 def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
@@ -44,51 +102,57 @@ def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
     return torch.nn.functional.pad(input, sides, mode=layer.padding_mode), 0
 
 
-class Conv1d(Layer, nn.Conv1d):
+class Conv1d(_Convolution, nn.Conv1d):
     """`torch.nn.Conv1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
+    def _compute(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if leave_to_torch(input):
+            return super()._conv_forward(input, weight, bias)
         image, padding = padded(self, input)
-        return F.conv1d(image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend)
+        how = self.stride, padding, self.dilation, self.groups
+        return F.conv1d(image, weight, bias, *how, backend=self._fastconv_backend)
 
 
-class Conv2d(Layer, nn.Conv2d):
+class Conv2d(_Convolution, nn.Conv2d):
     """`torch.nn.Conv2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
+    def _compute(self, input: Tensor) -> Tensor:
+        return self._conv_forward(input, self.weight, self.bias)
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if leave_to_torch(input):
+            return super()._conv_forward(input, weight, bias)
         image, padding = padded(self, input)
-        return F.conv2d(image, weight, bias, self.stride, padding, self.dilation, self.groups, backend=self.backend)
+        how = self.stride, padding, self.dilation, self.groups
+        return F.conv2d(image, weight, bias, *how, backend=self._fastconv_backend)
 
 
-def _transposed(layer: Any, function: Any, dims: int, input: Tensor, output_size: list[int] | None) -> Tensor:
-    extra = layer._output_padding(
-        input, output_size, layer.stride, layer.padding, layer.kernel_size, dims, layer.dilation
-    )
-    return function(
-        input,
-        layer.weight,
-        layer.bias,
-        layer.stride,
-        layer.padding,
-        extra,
-        layer.groups,
-        layer.dilation,
-        backend=layer.backend,
-    )
+class _Transposed(_Convolution):
+    """A transposed convolution, which may be told the size of its result."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return self._result(input, output_size)
+
+    def _compute(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        layer: Any = self
+        dims = len(layer.kernel_size)
+        extra = layer._output_padding(
+            input, output_size, layer.stride, layer.padding, layer.kernel_size, dims, layer.dilation
+        )
+        function = F.conv_transpose1d if dims == 1 else F.conv_transpose2d
+        how = layer.stride, layer.padding, extra, layer.groups, layer.dilation
+        return function(input, layer.weight, layer.bias, *how, backend=self._fastconv_backend)
 
 
-class ConvTranspose1d(Layer, nn.ConvTranspose1d):
+class ConvTranspose1d(_Transposed, nn.ConvTranspose1d):
     """`torch.nn.ConvTranspose1d` with a ``backend``; input (N, K, Q) or (K, Q)."""
 
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        return _transposed(self, F.conv_transpose1d, 1, input, output_size)
 
-
-class ConvTranspose2d(Layer, nn.ConvTranspose2d):
+class ConvTranspose2d(_Transposed, nn.ConvTranspose2d):
     """`torch.nn.ConvTranspose2d` with a ``backend``; input (N, K, P, Q) or (K, P, Q)."""
-
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        return _transposed(self, F.conv_transpose2d, 2, input, output_size)
 
 
 def _max_pooled(layer: Any, function: Any, input: Tensor) -> Any:
@@ -100,28 +164,28 @@ def _max_pooled(layer: Any, function: Any, input: Tensor) -> Any:
         layer.dilation,
         layer.ceil_mode,
         layer.return_indices,
-        backend=layer.backend,
+        backend=layer._fastconv_backend,
     )
 
 
 class MaxPool1d(Layer, nn.MaxPool1d):
     """`torch.nn.MaxPool1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
-    def forward(self, input: Tensor) -> Any:
+    def _compute(self, input: Tensor) -> Any:
         return _max_pooled(self, F.max_pool1d, input)
 
 
 class MaxPool2d(Layer, nn.MaxPool2d):
     """`torch.nn.MaxPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Any:
+    def _compute(self, input: Tensor) -> Any:
         return _max_pooled(self, F.max_pool2d, input)
 
 
 class AvgPool1d(Layer, nn.AvgPool1d):
     """`torch.nn.AvgPool1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def _compute(self, input: Tensor) -> Tensor:
         return F.avg_pool1d(
             input,
             self.kernel_size,
@@ -129,14 +193,14 @@ class AvgPool1d(Layer, nn.AvgPool1d):
             self.padding,
             self.ceil_mode,
             self.count_include_pad,
-            backend=self.backend,
+            backend=self._fastconv_backend,
         )
 
 
 class AvgPool2d(Layer, nn.AvgPool2d):
     """`torch.nn.AvgPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def _compute(self, input: Tensor) -> Tensor:
         return F.avg_pool2d(
             input,
             self.kernel_size,
@@ -145,19 +209,19 @@ class AvgPool2d(Layer, nn.AvgPool2d):
             self.ceil_mode,
             self.count_include_pad,
             self.divisor_override,
-            backend=self.backend,
+            backend=self._fastconv_backend,
         )
 
 
 class AdaptiveAvgPool2d(Layer, nn.AdaptiveAvgPool2d):
     """`torch.nn.AdaptiveAvgPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(input, self.output_size, backend=self.backend)
+    def _compute(self, input: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(input, self.output_size, backend=self._fastconv_backend)
 
 
 class AdaptiveMaxPool2d(Layer, nn.AdaptiveMaxPool2d):
     """`torch.nn.AdaptiveMaxPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Any:
-        return F.adaptive_max_pool2d(input, self.output_size, self.return_indices, backend=self.backend)
+    def _compute(self, input: Tensor) -> Any:
+        return F.adaptive_max_pool2d(input, self.output_size, self.return_indices, backend=self._fastconv_backend)

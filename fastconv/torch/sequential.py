@@ -1,7 +1,5 @@
 """`torch.nn.Sequential` whose layers run together where they can."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +15,7 @@ from fastconv.torch import chains
 from fastconv.torch.blocks import ConvBlock2d
 from fastconv.torch.chains import Run, Stage, run_of
 from fastconv.torch.modules import AvgPool2d, Conv2d, MaxPool2d
+from fastconv.torch.tracing import refuse_to_be_scripted
 
 Tensor = torch.Tensor
 
@@ -35,6 +34,8 @@ class Sequential(nn.Sequential):
 
     Raises what its layers raise.
     """
+
+    __prepare_scriptable__ = refuse_to_be_scripted
 
     def forward(self, input: Any) -> Any:
         layers: list[Any] = list(self._modules.values())
@@ -67,7 +68,7 @@ def _first_run(layers: list[Any], x: Tensor) -> Run | None:
         if not _is_free(layer):
             break
         if kind is ConvBlock2d or kind is Conv2d:
-            own = registry.resolve(layer.backend)
+            own = registry.resolve(layer._fastconv_backend)
             if flat or layer.padding_mode != "zeros" or own is not (backend or own):
                 break
             backend = own
@@ -95,13 +96,15 @@ def _is_free(layer: nn.Module) -> bool:
         or own["_backward_hooks"]
         or own["_backward_pre_hooks"]
         or "forward" in own
+        or "_conv_forward" in own
     )
 
 
 def _convolution(layer: Any) -> Stage:
     shape = tuple(layer.weight.shape)
     activation, pool = (layer.activation, layer.pool) if type(layer) is ConvBlock2d else (None, None)
-    return _convolution_stage(shape, layer.stride, layer.padding, layer.dilation, layer.groups, activation, pool)
+    how = [tuple(each) if isinstance(each, list) else each for each in (layer.stride, layer.padding, layer.dilation)]
+    return _convolution_stage(shape, *how, layer.groups, activation, pool)
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +124,7 @@ def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: boo
         stages[-1] = last._replace(activation=activation)
         return True
     pool = _pool(layer)
-    if pool is None or last.pool is not None or flat or registry.resolve(layer.backend) is not backend:
+    if pool is None or last.pool is not None or flat or registry.resolve(layer._fastconv_backend) is not backend:
         return False
     stages[-1] = last._replace(pool=pool)
     return True
@@ -131,9 +134,14 @@ def _pool(layer: Any) -> Pooling | None:
     """Which pooling of 2 x 2 windows a layer is, if it is one."""
     if type(layer) not in (MaxPool2d, AvgPool2d):
         return None
-    pairs = [value if isinstance(value, tuple) else (value, value) for value in (layer.kernel_size, layer.stride)]
-    if pairs != [(2, 2), (2, 2)] or layer.padding not in (0, (0, 0)) or layer.ceil_mode:
+    if _pair(layer.kernel_size) != (2, 2) or _pair(layer.stride) != (2, 2) or _pair(layer.padding) != (0, 0):
+        return None
+    if layer.ceil_mode:
         return None
     if type(layer) is MaxPool2d:
-        return "max" if layer.dilation in (1, (1, 1)) and not layer.return_indices else None
+        return "max" if _pair(layer.dilation) == (1, 1) and not layer.return_indices else None
     return "avg" if layer.divisor_override in (None, 4) else None
+
+
+def _pair(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
