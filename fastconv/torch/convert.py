@@ -72,7 +72,7 @@ def convert(
             be copied, as it is measured on copies; then no layer has been changed.
     """
     registry.resolve(backend)
-    swapped = [(name, layer) for name, layer in model.named_modules() if _counterpart(layer.__class__) is not None]
+    swapped = computed(model)
     sequences = [(name, layer) for name, layer in swapped if isinstance(layer, nn.Sequential) and fuse]
     chosen = [
         (name, layer)
@@ -92,6 +92,11 @@ def convert(
         layers = [(name, layer) for name, layer in layers if name in kept or _is_own(layer)]
     swap([layer for _, layer in layers], backend)
     return model
+
+
+def computed(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that fastconv has a class for, whether they are of that class or not, with their names."""
+    return [(name, layer) for name, layer in model.named_modules() if _counterpart(layer.__class__) is not None]
 
 
 def swap(layers: Iterable[Any], backend: str | None) -> None:
@@ -133,6 +138,17 @@ def _give_back(layers: Iterable[nn.Module]) -> None:
         layer.__class__ = original
         for name in (_ORIGINAL, "backend"):
             vars(layer).pop(name, None)
+
+
+def by_torch(model: M) -> M:
+    """Let torch compute all of a model, in place, fastconv's own layers too: the model to compare with."""
+    theirs = {mine: base for base, mine in _COUNTERPARTS.items()}
+    for layer in revert(model).modules():
+        if type(layer) in theirs:
+            layer.__class__ = theirs[type(layer)]
+        elif isinstance(layer, Layer):
+            layer.backend = "torch"
+    return model
 
 
 def _restored(layer: nn.Module, original: type[nn.Module]) -> type[nn.Module]:

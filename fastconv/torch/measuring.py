@@ -22,7 +22,7 @@ from fastconv.torch.observing import Call, Spec, fresh, same_random_numbers
 
 Tensor = torch.Tensor
 
-SECONDS = 0.1
+SECONDS = 0.15
 """Of timed calls for each contestant; at least TURNS turns are taken."""
 TURNS = 5
 CALLS = 3
@@ -69,29 +69,54 @@ class Work:
         return both
 
 
-def works(modules: Sequence[nn.Module], call: Call, gradients: bool) -> list[Work]:
-    """The same call of several modules, on the same random numbers; the first one is torch's and has the parameters.
+def works(
+    modules: Sequence[nn.Module],
+    call: Call,
+    gradients: bool,
+    layouts: Sequence[torch.memory_format | None] = (None, None),
+) -> list[Work]:
+    """The same call of several modules, on the same random numbers.
+
+    Args:
+        modules: the first is torch's, the last is fastconv's.
+        call: how a model called it.
+        gradients: whether they are computed.
+        layouts: that of each module's images; None for the model's.
 
     Raises:
-        RuntimeError: another one's values or gradients differ from torch's.
+        RuntimeError: fastconv's values or gradients differ from torch's.
     """
-    parameters = list(modules[0].parameters())
     with same_random_numbers(), torch.set_grad_enabled(gradients):
         torch.manual_seed(0)
         args, kwargs = tree_map(lambda leaf: leaf.tensor() if isinstance(leaf, Spec) else leaf, call.inputs)
-        contestants = [Work(module.forward, args, kwargs, parameters, gradients) for module in modules]
+        contestants: list[Work] = []
         results = []
-        for work in contestants:
-            work.grad_outputs = contestants[0].grad_outputs
+        for module, layout in zip(modules, layouts, strict=True):
+            laid = laid_out(args, layout), laid_out(kwargs, layout)
+            work = Work(module.forward, laid[0], laid[1], list(module.parameters()), gradients)
+            if contestants:
+                work.grad_outputs = laid_out(contestants[0].grad_outputs, layout)
             torch.manual_seed(1)  # for a dropout inside
             results.append([result.detach() for result in work.prepared()()])
-    for mine in results[1:]:
-        if not (_is_near if list(modules[0].children()) else _is_equal)(mine, results[0]):
-            raise RuntimeError(
-                f"layer {call.name!r}: fastconv's result differs from torch's on random numbers; this is an error of "
-                "fastconv's that should be reported, with the layer and its input's shape"
-            )
+            contestants.append(work)
+    same = _is_near if list(modules[0].children()) else _is_equal
+    if not same(results[-1], results[0]):
+        raise RuntimeError(
+            f"layer {call.name!r}: fastconv's result differs from torch's on random numbers; this is an error of "
+            "fastconv's that should be reported, with the layer and its input's shape"
+        )
     return contestants
+
+
+def laid_out(tree: Any, layout: torch.memory_format | None) -> Any:
+    """Arguments whose images are in another layout; as they are for None."""
+
+    def lay(leaf: Any) -> Any:
+        if layout is None or not isinstance(leaf, Tensor) or leaf.ndim != 4:
+            return leaf
+        return leaf.detach().contiguous(memory_format=layout).requires_grad_(leaf.requires_grad)
+
+    return tree_map(lay, tree)
 
 
 def _is_equal(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:

@@ -30,7 +30,7 @@ from fastconv.torch.sequential import Sequential
 MARGIN = 0.95
 """A layer of fastconv's must take less than this share of torch's time."""
 
-_WHOLE_SECONDS = 0.5
+WHOLE_SECONDS = 0.5
 """Of timed calls of the whole model, for each of the two."""
 
 logger = logging.getLogger("fastconv")
@@ -58,7 +58,7 @@ def faster(model: nn.Module, example: Any, backend: str | None, names: Iterable[
     finally:
         tuner.kept.save()
     chosen = _confirmed(model, plain, example, gains, swappable, backend)
-    return {name for name in swappable if any(_is_inside(name, unit) for unit in chosen)}
+    return {name for name in swappable if any(is_inside(name, unit) for unit in chosen)}
 
 
 class _Tuner:
@@ -83,7 +83,7 @@ class _Tuner:
         progress = Progress("tuning", len(sequences) + len(layers))
         for name in [*sequences, *layers]:
             progress.step(name)
-            if name not in calls or any(_is_inside(name, unit) for unit in gains):
+            if name not in calls or any(is_inside(name, unit) for unit in gains):
                 continue
             pairs = [(call.count, self._times(call)) for call in calls[name]]
             theirs, ours = (sum(count * pair[which] for count, pair in pairs) for which in (0, 1))
@@ -125,7 +125,7 @@ def race_models(models: Iterable[nn.Module], example: Any, *, gradients: bool) -
     """The seconds of each model's best call, or training step without its optimiser."""
     args, kwargs = arguments(example)
     entrants = [Work(model, args, kwargs, list(model.parameters()), gradients) for model in models]
-    return measuring.race(entrants, seconds=_WHOLE_SECONDS)
+    return measuring.race(entrants, seconds=WHOLE_SECONDS)
 
 
 def _confirmed(
@@ -135,7 +135,7 @@ def _confirmed(
     chosen = sorted(gains, key=lambda unit: gains[unit], reverse=True)
     while chosen:
         tuned = revert(copied(model))
-        swapped = {name for name in names if any(_is_inside(name, unit) for unit in chosen)}
+        swapped = {name for name in names if any(is_inside(name, unit) for unit in chosen)}
         _swap(tuned, swapped, backend)
         theirs, ours = race_models((plain, tuned), example, gradients=plain.training)
         wins = ours <= theirs
@@ -158,7 +158,7 @@ def _swap(model: nn.Module, names: set[str], backend: str | None) -> None:
     swap([layer for name, layer in model.named_modules() if name in names], backend)
 
 
-def _is_inside(name: str, unit: str) -> bool:
+def is_inside(name: str, unit: str) -> bool:
     return not unit or name == unit or name.startswith(f"{unit}.")
 
 
