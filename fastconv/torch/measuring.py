@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from fastconv.torch.observing import Call, Spec, fresh, same_random_numbers
+from fastconv.torch.observing import Call, Spec, fresh
 
 Tensor = torch.Tensor
 
@@ -86,7 +86,7 @@ def works(
     Raises:
         RuntimeError: fastconv's values or gradients differ from torch's.
     """
-    with same_random_numbers(), torch.set_grad_enabled(gradients):
+    with torch.set_grad_enabled(gradients):
         torch.manual_seed(0)
         args, kwargs = tree_map(lambda leaf: leaf.tensor() if isinstance(leaf, Spec) else leaf, call.inputs)
         contestants: list[Work] = []
@@ -150,7 +150,7 @@ def race(
     best = [math.inf] * len(contestants)
     spent, turns = 0.0, 0
     busy = torch.zeros(_BUSY)
-    with same_random_numbers(), torch.set_grad_enabled(contestants[0].gradients):
+    with torch.set_grad_enabled(contestants[0].gradients):
         for work in contestants:
             work.prepared()()
         while turns < TURNS or spent < seconds * len(contestants):

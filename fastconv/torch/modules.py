@@ -44,6 +44,7 @@ def left_to_torch(layer: Any, *tensors: Tensor) -> bool:
     `auto` would take a backend that copies such images to contiguous ones and back, which gives 0.63 to 0.77 of torch's
     speed in whole models. A layer with a backend of its own, or under one that was chosen, always computes by that.
     As in torch, one channels_last tensor among ``tensors``, the image and the weight, makes the call channels_last.
+    Transforms, tracers and torch.compile see fastconv's operators, whatever the layout.
     """
     x = tensors[0]
     return (
@@ -53,6 +54,7 @@ def left_to_torch(layer: Any, *tensors: Tensor) -> bool:
         and x.dtype is torch.float32
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()
+        and torch._C._get_tracing_state() is None
         and x.device.type == "cpu"
         and layout_of(*tensors) is torch.channels_last
         and registry.get_backend() == "auto"

@@ -107,7 +107,7 @@ def copied(model: M) -> M:
 
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
-    """Let what is inside draw from torch's generators without a trace."""
+    """Put torch's generators back afterwards to where they were; a decorator too."""
     with torch.random.fork_rng():
         yield
 
@@ -146,7 +146,7 @@ def observe(model: nn.Module, example: Any, names: Iterable[str], *, gradients: 
     modules = dict(model.named_modules())
     handles = [modules[name].register_forward_hook(note(name), with_kwargs=True) for name in names]
     try:
-        with torch.set_grad_enabled(gradients), same_random_numbers():
+        with torch.set_grad_enabled(gradients):
             model(*fresh(args), **fresh(kwargs))
     except Exception as error:  # a model may raise anything
         given = ", ".join(str(_spec(leaf)) for leaf in tree_leaves((args, kwargs)))

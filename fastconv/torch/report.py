@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from fastconv.torch.measuring import Progress, Work, laid_out, works
 from fastconv.torch.modules import Layer
 from fastconv.torch.observing import Call, arguments, copied, observe, same_random_numbers
 from fastconv.torch.sequential import Sequential
-from fastconv.torch.tune import WHOLE_SECONDS, is_inside, runs_together
+from fastconv.torch.tune import WHOLE_SECONDS, described, is_inside, runs_together
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class Report:
         return "\n\n".join(parts)
 
 
+@same_random_numbers()
 def report(model: nn.Module, example: Any, backend: str | None = None) -> Report:
     """The times of a model's layers, and of the model, in torch and in fastconv.
 
@@ -120,11 +121,16 @@ def report(model: nn.Module, example: Any, backend: str | None = None) -> Report
     ]
     calls.sort(key=lambda call: names.index(call.name))
     progress = Progress("measuring", len(calls) + 1)
-    rows = []
+    rows: list[Row] = []
+    known: dict[str, Row] = {}
     theirs = dict(plain.named_modules())
     for call in calls:
         progress.step(call.name)
-        rows.append(_row(call, theirs[call.name], modules[call.name], training))
+        one, other = theirs[call.name], modules[call.name]
+        key = f"{described(one, call)} {other!r}"
+        if key not in known:
+            known[key] = _row(call, one, other, training)
+        rows.append(replace(known[key], name=call.name, calls=call.count))
     progress.step("the whole model")
     forward = _whole(plain, mine, example, gradients=False)
     both = _whole(plain, mine, example, gradients=True) if training else None
@@ -172,7 +178,7 @@ def _whole(plain: nn.Module, mine: nn.Module, example: Any, *, gradients: bool) 
         args, kwargs = laid_out(arguments(example), lay)
         contestants.append(Work(model, args, kwargs, list(model.parameters()), gradients))
     try:
-        with same_random_numbers(), torch.set_grad_enabled(gradients):
+        with torch.set_grad_enabled(gradients):
             contestants[2].prepared()()
     except RuntimeError:
         del contestants[2]

@@ -24,7 +24,7 @@ from fastconv.torch.convert import revert, swap
 from fastconv.torch.kept import Kept, Pair
 from fastconv.torch.measuring import Progress, Work, works
 from fastconv.torch.modules import Conv2d, Layer
-from fastconv.torch.observing import Call, arguments, copied, observe
+from fastconv.torch.observing import Call, arguments, copied, observe, same_random_numbers
 from fastconv.torch.sequential import Sequential
 
 MARGIN = 0.95
@@ -36,6 +36,7 @@ WHOLE_SECONDS = 0.5
 logger = logging.getLogger("fastconv")
 
 
+@same_random_numbers()
 def faster(model: nn.Module, example: Any, backend: str | None, names: Iterable[str]) -> set[str]:
     """The names of the layers and sequences that are to be fastconv's.
 
@@ -103,7 +104,7 @@ class _Tuner:
 
     def _times(self, call: Call) -> Pair:
         plain, mine = self._plain[call.name], self._mine[call.name]
-        key = f"{self._backend}; {'training' if self._training else 'inference'}; {_text(plain, call)}"
+        key = f"{self._backend}; {'training' if self._training else 'inference'}; {described(plain, call)}"
         pair = self.kept.get(key)
         if pair is None:
             contestants = works([plain, mine], call, self._training)
@@ -162,7 +163,7 @@ def is_inside(name: str, unit: str) -> bool:
     return not unit or name == unit or name.startswith(f"{unit}.")
 
 
-def _text(layer: nn.Module, call: Call) -> str:
+def described(layer: nn.Module, call: Call) -> str:
     """All of a layer and its call that its time depends on."""
     weights = {name: (p.stride(), p.requires_grad, str(p.dtype)) for name, p in layer.named_parameters()}
     kind = f"{type(layer).__module__}.{layer!r}"
