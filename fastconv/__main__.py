@@ -1,8 +1,9 @@
-"""``python -m fastconv``: what this machine can run, and compiling ahead of time."""
+"""``python -m fastconv``: what this machine can run, compiling ahead of time, and a model's layers beside torch's."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import os
 import sys
@@ -10,7 +11,13 @@ import time
 from collections.abc import Sequence
 
 from fastconv import registry
-from fastconv.errors import BackendUnavailableError, UnknownBackendError
+from fastconv.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendUnavailableError,
+    UnknownBackendError,
+)
 
 DESCRIPTION = "what this machine can run, and compiling ahead of time"
 
@@ -24,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm = commands.add_parser("warmup", help="compile the kernels now and keep them for later processes")
     warm.add_argument("--backend", help="only this one (default: every backend that can run here)")
     warm.set_defaults(run=lambda options: warm_up(options.backend))
+    layers = commands.add_parser("layers", help="time a torch model's layers in torch and in fastconv")
+    layers.add_argument("model", metavar="PACKAGE:FUNCTION", help="the function returns the model")
+    layers.add_argument(
+        "--input", required=True, action="append", metavar="SIZES", help="as 2,3,112,112; once for each argument"
+    )
+    layers.add_argument("--backend", help="fastconv's backend (default: the current choice)")
+    layers.add_argument("--threads", type=int, help="of torch's and of fastconv's (default: each its own)")
+    layers.add_argument("--training", action="store_true", help="training mode, with the backward pass")
+    layers.add_argument("--json", metavar="FILE", help="also write the report there")
+    layers.set_defaults(run=show_layers)
     options = parser.parse_args(arguments)
     # What the terminal's encoding lacks is printed as an escape.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -34,7 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has gone, as `head` does; the interpreter must not flush into the pipe once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (UnknownBackendError, BackendUnavailableError) as error:
+    except (
+        UnknownBackendError,
+        BackendUnavailableError,
+        ArgumentError,
+        ArgumentTypeError,
+        ArgumentValueError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -65,6 +89,22 @@ def warm_up(name: str | None) -> None:
         start = time.perf_counter()
         backend.warmup()
         print(f"{time.perf_counter() - start:6.2f} s")
+
+
+def show_layers(options: argparse.Namespace) -> None:
+    """Print the report on a torch model."""
+    if importlib.util.find_spec("torch") is None:
+        raise ArgumentValueError("layers", "no torch", "it needs torch: pip install 'fastconv[torch]'")
+    from fastconv.torch import command
+
+    command.show_layers(
+        options.model,
+        options.input,
+        backend=options.backend,
+        threads=options.threads,
+        training=options.training,
+        json_file=options.json,
+    )
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:

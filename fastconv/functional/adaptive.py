@@ -159,7 +159,7 @@ def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAx
 
 def _few(input: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
     """As many pixels as there are windows, one at least along each axis."""
-    ops = ops_of("input", input)
+    ops, _ = taken("input", input)
     wide = ops.take(input, -1, np.zeros(max(1, columns.windows), np.int64))
     return ops.take(wide, -2, np.zeros(max(1, rows.windows), np.int64))
 

@@ -7,6 +7,8 @@ layer = Conv2d(3, 16, 3, backend="naive")      # torch.nn.Conv2d with one more a
 block = ConvBlock2d(3, 16, 3, activation="relu", pool="max")   # three layers in one step
 model = Sequential(block, nn.Flatten(), nn.Linear(16 * 13 * 13, 10))   # and all of this
 model = convert(model)                         # in place; revert(model) undoes it
+model = convert(model, tune=x)                 # only the layers that are faster so, on this machine and batch
+print(report(model, x))                        # each layer's time in torch and in fastconv
 """
 
 import importlib.util
@@ -30,6 +32,7 @@ from fastconv.torch.modules import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastconv.torch.report import Report, report
 from fastconv.torch.sequential import Sequential
 
 __all__ = [
@@ -44,9 +47,11 @@ __all__ = [
     "ConvTranspose2d",
     "MaxPool1d",
     "MaxPool2d",
+    "Report",
     "Sequential",
     "conv2d_block",
     "convert",
     "functional",
+    "report",
     "revert",
 ]

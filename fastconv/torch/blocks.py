@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional
 
 from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, weight_dims
 from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
@@ -22,6 +23,7 @@ from fastconv.torch import chains
 from fastconv.torch.modules import Conv2d, padded
 from fastconv.torch.separate import separately
 from fastconv.torch.tensor_ops import check_tensors, chosen, under_autocast
+from fastconv.torch.tracing import computes_by_torch
 
 Tensor = torch.Tensor
 
@@ -88,14 +90,21 @@ class ConvBlock2d(Conv2d):
         activation: Activation | None = "relu",
         pool: Pooling | None = None,
         backend: str | None = None,
+        device: Any = None,
+        dtype: Any = None,
         **kwargs: Any,
     ) -> None:
         _check_names(activation, pool)
-        super().__init__(*args, backend=backend, **kwargs)
+        super().__init__(*args, backend=backend, device=device, dtype=dtype, **kwargs)
         self.activation = activation
         self.pool = pool
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if computes_by_torch(self, input, weight):
+            y = super()._conv_forward(input, weight, bias)
+            if self.activation is not None:
+                y = getattr(torch, self.activation)(y)
+            return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
         image, padding = padded(self, input)
         return conv2d_block(
             image,
@@ -107,7 +116,7 @@ class ConvBlock2d(Conv2d):
             self.groups,
             activation=self.activation,
             pool=self.pool,
-            backend=self.backend,
+            backend=self._fastconv_backend,
         )
 
     def extra_repr(self) -> str:

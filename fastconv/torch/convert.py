@@ -9,7 +9,7 @@ of torch's class, but ``type(layer) is nn.Conv2d`` no longer holds.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, ClassVar, SupportsIndex, TypeVar
 
@@ -50,15 +50,21 @@ def convert(
     filter: Callable[[str, nn.Module], bool] | None = None,
     *,
     fuse: bool = False,
+    tune: Any = None,
 ) -> M:
     """Let a model's convolutions and poolings compute through fastconv.
 
     Args:
         model: any module, a single convolution too. It is changed in place.
-        backend: one of `fastconv.backends`; None for the choice in force at each call.
+        backend: one of `fastconv.backends`; None for the choice in force at each call. With None, and no choice made
+            elsewhere, float32 images in channels_last on the CPU are left to torch, which is faster at them.
         filter: called with each layer's name in the model ("" for the model itself) and the layer; False leaves
             the layer alone.
         fuse: whether an nn.Sequential becomes a `Sequential`, whose layers run together where they can.
+        tune: a batch to try the model on, as a tensor or as a tuple or dict of its arguments. Each layer, and each
+            sequence that is fused, is then raced against torch's own, in training steps if the model is in training
+            mode, else in forward passes. Those that are slower than torch's, or make the model slower, stay torch's or
+            become so again. Times are kept in the user's cache folder; the logger "fastconv" tells them at INFO.
 
     Returns:
         The model. Layers that were converted before take the new backend. Layers that compute in a way of their own,
@@ -68,25 +74,50 @@ def convert(
     Raises:
         UnknownBackendError, BackendUnavailableError: no such backend, or it can't run here.
         ValueError: a lazy layer that doesn't have its parameters yet; then no layer has been changed.
+        TypeError, RuntimeError: a batch to tune on that the model doesn't take, a model that isn't on the CPU or can't
+            be copied, as it is measured on copies; then no layer has been changed.
     """
     registry.resolve(backend)
-    swapped = [(name, layer) for name, layer in model.named_modules() if _is_swapped(layer)]
-    sequences = [layer for _, layer in swapped if isinstance(layer, nn.Sequential)] if fuse else []
-    chosen: list[Any] = [
-        layer
+    swapped = computed(model)
+    sequences = [(name, layer) for name, layer in swapped if isinstance(layer, nn.Sequential) and fuse]
+    chosen = [
+        (name, layer)
         for name, layer in swapped
         if not isinstance(layer, nn.Sequential) and (filter is None or filter(name, layer))
     ]
-    for layer in chosen:
+    for _, layer in chosen:
         if isinstance(layer, LazyModuleMixin):
             raise ValueError(f"model: {layer} is lazy; run a batch through the model first, then convert it")
-    for layer in [*chosen, *sequences]:
-        if not isinstance(layer, (Layer, Sequential)):
+    layers = [*chosen, *sequences]
+    if tune is not None:
+        from fastconv.torch.tune import faster
+
+        torchs = [(name, layer) for name, layer in layers if _ORIGINAL in vars(layer) or not _is_own(layer)]
+        kept = faster(model, tune, backend, [name for name, _ in torchs])
+        _give_back(layer for name, layer in torchs if name not in kept)
+        layers = [(name, layer) for name, layer in layers if name in kept or _is_own(layer)]
+    swap([layer for _, layer in layers], backend)
+    return model
+
+
+def computed(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that fastconv has a class for, whether they are of that class or not, with their names."""
+    return [(name, layer) for name, layer in model.named_modules() if _is_swapped(layer)]
+
+
+def swap(layers: Iterable[Any], backend: str | None) -> None:
+    """Give layers, each of a class that has a counterpart, fastconv's class and the backend."""
+    for layer in layers:
+        if not _is_own(layer):
             layer.__dict__[_ORIGINAL] = layer.__class__
             layer.__class__ = _counterpart(layer.__class__)
-    for layer in chosen:
-        layer._fastconv_backend = backend
-    return model
+        if not isinstance(layer, Sequential):
+            layer._fastconv_backend = backend
+
+
+def _is_own(layer: nn.Module) -> bool:
+    """Whether a layer is of a class of fastconv's, made so or converted."""
+    return isinstance(layer, (Layer, Sequential))
 
 
 def revert(model: M) -> M:
@@ -102,13 +133,27 @@ def revert(model: M) -> M:
         RuntimeError: something else changed a layer's class since, such as a parametrisation that is to be removed
             first; then no layer has been changed.
     """
-    restored = [
-        (layer, _restored(layer, layer.__dict__[_ORIGINAL])) for layer in model.modules() if _ORIGINAL in vars(layer)
-    ]
+    _give_back(model.modules())
+    return model
+
+
+def _give_back(layers: Iterable[nn.Module]) -> None:
+    """Let the converted ones among layers have their old class."""
+    restored = [(layer, _restored(layer, layer.__dict__[_ORIGINAL])) for layer in layers if _ORIGINAL in vars(layer)]
     for layer, original in restored:
         layer.__class__ = original
         for name in (_ORIGINAL, "_fastconv_backend"):
             vars(layer).pop(name, None)
+
+
+def by_torch(model: M) -> M:
+    """Let torch compute all of a model, in place, fastconv's own layers too: the model to compare with."""
+    theirs = {mine: base for base, mine in _COUNTERPARTS.items()}
+    for layer in revert(model).modules():
+        if type(layer) in theirs:
+            layer.__class__ = theirs[type(layer)]
+        elif isinstance(layer, Layer):
+            layer._fastconv_backend = "torch"
     return model
 
 

@@ -1,7 +1,8 @@
 """Drop-in layers: subclasses of torch's with one extra argument, ``backend``.
 
-Parameters, state_dict, initialisation and repr are torch's; only the computation goes through fastconv. Annotations are
-objects here, not strings, because torch.fx writes those of a traced layer's ``forward`` into its code.
+Parameters, state_dict and initialisation are torch's, the repr adds the backend; the computation goes through fastconv.
+Layers without a backend of their own leave channels_last images to torch. Annotations are objects here, not strings,
+because torch.fx writes those of a traced layer's ``forward`` into its code.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from torch.fx import Proxy
 
 from fastconv import registry
 from fastconv.torch import functional as F
-from fastconv.torch.tracing import leave_to_torch, refuse_to_be_scripted
+from fastconv.torch.tracing import computes_by_torch, refuse_to_be_scripted
 
 Tensor = torch.Tensor
 
@@ -73,7 +74,7 @@ class Layer(nn.Module):
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)
             return input.tracer.create_proxy("call_module", path, (input, *further), {})
-        if leave_to_torch(input):
+        if computes_by_torch(self, input, getattr(self, "weight", None)):
             return super().forward(input, *further)
         return self._compute(input, *further)
 
@@ -81,8 +82,9 @@ class Layer(nn.Module):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        own = "" if self._fastconv_backend is None else f"backend={self._fastconv_backend!r}"
-        return ", ".join(part for part in (super().extra_repr(), own) if part)
+        name = self._fastconv_backend
+        own = f"{registry.get_backend()!r} (default)" if name is None else repr(name)
+        return ", ".join(part for part in (super().extra_repr(), f"backend={own}") if part)
 
 
 class _Convolution(Layer):
@@ -109,7 +111,7 @@ class Conv1d(_Convolution, nn.Conv1d):
         return self._conv_forward(input, self.weight, self.bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if leave_to_torch(input):
+        if computes_by_torch(self, input, weight):
             return super()._conv_forward(input, weight, bias)
         image, padding = padded(self, input)
         how = self.stride, padding, self.dilation, self.groups
@@ -123,7 +125,7 @@ class Conv2d(_Convolution, nn.Conv2d):
         return self._conv_forward(input, self.weight, self.bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if leave_to_torch(input):
+        if computes_by_torch(self, input, weight):
             return super()._conv_forward(input, weight, bias)
         image, padding = padded(self, input)
         how = self.stride, padding, self.dilation, self.groups

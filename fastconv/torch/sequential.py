@@ -50,6 +50,9 @@ class Sequential(nn.Sequential):
                 del layers[: run.layers]
         return result
 
+    def extra_repr(self) -> str:
+        return "fuse=True"
+
 
 def _first_run(layers: list[Any], x: Tensor) -> Run | None:
     """The longest run of layers from the first on that is one step for ``x``; None where the first layer begins none.

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from fastconv.torch import convert, revert
+from fastconv.torch import ConvBlock2d, convert, revert
 from tests.torch.networks import assert_as_torch, conversions, converted, images, network
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*is deprecated:DeprecationWarning")
@@ -111,3 +111,16 @@ def test_gradients_of_each_image(conversion: str) -> None:
         return vmap(grad(loss), (None, 0))(dict(model.named_parameters()), images())
 
     torch.testing.assert_close(gradients(converted(conversion)), gradients(network()))
+
+
+@pytest.mark.parametrize("pool", ["max", "avg", None])
+@pytest.mark.parametrize("activation", ["relu", "tanh", None])
+def test_a_block_in_a_graph(activation: Any, pool: Any) -> None:
+    block = ConvBlock2d(3, 4, 3, activation=activation, pool=pool, backend="im2col").double()
+    x = torch.randn(2, 3, 9, 8, dtype=torch.float64)
+    traced, written = torch.jit.trace(block, x), torch.fx.symbolic_trace(block)
+    for graph in (traced, written, torch.fx.symbolic_trace(nn.Sequential(block))):
+        torch.testing.assert_close(graph(x), block(x))
+    assert "fastconv" not in written.code
+    assert not [node for node in traced.graph.nodes() if "PythonOp" in node.kind()]
+    torch.testing.assert_close(vmap(block)(x[:, None])[:, 0], block(x))

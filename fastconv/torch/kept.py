@@ -1,0 +1,98 @@
+"""Measured times on disk: one file for each machine, number of threads and set of versions, in the user's cache folder.
+
+A file that can't be read, or isn't as it should be, counts as empty; one that can't be written is not kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import torch
+from numba.core import config
+from numba.misc.appdirs import user_cache_dir
+
+from fastconv import machine, threads
+from fastconv._version import __version__
+
+
+class Pair(NamedTuple):
+    """Seconds of torch's and of fastconv's best call."""
+
+    torch: float
+    fastconv: float
+
+
+def folder() -> Path:
+    """Where times are kept: in Numba's cache folder if the environment names one, else in the user's."""
+    return Path(config.CACHE_DIR) / "fastconv" if config.CACHE_DIR else Path(user_cache_dir("fastconv", False))
+
+
+def conditions() -> dict[str, str]:
+    """All that times depend on besides the layer."""
+    return {
+        "processor": machine.processor(),
+        "instruction set": machine.instruction_set(),
+        "cores": str(machine.usable_cores()),
+        "threads": f"{threads.get_num_threads()} of fastconv's, {torch.get_num_threads()} of torch's",
+        "fastconv": __version__,
+        "torch": torch.__version__,
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+        "llvmlite": version("llvmlite"),
+    }
+
+
+class Kept:
+    """The times measured on this machine, now and before, by a text that says what was measured."""
+
+    def __init__(self) -> None:
+        self._conditions = conditions()
+        stamp = hashlib.sha256(json.dumps(self._conditions).encode()).hexdigest()[:16]
+        self._file = folder() / f"layers-{stamp}.json"
+        self._pairs = self._read()
+        self._new: dict[str, Pair] = {}
+
+    def get(self, key: str) -> Pair | None:
+        """The times kept for ``key``."""
+        return self._pairs.get(key)
+
+    def put(self, key: str, pair: Pair) -> None:
+        """Keep the times for ``key``; `save` writes them."""
+        self._pairs[key] = self._new[key] = pair
+
+    def save(self) -> None:
+        """Add the new times to the file, which another process may have written to since."""
+        if not self._new:
+            return
+        content = {"conditions": self._conditions, "layers": {**self._read(), **self._new}}
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self._file.parent, delete=False, encoding="utf-8") as aside:
+                try:
+                    json.dump(content, aside, indent=1)
+                    aside.close()
+                    os.replace(aside.name, self._file)
+                except OSError:
+                    Path(aside.name).unlink(missing_ok=True)
+                    raise
+        self._new = {}
+
+    def _read(self) -> dict[str, Pair]:
+        try:
+            content = json.loads(self._file.read_text(encoding="utf-8"))
+            if content["conditions"] != self._conditions:
+                return {}
+            pairs = {str(key): Pair(float(one), float(other)) for key, (one, other) in content["layers"].items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return {}
+        return {key: pair for key, pair in pairs.items() if all(math.isfinite(time) and time > 0 for time in pair)}

@@ -1,0 +1,165 @@
+"""What a model's layers are called with, seen on a copy: the model itself isn't run and isn't touched."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from fastconv.errors import ArgumentError, ArgumentTypeError
+from fastconv.torch.ops import layout_of
+
+Tensor = torch.Tensor
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All of a tensor but its values."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    channels_last: bool
+    requires_grad: bool
+
+    def tensor(self) -> Tensor:
+        """A tensor of standard normal numbers, or of zeros where the data type has no such numbers."""
+        made = torch.zeros(self.shape, dtype=self.dtype)
+        if self.dtype.is_floating_point:
+            made.normal_()
+        if self.channels_last:
+            made = made.contiguous(memory_format=torch.channels_last)
+        return made.requires_grad_(self.requires_grad)
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        return f"{size} {str(self.dtype).removeprefix('torch.')}{' channels_last' if self.channels_last else ''}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a layer was called in one run of its model."""
+
+    name: str
+    """The layer's, in the model."""
+    inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    """The arguments, `Spec`s in place of tensors."""
+    result: tuple[int, ...]
+    """The shape of the (first) result."""
+    count: int
+    """How many times it was called so."""
+
+    @property
+    def spec(self) -> Spec | None:
+        """That of the first tensor among the arguments."""
+        return next((leaf for leaf in tree_leaves(self.inputs) if isinstance(leaf, Spec)), None)
+
+
+def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A model's positional and named arguments, from the tensor, tuple, list or dict that stands for them.
+
+    Raises:
+        TypeError: none of these.
+        RuntimeError: a tensor that isn't on the CPU.
+    """
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    if isinstance(example, Tensor):
+        args = (example,)
+    elif isinstance(example, (tuple, list)):
+        args = tuple(example)
+    elif isinstance(example, dict):
+        kwargs = example
+    else:
+        allowed = "it must be a tensor, a tuple of arguments or a dict of named arguments"
+        raise ArgumentTypeError("example", type(example).__name__, allowed)
+    for leaf in tree_leaves((args, kwargs)):
+        if isinstance(leaf, Tensor) and leaf.device.type != "cpu":
+            raise ArgumentError("example", f"a tensor on {leaf.device}", "layers are measured on the CPU")
+    return args, kwargs
+
+
+def copied(model: M) -> M:
+    """A copy with the model's own parameters and with buffers, hooks and attributes of its own.
+
+    Raises:
+        RuntimeError: the model holds something that can't be copied.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError("model", type(model).__name__, "it must be a torch.nn.Module")
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type != "cpu":
+            raise ArgumentError("model", f"{name} on {tensor.device}", "layers are measured on the CPU")
+    try:
+        return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    except Exception as error:  # a model may hold anything
+        allowed = f"it is measured on a copy, and copy.deepcopy fails: {error}"
+        raise ArgumentError("model", type(model).__name__, allowed) from error
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Put torch's generators back afterwards to where they were; a decorator too."""
+    with torch.random.fork_rng():
+        yield
+
+
+def fresh(tree: Any) -> Any:
+    """Arguments whose tensors may be written to; gradients are recorded as for the old ones."""
+    return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tree)
+
+
+def observe(model: nn.Module, example: Any, names: Iterable[str], *, gradients: bool) -> list[Call]:
+    """How the layers called ``names`` are called in a run of the model, in order; equal calls are counted.
+
+    Args:
+        model: a copy, since its buffers change.
+        example: as for `arguments`.
+        names: of modules in the model.
+        gradients: whether gradients are recorded.
+
+    Raises:
+        RuntimeError: the model's own error, for an example that doesn't fit it.
+    """
+    args, kwargs = arguments(example)
+    seen: Counter[str] = Counter()
+    calls: dict[str, Call] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            specs = tree_map(_spec, (args, kwargs))
+            key = f"{name} {specs}"
+            seen[key] += 1
+            result = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+            calls.setdefault(key, Call(name, specs, tuple(result.shape), 1))
+
+        return hook
+
+    modules = dict(model.named_modules())
+    handles = [modules[name].register_forward_hook(note(name), with_kwargs=True) for name in names]
+    try:
+        with torch.set_grad_enabled(gradients):
+            model(*fresh(args), **fresh(kwargs))
+    except Exception as error:  # a model may raise anything
+        given = ", ".join(str(_spec(leaf)) for leaf in tree_leaves((args, kwargs)))
+        allowed = f"the model fails on it: {type(error).__name__}: {error}"
+        raise ArgumentError("example", given, allowed) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [replace(call, count=seen[key]) for key, call in calls.items()]
+
+
+def _spec(leaf: Any) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    channels_last = leaf.ndim == 4 and layout_of(leaf) is torch.channels_last
+    return Spec(tuple(leaf.shape), leaf.dtype, channels_last, leaf.requires_grad)
