@@ -38,10 +38,11 @@ def load(
     from models.data.folder import read_folder
     from models.data.form import Form
     from models.data.mnist import mnist
+    from models.data.preprocessing import OF_DATASETS
 
     form = Form(size, channels)
     if name == "digits":
-        return prepare("digits", *digits(), form=form)
+        return prepare("digits", *digits(), form=form, subject=OF_DATASETS["digits"])
     if name in ("folder", "images"):
         if data_dir is None:
             raise ModelsError(f"--dataset {name} needs a folder: name it with --data-dir")
@@ -51,7 +52,7 @@ def load(
             return prepare(data_dir.resolve().name, *read_class_folders(data_dir, form, console), form=form)
         return prepare(data_dir.resolve().name, *read_folder(data_dir), form=form)
     try:
-        return prepare("mnist", *mnist(data_dir, console), form=form)
+        return prepare("mnist", *mnist(data_dir, console), form=form, subject=OF_DATASETS["mnist"])
     except DownloadError as error:
         if name == "mnist":
             raise DownloadError(f"{error}, or use --dataset digits") from None
@@ -60,7 +61,7 @@ def load(
             "(--data-dir takes a folder of MNIST files)",
             soft_wrap=True,
         )
-        return prepare("digits", *digits(), form=form)
+        return prepare("digits", *digits(), form=form, subject=OF_DATASETS["digits"])
 
 
 def check_name(name: str) -> None:

@@ -42,7 +42,7 @@ def download(target: Path, mirrors: Sequence[str], check: Callable[[Path], objec
 
 
 def _fetch(url: str, path: Path, host: str, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = _Bar(progress, f"{path.name} from {host}")
         HTTPDownloader(bar, CHUNK, timeout=(CONNECT_SECONDS, READ_SECONDS))(url, str(path), None)
