@@ -18,7 +18,7 @@ from models.data import DATASETS, check_name
 from models.data.options import Channels, DataDir, DatasetName, Size, given
 from models.errors import ModelsError
 from models.inspection import commands
-from models.recipes import ImageShape
+from models.recipes import MOST_VALUES, ImageShape
 from models.screen import escape_what_cannot_be_shown, screen
 from models.training.schedules import SCHEDULES
 from models.waits import short_waits
@@ -253,10 +253,12 @@ def summary(
 
 
 def _image_shape(text: str) -> ImageShape:
-    parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    parts = [part.strip() for part in text.lower().split("x")]
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 9 and int(part) for part in parts):
         raise ModelsError(f"the shape is {text!r}; write it as channels x height x width, such as 3x64x64")
     channels, height, width = map(int, parts)
+    if channels * height * width > MOST_VALUES:
+        raise ModelsError(f"the shape is {text!r}; an image has {MOST_VALUES:,} values at most")
     return channels, height, width
 
 

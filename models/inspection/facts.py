@@ -15,13 +15,11 @@ from models.backends import assign, parse
 from models.data.preprocessing import SUBJECTS, Preprocessing, assumed
 from models.data.source import Source
 from models.errors import ModelsError
-from models.recipes import ImageShape
+from models.recipes import MOST_VALUES, ImageShape
 from models.training.records import record
 
 DIGITS = tuple("0123456789")
 """The classes' names where a run doesn't tell them."""
-MOST_VALUES = 10**8
-"""Of an image: beyond any use, and few enough that no count of weights overflows."""
 
 
 @dataclass(frozen=True)
