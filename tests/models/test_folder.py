@@ -13,7 +13,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from models.data import load
-from models.data.folder import TEST_FILES, TRAIN_FILES, read_folder
+from models.data.folder import read_folder
+from models.data.idx_names import TEST_FILES, TRAIN_FILES
 from models.data.mnist import SHA256
 from models.errors import ModelsError
 from models.training.settings import settings
