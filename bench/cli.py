@@ -72,7 +72,7 @@ def run(
     from bench import contestants, environment, limit
     from bench.contest import Rules, hold
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     problems = _problems(sets, problem)
     operations = _operations(op)
     known = contestants.entries()
@@ -80,8 +80,8 @@ def run(
     rules = Rules(threads or machine.usable_cores(), bursts, seconds)
     busy = environment.busy_share()
     if busy is not None and busy > environment.BUSY:
-        console.print(f"[bold]warning:[/] others use {busy:.0%} of this machine; the figures will be theirs too")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console.print(f"warning: others use {busy:.0%} of this machine; the figures will be theirs too")
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         events = sum(operation in p.operations for p in problems for operation in operations)
         task = progress.add_task("the machine's limits", total=events + 1)
@@ -112,7 +112,7 @@ def report(
     """Write Markdown, pictures and one HTML page from files of results."""
     from bench.report import keep_picture, rewrite_readme, write_report
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     results = _joined([load(path) for path in files])
     for path in write_report(results, out):
         console.print(str(path), highlight=False)
@@ -130,7 +130,7 @@ def compare(
     """Show what changed between two files of results, with a verdict where that is outside the spread."""
     from bench.compare import compare, to_table
 
-    Console().print(to_table(compare(load(before), load(after))))
+    Console(markup=False, emoji=False).print(to_table(compare(load(before), load(after))))
 
 
 @app.command()
@@ -147,7 +147,7 @@ def choices(
     found = made(_joined([load(path) for path in files]))
     if not found:
         raise BenchError("no backend took part by its own choice and in two of its ways; name them by --contestant")
-    Console().print(to_table(found))
+    Console(markup=False, emoji=False).print(to_table(found))
 
 
 @app.command("list")
@@ -155,7 +155,7 @@ def list_all(sets: Sets = None) -> None:
     """List contestants and sets, or the problems of a set."""
     from bench import contestants
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if sets:
         table = Table("problem", "kind", "GFLOP", "MB", title=f"Problems of {', '.join(sets)}", title_justify="left")
         for each in select(sets):

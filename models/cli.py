@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
 from models import networks
 from models.data import DATASETS, check_name
-from models.data.options import Channels, DataDir, DatasetName, Size
+from models.data.options import Channels, DataDir, DatasetName, Size, given
 from models.errors import ModelsError
 from models.inspection import commands
-from models.recipes import ImageShape
+from models.recipes import MOST_VALUES, ImageShape
+from models.screen import escape_what_cannot_be_shown, screen
 from models.training.schedules import SCHEDULES
 from models.waits import short_waits
 
@@ -28,6 +28,8 @@ class _OneLineErrors(TyperGroup):
     """Ends with one line and an exit code, not a traceback, where the person can do something about it."""
 
     def invoke(self, ctx: Any) -> Any:
+        escape_what_cannot_be_shown()
+        os.environ.pop("MPLBACKEND", None)  # no command opens a window, and one that isn't there keeps matplotlib away
         try:
             return super().invoke(ctx)
         except ModelsError as error:
@@ -66,6 +68,7 @@ def _recipe_option(help: str) -> Any:
 
 @app.command()
 def train(
+    ctx: typer.Context,
     network: Annotated[
         str | None,
         typer.Argument(
@@ -142,7 +145,7 @@ def train(
     from models.training.command import run_train
 
     run_train(
-        *(network, dataset, data_dir, (size, channels), run_dir, resume),
+        *(network, dataset, given(ctx, data_dir), (size, channels), run_dir, resume),
         {
             "backend": backend,
             "seed": seed,
@@ -188,7 +191,7 @@ def compare(
     from models.training.settings import settings
     from models.training.tables import comparison_report
 
-    console = Console()
+    console = screen()
     chosen = settings(network, seed=seed, threads=threads)
     data = load(dataset, data_dir, console, size, channels)
     console.print(comparison_report(compare(chosen, data, seconds, console, backend or ())))
@@ -222,7 +225,7 @@ def profile(
     from models.profiling.table import profile_table
     from models.training.settings import settings
 
-    console = Console()
+    console = screen()
     chosen = settings(network, seed=seed, threads=threads)
     backends = backend or dict.fromkeys((chosen.backend, "torch"))
     data = load(dataset, data_dir, console, size, channels)
@@ -235,7 +238,7 @@ def demo(data_dir: DataDir = None) -> None:
     """Train LeNet-5 on real digits, then compare the backends: one to three minutes on two cores."""
     from models.demo import demo
 
-    demo(data_dir, Console())
+    demo(data_dir, screen())
 
 
 @app.command()
@@ -246,14 +249,16 @@ def summary(
     """Show the layers of NETWORK: results, parameters, multiply-adds."""
     from models.summary import summary_table
 
-    Console().print(summary_table(network, _image_shape(shape)))
+    screen().print(summary_table(network, _image_shape(shape)))
 
 
 def _image_shape(text: str) -> ImageShape:
-    parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+    parts = [part.strip() for part in text.lower().split("x")]
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 9 and int(part) for part in parts):
         raise ModelsError(f"the shape is {text!r}; write it as channels x height x width, such as 3x64x64")
     channels, height, width = map(int, parts)
+    if channels * height * width > MOST_VALUES:
+        raise ModelsError(f"the shape is {text!r}; an image has {MOST_VALUES:,} values at most")
     return channels, height, width
 
 
@@ -263,7 +268,7 @@ def list_all() -> None:
     import fastconv
     from models.inspection.kept import kept_table
 
-    console = Console()
+    console = screen()
     table = Table("network", "layers", "recipe", "source", title="Networks", title_justify="left")
     for name in networks.names():
         network = networks.load(name)

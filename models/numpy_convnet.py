@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 import fastconv
 from models.data.folder import read_folder
 from models.data.mnist import mnist
 from models.data.split import Split
+from models.screen import screen
 
 Array = np.ndarray
 Weights = dict[str, Array]
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--backend", help="one of fastconv's backends (default: the fastest)")
     parser.add_argument("--seed", type=int, default=0, help="of the first weights and the batches (default: 0)")
     given: Any = parser.parse_args(arguments)
-    console = Console()
+    console = screen()
     if given.backend:
         fastconv.set_backend(given.backend)
     splits = read_folder(given.data_dir) if given.data_dir else mnist(None, console)

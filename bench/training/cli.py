@@ -38,16 +38,16 @@ def race(
     from bench.training.table import training_table
     from models import networks
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     for name in network or []:
         networks.load(name)
     busy = environment.busy_share()
     if busy is not None and busy > environment.BUSY:
-        console.print(f"[bold]warning:[/] others use {busy:.0%} of this machine; the figures will be theirs too")
+        console.print(f"warning: others use {busy:.0%} of this machine; the figures will be theirs too")
     rules = Rules(threads or machine.usable_cores(), seconds)
     described = environment.describe(["fastconv.numba", "torch"], rules.threads)
     results = TrainingResults(described, [])
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("")
 
@@ -81,7 +81,7 @@ def record(
     """Train a network by its recipe from several seeds, and say what it took from loaded data to tested network."""
     from bench.training import record as module
 
-    console = Console()
+    console = Console(markup=False, emoji=False)
     made = []
     for one in module.attempts(network, backend, seeds, dataset, data_dir, threads or machine.usable_cores()):
         made.append(one)
@@ -100,7 +100,7 @@ def learned(
 
     found = [module.learned(run) for run in runs]
     module.save(found, out)
-    Console().print(f"{len(found)} runs in {out}")
+    Console(markup=False, emoji=False).print(f"{len(found)} runs in {out}")
 
 
 @app.command()
@@ -119,7 +119,7 @@ def table(
 
     grid = training_table(results.load(races), module.load(accuracies))
     said = [record.sentence(record.load(attempts))] if attempts is not None else []
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if readme:
         rewrite(Path("README.md"), {"training": lambda: "\n\n".join([to_markdown(grid), *said])})
         console.print("README.md")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from models.errors import DownloadError, ModelsError
@@ -37,11 +38,13 @@ def load(
     from models.data.digits import digits
     from models.data.folder import read_folder
     from models.data.form import Form
+    from models.data.idx_names import LETTERS, found
     from models.data.mnist import mnist
+    from models.data.preprocessing import OF_DATASETS
 
     form = Form(size, channels)
     if name == "digits":
-        return prepare("digits", *digits(), form=form)
+        return prepare("digits", *digits(), form=form, subject=OF_DATASETS["digits"])
     if name in ("folder", "images"):
         if data_dir is None:
             raise ModelsError(f"--dataset {name} needs a folder: name it with --data-dir")
@@ -49,18 +52,24 @@ def load(
             from models.data.pictures import read_class_folders
 
             return prepare(data_dir.resolve().name, *read_class_folders(data_dir, form, console), form=form)
-        return prepare(data_dir.resolve().name, *read_folder(data_dir), form=form)
+        classes = tuple(ascii_uppercase) if found(data_dir).prefix == LETTERS else None
+        return prepare(_name(data_dir), *read_folder(data_dir), classes, form)
     try:
-        return prepare("mnist", *mnist(data_dir, console), form=form)
+        return prepare("mnist", *mnist(data_dir, console), form=form, subject=OF_DATASETS["mnist"])
     except DownloadError as error:
         if name == "mnist":
             raise DownloadError(f"{error}, or use --dataset digits") from None
         console.print(
-            "No MNIST files here and none to be had from the network: using scikit-learn's digits instead "
-            "(--data-dir takes a folder of MNIST files)",
+            f"No MNIST files here and none to be had from the network: using scikit-learn's digits instead ({error})",
             soft_wrap=True,
         )
-        return prepare("digits", *digits(), form=form)
+        return prepare("digits", *digits(), form=form, subject=OF_DATASETS["digits"])
+
+
+def _name(folder: Path) -> str:
+    """What a folder's data set is called: torchvision's FashionMNIST/raw by the name above."""
+    place = folder.resolve()
+    return place.parent.name if place.name in ("raw", "gzip") else place.name
 
 
 def check_name(name: str) -> None:

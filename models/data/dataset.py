@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.data.form import THEIRS, Form
 from models.data.images import Images, Preparation, images_of
+from models.data.preprocessing import PICTURE, Preprocessing
 from models.data.split import Split
 from models.recipes import ImageShape
 
@@ -20,7 +21,7 @@ class Dataset:
 
     ``classes`` are the names of what the labels count, from 0 on.
     ``mean`` and ``deviation`` are those of the training pixels, before they were scaled, on the scale 0..1; both splits
-    are shifted and divided by them.
+    are shifted and divided by them. ``preprocessing`` says how a picture becomes an image like these.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Dataset:
     mean: float
     deviation: float
     classes: tuple[str, ...]
+    preprocessing: Preprocessing
 
     @property
     def shape(self) -> ImageShape:
@@ -40,12 +42,17 @@ class Dataset:
 
 
 def prepare(
-    name: str, train: Split, test: Split, classes: tuple[str, ...] | None = None, form: Form = THEIRS
+    name: str,
+    train: Split,
+    test: Split,
+    classes: tuple[str, ...] | None = None,
+    form: Form = THEIRS,
+    subject: str = PICTURE,
 ) -> Dataset:
     """The data set ``name`` from its two splits, brought to ``form`` and normalised by the training pixels.
 
     ``classes`` None are the numbers from 0 to the largest label that is trained on. Grey images alone can be given
-    other channels here.
+    other channels here. ``subject`` is what they show, one of :data:`models.data.preprocessing.SUBJECTS`.
     """
     if classes is None:
         classes = tuple(map(str, range(int(train.labels.max()) + 1)))
@@ -57,7 +64,8 @@ def prepare(
     train_images, test_images = (images_of(some, preparation) for some in pixels)
     train_labels, test_labels = (torch.from_numpy(split.labels).to(torch.int64) for split in (train, test))
     of_pixels = (preparation.mean, preparation.deviation)
-    return Dataset(name, train_images, train_labels, test_images, test_labels, *of_pixels, classes)
+    how = Preprocessing(subject, channels, *pixels[0].shape[2:])
+    return Dataset(name, train_images, train_labels, test_images, test_labels, *of_pixels, classes, how)
 
 
 def _pixels(split: Split, form: Form) -> Tensor:

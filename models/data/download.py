@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pooch import HTTPDownloader
 from requests import ConnectionError, HTTPError, RequestException, Timeout
+from requests.exceptions import ProxyError, SSLError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -42,7 +43,7 @@ def download(target: Path, mirrors: Sequence[str], check: Callable[[Path], objec
 
 
 def _fetch(url: str, path: Path, host: str, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = _Bar(progress, f"{path.name} from {host}")
         HTTPDownloader(bar, CHUNK, timeout=(CONNECT_SECONDS, READ_SECONDS))(url, str(path), None)
@@ -55,6 +56,10 @@ def _reason(error: Exception, name: str) -> str:
             return f"HTTP {error.response.status_code}"
         case Timeout():
             return "no answer in time"
+        case SSLError():
+            return "its certificate isn't trusted; is there a proxy with its own, to be named by REQUESTS_CA_BUNDLE?"
+        case ProxyError():
+            return "the proxy of the environment (HTTPS_PROXY) refuses or can't be reached"
         case ConnectionError():
             return "no connection"
         case ModelsError():

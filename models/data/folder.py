@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from models.data.idx import Bytes, read_idx
+from models.data.idx_names import EMNIST, LETTERS, TEST_FILES, TRAIN_FILES, Place, found
 from models.data.split import Split
 from models.errors import ModelsError
 
 LEAST_CLASSES = 2
 IMAGES, LABELS = 3, 1  # dimensions
-
-TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
-TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 NO_CHECKSUMS: Mapping[str, str] = {}
 
 
 def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple[Split, Split]:
     """The training and the test split in ``folder``; ``sha256`` gives the files' checksums by name.
 
-    Each file may stand there plain or with ``.gz``. Raises ModelsError for a missing or a bad file, for
-    images and labels that don't belong together, for splits that differ in image size, for training labels of one class
-    alone, and for test labels beyond those of training.
+    Files have the names and folders of :mod:`.idx_names`, plain or with ``.gz``. EMNIST's images, which its files hold
+    transposed, are turned, and its letters are counted from 0.
+
+    Raises ModelsError for a missing or a bad file, for images and labels that don't belong together, for splits that
+    differ in image size, for training labels of one class alone, and for test labels beyond those of training.
     """
-    if not folder.is_dir():
-        raise ModelsError(f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc.")
-    train, test = (_read_split(folder, files, sha256) for files in (TRAIN_FILES, TEST_FILES))
+    place = found(folder)
+    train, test = (_read_split(place, files, sha256) for files in (TRAIN_FILES, TEST_FILES))
     if train.images.shape[1:] != test.images.shape[1:]:
         sizes = [" x ".join(map(str, split.images.shape[1:])) for split in (train, test)]
         raise ModelsError(
@@ -34,11 +35,6 @@ def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple
         )
     _check_classes(folder, train, test)
     return train, test
-
-
-def find(folder: Path, name: str) -> Path | None:
-    """The file ``name`` in ``folder``, plain or with ``.gz``, or None."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
 
 
 def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Path) -> Split:
@@ -68,12 +64,20 @@ def _check_classes(folder: Path, train: Split, test: Split) -> None:
         )
 
 
-def _read_split(folder: Path, files: tuple[str, str], sha256: Mapping[str, str]) -> Split:
-    paths = [find(folder, name) for name in files]
+def _read_split(place: Place, files: tuple[str, str], sha256: Mapping[str, str]) -> Split:
+    paths = [place.find(name) for name in files]
     for name, path in zip(files, paths, strict=True):
         if path is None:
-            raise ModelsError(f"{folder}: has no {name} (plain or .gz); put the data set's four files there")
+            wanted = f"{place.prefix}{name}"
+            raise ModelsError(f"{place.folder}: has no {wanted} (plain or .gz); put the data set's four files there")
     images_from, labels_from = (path for path in paths if path is not None)
     images = read_idx(images_from, IMAGES, sha256.get(files[0]))
     labels = read_idx(labels_from, LABELS, sha256.get(files[1]))
-    return check_split(images, labels, images_from, labels_from)
+    split = check_split(images, labels, images_from, labels_from)
+    if place.prefix.startswith(EMNIST):
+        split = split._replace(images=np.ascontiguousarray(split.images.transpose(0, 2, 1)))
+    if place.prefix == LETTERS:
+        if split.labels.min() < 1:
+            raise ModelsError(f"{labels_from}: has a label 0; EMNIST's letters have 1 to 26")
+        split = split._replace(labels=split.labels - np.uint8(1))
+    return split

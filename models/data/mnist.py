@@ -12,8 +12,9 @@ import platformdirs
 from rich.console import Console
 
 from models.data.download import download
-from models.data.folder import IMAGES, LABELS, TEST_FILES, TRAIN_FILES, read_folder
+from models.data.folder import IMAGES, LABELS, read_folder
 from models.data.idx import read_idx
+from models.data.idx_names import TEST_FILES, TRAIN_FILES
 from models.data.split import Split
 from models.errors import DownloadError, ModelsError
 

@@ -18,6 +18,14 @@ DataDir = Annotated[
         "of the classes' folders for --dataset images.",
     ),
 ]
+
+
+def given(ctx: typer.Context, data_dir: Path | None) -> tuple[Path | None, Path | None]:
+    """The folder that --data-dir names, and the one that ``FASTCONV_DATA`` names; one of them at most."""
+    source = ctx.get_parameter_source("data_dir")
+    return (None, data_dir) if source is not None and source.name == "ENVIRONMENT" else (data_dir, None)
+
+
 Size = Annotated[
     int | None,
     typer.Option(help="Side in pixels that images are scaled to, cut to squares first.", show_default="theirs"),

@@ -45,8 +45,7 @@ def read_pictures(paths: Sequence[Path], form: Form, console: Console) -> Bytes:
     """
     pictures: list[Bytes] = []
     for path in track(paths, "reading pictures", console=console, transient=True, disable=not console.is_terminal):
-        with _readable(path), Image.open(path) as image:
-            picture = _brought_to(form, ImageOps.exif_transpose(image))
+        picture = _brought_to(form, read_picture(path))
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             one, other = (" x ".join(map(str, some.shape[:2])) for some in (pictures[0], picture))
             raise ModelsError(
@@ -56,18 +55,37 @@ def read_pictures(paths: Sequence[Path], form: Form, console: Console) -> Bytes:
     return _stacked(pictures)
 
 
+def read_picture(path: Path) -> Image.Image:
+    """The picture in the file ``path``, in mode "L" or "RGB": upright, with 8 bits, what is transparent on white.
+
+    Raises ModelsError as :func:`read_pictures` does.
+    """
+    if path.exists() and not path.is_file():
+        raise ModelsError(f"{path}: is no file; a picture is wanted")  # to open a pipe would wait for ever
+    with _readable(path), Image.open(path) as opened:
+        image = _eight_bits(ImageOps.exif_transpose(opened))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    raise AssertionError("unreachable")
+
+
+def middle(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest part in the middle that has the proportions of ``height`` x ``width``, scaled to them."""
+    scale = min(image.width / width, image.height / height)
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (image.width - across) // 2, (image.height - down) // 2
+    part = image.crop((left, top, left + across, top + down))
+    return part.resize((width, height), Image.Resampling.BILINEAR)
+
+
 def _brought_to(form: Form, image: Image.Image) -> Bytes:
     """(H, W) for a grey picture, else (H, W, 3)."""
-    image = _eight_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if form.channels == 1 or image.mode in ("1", "L") else "RGB")
+    if form.channels == 1:
+        image = image.convert("L")
     if form.size is not None:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.crop((left, top, left + side, top + side))
-        image = square.resize((form.size, form.size), Image.Resampling.BILINEAR)
+        image = middle(image, form.size, form.size)
     pixels = np.asarray(image)
     return pixels[..., 0] if pixels.ndim == 3 and (pixels == pixels[..., :1]).all() else pixels
 

@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 
 from models.data import DATASETS, check_name
+from models.data.options import given
 from models.errors import ModelsError
+from models.screen import screen
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="Folder of a run, or the name of one that comes along; see `list`.")
@@ -27,11 +29,13 @@ TestData = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(envvar="FASTCONV_DATA", help="Folder of the data set's files, instead of the cache and the network."),
+    typer.Option(
+        envvar="FASTCONV_DATA",
+        help="Folder of the data set's files; the environment's counts only where the run knows none.",
+        show_default="the run's",
+    ),
 ]
-AsIs = Annotated[
-    bool, typer.Option("--as-is", help="Only resize pictures: don't look for a digit, centre it or turn ink to light.")
-]
+AsIs = Annotated[bool, typer.Option("--as-is", help="Only resize pictures: no middle, and no looking for a digit.")]
 Out = Annotated[
     Path | None,
     typer.Option(help="The PNG.", show_default="in the run's folder, or here for a run that comes along"),
@@ -48,7 +52,12 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: RunName, dataset: TestData = None, data_dir: DataDir = None, backend: Backend = None, out: Out = None
+    ctx: typer.Context,
+    run: RunName,
+    dataset: TestData = None,
+    data_dir: DataDir = None,
+    backend: Backend = None,
+    out: Out = None,
 ) -> None:
     """Test RUN: accuracy, a table of the classes, and the confusion matrix as a PNG."""
     if dataset is not None:
@@ -59,10 +68,11 @@ def evaluate(
     from models.inspection.output import place, save_picture
     from models.inspection.trained import open_run
 
-    console = Console()
+    console = screen()
     trained = open_run(run, backend)
     path = place(trained, "confusion.png", out)
-    data = load_for(trained.facts, dataset, data_dir, console)
+    named, fallback = given(ctx, data_dir)
+    data = load_for(trained.facts, dataset, named, console, fallback)
     found = evaluate(trained, data, console)
     console.print(class_table(found))
     said = f"{data.name}: {found.correct:,} of {found.images:,} right, {found.accuracy:.2%}; mean loss {found.loss:.4f}"
@@ -80,15 +90,15 @@ def predict(
 ) -> None:
     """Tell what RUN takes pictures for, and show what the network saw of them.
 
-    A picture is made like those of MNIST: the digit light on dark, fitted into 20 x 20 of 28 x 28 pixels, its centre of
-    mass in the middle; pen on paper will do. Networks for colours get the middle of the picture as it is.
+    Pictures are read as those that RUN was trained on. For a network of digits one is made like MNIST's: light on dark,
+    fitted into 20 x 20 of 28 x 28 pixels, its centre of mass in the middle; pen on paper will do.
     """
     from models.inspection.output import place, save_picture
     from models.inspection.prediction import predict, prediction_table
     from models.inspection.prediction_picture import MOST, prediction_picture
     from models.inspection.trained import open_run
 
-    console = Console()
+    console = screen()
     trained = open_run(run, backend)
     path = place(trained, "prediction.png", out)
     found, errors = predict(trained, images, as_is, console)
@@ -112,11 +122,12 @@ def show_filters(run: RunName, out: Out = None) -> None:
     trained = open_run(run)
     path = place(trained, "filters.png", out)
     save_picture(filters_picture(trained), path)
-    _say(Console(), "filters", path)
+    _say(screen(), "filters", path)
 
 
 @show.command("features")
 def show_features(
+    ctx: typer.Context,
     run: RunName,
     image: Annotated[
         Path | None, typer.Argument(help="A picture in any usual format.", show_default="the first test image")
@@ -136,13 +147,13 @@ def show_features(
     from models.inspection.subject import chosen_image
     from models.inspection.trained import open_run
 
-    console = Console()
+    console = screen()
     trained = open_run(run, backend)
     path = place(trained, "features.png", out)
-    pixels, name = chosen_image(trained, image, dataset, data_dir, as_is, console)
-    layers = features(trained.model, trained.normalised(pixels[None]))
+    subject, name = chosen_image(trained, image, dataset, *given(ctx, data_dir), as_is, console)
+    layers = features(trained.model, subject)
     title = f"{trained.facts.network}: {name}"
-    save_picture(features_picture(pixels, layers, trained.facts.classes, title), path)
+    save_picture(features_picture(trained.pixels(subject)[0], layers, trained.facts.classes, title), path)
     _say(console, f"features of {name}", path)
 
 
@@ -158,7 +169,7 @@ def show_curves(run: RunName, out: Out = None) -> None:
     path = place(trained, "curves.png", out)
     facts = trained.facts
     save_picture(curves_picture(read_log(trained.path), f"{facts.network} on {facts.dataset}"), path)
-    _say(Console(), "curves", path)
+    _say(screen(), "curves", path)
 
 
 def export(
@@ -179,7 +190,7 @@ def export(
     trained = open_run(run)
     path = place(trained, "network.onnx", out)
     save(to_onnx(trained), path)
-    _say(Console(), "ONNX", path)
+    _say(screen(), "ONNX", path)
 
 
 def pack(
@@ -191,8 +202,8 @@ def pack(
     from models.inspection.trained import open_run
 
     sizes = pack(open_run(run), out)
-    _say(Console(), ", ".join(f"{name} ({size:,} bytes)" for name, size in sizes.items()), out)
+    _say(screen(), ", ".join(f"{name} ({size:,} bytes)" for name, size in sizes.items()), out)
 
 
 def _say(console: Console, what: str, path: Path) -> None:
-    console.print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"{what}: {path}", soft_wrap=True, highlight=False)

@@ -9,7 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from models.inspection.evaluation import Evaluation
-from models.inspection.style import INK, style
+from models.inspection.style import INK, drawable, style
 
 GAMMA = 0.4
 """Of the shades: one image in a hundred is to be seen next to ninety-nine."""
@@ -20,26 +20,30 @@ DARK = 0.25
 """A share whose shade takes white numbers."""
 MOST_NUMBERS = 30
 """Classes; of more, the shades alone can be read."""
+MOST_NAMES = 100
+"""Classes; of more, the picture grows no further, and the axes count them: it has some 3,300 pixels a side."""
 
 
 def confusion_picture(found: Evaluation, title: str) -> Figure:
     """Rows are the classes, columns what the network took them for, shades the share of the row."""
     counts = found.confusion.numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    classes = len(found.classes)
+    names = [drawable(name) for name in found.classes]
+    classes = len(names)
     numbered = classes <= MOST_NUMBERS
-    side = classes * (0.5 if numbered else 0.2)
+    side = classes * 0.5 if numbered else min(classes, MOST_NAMES) * 0.2
     with style():
         figure = Figure((max(side, 3) + 2.2, max(side, 3) + 1.4), layout="constrained")
         axes = figure.add_subplot()
         image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(GAMMA, 0, 1))
-        heading = f"{title}: {found.accuracy:.2%} of {found.images:,} images right"
+        heading = f"{drawable(title)}: {found.accuracy:.2%} of {found.images:,} images right"
         axes.set_title(textwrap.fill(heading, int(LETTERS * max(side, 3))))
         axes.set_xlabel("taken for")
         axes.set_ylabel("class")
-        long = max(map(len, found.classes)) > 3 or not numbered
-        axes.set_xticks(range(classes), found.classes, rotation=90 if long else 0)
-        axes.set_yticks(range(classes), found.classes)
+        long = max(map(len, names)) > 3 or not numbered
+        if classes <= MOST_NAMES:
+            axes.set_xticks(range(classes), names, rotation=90 if long else 0)
+            axes.set_yticks(range(classes), names)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         bar = figure.colorbar(image, ax=axes, shrink=0.7, ticks=TICKS)

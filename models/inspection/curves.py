@@ -9,7 +9,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullL
 
 from models.errors import ModelsError
 from models.inspection.log import History
-from models.inspection.style import BLUE, GREEN, INK, ORANGE, style
+from models.inspection.style import BLUE, GREEN, INK, ORANGE, drawable, style
 
 LINES = (("train", INK, "o"), ("validation", GREEN, "s"), ("test", ORANGE, "^"))
 SMOOTHED = 10
@@ -28,7 +28,7 @@ def curves_picture(history: History, title: str) -> Figure:
         raise ModelsError(f"{title}: its log has no epoch yet; there are no curves before the first is over")
     with style():
         figure = Figure((9, 3.6), layout="constrained")
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", size=11)
+        figure.suptitle(drawable(title), x=0.01, ha="left", weight="bold", size=11)
         losses, accuracies = figure.subplots(1, 2)
         _draw_steps(losses, history)
         _draw_epochs(losses, history, "loss")

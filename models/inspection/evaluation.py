@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from torch.nn.functional import cross_entropy
 from models.data.dataset import Dataset
 from models.inspection.trained import Trained
 from models.training.loop import TEST_BATCH
+
+MOST_ROWS = 100
+"""Of the table of classes."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,28 @@ def evaluate(run: Trained, dataset: Dataset, console: Console) -> Evaluation:
     for batch in track(batches, "testing", console=console, transient=True, disable=not console.is_terminal):
         logits, wanted = run.model(dataset.test_images[batch]), dataset.test_labels[batch]
         loss += cross_entropy(logits, wanted, reduction="sum").item()
-        confusion += torch.bincount(wanted * len(classes) + logits.argmax(1), minlength=len(confusion))
+        pairs = wanted * len(classes) + logits.argmax(1)
+        confusion.index_add_(0, pairs, torch.ones_like(pairs))
     return Evaluation(classes, confusion.view(len(classes), -1), loss / len(dataset.test_labels))
 
 
 def class_table(found: Evaluation) -> Table:
-    """A line for each class: its images, recall, precision, and what it was most often taken for by mistake."""
-    table = Table(title="Classes", title_justify="left")
+    """A line for each class: its images, recall, precision, and what it was most often taken for by mistake.
+
+    Of more than a hundred classes, those of the lowest recall.
+    """
+    shown: Sequence[int] = range(len(found.classes))
+    title = "Classes"
+    if len(found.classes) > MOST_ROWS:
+        counts = found.confusion.sum(1)
+        recall = found.confusion.diagonal() / counts  # NaN, which comes last, for a class without images
+        shown = sorted(recall.argsort(stable=True)[:MOST_ROWS].tolist())
+        title = f"Classes, the {MOST_ROWS} of {len(found.classes):,} with the lowest recall"
+    table = Table(title=title, title_justify="left")
     for heading in ("class", "images", "recall", "precision", "most often taken for"):
         table.add_column(heading, justify="left" if heading.endswith(("class", "for")) else "right")
-    for at, name in enumerate(found.classes):
+    for at in shown:
+        name = found.classes[at]
         row, column = found.confusion[at], found.confusion[:, at]
         right = int(row[at])
         mistakes = row.clone()

@@ -12,22 +12,22 @@ from torch import nn
 
 from models import networks
 from models.backends import assign, parse
+from models.data.preprocessing import SUBJECTS, Preprocessing, assumed
 from models.data.source import Source
 from models.errors import ModelsError
-from models.recipes import ImageShape
+from models.recipes import MOST_VALUES, ImageShape
 from models.training.records import record
 
 DIGITS = tuple("0123456789")
 """The classes' names where a run doesn't tell them."""
-MOST_VALUES = 10**8
-"""Of an image: beyond any use, and few enough that no count of weights overflows."""
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a run's configuration says of it; ``dataset`` is the data set's name, ``source`` where it is from, if known.
 
-    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1.
+    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1. ``recorded`` is how a picture becomes
+    an image, where the run tells it; runs of before it was recorded don't.
     """
 
     network: str
@@ -39,6 +39,12 @@ class Facts:
     mean: float
     deviation: float
     source: Source | None = None
+    recorded: Preprocessing | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes an image: as recorded, else as :func:`models.data.preprocessing.assumed`."""
+        return self.recorded or assumed(self.source.dataset if self.source else self.dataset, self.shape)
 
     def build(self, backend: str) -> nn.Module:
         """The network with weights of torch's global generator, on ``backend``, a text of :mod:`models.backends`."""
@@ -75,10 +81,20 @@ def read_facts(path: Path) -> Facts:
             mean,
             deviation,
             record(Source, config["source"]) if config.get("source") else None,
+            _preprocessing(data["preprocessing"]) if data.get("preprocessing") else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else "values that can't be"
         raise ModelsError(f"{path}: isn't the configuration of a run, it has {what}") from None
+
+
+def _preprocessing(value: Any) -> Preprocessing:
+    how = record(Preprocessing, value)
+    for size in (how.channels, how.height, how.width):
+        _number(size, 1)
+    if how.subject not in SUBJECTS or how.channels * how.height * how.width > MOST_VALUES:
+        raise ValueError
+    return how
 
 
 def _text(value: Any) -> str:

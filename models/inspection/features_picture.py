@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from models.inspection.features import Feature
 from models.inspection.montage import montage
 from models.inspection.seeing import Pixels
-from models.inspection.style import SIGNED, bare, style
+from models.inspection.style import SIGNED, bare, drawable, style
 
 MOST_MAPS = 64
 """Of one layer; of more the first are shown."""
@@ -23,6 +23,9 @@ WIDTH, MARGIN = 8.0, 0.15
 HEADING, STRIP, NAMES = 0.32, 0.22, 0.2
 LARGEST_MAP = 1.0
 """All in inches."""
+
+MOST_NAMES = 50
+"""Classes whose names fit below the last strip."""
 
 
 def features_picture(image: Pixels, layers: Sequence[Feature], classes: Sequence[str], title: str) -> Figure:
@@ -35,7 +38,9 @@ def features_picture(image: Pixels, layers: Sequence[Feature], classes: Sequence
     with style():
         figure = Figure((WIDTH + 2 * MARGIN, height))
         top = height - MARGIN - 0.6 * HEADING
-        figure.text(MARGIN / figure.get_figwidth(), 1 - MARGIN / height, title, va="top", weight="bold", size=11)
+        figure.text(
+            MARGIN / figure.get_figwidth(), 1 - MARGIN / height, drawable(title), va="top", weight="bold", size=11
+        )
         axes = _place(figure, top, LARGEST_MAP, LARGEST_MAP * image.shape[2] / image.shape[1], "image", _size(image))
         axes.imshow(image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         top -= HEADING + LARGEST_MAP
@@ -43,8 +48,8 @@ def features_picture(image: Pixels, layers: Sequence[Feature], classes: Sequence
             axes = _place(figure, top, tall, WIDTH, layer.name, _heading(layer))
             _draw(axes, layer.values)
             top -= HEADING + tall
-        if layers and layers[-1].values.shape == (len(classes),):
-            axes.set_xticks(range(len(classes)), classes)
+        if layers and layers[-1].values.shape == (len(classes),) and len(classes) <= MOST_NAMES:
+            axes.set_xticks(range(len(classes)), [drawable(name) for name in classes])
             axes.tick_params(length=0)
     return figure
 

@@ -1,6 +1,7 @@
 """A run as one file that other programs can run: ONNX, with what must be known to show it images.
 
-Its metadata has ``network``, ``dataset``, ``mean``, ``deviation`` and ``classes``, a JSON list of names. The input is
+Its metadata has ``network``, ``dataset``, ``mean``, ``deviation``, ``classes``, a JSON list of names, and
+``preprocessing``, the fields of :class:`models.data.preprocessing.Preprocessing` as a JSON object. The input is
 called ``images``, float32 (batch, channels, height, width), to be normalised: (pixel / 255 - mean) / deviation. The
 output is called ``scores``, float32 (batch, classes); its softmax gives the probabilities.
 """
@@ -12,12 +13,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 
 import torch
 
 from models.errors import ModelsError
 from models.inspection.facts import Facts
+from models.inspection.style import drawable
 from models.inspection.trained import Trained
 from models.plain import plain
 
@@ -54,10 +57,11 @@ def to_onnx(run: Trained) -> bytes:
 def _metadata(facts: Facts) -> dict[str, str]:
     return {
         "network": facts.network,
-        "dataset": facts.dataset,
+        "dataset": drawable(facts.dataset),
         "mean": repr(facts.mean),
         "deviation": repr(facts.deviation),
         "classes": json.dumps(facts.classes),
+        "preprocessing": json.dumps(asdict(facts.preprocessing)),
     }
 
 

@@ -18,7 +18,7 @@ from models.training.run_folder import CONFIG, LOG, WEIGHTS, write_aside
 LARGEST = 1_000_000
 """Bytes of float32 weights; more are stored in half precision."""
 SETTINGS = ("network", "backend", "recipe", "seed", "dataset")
-DATA = ("name", "shape", "classes", "train_images", "test_images", "mean", "deviation")
+DATA = ("name", "shape", "classes", "train_images", "test_images", "mean", "deviation", "preprocessing")
 FIGURES = ("number", "train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
 

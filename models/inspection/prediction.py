@@ -12,8 +12,8 @@ from rich.progress import track
 from rich.table import Table
 
 from models.errors import ModelsError
-from models.inspection.picture_files import open_picture
-from models.inspection.seeing import Pixels, seen
+from models.inspection.picture_files import LARGEST_SIDE
+from models.inspection.seeing import Pixels, look_at
 from models.inspection.trained import Trained
 
 RUNNERS_UP = 2
@@ -63,10 +63,7 @@ def prediction_table(found: Sequence[Prediction], classes: Sequence[str]) -> Tab
 
 
 def _predict(run: Trained, path: Path, as_is: bool) -> Prediction:
-    picture = open_picture(path)
-    try:
-        pixels = seen(picture, run.facts, as_is)
-    except ModelsError as error:
-        raise ModelsError(f"{path}: {error}") from None
-    probabilities = run.probabilities(run.normalised(pixels[None]))[0]
-    return Prediction(path, picture, pixels, probabilities.tolist())
+    picture, pixels = look_at(path, run.facts.preprocessing, as_is)
+    images = run.normalised(pixels[None])
+    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))  # enough to be drawn
+    return Prediction(path, picture, run.pixels(images)[0], run.probabilities(images)[0].tolist())

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import PercentFormatter
 
 from models.inspection.prediction import Prediction
-from models.inspection.style import BLUE, PALE, bare, style
+from models.inspection.style import BLUE, PALE, bare, drawable, style
 
 MOST = 40
 """Predictions in a picture; it would grow beyond what can be opened."""
@@ -23,6 +23,7 @@ ROW = 1.7
 def prediction_picture(found: Sequence[Prediction], classes: Sequence[str]) -> Figure:
     """A row for each of ``found``, the first forty: original, what the network saw, probabilities."""
     rows = found[:MOST]
+    classes = [drawable(name) for name in classes]
     with style():
         figure = Figure((7.5, ROW * len(rows)), layout="constrained")
         parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
@@ -33,7 +34,7 @@ def prediction_picture(found: Sequence[Prediction], classes: Sequence[str]) -> F
 
 def _row(part: SubFigure, one: Prediction, classes: Sequence[str]) -> None:
     original, small, bars = part.subplots(1, 3, width_ratios=(1, 1, 2.6))
-    name = one.path.name
+    name = drawable(one.path.name)
     original.set_title(name if len(name) <= 22 else f"{name[:10]}...{name[-9:]}", size=8, weight="normal")
     original.imshow(one.picture, cmap="gray", vmin=0, vmax=255)
     small.set_title("as the network saw it", size=8, weight="normal")

@@ -1,4 +1,4 @@
-"""What a network is shown of a picture: the size and the look of the images it was trained on.
+"""What a network is shown of a picture: the size and the look of the images it was trained on, as the run records.
 
 MNIST was made so (LeCun, Bottou, Bengio, Haffner 1998, section III.A): black-and-white digits, fitted into 20 x 20
 pixels with their proportions kept, which makes them grey, then put into 28 x 28 with their centre of mass in the
@@ -7,13 +7,16 @@ middle; ink is light, paper dark. A photograph of a pen's stroke goes the same w
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
+from models.data.pictures import middle, read_picture
+from models.data.preprocessing import DIGIT, PICTURE, Preprocessing
 from models.errors import ModelsError
-from models.inspection.facts import Facts
-from models.inspection.picture_files import Grey, grey
+from models.inspection.picture_files import Grey, grey, open_picture
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -25,31 +28,39 @@ FRAME = 1 / 20
 """Of a picture's side: a frame so wide is taken to be paper, most of it."""
 FAINT = 0.25
 """Of the strongest ink: what is fainter is the paper's grain or a shadow."""
-DIGITS = ("mnist", "digits")
-"""Data sets of digits, in whatever colours."""
 
 
-def seen(picture: Image.Image, facts: Facts, as_is: bool = False) -> Pixels:
-    """``picture`` (grey or RGB) as pixels (channels, height, width) for the network of ``facts``.
+def look_at(path: Path, how: Preprocessing, as_is: bool) -> tuple[Image.Image, Pixels]:
+    """The picture in the file ``path``, and what is to be seen of it; raises ModelsError, which names the file.
 
-    Networks of one channel, and those trained on digits, get a digit as MNIST has them, unless the picture has the
-    network's size and a dark ground: then it is taken as it is. Others get the picture's middle, in colour. With
-    ``as_is`` the picture is only resized.
-
-    Raises ModelsError for a picture with nothing on it, and for networks of neither one channel nor three.
+    A "picture" is read by the reader that training has; a digit's transparent ground is what differs from its ink.
     """
-    channels, height, width = facts.shape
+    picture = read_picture(path) if how.subject == PICTURE else open_picture(path)
+    try:
+        return picture, seen(picture, how, as_is)
+    except ModelsError as error:
+        raise ModelsError(f"{path}: {error}") from None
+
+
+def seen(picture: Image.Image, how: Preprocessing, as_is: bool = False) -> Pixels:
+    """``picture`` (grey or RGB) as bytes (channels, height, width), as ``how`` says.
+
+    Digits become like MNIST's, unless the picture has the data set's size and a dark ground: then it is taken as it is.
+    Of other pictures the middle is taken. With ``as_is`` the picture is only resized.
+
+    Raises ModelsError for a digit of which nothing is to be seen, and for images of neither one channel nor three.
+    """
+    channels, height, width = how.channels, how.height, how.width
     if channels not in (1, 3):
         raise ModelsError(f"the network reads images of {channels} channels; pictures have 1 or 3")
-    coloured = channels == 3 and facts.dataset not in DIGITS
     if as_is:
         fitted = picture.resize((width, height), Image.Resampling.BILINEAR)
-    elif coloured:
-        fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    elif how.subject == PICTURE:
+        fitted = middle(picture.convert("RGB" if channels == 3 else "L"), height, width)
     elif picture.size == (width, height) and not _on_light_ground(grey(picture)):
         fitted = picture
     else:
-        fitted = _centred(grey(picture), height, width, WHOLE if facts.dataset == "digits" else BOX)
+        fitted = _centred(grey(picture), height, width, BOX if how.subject == DIGIT else WHOLE)
     pixels = np.asarray(fitted.convert("RGB" if channels == 3 else "L"))
     return pixels.reshape(height, width, channels).transpose(2, 0, 1).copy()
 

@@ -40,10 +40,17 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look, for whatever is drawn or saved in the block."""
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    """The look, for whatever is drawn or saved in the block, by a user's settings of matplotlib unchanged."""
+    with warnings.catch_warnings(), mpl.rc_context():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of a name in a script that the type doesn't have
+        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcParams.update(_STYLE)
         yield
+
+
+def drawable(text: str) -> str:
+    """``text`` with escapes for what isn't a character: bytes of a file's name that aren't UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def bare(axes: Axes) -> None:

@@ -5,31 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from torch import Tensor
 
-from models.errors import ModelsError
 from models.inspection.datasets import load_for
-from models.inspection.picture_files import open_picture
-from models.inspection.seeing import Pixels, seen
+from models.inspection.seeing import look_at
 from models.inspection.trained import Trained
 
 
 def chosen_image(
-    run: Trained, picture: Path | None, dataset: str | None, data_dir: Path | None, as_is: bool, console: Console
-) -> tuple[Pixels, str]:
-    """Pixels (channels, height, width) for ``run``, and what to call them.
+    run: Trained,
+    picture: Path | None,
+    dataset: str | None,
+    data_dir: Path | None,
+    fallback: Path | None,
+    as_is: bool,
+    console: Console,
+) -> tuple[Tensor, str]:
+    """An image (1, channels, height, width), normalised for ``run``, and what to call it.
 
-    Those of the file ``picture``; or else the first test image of ``dataset``, or of the run's own. For a run on MNIST
+    That of the file ``picture``; or else the first test image of ``dataset``, or of the run's own, found as by
+    :func:`models.inspection.datasets.load_for`. For a run on MNIST
     that comes along scikit-learn's digits stand in where MNIST can't be had.
     """
     if picture is not None:
-        opened = open_picture(picture)
-        try:
-            return seen(opened, run.facts, as_is), picture.name
-        except ModelsError as error:
-            raise ModelsError(f"{picture}: {error}") from None
+        return run.normalised(look_at(picture, run.facts.preprocessing, as_is)[1][None]), picture.name
     if dataset is None and run.came_along and run.facts.dataset == "mnist":
         dataset = "auto"
-    data = load_for(run.facts, dataset, data_dir, console)
-    pixels = (data.test_images[:1][0] * data.deviation + data.mean) * 255
+    data = load_for(run.facts, dataset, data_dir, console, fallback)
     label = run.facts.classes[int(data.test_labels[0])]
-    return pixels.round().clamp(0, 255).byte().numpy(), f"the first test image of {data.name}, a {label}"
+    return data.test_images[:1], f"the first test image of {data.name}, a {label}"

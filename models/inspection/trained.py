@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from models.backends import parse
+from models.data.images import Preparation
 from models.errors import ModelsError
 from models.inspection.facts import Facts, read_facts
 from models.training.run_folder import CONFIG, WEIGHTS
@@ -46,9 +47,15 @@ class Trained:
         return self.facts.build(self.backend).eval()
 
     def normalised(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        """Pixels 0..255, (N, C, H, W), as the network wants them: shifted and scaled as its training images were."""
-        shift, scale = 255 * self.facts.mean, 255 * self.facts.deviation
-        return torch.from_numpy(pixels).to(torch.float32).sub_(shift).div_(scale)
+        """Pixels 0..255, (N, C, H, W), as the network wants them: scaled and normalised as training images were."""
+        return Preparation(self.facts.shape, self.facts.mean, self.facts.deviation)(torch.from_numpy(pixels))
+
+    def pixels(self, images: Tensor) -> npt.NDArray[np.uint8]:
+        """What normalised images (N, C, H, W) look like, 0..255."""
+        shades: npt.NDArray[np.uint8] = (
+            ((images * self.facts.deviation + self.facts.mean) * 255).round().clamp(0, 255).byte().numpy()
+        )
+        return shades
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:

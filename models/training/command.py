@@ -14,6 +14,7 @@ from models.backends import parse as parse_backend
 from models.data.dataset import Dataset
 from models.data.source import Source
 from models.errors import ModelsError, StoppedError
+from models.screen import screen
 from models.training.config import Config, parse
 from models.training.distributed import Group, joined
 from models.training.run_folder import CONFIG, read_config
@@ -28,7 +29,7 @@ MAY_CHANGE = ("backend", "device", "threads", "epochs")
 def run_train(
     network: str | None,
     dataset: str | None,
-    data_dir: Path | None,
+    folders: tuple[Path | None, Path | None],
     form: tuple[int | None, int | None],
     run_dir: Path | None,
     resumed: Path | None,
@@ -36,18 +37,20 @@ def run_train(
 ) -> None:
     """Train, and print a summary in the process that leads.
 
-    ``form`` is the size and the channels that images are brought to; ``given`` are arguments of
-    :func:`models.training.settings.settings` by name, None where nothing was said.
+    ``folders`` are the data's as named on the command line and by the environment; a run that goes on has its own,
+    which comes before the environment's. ``form`` is the size and the channels that images are brought to; ``given``
+    are arguments of :func:`models.training.settings.settings` by name, None where nothing was said.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     with joined() as group:
-        console = Console(quiet=not group.leads)
-        source = Source(dataset or "mnist", _absolute(data_dir), *form)
+        console = screen(quiet=not group.leads)
+        named, fallback = folders
+        source = Source(dataset or "mnist", _absolute(named or fallback), *form)
         try:
             if resumed is not None:
                 sized = {name: value for name, value in zip(("size", "channels"), form, strict=True) if value}
                 _refuse(network, run_dir, {**chosen, **sized})
-                _resume(resumed, chosen, source if dataset else None, data_dir, console, group)
+                _resume(resumed, chosen, source if dataset else None, named, console, group)
             else:
                 _train(network, chosen, source, run_dir, console, group)
         except StoppedError as error:

@@ -46,6 +46,7 @@ def describe(settings: Settings, dataset: Dataset, source: Source | None) -> dic
             "test_images": len(dataset.test_labels),
             "mean": dataset.mean,
             "deviation": dataset.deviation,
+            "preprocessing": asdict(dataset.preprocessing),
             "sha256": checksum(dataset),
         },
         "threads_used": torch.get_num_threads(),

@@ -47,9 +47,11 @@ class Run:
             path = folder.path / CHECKPOINT
             self.position, length = checkpoint.restore(content, path, self.training, identity)
         done, wanted = self.position, self._settings.recipe.epochs
-        if wanted < len(done.epochs) + (done.step > 0):
+        least = len(done.epochs) + (done.step > 0)
+        if wanted < least:
+            begun = f", and epoch {done.epoch} is begun" if done.step else ""
             raise ModelsError(
-                f"{folder.path}: {len(done.epochs)} epochs are done already; --epochs must be that or more"
+                f"{folder.path}: {len(done.epochs)} epochs are done already{begun}; --epochs must be {least} or more"
             )
         folder.cut_log(length)
         if done.epochs and not done.step:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -28,6 +28,7 @@ from models.training.lock import lock
 
 CONFIG, LOG, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "weights.safetensors", "checkpoint.safetensors"
 ASIDE = ".{}.part"
+TAKEN = "not an empty folder; name another with --run-dir, or go on with a run by --resume"
 LOG_SECONDS = 1.0
 """How old a line may be before whoever reads along sees it."""
 
@@ -76,10 +77,17 @@ class RunFolder:
         write_aside(self.path / CHECKPOINT, content)
 
     def checkpoint(self) -> bytes:
-        """The checkpoint; of no bytes before there is one."""
-        with suppress(FileNotFoundError):
-            return (self.path / CHECKPOINT).read_bytes()
-        return b""
+        """The checkpoint; of no bytes before there is one. Raises ModelsError where there was one."""
+        path = self.path / CHECKPOINT
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            if self.has_weights:  # they are written after the first checkpoint
+                raise ModelsError(f"{path}: is gone, and {WEIGHTS} is there; put it back, or train anew") from None
+            return b""
+        if not content:
+            raise ModelsError(f"{path}: is empty; put back a whole one, or remove it to begin again")
+        return content
 
     @property
     def has_weights(self) -> bool:
@@ -97,11 +105,10 @@ def new_run(path: Path | None, name: str, config: Mapping[str, object]) -> Itera
     place = path or Path("runs")
     with _refusals(place, "choose with --run-dir"):
         folder, made = _claim(path) if path is not None else (_numbered(Path("runs"), name), True)
+        log = _first_log(folder)
     try:
-        write_aside(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-        with _refusals(place, "choose with --run-dir"):
-            log = _open_log(folder)
         with log:
+            write_aside(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
             yield RunFolder(folder, log)
     except BaseException:
         if not (folder / CHECKPOINT).exists():
@@ -159,6 +166,16 @@ def _open_log(folder: Path) -> BinaryIO:
     return file
 
 
+def _first_log(folder: Path) -> BinaryIO:
+    """A log that wasn't there, locked: of several processes that find ``folder`` empty, one makes it."""
+    try:
+        file = (folder / LOG).open("xb")
+    except FileExistsError:
+        raise ModelsError(f"{folder}: {TAKEN}") from None
+    lock(file)
+    return file
+
+
 @contextmanager
 def _refusals(place: Path, advice: str) -> Iterator[None]:
     try:
@@ -182,8 +199,7 @@ def _claim(path: Path) -> tuple[Path, bool]:
         if path.is_dir():
             (path / ASIDE.format(CONFIG)).unlink(missing_ok=True)  # of a run killed before it began
         if not path.is_dir() or any(path.iterdir()):
-            advice = "name another with --run-dir, or go on with a run by --resume"
-            raise ModelsError(f"{path}: not an empty folder; {advice}") from None
+            raise ModelsError(f"{path}: {TAKEN}") from None
         return path, False
     return path, True
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from models.data import load
 from models.data.dataset import Dataset
-from models.data.folder import TEST_FILES, TRAIN_FILES
+from models.data.idx_names import TEST_FILES, TRAIN_FILES
 
 ToIdx = Callable[..., bytes]
 

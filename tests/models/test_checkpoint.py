@@ -142,3 +142,16 @@ def test_configurations_are_checked(run: Path, change: Callable[[dict[str, objec
     with pytest.raises(ModelsError, match=says) as caught:
         parse(change(json.loads(path.read_text())).encode(), path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (None, "is gone, and weights.safetensors is there")])
+def test_a_checkpoint_that_was_there_is_missed(run: Path, digits: Dataset, content: bytes | None, says: str) -> None:
+    """A run never begins again by itself: its log and weights are left as they are."""
+    path = run / "checkpoint.safetensors"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    before = (run / "log.jsonl").read_bytes()
+    with pytest.raises(ModelsError, match=f"checkpoint.safetensors: {says}"):
+        go_on(run, digits)
+    assert (run / "log.jsonl").read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+import requests
 from rich.console import Console
 
-from models.data import download, mnist
-from models.data.folder import find
+from models.data import download, load, mnist
+from models.data.idx_names import Place
 from models.errors import DownloadError, ModelsError
 
 Mirror = Callable[[dict[str, bytes]], str]
@@ -55,7 +57,7 @@ def files(idx_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]
     """A stand-in for MNIST: its four files as mirrors serve them, their checksums where MNIST's were."""
     served, sums = {}, {}
     for name in mnist.SHA256:
-        path = find(idx_folder, name)
+        path = Place(idx_folder).find(name)
         assert path is not None
         content = path.read_bytes()
         plain = gzip.decompress(content) if path.suffix == ".gz" else content
@@ -176,3 +178,26 @@ def test_progress_reaches_the_end(mirror: Mirror, files: dict[str, bytes], tmp_p
     terminal = Console(file=console.file, width=100, force_terminal=True)
     download.download(tmp_path / name, [mirror(files)], lambda path: None, terminal)
     assert "━" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (requests.exceptions.SSLError("self-signed"), "its certificate isn't trusted; .*REQUESTS_CA_BUNDLE"),
+        (requests.exceptions.ProxyError("refused"), "the proxy of the environment"),
+        (requests.exceptions.ConnectionError("no route"), "no connection"),
+    ],
+    ids=["certificate", "proxy", "offline"],
+)
+def test_certificates_and_proxies_are_told_from_being_offline(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("models.data.download._fetch", fails)
+    with pytest.raises(DownloadError, match=rf"a\.org: {says}"):
+        download.download(tmp_path / "file", ["https://a.org/"], lambda _: None, console)
+    monkeypatch.setattr("models.data.mnist.MIRRORS", ("https://a.org/",))
+    assert load("auto", None, console).name == "digits"
+    assert re.search(says, console.file.getvalue())  # type: ignore[attr-defined]

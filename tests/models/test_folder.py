@@ -13,7 +13,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from models.data import load
-from models.data.folder import TEST_FILES, TRAIN_FILES, read_folder
+from models.data.folder import read_folder
+from models.data.idx_names import TEST_FILES, TRAIN_FILES
 from models.data.mnist import SHA256
 from models.errors import ModelsError
 from models.training.settings import settings
@@ -87,3 +88,42 @@ def test_any_number_of_classes(
     assert load_file(run.path / "weights.safetensors")["dense2.weight"].shape == (classes, 100)
     config = json.loads((run.path / "config.json").read_text(encoding="utf-8"))
     assert config["dataset"]["classes"] == list(dataset.classes)
+
+
+@pytest.mark.parametrize("below", ["raw", "FashionMNIST/raw", "gzip"])
+@pytest.mark.parametrize("dots", [False, True])
+def test_torchvisions_folders_and_names_with_a_dot(
+    idx_folder: Path, tmp_path: Path, console: Console, below: str, dots: bool
+) -> None:
+    expected = read_folder(idx_folder)
+    place = tmp_path / "root" / below
+    place.mkdir(parents=True)
+    for path in idx_folder.iterdir():
+        path.rename(place / (path.name.replace("-idx", ".idx") if dots else path.name))
+    for folder in (tmp_path / "root", place):
+        for split, other in zip(read_folder(folder), expected, strict=True):
+            assert (split.images == other.images).all()
+    assert load("folder", place, console).name == ("FashionMNIST" if "/" in below else "root")
+
+
+def test_emnist_is_turned_and_its_letters_count_from_a(
+    tmp_path: Path, to_idx: Callable[..., bytes], console: Console
+) -> None:
+    folder = tmp_path / "gzip"
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (52, 28, 28))
+    for kind, labels in (("letters", np.arange(52) % 26 + 1), ("digits", np.arange(52) % 10)):
+        for part in ("train", "test"):
+            for name, array in (("images-idx3", images.transpose(0, 2, 1)), ("labels-idx1", labels)):
+                (folder / f"emnist-{kind}-{part}-{name}-ubyte.gz").write_bytes(gzip.compress(to_idx(array)))
+    with pytest.raises(ModelsError, match=r"several data sets; .*gzip/emnist-digits, .*gzip/emnist-letters"):
+        read_folder(folder)
+    letters = load("folder", folder / "emnist-letters", console)
+    assert letters.name == "emnist-letters"
+    assert letters.classes == tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert letters.test_labels.tolist() == [number % 26 for number in range(52)]
+    assert load("folder", folder / "emnist-digits", console).classes == tuple("0123456789")
+    for split in read_folder(folder / "emnist-letters"):
+        assert (split.images == images).all()
+    with pytest.raises(ModelsError, match="has no emnist-byclass-train-images-idx3-ubyte"):
+        read_folder(folder / "emnist-byclass")

@@ -15,7 +15,7 @@ import torch
 
 from models import networks, numpy_convnet
 from models.data.dataset import Dataset
-from models.data.folder import TEST_FILES, TRAIN_FILES
+from models.data.idx_names import TEST_FILES, TRAIN_FILES
 
 
 def test_gradients_are_what_a_small_change_shows() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 
 from models.errors import ModelsError
+from models.training import run_folder
 from models.training.run_folder import new_run, old_run, write_aside
 
 
@@ -139,3 +142,24 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         write_aside(path, b"new, longer")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_one_of_two_gets_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """The other comes between the look at the folder and the first file in it."""
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+    first = run_folder._first_log
+    with ExitStack() as stack:
+
+        def late(path: Path) -> BinaryIO:
+            monkeypatch.setattr(run_folder, "_first_log", first)
+            stack.enter_context(new_run(folder, "", {"whose": "the other"}))
+            return first(path)
+
+        monkeypatch.setattr(run_folder, "_first_log", late)
+        with pytest.raises(ModelsError, match="not an empty folder"), new_run(folder, "", {"whose": "mine"}):
+            pass
+        assert json.loads((folder / "config.json").read_text()) == {"whose": "the other"}
+        assert (folder / "log.jsonl").exists()

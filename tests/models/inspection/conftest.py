@@ -54,6 +54,6 @@ def change(run: Path, **values: Any) -> None:
     (run / "config.json").write_text(json.dumps(config))
 
 
-def command(*arguments: str) -> Result:
+def command(*arguments: str, **environment: str) -> Result:
     """What ``python -m models`` does with the words."""
-    return CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "120", "TERM": "dumb"})
+    return CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "120", "TERM": "dumb", **environment})

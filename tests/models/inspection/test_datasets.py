@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from models.data.dataset import Dataset
 from models.errors import ModelsError
 from models.inspection.datasets import load_for
 from models.inspection.trained import open_run
-from tests.models.inspection.conftest import change
+from tests.models.inspection.conftest import change, command
 
 
 def test_the_runs_own(run: Path, all_digits: Dataset, console: Console) -> None:
@@ -49,7 +50,48 @@ def test_other_sizes_and_classes_are_refused(
     monkeypatch.setattr(data, "load", lambda *_: large)
     with pytest.raises(ModelsError, match="digits has images of 3 x 32 x 32; the run was trained on 1 x 28 x 28"):
         load_for(facts, None, None, console)
-    more = replace(digits, test_labels=digits.test_labels + 3)
-    monkeypatch.setattr(data, "load", lambda *_: more)
-    with pytest.raises(ModelsError, match="digits has a class 12; the run knows 10"):
-        load_for(facts, None, None, console)
+    for classes, says in (
+        (("a", *"123456789"), r"digits has a and lacks 0, unlike the classes that the run knows \(0, 1, 2, 3"),
+        (tuple("0123456789x"), "digits has x, unlike"),
+        (tuple("012345678"), "digits lacks 9, unlike"),
+        (tuple(f"class {number}" for number in range(1000)), "class 9 and 990 more and lacks 0, 1,"),
+    ):
+        other = replace(digits, classes=classes)
+        monkeypatch.setattr(data, "load", lambda *_, other=other: other)
+        with pytest.raises(ModelsError, match=says):
+            load_for(facts, None, None, console)
+
+
+def test_classes_are_matched_by_name(
+    run: Path, digits: Dataset, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(digits, classes=tuple("9876543210"))
+    monkeypatch.setattr(data, "load", lambda *_: other)
+    found = load_for(open_run(str(run)).facts, None, None, console)
+    assert torch.equal(found.test_labels, 9 - digits.test_labels)
+    assert found.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize("dataset", [None, "folder"])
+def test_the_runs_own_folder_comes_before_the_environments(
+    run: Path, idx_folder: Path, tmp_path: Path, console: Console, dataset: str | None
+) -> None:
+    """A named folder comes before both, and the environment's counts where the run knows none."""
+    environments = Path(shutil.copytree(idx_folder, tmp_path / "environments"))
+    own = {"dataset": "folder", "data_dir": str(idx_folder), "size": None, "channels": None}
+    change(run, source=own)
+    facts = open_run(str(run)).facts
+    assert load_for(facts, dataset, None, console, environments).name == "data"
+    assert load_for(facts, dataset, environments, console).name == "environments"
+    change(run, source={**own, "data_dir": None})
+    assert load_for(open_run(str(run)).facts, dataset, None, console, environments).name == "environments"
+
+
+def test_the_environment_changes_no_evaluation(run: Path, idx_folder: Path, tmp_path: Path) -> None:
+    environments = Path(shutil.copytree(idx_folder, tmp_path / "environments"))
+    change(run, source={"dataset": "folder", "data_dir": str(idx_folder), "size": None, "channels": None})
+    for words in (("evaluate", str(run)), ("show", "features", str(run))):
+        result = command(*words, FASTCONV_DATA=str(environments))
+        assert result.exit_code == 0, result.output
+        assert "environments" not in result.output
+        assert "environments" in command(*words, "--data-dir", str(environments), FASTCONV_DATA="nowhere").output

@@ -94,20 +94,20 @@ def test_montage_by_hand() -> None:
 
 def test_the_subject(run: Path, all_digits: Dataset, console: Console) -> None:
     opened = open_run(str(run))
-    pixels, name = chosen_image(opened, None, None, None, False, console)
-    torch.testing.assert_close(opened.normalised(pixels[None]), all_digits.test_images[:1])
+    image, name = chosen_image(opened, None, None, None, None, False, console)
+    torch.testing.assert_close(image, all_digits.test_images[:1])
     assert name == f"the first test image of digits, a {all_digits.test_labels[0]}"
-    Image.fromarray(pixels[0]).save("mine.png")
-    mine, name = chosen_image(opened, Path("mine.png"), None, None, False, console)
-    assert (mine == pixels).all()
+    Image.fromarray(opened.pixels(image)[0, 0]).save("mine.png")
+    mine, name = chosen_image(opened, Path("mine.png"), None, None, None, False, console)
+    torch.testing.assert_close(mine, image)
     assert name == "mine.png"
     Image.new("L", (9, 9)).save("blank.png")
     with pytest.raises(ModelsError, match=r"blank.png: nothing stands out"):
-        chosen_image(opened, Path("blank.png"), None, None, False, console)
+        chosen_image(opened, Path("blank.png"), None, None, None, False, console)
 
 
 def test_without_mnist_a_run_that_comes_along_takes_other_digits(run: Path, console: Console) -> None:
-    _, name = chosen_image(open_run("lenet5", "torch"), None, None, None, False, console)
+    _, name = chosen_image(open_run("lenet5", "torch"), None, None, None, None, False, console)
     assert "of digits" in name
     with pytest.raises(ModelsError, match="can't download"):
-        chosen_image(open_run("lenet5", "torch"), None, "mnist", None, False, console)
+        chosen_image(open_run("lenet5", "torch"), None, "mnist", None, None, False, console)

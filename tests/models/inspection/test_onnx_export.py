@@ -54,7 +54,8 @@ def test_a_trained_run_alone(run: Path) -> None:
     onnx.checker.check_model(content, full_check=True)
     running = session(content)
     known = running.get_modelmeta().custom_metadata_map
-    assert set(known) == {"network", "dataset", "mean", "deviation", "classes"}
+    assert set(known) == {"network", "dataset", "mean", "deviation", "classes", "preprocessing"}
+    assert json.loads(known["preprocessing"])["subject"] == "whole digit"
     assert (known["network"], known["dataset"]) == ("lenet5", "digits")
     assert json.loads(known["classes"]) == list("0123456789")
     assert running.get_inputs()[0].shape == ["batch", 1, 28, 28]

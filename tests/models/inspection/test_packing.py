@@ -40,7 +40,7 @@ def test_nothing_tells_of_the_machine(run: Path, folder: str | None) -> None:
     config = json.loads((packed / "config.json").read_text())
     assert config.pop("source", {"data_dir": None})["data_dir"] is None
     assert set(config) == {"network", "backend", "recipe", "seed", "dataset"}
-    allowed = {"name", "shape", "classes", "train_images", "test_images", "mean", "deviation"}
+    allowed = {"name", "shape", "classes", "train_images", "test_images", "mean", "deviation", "preprocessing"}
     assert set(config["dataset"]) <= allowed
     assert "/" not in (packed / "config.json").read_text() + (packed / "log.jsonl").read_text()
     assert "seconds" not in (packed / "log.jsonl").read_text()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.data.preprocessing import DIGIT, PICTURE, WHOLE_DIGIT, Preprocessing
 from models.errors import ModelsError
-from models.inspection.facts import Facts
 from models.inspection.seeing import seen
 
-MNIST = Facts("lenet5", "torch", 0, "mnist", (1, 28, 28), tuple("0123456789"), 0.13, 0.31)
-COLOURS = replace(MNIST, dataset="animals", shape=(3, 20, 30))
+MNIST = Preprocessing(DIGIT, 1, 28, 28)
+COLOURS = Preprocessing(PICTURE, 3, 20, 30)
 
 
 def drawing() -> np.ndarray:
@@ -93,13 +93,13 @@ def test_as_is_only_resizes() -> None:
 
 
 def test_other_sizes_have_a_box_in_proportion() -> None:
-    (pixels,) = seen(image(drawing()), replace(MNIST, shape=(1, 56, 84)))
+    (pixels,) = seen(image(drawing()), replace(MNIST, height=56, width=84))
     assert pixels.shape == (56, 84)
     assert box(pixels) == (40, 20)
 
 
 def test_scikit_learns_digits_fill_the_image() -> None:
-    assert box(seen(image(drawing()), replace(MNIST, dataset="digits"))[0]) == (28, 14)
+    assert box(seen(image(drawing()), replace(MNIST, subject=WHOLE_DIGIT))[0]) == (28, 14)
 
 
 def test_colours_stay_and_the_middle_is_taken() -> None:
@@ -112,7 +112,7 @@ def test_colours_stay_and_the_middle_is_taken() -> None:
 
 
 def test_digits_in_three_channels_are_digits() -> None:
-    pixels = seen(image(drawing()), replace(COLOURS, dataset="mnist", shape=(3, 28, 28)))
+    pixels = seen(image(drawing()), replace(MNIST, channels=3))
     assert (pixels == seen(image(drawing()), MNIST)).all()
     assert pixels.shape == (3, 28, 28)
 
@@ -148,4 +148,4 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
 
 def test_channels_that_pictures_do_not_have() -> None:
     with pytest.raises(ModelsError, match="2 channels"):
-        seen(image(drawing()), replace(MNIST, shape=(2, 28, 28)))
+        seen(image(drawing()), replace(MNIST, channels=2))

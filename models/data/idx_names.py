@@ -1,0 +1,67 @@
+"""Where the four files of a data set like MNIST stand, and what they are called.
+
+    train-images-idx3-ubyte[.gz] ...          in the folder itself
+    raw/train-images-idx3-ubyte ...           as torchvision keeps them, below FashionMNIST/, KMNIST/, MNIST/
+    emnist-letters-train-images-idx3-ubyte    EMNIST, also in gzip/; its test files are "test", not "t10k"
+
+A folder with several of EMNIST's sets is named with the set's: ``--data-dir my/gzip/emnist-letters``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelsError
+
+TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+EMNIST, LETTERS = "emnist-", "emnist-letters-"
+BELOW = ("raw", "gzip")
+_ANY = re.compile(r"(emnist-[a-z]+-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and what the names of a data set's files begin with there."""
+
+    folder: Path
+    prefix: str = ""
+
+    def find(self, name: str) -> Path | None:
+        """The file that MNIST calls ``name``, plain or with ``.gz``, or None."""
+        names = [f"{self.prefix}{name}"]
+        names += [each.replace("t10k", "test") for each in names]
+        names += [each.replace("-idx", ".idx") for each in names]
+        paths = (self.folder / f"{each}{ending}" for each in names for ending in ("", ".gz"))
+        return next((path for path in paths if path.is_file()), None)
+
+
+def found(folder: Path) -> Place:
+    """The place of the one data set in ``folder``; raises ModelsError for none, and for several, with their names."""
+    prefix = ""
+    if not folder.is_dir() and folder.name.startswith(EMNIST) and folder.parent.is_dir():
+        folder, prefix = folder.parent, f"{folder.name}-"
+    if not folder.is_dir():
+        raise ModelsError(f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc.")
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        levels = [[folder], [folder / name for name in BELOW], [path / name for path in inside for name in BELOW]]
+        for level in levels:
+            places = [place for path in level for place in _places(path) if prefix in ("", place.prefix)]
+            if len(places) > 1:
+                names = ", ".join(str(each.folder / each.prefix.rstrip("-")) for each in places)
+                raise ModelsError(f"{folder}: holds several data sets; name one of them by --data-dir: {names}")
+            if places:
+                return places[0]
+    except OSError as error:
+        raise ModelsError(f"{folder}: can't be read ({error.strerror}); check path and permissions") from None
+    return Place(folder, prefix)
+
+
+def _places(folder: Path) -> list[Place]:
+    if not folder.is_dir():
+        return []
+    prefixes = {match[1] or "" for path in folder.iterdir() if (match := _ANY.fullmatch(path.name))}
+    return [Place(folder, prefix) for prefix in sorted(prefixes)]

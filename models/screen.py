@@ -1,0 +1,23 @@
+"""The terminal that commands print on: any name as it is, in any encoding."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from rich.console import Console
+
+
+def screen(quiet: bool = False) -> Console:
+    """A console that prints brackets and colons as they are: they belong to names, and are no markup."""
+    return Console(markup=False, emoji=False, quiet=quiet)
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Let both outputs print an escape for each character that their encoding lacks, in place of an error.
+
+    That is a limited encoding's, as of ``LANG=C``, and bytes of a file's name that aren't UTF-8 in any.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
