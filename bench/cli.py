@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench run | report | compare | choices | training | list``."""
+"""The command line: ``python -m bench run | report | compare | choices | training | networks | list``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from bench.networks.cli import app as networks
+from bench.networks.vision import NetworkError
 from bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
 from bench.results import Results, ResultsError, load, save
 from bench.training.cli import app as training
@@ -27,7 +29,7 @@ class _OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (BenchError, ProblemError, ResultsError, ModelsError) as error:
+        except (BenchError, ProblemError, ResultsError, ModelsError, NetworkError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from None
 
@@ -40,6 +42,7 @@ app = typer.Typer(
     help="Time every backend and every peer on one table of problems, beside the machine's own limits.",
 )
 app.add_typer(training, name="training")
+app.add_typer(networks, name="networks")
 RESULTS = Path("bench/results")
 
 Sets = Annotated[

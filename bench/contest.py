@@ -7,18 +7,14 @@ and none always runs on cores that another has just heated.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
-from typing import Any
-from unittest import mock
 
 from bench import contestants, worker
 from bench.arrays import Result, expected, fault, operands
 from bench.problems import Problem
+from bench.racers import Racer, start
 from bench.results import Record
 
 PATIENCE = 1.0
@@ -32,23 +28,6 @@ class Rules:
     threads: int
     bursts: int = 9
     seconds: float = 0.05
-
-
-@dataclass
-class Racer:
-    """A contestant's process, as the contest sees it."""
-
-    name: str
-    pipe: Connection
-
-    def ask(self, *command: Any) -> tuple[Any, str | None]:
-        """The answer's value, or why there is none."""
-        try:
-            self.pipe.send(command)
-            verdict, value = self.pipe.recv()
-        except (EOFError, OSError):
-            return None, "its process ended"
-        return (value, None) if verdict == "done" else (None, value)
 
 
 def hold(
@@ -109,25 +88,7 @@ def started(names: Sequence[str], threads: int) -> Iterator[list[Racer]]:
         if name not in known:
             raise KeyError(f"no contestant is called {name!r}; here are {', '.join(known)}")
     with ExitStack() as stack:
-        yield [_start(name, threads, stack) for name in names]
-
-
-def _start(name: str, threads: int, stack: ExitStack) -> Racer:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=worker.serve, args=(theirs, name, threads), daemon=True)
-    with mock.patch.dict(os.environ, dict.fromkeys(worker.THREAD_VARIABLES, str(threads))):
-        process.start()
-    theirs.close()
-    stack.callback(process.join, 10)
-    stack.callback(_stop, ours)
-    return Racer(name, ours)
-
-
-def _stop(pipe: Connection) -> None:
-    with suppress(OSError):  # it may have ended by itself
-        pipe.send(("stop",))
-    pipe.close()
+        yield [start(name, worker.serve, threads, stack) for name in names]
 
 
 def _ready(racer: Racer, problem: Problem, operation: str, right: Result) -> tuple[str | None, str | None]:

@@ -50,7 +50,12 @@ def serve(pipe: Connection, name: str, threads: int) -> None:
         except NotOfferedError as error:
             pipe.send(("trouble", str(error)))
         except Exception as error:  # another library may raise anything, and that is its result
-            pipe.send(("trouble", f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"))
+            pipe.send(("trouble", trouble(error)))
+
+
+def trouble(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def burst(call: Call, seconds: float) -> float:

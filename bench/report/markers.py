@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.results import ResultsError
 
-NAMES = ("summary", "layers", "ways", "training")
+NAMES = ("summary", "layers", "ways", "training", "networks")
 """Of all tables, whoever makes them."""
 
 _MARKER = re.compile(r"<!-- (?P<closing>/?)bench:(?P<name>[\w-]*) -->")

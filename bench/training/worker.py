@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.training import contestants
-from bench.worker import keep_to
+from bench.worker import keep_to, trouble
 from models.data import load
 from models.training.batches import Batches
 from models.training.loop import Step, epoch_steps
@@ -40,7 +40,7 @@ def serve(pipe: Connection, name: str, threads: int) -> None:
             else:
                 pipe.send(("done", _burst(steps, *arguments)))
         except Exception as error:  # whatever a contestant does wrong is its result
-            pipe.send(("trouble", f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"))
+            pipe.send(("trouble", trouble(error)))
 
 
 def _begin(name: str, threads: int, network: str, dataset: str, folder: Path | None) -> tuple[int, Iterator[Step]]:

@@ -1,0 +1,90 @@
+"""Who runs a network: torch in three ways, onnxruntime and OpenVINO, and fastconv in three.
+
+torch                 as it comes: contiguous tensors, layer by layer
+torch.channels_last   weights and images in that layout
+torch.inductor        `torch.compile`, which needs a C++ compiler; in inference with its weights frozen
+onnxruntime, openvino the network exported to ONNX, forwards only
+fastconv.converted    `fastconv.torch.convert(model)`
+fastconv.fused        the same with ``fuse=True``
+fastconv.tuned        the same with ``fuse=True`` and ``tune`` with the batch as the example
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.networks import passes, peers, zoo
+from bench.networks.passes import INFERENCE, Material, Pass
+from bench.networks.zoo import Subject
+from bench.results import REFERENCE
+
+CHANNELS_LAST, INDUCTOR = "torch.channels_last", "torch.inductor"
+PEERS: dict[str, tuple[str, ...]] = {
+    CHANNELS_LAST: (),
+    INDUCTOR: (),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+"""Who runs beside plain torch and fastconv, and the packages that it takes."""
+
+FORWARDS_ONLY = ("onnxruntime", "openvino")
+OURS = ("fastconv.converted", "fastconv.fused", "fastconv.tuned")
+
+
+def installed() -> list[str]:
+    """The peers that can take part here."""
+    return [name for name, packages in PEERS.items() if all(importlib.util.find_spec(each) for each in packages)]
+
+
+def taking_part(mode: str, chosen: list[str]) -> list[str]:
+    """Everyone, plain torch first, with the peers ``chosen`` as far as they can do that."""
+    others = [name for name in chosen if mode == INFERENCE or name not in FORWARDS_ONLY]
+    return [REFERENCE, *others, *OURS]
+
+
+def prepare(
+    name: str, subject: Subject, mode: str, material: Material, folder: Path, threads: int, begin: Callable[[], None]
+) -> Pass:
+    """The contestant's way to run the network. ``begin`` is called before what it keeps in memory is made."""
+    if name in FORWARDS_ONLY:
+        model = _model(subject, mode, material)
+        path = peers.export(model, material.x, folder / f"{name}.onnx")
+        del model
+        begin()
+        return peers.session(name, path, material.x, threads)
+    begin()
+    x, labels = material.x.clone(), material.labels
+    model = _model(subject, mode, material)
+    if name == CHANNELS_LAST:
+        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    if name in OURS:
+        model = _converted(name, model, x)
+    forward: Callable[[Tensor], object] = model
+    if name == INDUCTOR:
+        forward = torch.compile(model, options={"freezing": True} if mode == INFERENCE else None)
+    return passes.inference(forward, x) if mode == INFERENCE else passes.training(model, forward, x, labels)
+
+
+def _model(subject: Subject, mode: str, material: Material) -> nn.Module:
+    model = zoo.build(subject).train(mode != INFERENCE)
+    model.load_state_dict(material.state)
+    return model
+
+
+def _converted(name: str, model: nn.Module, x: Tensor) -> nn.Module:
+    from fastconv.torch import convert
+
+    if name == "fastconv.converted":
+        return convert(model)
+    if name == "fastconv.fused":
+        return convert(model, fuse=True)
+    if "tune" not in inspect.signature(convert).parameters:
+        raise RuntimeError("this version's convert has no tune=")
+    tuned: Callable[..., nn.Module] = convert
+    return tuned(model, fuse=True, tune=x)
