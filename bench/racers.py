@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -40,13 +40,12 @@ def start(
     serve: Callable[..., None],
     threads: int,
     stack: ExitStack,
-    variables: Mapping[str, str] | None = None,
 ) -> Racer:
     """Start a process that runs ``serve(pipe, name, threads)`` and ends with ``stack``."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_uninterrupted, args=(serve, theirs, name, threads), daemon=True)
-    with mock.patch.dict(os.environ, dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(variables or {})):
+    with mock.patch.dict(os.environ, dict.fromkeys(THREAD_VARIABLES, str(threads))):
         process.start()
     theirs.close()
     stack.callback(_end, process)

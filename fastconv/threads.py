@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
+from typing import NamedTuple
 
 from fastconv.errors import ArgumentTypeError, ArgumentValueError
 
@@ -33,6 +34,31 @@ def _default() -> int:
 
 
 _threads = _default()
+
+
+class HostTeam(NamedTuple):
+    """Addresses of functions of the OpenMP runtime that the host program computes with."""
+
+    parallel: int
+    """``GOMP_parallel``."""
+    size: int
+    """``omp_get_max_threads``."""
+    clock: int
+    """``omp_get_wtime``."""
+
+
+host_team: HostTeam | None = None
+"""Threads that the backend `numba` shares with the host program; `fastconv.torch` lends torch's."""
+
+
+def _forget_host_team() -> None:
+    """In a process that was forked off: the runtime's threads are gone, and it would wait for them for ever."""
+    global host_team
+    host_team = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_host_team)
 
 
 def set_num_threads(threads: int) -> None:

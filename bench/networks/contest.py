@@ -52,10 +52,10 @@ def _held(event: Event, subject: Subject, names: Sequence[str], rules: Rules, te
         times = _turns(racers, troubles, rules, lambda turn: tell(f"{title}: round {turn} of {rules.bursts}"))
     records = []
     for name in names:
-        error, memory = found[name] or (None, None)
-        why = troubles[name]
-        bursts = [] if why else times[name]
-        records.append(Record(event.mode, event.batch, event.network, name, bursts, why, error, memory))
+        off, memory = found[name] or (None, None)
+        failed = troubles[name]
+        bursts = [] if failed else times[name]
+        records.append(Record(event.mode, event.batch, event.network, name, bursts, failed, off, memory))
     return records
 
 

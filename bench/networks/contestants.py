@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,8 @@ def prepare(
     x, labels = material.x.clone(), material.labels
     model = _model(subject, mode, material)
     if name == CHANNELS_LAST:
-        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+        layout: dict[str, Any] = {"memory_format": torch.channels_last}
+        model, x = model.to(**layout), x.contiguous(**layout)
     if name in OURS:
         model = _converted(name, model, x)
     forward: Callable[[Tensor], object] = model

@@ -100,7 +100,8 @@ def _summary(runs: Runs, name: str, summary: Callable[[list[float]], float]) -> 
 
 def _memory(groups: dict[str, Runs]) -> Grid:
     names = list(dict.fromkeys(name for runs in groups.values() for name in _names(runs)))
-    rows, starts = [], []
+    rows: list[list[Cell]] = []
+    starts: list[int] = []
     for title, runs in groups.items():
         starts.append(len(rows))
         for network, found in runs.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -85,7 +86,8 @@ def build(subject: Subject) -> nn.Module:
     """
     torch.manual_seed(SEED)
     model = _built(subject)
-    for layer in model.modules():
+    layers: Any = model.modules()
+    for layer in layers:
         if any(word in type(layer).__name__ for word in DROPPING) and isinstance(getattr(layer, "p", None), float):
             layer.p = 0.0
     return model

@@ -18,6 +18,7 @@ if importlib.util.find_spec("torch") is None:
 
 from fastconv.torch import flops as _flops  # noqa: F401  registers the formulas
 from fastconv.torch import functional
+from fastconv.torch import team as _team
 from fastconv.torch.blocks import ConvBlock2d, conv2d_block
 from fastconv.torch.convert import convert, revert
 from fastconv.torch.modules import (
@@ -55,3 +56,5 @@ __all__ = [
     "report",
     "revert",
 ]
+
+_team.lend()

@@ -21,60 +21,19 @@ def _turned(shape: Shape) -> list[int]:
     return [shape[1], shape[0], *shape[2:]]
 
 
-def _forward(x: Shape, w: Shape, how: Sequence[Any]) -> int:
-    stride, padding, dilation, groups = how
+@register_flop_formula(_fastconv.conv2d)
+def _conv2d(x: Shape, w: Shape, bias: Any, *how: Any, **_: Any) -> int:
+    stride, padding, dilation, groups = how[:4]
     parameters = ConvParameters(tuple(stride), tuple(padding), tuple(dilation), groups)
     out = make_conv_geometry(tuple(x), tuple(w), None, parameters).output_shape
     return conv_flop_count(list(x), list(w), list(out))
 
 
-def _for_input(w: Shape, grad: Shape) -> int:
-    return conv_flop_count(list(grad), list(w), [], transposed=True)
-
-
-def _for_weight(x: Shape, w: Shape, grad: Shape) -> int:
-    return conv_flop_count(_turned(x), _turned(grad), _turned(w))
-
-
-@register_flop_formula(_fastconv.conv2d)
-def _conv2d(x: Shape, w: Shape, bias: Any, *how: Any, **_: Any) -> int:
-    return _forward(x, w, how[:4])
-
-
-@register_flop_formula(_fastconv.conv2d_activated)
-def _activated(x: Shape, w: Shape, bias: Any, activation: str, *how: Any, **_: Any) -> int:
-    return _forward(x, w, how[:4])
-
-
-@register_flop_formula(_fastconv.conv2d_block)
-def _block(x: Shape, w: Shape, bias: Any, activation: Any, pool: Any, *how: Any, **_: Any) -> int:
-    return _forward(x, w, how[:4])
-
-
 @register_flop_formula(_fastconv.conv2d_input)
 def _input(size: Shape, w: Shape, grad: Shape, *_how: Any, **_: Any) -> int:
-    return _for_input(w, grad)
+    return conv_flop_count(list(grad), list(w), [], transposed=True)
 
 
 @register_flop_formula(_fastconv.conv2d_weight)
 def _weight(x: Shape, size: Shape, grad: Shape, *_how: Any, **_: Any) -> int:
-    return _for_weight(x, size, grad)
-
-
-@register_flop_formula(_fastconv.conv2d_block_backward)
-def _block_backward(
-    grad: Shape,
-    x: Shape,
-    w: Shape,
-    result: Shape,
-    kept: Shape,
-    activation: Any,
-    pool: Any,
-    wanted: Sequence[bool],
-    *how: Any,
-    **_: Any,
-) -> int:
-    # Each of the two gradients has as many products as the convolution, and torch counts the weight's of all groups.
-    groups = how[3]
-    once = _forward(x, w, how[:4])
-    return once * wanted[0] + once * groups * wanted[1]
+    return conv_flop_count(_turned(x), _turned(grad), _turned(size))

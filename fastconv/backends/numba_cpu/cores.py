@@ -1,0 +1,49 @@
+"""What compiled code asks the system of the cores that threads run on."""
+
+from __future__ import annotations
+
+import os
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+
+@intrinsic
+def current_core(typing):
+    """The core that this thread is on."""
+
+    def generate(context, builder, signature, arguments):
+        function = ir.FunctionType(ir.IntType(32), [])
+        core = builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_getcpu"), [])
+        return builder.sext(core, ir.IntType(64))
+
+    return intp(), generate
+
+
+@intrinsic
+def keep_to(typing, thread, size, mask):
+    """Let ``thread`` run only on the cores of the ``mask`` at an address."""
+
+    def generate(context, builder, signature, arguments):
+        thread, size, mask = arguments
+        function = ir.FunctionType(ir.IntType(32), [ir.IntType(32), ir.IntType(64), ir.IntType(64)])
+        keep = cgutils.get_or_insert_function(builder.module, function, "sched_setaffinity")
+        builder.call(keep, [builder.trunc(thread, ir.IntType(32)), size, mask])
+        return context.get_dummy_value()
+
+    return types.void(intp, intp, intp), generate
+
+
+@intrinsic
+def yield_core(typing):
+    """Let others run, where the system knows how."""
+
+    def generate(context, builder, signature, arguments):
+        if os.name == "posix":
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
