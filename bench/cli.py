@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
@@ -15,10 +14,11 @@ from typer.core import TyperGroup
 from bench.networks.cli import app as networks
 from bench.networks.vision import NetworkError
 from bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
-from bench.results import Results, ResultsError, load, save
+from bench.results import Results, ResultsError, check_writable, load, save
 from bench.training.cli import app as training
 from fastconv import machine
 from models.errors import ModelsError
+from models.screen import escape_what_cannot_be_shown, screen
 
 
 class BenchError(Exception):
@@ -27,6 +27,7 @@ class BenchError(Exception):
 
 class _OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
+        escape_what_cannot_be_shown()
         try:
             return super().invoke(ctx)
         except (BenchError, ProblemError, ResultsError, ModelsError, NetworkError) as error:
@@ -74,8 +75,13 @@ def run(
     """Hold the contest and write a file of results; Ctrl-C keeps what is there."""
     from bench import contestants, environment, limit
     from bench.contest import Rules, hold
+    from bench.report.grid import to_rich
+    from bench.report.listings import everything
+    from bench.report.races import by_stage, races
 
-    console = Console(markup=False, emoji=False)
+    console = screen()
+    path = out or RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}.json"
+    check_writable(path)
     problems = _problems(sets, problem)
     operations = _operations(op)
     known = contestants.entries()
@@ -98,8 +104,10 @@ def run(
             results.records.extend(hold(problems, operations, names, rules, tell))
         except KeyboardInterrupt:
             console.print(f"stopped after {len(results.by_key())} of {events} events; they are kept")
-    path = out or RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}.json"
-    save(results, path)
+        finally:
+            save(results, path)
+    for found in by_stage(races(results)).values():
+        console.print(to_rich(everything(found)))
     console.print(_troubles(results))
     console.print(f"results in {path}; `python -m bench report {path}` shows them")
 
@@ -115,7 +123,7 @@ def report(
     """Write Markdown, pictures and one HTML page from files of results."""
     from bench.report import keep_picture, rewrite_readme, write_report
 
-    console = Console(markup=False, emoji=False)
+    console = screen()
     results = _joined([load(path) for path in files])
     for path in write_report(results, out):
         console.print(str(path), highlight=False)
@@ -133,7 +141,7 @@ def compare(
     """Show what changed between two files of results, with a verdict where that is outside the spread."""
     from bench.compare import compare, to_table
 
-    Console(markup=False, emoji=False).print(to_table(compare(load(before), load(after))))
+    screen().print(to_table(compare(load(before), load(after))))
 
 
 @app.command()
@@ -150,7 +158,7 @@ def choices(
     found = made(_joined([load(path) for path in files]))
     if not found:
         raise BenchError("no backend took part by its own choice and in two of its ways; name them by --contestant")
-    Console(markup=False, emoji=False).print(to_table(found))
+    screen().print(to_table(found))
 
 
 @app.command("list")
@@ -158,7 +166,7 @@ def list_all(sets: Sets = None) -> None:
     """List contestants and sets, or the problems of a set."""
     from bench import contestants
 
-    console = Console(markup=False, emoji=False)
+    console = screen()
     if sets:
         table = Table("problem", "kind", "GFLOP", "MB", title=f"Problems of {', '.join(sets)}", title_justify="left")
         for each in select(sets):

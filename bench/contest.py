@@ -53,7 +53,20 @@ def hold(
 
 def event(problem: Problem, operation: str, racers: Sequence[Racer], rules: Rules) -> list[Record]:
     """One operation of one problem: verify everyone, then burst in turns."""
-    right = expected(problem, operation, operands(problem))
+    record = Record(
+        problem.name,
+        sorted(problem.sets),
+        problem.kind,
+        operation,
+        "",
+        problem.flops(operation),
+        problem.bytes(operation),
+    )
+    try:
+        right = expected(problem, operation, operands(problem))
+    except (MemoryError, RuntimeError) as error:  # torch's allocator raises a RuntimeError
+        why = f"what is right can't be computed here: {str(error).partition(chr(10))[0]}"
+        return [replace(record, contestant=racer.name, bursts=[], trouble=why, way=None) for racer in racers]
     troubles, ways = {}, {}
     for racer in racers:
         troubles[racer.name], ways[racer.name] = _ready(racer, problem, operation, right)
@@ -65,15 +78,6 @@ def event(problem: Problem, operation: str, racers: Sequence[Racer], rules: Rule
             if troubles[racer.name] is None and not (bursts and bursts[0] > PATIENCE):
                 seconds, troubles[racer.name] = racer.ask("burst", rules.seconds)
                 bursts += [] if seconds is None else [seconds]
-    record = Record(
-        problem.name,
-        sorted(problem.sets),
-        problem.kind,
-        operation,
-        "",
-        problem.flops(operation),
-        problem.bytes(operation),
-    )
     return [
         replace(record, contestant=name, bursts=times[name], trouble=troubles[name], way=ways[name])
         for name in (racer.name for racer in racers)

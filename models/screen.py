@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 from rich.console import Console
 
+_WIDE = 240
+"""Columns where the output is no terminal: a table of 80 would lose its figures."""
+
 
 def screen(quiet: bool = False) -> Console:
     """A console that prints brackets and colons as they are: they belong to names, and are no markup."""
-    return Console(markup=False, emoji=False, quiet=quiet)
+    console = Console(markup=False, emoji=False, quiet=quiet)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
 
 
 def escape_what_cannot_be_shown() -> None:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.networks.vision import INSTALL, NetworkError
 from fastconv import machine
+from models.screen import screen
 
 app = typer.Typer(
     help=f"Whole networks: torch, its peers and fastconv, in inference and training.\n\nInstall first: {INSTALL}"
@@ -59,7 +60,7 @@ def run(
     from bench.networks.table import line
     from bench.results import check_writable
 
-    console = Console()
+    console = screen()
     modes = _chosen(mode, "mode", MODES) or list(MODES)
     helpers = _chosen(peers, "peer", [*contestants.installed(), "none"]) or contestants.installed()
     helpers = [name for name in helpers if name != "none"]
@@ -114,13 +115,13 @@ def table(
 
     results = joined([load(path) for path in files])
     if not readme:
-        return show(results, Console())
+        return show(results, screen())
     *times, memory = [to_markdown(grid) for grid in tables(results)]
     folded = f"<details><summary>Memory</summary>\n\n{memory}\n\n</details>"
     failures = "\n".join(f"- {each}" for each in troubles(results))
     text = "\n\n".join(part for part in [sentence(results), MEANING, *times, failures, folded] if part)
     rewrite(Path("README.md"), {"networks": lambda: text})
-    return Console().print("README.md")
+    return screen().print("README.md")
 
 
 def show(results: Any, console: Console) -> None:

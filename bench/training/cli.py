@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastconv import machine
+from models.screen import screen
 
 app = typer.Typer(no_args_is_help=True, help="Whole epochs of models/'s networks: plain torch beside fastconv.")
 
@@ -38,7 +38,7 @@ def race(
     from bench.training.table import training_table
     from models import networks
 
-    console = Console(markup=False, emoji=False)
+    console = screen()
     for name in network or []:
         networks.load(name)
     busy = environment.busy_share()
@@ -81,7 +81,7 @@ def record(
     """Train a network by its recipe from several seeds, and say what it took from loaded data to tested network."""
     from bench.training import record as module
 
-    console = Console(markup=False, emoji=False)
+    console = screen()
     made = []
     for one in module.attempts(network, backend, seeds, dataset, data_dir, threads or machine.usable_cores()):
         made.append(one)
@@ -100,7 +100,7 @@ def learned(
 
     found = [module.learned(run) for run in runs]
     module.save(found, out)
-    Console(markup=False, emoji=False).print(f"{len(found)} runs in {out}")
+    screen().print(f"{len(found)} runs in {out}")
 
 
 @app.command()
@@ -119,7 +119,7 @@ def table(
 
     grid = training_table(results.load(races), module.load(accuracies))
     said = [record.sentence(record.load(attempts))] if attempts is not None else []
-    console = Console(markup=False, emoji=False)
+    console = screen()
     if readme:
         rewrite(Path("README.md"), {"training": lambda: "\n\n".join([to_markdown(grid), *said])})
         console.print("README.md")
