@@ -76,7 +76,7 @@ def run(
     check_writable(out)
     busy = environment.busy_share()
     if busy is not None and busy > environment.BUSY:
-        console.print(f"[bold]warning:[/] others use {busy:.0%} of this machine; the figures will be theirs too")
+        console.print(f"warning: others use {busy:.0%} of this machine; the figures will be theirs too")
     rules = Rules(threads or machine.usable_cores(), bursts, seconds)
     packages = ["torch", *(name for name in helpers if name in ("onnxruntime", "openvino"))]
     described = environment.describe(packages, rules.threads)

@@ -107,11 +107,12 @@ def _stamp(function: Callable[..., Any]) -> str | None:
     # A backend's files call one another; those of other backends have no part in it.
     inside = package.removeprefix(f"{__package__}.")
     root = f"{__package__}.{inside.partition('.')[0]}" if inside != package else package.partition(".")[0]
-    return _package_stamp(root)
+    return package_stamp(root)
 
 
 @cache
-def _package_stamp(package: str) -> str | None:
+def package_stamp(package: str) -> str | None:
+    """Return a hash of a package's sources and of those below it, or None where they can't be read."""
     return _sources_stamp(importlib.resources.files(package), deep=True)
 
 

@@ -23,6 +23,7 @@ from numba.misc.appdirs import user_cache_dir
 
 from fastconv import machine, threads
 from fastconv._version import __version__
+from fastconv.backends.jit import package_stamp
 
 
 class Pair(NamedTuple):
@@ -45,6 +46,7 @@ def conditions() -> dict[str, str]:
         "cores": str(machine.usable_cores()),
         "threads": f"{threads.get_num_threads()} of fastconv's, {torch.get_num_threads()} of torch's",
         "fastconv": __version__,
+        "sources": package_stamp("fastconv") or "",
         "torch": torch.__version__,
         "numba": numba.__version__,
         "numpy": np.__version__,
