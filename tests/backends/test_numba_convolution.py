@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fastconv
-from fastconv.backends.numba_cpu import planner, tiles
+from fastconv.backends.numba_cpu import direct_tiles, planner, tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.microkernel import most_rows
 from fastconv.backends.numba_cpu.simd import Simd
@@ -109,7 +109,7 @@ def plans(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> list[Any]:
 
 def test_algorithms_are_what_was_asked_for(numba: NumbaCpu, simd: Simd) -> None:
     cuts = {type(plan.cut) for plan in plans(numba, image(8, 14, 14, 8, 3, 3), simd.dtype)}
-    assert cuts == {tiles.Tiling if numba.algorithm == "gemm" else tiles.DirectTiling}
+    assert cuts == {tiles.Tiling if numba.algorithm == "gemm" else direct_tiles.DirectTiling}
 
 
 LARGE = [

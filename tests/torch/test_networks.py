@@ -8,20 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 import fastconv.torch as fct
+from bench.networks import vision
 from fastconv.torch.modules import Layer
 
-# torchvision's wheel is built for CUDA; beside torch's CPU build its import fails for want of two operators.
-_library = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
-    if not hasattr(torch.ops.torchvision, _name):
-        _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-timm = pytest.importorskip("timm")
-models = pytest.importorskip("torchvision").models
+models = vision.models()
 
 
 def _generator() -> nn.Module:

@@ -93,6 +93,12 @@ class ColumnGradient:
             self._frame[field] = value
         self._flops = g.flops
 
+    @property
+    def nbytes(self) -> int:
+        """Returns what it holds, in bytes: its own parameters, and its products once each."""
+        products = {id(product): product.nbytes for _, product in self._products}
+        return self._frame.nbytes + sum(products.values())
+
     def run(self, grad: np.ndarray, weight: np.ndarray, bias: None, target: np.ndarray) -> bool:
         """Fill ``target``; True, since no number of the weight meets a zero that the definition hasn't."""
         columns = buffers.empty(self._shape, target.dtype)
