@@ -49,6 +49,8 @@ def test_lattices_are_those_that_taps_go_to() -> None:
         np.testing.assert_array_equal(NumbaCpu().conv2d_input(grad, w, g), for_x)
         np.testing.assert_array_equal(NumbaCpu().conv2d_weight(x, grad, g), for_w)
     assert jobs("conv2d_input", image(2, 8, 8, 3, 3, 3, stride=(2, 2)))[1]
+    # A single tap, which would go to pixels beyond the image.
+    assert jobs("conv2d_input", ConvGeometry(1, 1, 1, 1, 1, 1, 1, (2, 1), (1, 1, 0, 0)))[0] == []
 
 
 @pytest.mark.parametrize("operation", ["conv2d", "conv2d_input", "conv2d_weight"])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import nn
 
@@ -17,6 +17,8 @@ from bench.networks import vision
 from fastconv.torch.modules import Layer
 
 models = vision.models()
+# It imports torchvision, which `vision` made ready.
+timm = importlib.import_module("timm")
 
 
 def _generator() -> nn.Module:

@@ -235,7 +235,7 @@ def test_meta_tensors_have_shapes_alone() -> None:
 @pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, torch.bool], ids=str)
 def test_data_types(dtype: torch.dtype, backend: str) -> None:
     with pytest.raises(TypeError, match=f"input: got data type {dtype}, but it must be torch.float32"):
-        F.max_pool2d(torch.ones(1, 1, 4, 4, dtype=dtype), 2, backend=backend)
+        F.avg_pool2d(torch.ones(1, 1, 4, 4, dtype=dtype), 2, backend=backend)
     with pytest.raises(RuntimeError, match=r"weight: got data type torch\.float64, but all operands"):
         F.conv2d(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2).double(), backend=backend)
 

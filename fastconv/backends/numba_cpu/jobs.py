@@ -171,7 +171,7 @@ def _lattices(
         first = (tap * dilation - before) % stride
         length = -(-(size - first) // stride)
         offset = (first + before - tap * dilation) // stride
-        if -length < offset < windows:
+        if first < size and -length < offset < windows:
             found.setdefault(first, (length, []))[1].append((offset, tap))
     return dict(sorted(found.items()))
 
