@@ -53,7 +53,9 @@ x, w = torch.randn(8, 16, 30, 30), torch.randn(32, 16, 3, 3)
 y = F.conv2d(x, w, backend="numba")
 child = os.fork()
 if not child:
-    os._exit(0 if threads.host_team is None and torch.equal(F.conv2d(x, w, backend="numba"), y) else 1)
+    # Compared by NumPy: torch's own operations on several threads would wait for ever here.
+    same = (F.conv2d(x, w, backend="numba").numpy() == y.numpy()).all()
+    os._exit(0 if threads.host_team is None and same else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert torch.equal(F.conv2d(x, w, backend="numba"), y)
 """
@@ -61,4 +63,4 @@ assert torch.equal(F.conv2d(x, w, backend="numba"), y)
 
 def test_a_forked_process_does_without() -> None:
     """The runtime would wait in it for threads that it doesn't have."""
-    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)
