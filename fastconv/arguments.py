@@ -37,7 +37,7 @@ MOST = 2**31 - 1
 """Of a parameter in pixels; sizes of arrays may be larger."""
 
 MOST_ELEMENTS = 2**60 - 1
-"""Of an array: of float64, no more can be addressed."""
+"""Size limit of an array, in elements: more of float64 cannot be addressed."""
 
 
 def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:

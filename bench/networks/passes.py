@@ -18,7 +18,7 @@ INFERENCE, TRAINING = "inference", "training"
 MODES = (INFERENCE, TRAINING)
 
 RATE = 1e-4
-"""Of learning: too little to matter in some thousand steps on one batch."""
+"""Learning rate: too small to change a model much in some thousand steps on one batch."""
 
 OUTPUT_ERROR = 1e-4
 """Relative error, root mean square, of an output and of a loss. Plain torch in float32 is 1e-7 to 1e-5 off float64."""
@@ -29,7 +29,7 @@ another; through resnet18 to densenet121 at batch 8, torch's own in float32 are 
 one is all of its size off."""
 
 FLOOR = 0.01
-"""Of the root mean square of all gradients: smaller ones, such as of a bias before a normalisation, are rounding."""
+"""Share of the root mean square of all gradients below which a gradient is rounding, as of a bias before a norm."""
 
 
 @dataclass(frozen=True)

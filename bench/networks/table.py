@@ -88,7 +88,7 @@ def _speed(record: Record | None, torch: Record | None) -> Cell:
 
 
 def _summary(runs: Runs, name: str, summary: Callable[[list[float]], float]) -> Cell:
-    """Of the networks that the contestant and torch ran; how many where they aren't all."""
+    """Returns a summary over the networks that both ran, with their number if some are missing."""
     both = [(found[REFERENCE], found[name]) for found in runs.values() if REFERENCE in found and name in found]
     speeds = [torch.best / mine.best for torch, mine in both if torch.bursts and mine.bursts]
     if not speeds:

@@ -23,7 +23,7 @@ OWN = "models."
 
 IMAGE = (3, 224, 224)
 CLASSES = 10
-"""Of MNIST."""
+"""Size of an MNIST image."""
 
 SEED = 0
 DROPPING = ("Dropout", "StochasticDepth")

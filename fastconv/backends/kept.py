@@ -45,7 +45,7 @@ class Kept(Generic[V]):
 
     @property
     def kept_bytes(self) -> int:
-        """Of all results that are kept."""
+        """Returns the size of all results that are kept, in bytes."""
         return sum(self._sizes)
 
     def cache_clear(self) -> None:
