@@ -23,7 +23,7 @@ OWN = "models."
 
 IMAGE = (3, 224, 224)
 CLASSES = 10
-"""Size of an MNIST image."""
+"""Number of classes: those of MNIST."""
 
 SEED = 0
 DROPPING = ("Dropout", "StochasticDepth")
