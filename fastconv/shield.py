@@ -42,7 +42,7 @@ class _Work(Generic[T]):
 
 
 _latest: _Work[Any] | None = None
-"""Of an interrupted call the work may still go on; the next one waits for it, so that there is never a crowd."""
+"""The last work that was started. After an interrupt it may still run, and the next call waits for its end."""
 
 
 def shielded(function: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ImageShape = tuple[int, int, int]
 """(channels, height, width) of one image."""
 MOST_VALUES = 10**8
-"""Of an image: beyond any use, and few enough that no count of weights overflows."""
+"""Most values of an image: beyond any use, and few enough that no count of weights overflows."""
 
 CLASSES = 10
 """Of digits; what a network tells apart where nothing else is said."""

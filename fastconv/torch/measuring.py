@@ -23,13 +23,13 @@ from fastconv.torch.observing import Call, Spec, fresh
 Tensor = torch.Tensor
 
 SECONDS = 0.15
-"""Of timed calls for each contestant; at least TURNS turns are taken."""
+"""Seconds of timed calls for each contestant; at least TURNS turns are taken."""
 TURNS = 5
 CALLS = 3
 """In each turn."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""Of the largest element's size. Rounding stays at a hundredth of this; what is computed wrongly is far above it."""
+"""Largest error, as a share of the largest element. Rounding stays at a hundredth of it, faults lie far above."""
 
 _BUSY = 2**17
 """Elements: four times as many as make torch use all its threads."""

@@ -31,7 +31,7 @@ MARGIN = 0.95
 """A layer of fastconv's must take less than this share of torch's time."""
 
 WHOLE_SECONDS = 0.5
-"""Of timed calls of the whole model, for each of the two."""
+"""Seconds of timed calls of the whole model, for each of the two."""
 
 logger = logging.getLogger("fastconv")
 
@@ -132,7 +132,7 @@ def race_models(models: Iterable[nn.Module], example: Any, *, gradients: bool) -
 def _confirmed(
     model: nn.Module, plain: nn.Module, example: Any, gains: dict[str, float], names: set[str], backend: str | None
 ) -> list[str]:
-    """Of the layers and sequences that gain alone, those with which the whole model is no slower than torch's."""
+    """Returns those layers and sequences that gain alone with which the whole model is no slower than torch's."""
     chosen = sorted(gains, key=lambda unit: gains[unit], reverse=True)
     while chosen:
         tuned = revert(copied(model))

@@ -17,7 +17,7 @@ from models.inspection.trained import Trained
 from models.training.loop import TEST_BATCH
 
 MOST_ROWS = 100
-"""Of the table of classes."""
+"""Most rows of the table of classes."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from fastconv.threads import get_num_threads
 _LINE = 4096
 
 PLANS_BYTES = 256 << 20
-"""Of all plans that a backend keeps: ResNet-50's for a training step take 4 MB for each image size."""
+"""Size limit of all plans that a backend keeps, in bytes: those of ResNet-50's training step are 4 MB an image size."""
 
 _WITH_RELU = "_relu"
 """Marks the plans of a convolution whose results are raised to 0."""

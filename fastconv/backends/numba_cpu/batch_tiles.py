@@ -73,7 +73,7 @@ TAP_CYCLES = 6
 """Of a tap that the micro-kernel goes to, besides its channels."""
 
 MISS_CYCLES = 7
-"""Of a tap that a tile looks at and that meets no pixel: few, but for kernels about as large as the image."""
+"""Cycles of a tap that a tile looks at and that meets no pixel: few, but for kernels about as large as the image."""
 
 L1_BYTES = 24 << 10
 """Of the gradient's rows and the pixels that they are multiplied with."""
@@ -162,7 +162,7 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
 
 
 def _block_rows(rows: int, parts: tuple[int, ...]) -> list[int]:
-    """How many rows a block may have, where all ``rows`` fall into so many ``parts``, or into single ones."""
+    """Returns the rows that a block may have: ``rows`` divided by each number of ``parts``, and a single row."""
     return list(dict.fromkeys([-(-rows // count) for count in parts if count < rows] + [1]))
 
 

@@ -152,6 +152,6 @@ class NumbaChain(Chain):
 
 
 PROGRAMS_BYTES = 256 << 20
-"""Of all programs of all chains, each counted with its plans, though chains share some."""
+"""Size limit of all programs of all chains, in bytes; each counts its plans, though chains share some."""
 
 _programs = Kept(NumbaChain.program, lambda program: program.nbytes, PROGRAMS_BYTES)

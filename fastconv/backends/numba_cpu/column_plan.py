@@ -32,13 +32,13 @@ from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 
 COLUMNS_BYTES = 8 << 20
-"""Of the columns of some images together, that they stay in the L3 cache between the product and the sum."""
+"""Size limit of the columns of some images, in bytes: they stay in the L3 cache between the product and the sum."""
 
 MOST_BYTES = 64 << 20
-"""Of one image's columns: a workspace that grows with the kernel must end somewhere."""
+"""Size limit of one image's columns, in bytes: a workspace that grows with the kernel must end somewhere."""
 
 FOLD_CYCLES = 2
-"""Of a number of the columns that is written, read and added."""
+"""Cycles of a number of the columns that is written, read and added."""
 
 
 def column_job(g: ConvGeometry, itemsize: int) -> Job | None:

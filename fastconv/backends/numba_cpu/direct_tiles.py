@@ -12,10 +12,10 @@ from fastconv.backends.numba_cpu.tile_search import Ranked, cheapest, ranked, sh
 from fastconv.backends.numba_cpu.tiles import PARTS_BYTES, PLANE_BYTES, SMALL_CYCLES, TASKS, TILE_CYCLES, WRITE_CYCLES
 
 PIECE_CYCLES = 3
-"""Of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
+"""Cycles of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
 
 COPY_CYCLES, ROW_CYCLES = 6, 10
-"""Of a vector that is copied into a plane, and of a row to begin with."""
+"""Cycles of a vector that is copied into a plane, and of a row to begin with."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _weight_tiles_of(simd: Simd, rows: int, columns: int) -> tuple[Ranked, ...]:
 
 
 def _cheapest_weight_tile(tiles: tuple[Ranked, ...], steps: int) -> tuple[float, Ranked]:
-    """The least cycles of so many vectors of pixels, and the tile."""
+    """Returns the least cycles for ``steps`` vectors of pixels, and the tile."""
 
     def cost(tile: Ranked) -> float:
         return steps * tile.bound + tile.known[0]

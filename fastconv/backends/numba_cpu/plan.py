@@ -26,7 +26,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 _PAGE = 4096
 
 _PLAN_BYTES, _TAP_BYTES = 4096, 128
-"""Of a plan's objects besides its tables, and of a tap in its problem."""
+"""Sizes of a plan's objects besides its tables, and of a tap in its problem, in bytes."""
 
 
 def _page_after(size: int) -> int:

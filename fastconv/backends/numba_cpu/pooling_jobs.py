@@ -23,7 +23,7 @@ TASKS = 32
 
 
 _JOB_BYTES = 1024
-"""Of a job's objects besides its tables."""
+"""Size of a job's objects besides its tables, in bytes."""
 
 
 @cache

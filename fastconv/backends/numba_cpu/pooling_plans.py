@@ -171,7 +171,7 @@ def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[
 
 
 JOBS_BYTES = 32 << 20
-"""Of all jobs of each kind that are kept; most take some kilobytes."""
+"""Size limit of all jobs of each kind that are kept, in bytes; most take some kilobytes."""
 
 _forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
 _average_backward = Kept(

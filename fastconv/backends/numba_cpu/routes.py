@@ -19,10 +19,10 @@ from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 
 PACK_CYCLES = 2
-"""Of an element of the weight that a lattice packs: its neighbours in the panel lie a whole kernel apart."""
+"""Cycles of an element of the weight that a lattice packs: its neighbours in the panel lie a whole kernel apart."""
 
 JOB_CYCLES = 20_000
-"""Of a job: a call into compiled code, helpers that come and go, 5 us."""
+"""Cycles of a job: a call into compiled code, helpers that come and go, 5 us."""
 
 _MUCH = 1.5
 """Times the multiply-adds that meet a pixel. Below that a convolution is done whole; most of them are."""
@@ -50,7 +50,7 @@ def chosen_jobs(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | No
 
 
 def _flops(g: ConvGeometry) -> int:
-    """Of the multiply-adds that meet a pixel."""
+    """Returns the floating-point operations of the multiply-adds that meet a pixel."""
     rows = _met(g.R, g.dilation[0], g.padding[0], g.stride[0], g.P, g.H)
     columns = _met(g.S, g.dilation[1], g.padding[2], g.stride[1], g.Q, g.W)
     return 2 * g.N * g.K * (g.C // g.groups) * rows * columns

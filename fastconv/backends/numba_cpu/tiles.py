@@ -37,13 +37,13 @@ SMALL_CYCLES = 40_000
 """Of a problem that a thread does alone, some 10 us: cut into more tasks than need be, it would only copy more."""
 
 PLANE_BYTES = 384 << 10
-"""Of the planes that a task copies, in the L2 cache."""
+"""Size limit of the planes that a task copies, in bytes: they stay in the L2 cache."""
 
 TILE_CYCLES = 40
 """What a tile costs before its first multiply-add."""
 
 WRITE_CYCLES = 4
-"""Of a vector of the result, masks and all."""
+"""Cycles of a vector of the result, masks included."""
 
 
 @dataclass(frozen=True)

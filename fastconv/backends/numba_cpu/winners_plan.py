@@ -27,7 +27,7 @@ from fastconv.backends.numba_cpu.winners_tiles import (
 from fastconv.geometry import ConvGeometry
 
 PLANS_BYTES = 32 << 20
-"""Of all plans that are kept."""
+"""Size limit of all plans that are kept, in bytes."""
 
 
 class WinnersWeightAdjoint(WeightAdjoint):
