@@ -14,7 +14,7 @@ import torch
 
 PACKAGE = "torchvision"
 INSTALL = "pip install --no-deps torchvision==0.28.0"
-"""Without its dependencies, since it asks for torch's CUDA build; all that it needs is here with fastconv[networks]."""
+"""Without its dependencies: it asks for one release of torch, and pip would fetch that with CUDA."""
 
 _OPERATORS = ("nms", "qnms")
 _declared: list[Any] = []
