@@ -75,6 +75,11 @@ class Group:
 
 ALONE = Group()
 
+_groups: list[object] = []
+"""Process groups are kept until the process ends. Else the last reference to one is DistributedDataParallel's: gloo's
+threads are then joined by a thread that holds the interpreter's lock, which they need to give back their last tensors.
+"""
+
 
 def launched() -> bool:
     """Whether ``torchrun`` started this process."""
@@ -94,6 +99,7 @@ def joined() -> Iterator[Group]:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _groups.append(distributed.group.WORLD)
     try:
         yield Group(distributed.get_rank(), size, local_rank, local_size)
     finally:
