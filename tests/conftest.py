@@ -14,10 +14,10 @@ import fastconv
 from fastconv import registry
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.backends.chain import Gradients, Operands
-from fastconv.backends.numba_cpu import instruction_set
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.buffers import Store
-from fastconv.backends.numba_cpu.chain import NumbaChain
+from fastconv.backends.numba_cpu.fused.chain import NumbaChain
+from fastconv.backends.numba_cpu.runtime.buffers import Store
+from fastconv.backends.numba_cpu.simd import instruction_set
 from fastconv.backends.numba_cuda.backend import NumbaCuda
 from fastconv.backends.numba_cuda.target import SIMULATED
 from tests import CHOSEN, simulator

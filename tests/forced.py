@@ -13,9 +13,9 @@ from unittest import mock
 import numpy as np
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set, plan
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.conv import plan
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from tests import oracle
 from tests.tolerance import assert_equal

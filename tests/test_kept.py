@@ -10,9 +10,10 @@ import torch
 
 from fastconv import ConvGeometry, PoolGeometry, arguments
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu import chain, instruction_set, pooling_plans
 from fastconv.backends.numba_cpu.backend import PLANS_BYTES, NumbaCpu
-from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.fused import chain
+from fastconv.backends.numba_cpu.pooling import plan as pooling_plans
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.torch import chains, sequential
 from fastconv.torch import functional as ours
 

@@ -88,8 +88,8 @@ def operations(layer: nn.Module, call: Call, *, gradients: bool) -> int:
 
 def peak(dtype: torch.dtype) -> float:
     """Floating-point operations a second that fastconv's threads could do at the micro-kernel's measured speed."""
-    from fastconv.backends.numba_cpu import instruction_set, planner
-    from fastconv.backends.numba_cpu.simd import Simd
+    from fastconv.backends.numba_cpu import planner
+    from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 
     simd = Simd(instruction_set.chosen(), _numpy(dtype).name)
     return 2 * simd.lanes * planner.vectors_a_second(simd) * get_num_threads()

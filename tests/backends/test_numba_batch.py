@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu import batch_tiles, instruction_set, planner
+from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.convolution_plans import BatchConvolution
-from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.conv.forward_plans import BatchConvolution
+from fastconv.backends.numba_cpu.conv.image_lanes import tiling as batch_tiles
+from fastconv.backends.numba_cpu.conv.weight_grad_plans import BatchWeightAdjoint
+from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.weight_plans import BatchWeightAdjoint
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastconv.backends.numba_cpu import buffers
-from fastconv.backends.numba_cpu.buffers import SMALLEST, Store
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.runtime.buffers import SMALLEST, Store
 
 SHAPE = (3, 100, 1000)
 """A large piece: 1.2 MB of float32."""

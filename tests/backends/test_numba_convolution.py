@@ -10,9 +10,11 @@ import pytest
 import torch
 
 import fastconv
-from fastconv.backends.numba_cpu import direct_tiles, planner, tiles
+from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.conv.direct import tiling as direct_tiles
+from fastconv.backends.numba_cpu.gemm import tiling as tiles
+from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests import oracle

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu import instruction_set, planner
+from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.convolution_plans import DepthwiseConvolution
+from fastconv.backends.numba_cpu.conv.forward_plans import DepthwiseConvolution
+from fastconv.backends.numba_cpu.conv.weight_grad_plans import DepthwiseWeightAdjoint
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.weight_plans import DepthwiseWeightAdjoint
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 

@@ -7,7 +7,7 @@ import pytest
 
 from fastconv.backends.numba_cpu import routes
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.jobs import Job, jobs
+from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.geometry import ConvGeometry
 from tests import oracle

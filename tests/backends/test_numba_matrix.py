@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu import matrix_tiles
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.convolution_plans import MatrixConvolution
-from fastconv.backends.numba_cpu.jobs import jobs
-from fastconv.backends.numba_cpu.matrix_tiles import matrix_tiling, matrix_weight_tiling
-from fastconv.backends.numba_cpu.microkernel import most_rows
-from fastconv.backends.numba_cpu.plan import Plan
+from fastconv.backends.numba_cpu.conv.forward_plans import MatrixConvolution
+from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
+from fastconv.backends.numba_cpu.conv.matmul.tiling import matrix_tiling, matrix_weight_tiling
+from fastconv.backends.numba_cpu.conv.plan import Plan
+from fastconv.backends.numba_cpu.conv.weight_grad_plans import MatrixWeightAdjoint
+from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
+from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.weight_plans import MatrixWeightAdjoint
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
-from fastconv.backends.numba_cpu import instruction_set, memory
-from fastconv.backends.numba_cpu.average_pooling import avg_pool2d, avg_pool2d_backward
-from fastconv.backends.numba_cpu.max_pooling import max_pool2d, max_pool2d_backward, max_pool2d_values
-from fastconv.backends.numba_cpu.pooling_fields import AHEAD
-from fastconv.backends.numba_cpu.pooling_plans import forward, max_backward
-from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.windows import VALUES
+from fastconv.backends.numba_cpu.pooling.average import avg_pool2d, avg_pool2d_backward
+from fastconv.backends.numba_cpu.pooling.fields import AHEAD
+from fastconv.backends.numba_cpu.pooling.max import max_pool2d, max_pool2d_backward, max_pool2d_values
+from fastconv.backends.numba_cpu.pooling.plan import forward, max_backward
+from fastconv.backends.numba_cpu.pooling.windows.state import VALUES
+from fastconv.backends.numba_cpu.runtime import launch as memory
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import PoolGeometry
 from fastconv.torch import functional
 from tests import oracle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastconv.backends.numba_cpu.program import _lay_out, _Room
+from fastconv.backends.numba_cpu.runtime.program import _lay_out, _Room
 
 
 @settings(deadline=None, max_examples=200)

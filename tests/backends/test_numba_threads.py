@@ -16,8 +16,8 @@ import torch
 
 import fastconv
 import fastconv.torch.functional as fct
-from fastconv.backends.numba_cpu import pool as pools
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.runtime import thread_pool as pools
 from tests.backends.numba_stress import GEOMETRIES, results, stress
 
 X = np.arange(2 * 16 * 28 * 28, dtype=np.float32).reshape(2, 16, 28, 28) % 7

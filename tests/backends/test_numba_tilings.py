@@ -8,11 +8,16 @@ import pytest
 
 from bench.problems import PROBLEMS
 from fastconv import ConvGeometry
-from fastconv.backends.numba_cpu import batch_tiles, direct_tiles, matrix_tiles, planner, tile_search, winograd_tiles
-from fastconv.backends.numba_cpu import tiles as gemm_tiles
-from fastconv.backends.numba_cpu.jobs import jobs
+from fastconv.backends.numba_cpu import planner
+from fastconv.backends.numba_cpu.conv.direct import tiling as direct_tiles
+from fastconv.backends.numba_cpu.conv.image_lanes import tiling as batch_tiles
+from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
+from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
+from fastconv.backends.numba_cpu.gemm import tile_search
+from fastconv.backends.numba_cpu.gemm import tiling as gemm_tiles
+from fastconv.backends.numba_cpu.gemm.tile_search import Ranked
+from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.tile_search import Ranked
 from tests.forced import FORCED
 
 SEARCHES = (batch_tiles, direct_tiles, gemm_tiles, matrix_tiles, winograd_tiles)

@@ -13,12 +13,13 @@ import torch
 import fastconv
 from fastconv import registry
 from fastconv.backends.base import Backend
-from fastconv.backends.numba_cpu import blocks, winners_tiles
-from fastconv.backends.numba_cpu.instruction_set import AVX512
-from fastconv.backends.numba_cpu.jobs import jobs
+from fastconv.backends.numba_cpu.fused import lowering as blocks
+from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as winners_tiles
+from fastconv.backends.numba_cpu.fused.sparse_grad.plan import WinnersInputAdjoint, WinnersWeightAdjoint, winners_plans
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import input_tiling, weight_tiling
+from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.winners_plan import WinnersInputAdjoint, WinnersWeightAdjoint, winners_plans
-from fastconv.backends.numba_cpu.winners_tiles import input_tiling, weight_tiling
+from fastconv.backends.numba_cpu.simd.instruction_set import AVX512
 from fastconv.geometry import ConvGeometry
 from fastconv.torch import chains, conv2d_block
 from tests import oracle

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastconv.backends.numba_cpu import instruction_set, planner, winograd_tiles
+from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.convolution_plans import WinogradConvolution
-from fastconv.backends.numba_cpu.microkernel import most_rows
+from fastconv.backends.numba_cpu.conv.forward_plans import WinogradConvolution
+from fastconv.backends.numba_cpu.conv.weight_grad_plans import WinogradWeightAdjoint
+from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
+from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.weight_plans import WinogradWeightAdjoint
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 

@@ -10,7 +10,7 @@ import torch.nn.functional as reference
 from torch import nn
 
 import fastconv
-from fastconv.backends.numba_cpu import blocks
+from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.geometry import ConvGeometry
 from fastconv.torch import ConvBlock2d, conv2d_block
 

@@ -13,8 +13,8 @@ from torch import nn
 
 import fastconv
 from fastconv import registry
-from fastconv.backends.numba_cpu import blocks
-from fastconv.backends.numba_cpu.chain import NumbaChain
+from fastconv.backends.numba_cpu.fused import lowering as blocks
+from fastconv.backends.numba_cpu.fused.chain import NumbaChain
 from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, sequential
 from tests.runs import lengths
 

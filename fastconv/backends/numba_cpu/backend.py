@@ -15,24 +15,20 @@ from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu import (
-    activations,
-    average_pooling,
-    buffers,
-    channel_sums,
-    instruction_set,
-    integer_pooling,
-    max_pooling,
-    planner,
-)
-from fastconv.backends.numba_cpu.chain import NumbaChain
-from fastconv.backends.numba_cpu.instruction_set import InstructionSet
-from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
-from fastconv.backends.numba_cpu.left_out import add_padding, spread_taps
-from fastconv.backends.numba_cpu.memory import address
-from fastconv.backends.numba_cpu.plans import plan
+from fastconv.backends.numba_cpu import planner
+from fastconv.backends.numba_cpu.algorithms import plan
+from fastconv.backends.numba_cpu.dead_taps import add_padding, spread_taps
+from fastconv.backends.numba_cpu.fused import activations, bias_grad
+from fastconv.backends.numba_cpu.fused.chain import NumbaChain
+from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs
+from fastconv.backends.numba_cpu.pooling import average as average_pooling
+from fastconv.backends.numba_cpu.pooling import integer as integer_pooling
+from fastconv.backends.numba_cpu.pooling import max as max_pooling
 from fastconv.backends.numba_cpu.routes import chosen_jobs
-from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.runtime.launch import address
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
+from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry, PoolGeometry
@@ -324,9 +320,9 @@ class NumbaCpu(Backend):
         return w
 
     def channel_sum(self, grad: np.ndarray) -> np.ndarray:
-        if grad.shape[2] * grad.shape[3] < channel_sums.SHORT:
+        if grad.shape[2] * grad.shape[3] < bias_grad.SHORT:
             return super().channel_sum(grad)
-        return channel_sums.channel_sum(self._simd(grad.dtype), _contiguous(grad))
+        return bias_grad.channel_sum(self._simd(grad.dtype), _contiguous(grad))
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
         if x.dtype.kind != "f":

@@ -1,6 +1,6 @@
 """Which algorithm for which problem, and why: every candidate says what it would cost, and the cheapest is taken.
 
-Costs are in cycles of one thread that does a vector of multiply-adds in each (`tiles.py` has the arithmetic, and what
+Costs are in cycles of one thread that does a vector of multiply-adds in each (`gemm/tiling.py` has the arithmetic, and what
 each part was measured to cost):
 
     gemm        implicit_gemm, weight_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector however few
@@ -23,7 +23,7 @@ each part was measured to cost):
 
 So few channels and large images go to `direct`, many channels on small images to `gemm`, kernels of 3 x 3 and more with
 some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`. A further
-algorithm is one more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan (plans.py).
+algorithm is one more entry in `_CONVOLUTION` or `_WEIGHT` that estimates it, and one more kind of plan (algorithms.py).
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from typing import Protocol
 import numpy as np
 
 from fastconv.backends.jit import jit
-from fastconv.backends.numba_cpu import microkernel
-from fastconv.backends.numba_cpu.batch_tiles import batch_tiling, batch_weight_tiling
-from fastconv.backends.numba_cpu.direct_tiles import direct_tiling, direct_weight_tiling
-from fastconv.backends.numba_cpu.matrix_tiles import matrix_tiling, matrix_weight_tiling
-from fastconv.backends.numba_cpu.plane_rows import MOST_TAPS, WIDEST, shape_of
-from fastconv.backends.numba_cpu.plane_tiles import plane_tiling
+from fastconv.backends.numba_cpu.conv.depthwise.rows import MOST_TAPS, WIDEST, shape_of
+from fastconv.backends.numba_cpu.conv.depthwise.tiling import plane_tiling
+from fastconv.backends.numba_cpu.conv.direct.tiling import direct_tiling, direct_weight_tiling
+from fastconv.backends.numba_cpu.conv.image_lanes.tiling import batch_tiling, batch_weight_tiling
+from fastconv.backends.numba_cpu.conv.matmul.tiling import matrix_tiling, matrix_weight_tiling
+from fastconv.backends.numba_cpu.conv.winograd.tiling import winograd_tiling, winograd_weight_tiling
+from fastconv.backends.numba_cpu.gemm import micro_kernel
+from fastconv.backends.numba_cpu.gemm.tiling import tiling, weight_tiling
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, call
-from fastconv.backends.numba_cpu.tiles import tiling, weight_tiling
-from fastconv.backends.numba_cpu.winograd_tiles import winograd_tiling, winograd_weight_tiling
 
 
 class Cut(Protocol):
@@ -221,13 +221,13 @@ def _repeat(times, function, arguments):
 @cache
 def vectors_a_second(simd: Simd) -> float:
     """Vectors of multiply-adds that one thread does in a second, measured at the first call, in some milliseconds."""
-    rows = microkernel.most_rows(simd.instructions)
-    vectors, depth = microkernel.tile_vectors(rows, simd.instructions), 256
+    rows = micro_kernel.most_rows(simd.instructions)
+    vectors, depth = micro_kernel.tile_vectors(rows, simd.instructions), 256
     width = vectors * simd.lanes
     a, b = np.ones(depth * rows, simd.dtype), np.ones(depth * width, simd.dtype)
     c, floor = np.empty((rows, width), simd.dtype), np.array([-np.inf], simd.dtype)
     operands = (depth, a.ctypes.data, b.ctypes.data, c.ctypes.data, width, 0, 0, floor.ctypes.data)
-    kernel = microkernel.packed(simd, rows, vectors)
+    kernel = micro_kernel.packed(simd, rows, vectors)
     best = 0.0
     for _ in range(5):
         start = perf_counter()

@@ -1,8 +1,8 @@
 """Which of several ways a convolution or its input gradient goes: whole, in parts, or by the column matrix.
 
-    whole        a job for each lattice                                            (jobs.py)
+    whole        a job for each lattice                                            (lowering.py)
     in parts     of each lattice, so that taps are left out where they meet nothing
-    by columns   the input gradient as a product and a sum                         (column_plan.py)
+    by columns   the input gradient as a product and a sum                         (conv/column_matrix/plan.py)
 
 The other ways are looked at only where the whole way multiplies much more than there is, or packs the weight in many
 steps: to look at one more takes time at each new size.
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 
-from fastconv.backends.numba_cpu.column_plan import FOLD_CYCLES, column_job
-from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs, split
+from fastconv.backends.numba_cpu.conv.column_matrix.plan import FOLD_CYCLES, column_job
+from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs, split
 from fastconv.backends.numba_cpu.planner import choose
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry

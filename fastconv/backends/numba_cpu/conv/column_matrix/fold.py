@@ -1,0 +1,90 @@
+"""The sum over taps that makes an image of a column matrix: x[h, w] = sum of columns[r, s, p, q] that end in (h, w).
+
+    h = p * stride_h - pad_top  + r * dilation_h
+    w = q * stride_w - pad_left + s * dilation_w
+
+columns (N, C, R, S, P, Q), x (N, C, H, W). A plane of x is cleared and then added to, one tap after another, while it
+is in the L2 cache; its columns, R * S * P * Q numbers, are read once from first to last. Planes are the parallel axis,
+and the order of additions is that of the taps. A row of windows is a row of pixels, by vectors where the stride is 1,
+else some 2 cycles a number; where there is but one column of windows, as of a kernel as wide as the image, the runs go
+down instead.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from fastconv.backends.jit import address_of, inner
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    add,
+    lanes_between,
+    load,
+    load_integer,
+    load_scalar,
+    load_where,
+    store,
+    store_scalar,
+    store_where,
+    zeros,
+)
+
+
+@inner
+def _add_run(simd, image, columns, count, apart, distance):
+    """Add ``count`` numbers of the columns, ``distance`` apart, to pixels that are ``apart``."""
+    if apart == 1 and distance == 1:
+        whole = count // simd.lanes * simd.lanes
+        for i in range(0, whole, simd.lanes):
+            store(simd, image, i, add(simd, load(simd, image, i), load(simd, columns, i)))
+        if whole < count:
+            there = lanes_between(simd, 0, count - whole)
+            before = load_where(simd, image, whole, there, zeros(simd))
+            more = load_where(simd, columns, whole, there, zeros(simd))
+            store_where(simd, image, whole, there, add(simd, before, more))
+        return
+    for i in range(count):
+        value = load_scalar(simd, image, i * apart) + load_scalar(simd, columns, i * distance)
+        store_scalar(simd, image, i * apart, value)
+
+
+@inner
+def _fold(simd, frame, plane):
+    """One plane."""
+    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
+    P, Q = load_integer(frame, F.I), load_integer(frame, F.J)
+    R, S = load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
+    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
+    size = simd.itemsize
+    image = load_integer(frame, F.TARGET) + size * plane * H * W
+    columns = load_integer(frame, F.SOURCE) + size * plane * R * S * P * Q
+    for i in range(0, H * W, simd.lanes):
+        store_where(simd, image, i, lanes_between(simd, 0, H * W - i), zeros(simd))
+    for r in range(R):
+        y = r * load_integer(frame, F.YI) - load_integer(frame, F.TOP)
+        first_p, end_p = max(0, -(y // down)), min(P, (H - 1 - y) // down + 1)
+        if first_p >= end_p:
+            continue
+        for s in range(S):
+            x = s * load_integer(frame, F.XJ) - load_integer(frame, F.LEFT)
+            first_q, end_q = max(0, -(x // right)), min(Q, (W - 1 - x) // right + 1)
+            if first_q >= end_q:
+                continue
+            pixel = image + size * ((first_p * down + y) * W + first_q * right + x)
+            number = columns + size * (((r * S + s) * P + first_p) * Q + first_q)
+            if end_q - first_q == 1:
+                _add_run(simd, pixel, number, end_p - first_p, down * W, Q)
+                continue
+            for p in range(end_p - first_p):
+                _add_run(simd, pixel + size * p * down * W, number + size * p * Q, end_q - first_q, right, 1)
+
+
+@cache
+def fold_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that makes one plane; it needs no workspace."""
+
+    def fold_columns(frame, task, slot):
+        _fold(simd, frame, task)
+
+    return address_of(fold_columns, 3)

@@ -1,0 +1,133 @@
+"""The input gradient by way of its column matrix: what each output pixel gives to each tap, and then the sum over taps.
+
+    columns[n, (c, r, s), (p, q)]  =  sum over k of w[k, (c, r, s)] * grad[n, k, (p, q)]
+    x[n, c]                        =  the columns of channel c folded                    (fold.py)
+
+As convolutions, by lattices, the gradient multiplies every pixel by every tap of its lattice, and by zeros where that
+would be a window beyond the edge: for a kernel of 5 x 300 on 56 x 300 pixels 323 times what there is to do. And each
+lattice packs its part of the weight, in steps of a whole kernel. The product multiplies what there is, and reads the
+weight in the order in which it lies; in return its result is written, and read by the sum. So it is for kernels about
+as large as the image, and for large weights on small images, as in the first layers of a generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.conv.column_matrix.fold import fold_task
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.lowering import Job
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.runtime import thread_pool as workers
+from fastconv.backends.numba_cpu.runtime.launch import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import ConvGeometry
+
+COLUMNS_BYTES = 8 << 20
+"""Size limit of the columns of some images, in bytes: they stay in the L3 cache between the product and the sum."""
+
+MOST_BYTES = 64 << 20
+"""Size limit of one image's columns, in bytes: a workspace that grows with the kernel must end somewhere."""
+
+FOLD_CYCLES = 2
+"""Cycles of a number of the columns that is written, read and added."""
+
+
+def column_job(g: ConvGeometry, itemsize: int) -> Job | None:
+    """The product of all images; None where one image's columns take too much memory."""
+    if math.prod(g.columns_shape[1:]) * itemsize > MOST_BYTES:
+        return None
+    # A convolution of 1 x 1: grad's channels are its source's, and each element of a kernel is a target channel.
+    pixels = 1, g.P * g.Q
+    rows, depth = g.C // g.groups * g.R * g.S, g.K // g.groups
+    problem = Problem(g.N, g.groups, rows, depth, pixels, pixels, (1, 1), ((0, 0, 0),))
+    target = (g.N, g.groups * rows, *pixels)
+    return Job(problem, (g.N, g.K, *pixels), target, (1, rows, depth * rows), columns=g)
+
+
+def _images_at_once(g: ConvGeometry, itemsize: int) -> int:
+    return min(g.N, max(1, COLUMNS_BYTES // (math.prod(g.columns_shape[1:]) * itemsize)))
+
+
+class ColumnGradient:
+    """Products and sums in turns, some images at a time."""
+
+    def __init__(self, simd: Simd, job: Job, g: ConvGeometry, plan: Callable[[Job], Any]) -> None:
+        """``job`` is of `column_job`; by ``plan`` a product of some images gets a plan."""
+        at_once = _images_at_once(g, simd.itemsize)
+
+        @cache
+        def product(images: int) -> Any:
+            problem = replace(job.problem, images=images)
+            source, target = (images, *job.source[1:]), (images, *job.target[1:])
+            return plan(replace(job, problem=problem, source=source, target=target, columns=None))
+
+        self._products = [(first, product(min(at_once, g.N - first))) for first in range(0, g.N, at_once)]
+        self.simd, self.job, self._g = simd, job, g
+        self.cut, self.slot_bytes = product(at_once).cut, product(at_once).slot_bytes
+        self._shape = (at_once, *job.target[1:])
+        values = {
+            F.H: g.H,
+            F.W: g.W,
+            F.I: g.P,
+            F.J: g.Q,
+            F.DI: g.stride[0],
+            F.DJ: g.stride[1],
+            F.TAP_ROWS: g.R,
+            F.TAP_COLUMNS: g.S,
+            F.YI: g.dilation[0],
+            F.XJ: g.dilation[1],
+            F.TOP: g.padding[0],
+            F.LEFT: g.padding[2],
+        }
+        self._frame = np.zeros(F.COUNT, np.int64)
+        for field, value in values.items():
+            self._frame[field] = value
+        self._flops = g.flops
+
+    @property
+    def nbytes(self) -> int:
+        """Returns what it holds, in bytes: its own parameters, and its products once each."""
+        products = {id(product): product.nbytes for _, product in self._products}
+        return self._frame.nbytes + sum(products.values())
+
+    def run(self, grad: np.ndarray, weight: np.ndarray, bias: None, target: np.ndarray) -> bool:
+        """Fill ``target``; True, since no number of the weight meets a zero that the definition hasn't."""
+        columns = buffers.empty(self._shape, target.dtype)
+        memory = buffers.scratch(FRAME_BYTES)
+        threads = workers.threads_for(self._flops)
+        for first, product in self._products:
+            end = first + product.job.problem.images
+            product.run(grad[first:end], weight, None, columns)
+            step = fold_task(self.simd), (end - first) * self._g.C
+            arrays = columns, target[first:end]
+            execute(self._frame, memory, (F.SOURCE, F.TARGET), arrays, _PARTS, (0, 0), step, (0, 0), threads)
+        buffers.give_back(memory)
+        return True
+
+    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
+        """As `Plan.record`."""
+        grad, weight, _, target = places
+        assert grad is not None
+        assert target is not None
+        g, size = self._g, self.simd.itemsize
+        columns = program.room(math.prod(self._shape) * size)
+        threads = workers.threads_for(self._flops)
+        for first, product in self._products:
+            there = grad + first * math.prod(g.output_shape[1:]) * size
+            image = target + first * math.prod(g.input_shape[1:]) * size
+            product.record(program, there, weight, None, columns, watch=watch)
+            step = Step(fold_task(self.simd), product.job.problem.images * g.C, threads)
+            program.add(self._frame, [(F.SOURCE, columns), (F.TARGET, image)], [step], keep=self)
+
+
+_PARTS = F.PANELS, F.WORKSPACE
+"""Fields that the sum doesn't read."""

@@ -1,0 +1,195 @@
+"""A plane's rows read where they lie: for a vector of pixels, those under the taps of a kernel, row after row.
+
+The taps' columns are as many loads, each under a mask that is worked out once for all rows and channels; a tap's row is
+an address, that of zeros above and below the image; what the next row of the lattice reads again stays in registers for
+it. With two pixels from one lattice point to the next, every second element of two loads is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    SimdType,
+    bits_between,
+    load_integer,
+    mask_of_bits,
+    masked_load,
+    shuffled,
+    store,
+    store_integer,
+    vector_at,
+    vector_of,
+    zeros,
+)
+from fastconv.geometry import Pair
+
+_I64 = ir.IntType(64)
+
+MOST_TAPS = 25
+"""Whose weights, or sums, about fit in 32 registers."""
+
+WIDEST = 1 << 14
+"""Pixels in a row, for the workspace has a row of zeros and three integers for each vector and column of taps."""
+
+COLUMN_WORDS = 3
+"""Integers that describe a column of taps for a vector of pixels: where its first lane is in a row of the source, and
+masks of one vector from there and of the next."""
+
+
+def workspace_bytes(simd: Simd, wide: int, points: int, rows: int, columns: int) -> int:
+    """What a slot needs: a row of zeros, the weights or the sums of a channel, and what describes the columns."""
+    numbers = wide + 2 * simd.lanes + rows * columns * simd.lanes
+    return -(-numbers * simd.itemsize // 64) * 64 + 64 + 8 * COLUMN_WORDS * columns * -(-points // simd.lanes)
+
+
+class Shape(NamedTuple):
+    """What a kernel is compiled for."""
+
+    rows: int
+    """Of taps."""
+    columns: int
+    step: int
+    """Columns of the source, one or two, from a lattice point to the next."""
+    kept: int
+    """Rows of taps, the first so many, that read what the last ones read for the lattice row before."""
+    target_step: int
+    """Columns of the target, one or two, from a lattice point to the next."""
+
+
+def shape_of(grid: tuple[tuple[int, ...], tuple[int, ...]], source_step: Pair, target_step: Pair) -> Shape:
+    """The kernel's shape for taps in a ``grid`` of rows and columns."""
+    rows, columns = grid
+    beyond = [dy for dy in rows if dy + source_step[0] not in rows]
+    # Rows ascend, so those that are read again are the first if, one by one, they are what comes ``ahead`` rows later.
+    ahead = len(beyond)
+    again = all(rows[r] + source_step[0] == rows[r + ahead] for r in range(len(rows) - ahead))
+    return Shape(len(rows), len(columns), source_step[1], len(rows) - ahead if again else 0, target_step[1])
+
+
+class Taps:
+    """The instructions that load the pixels under a kernel's taps."""
+
+    def __init__(
+        self,
+        builder: Any,
+        simd: SimdType,
+        shape: Shape,
+        source: Any,
+        frame: Any,
+        offsets: Any,
+        nowhere: Any,
+        table: Any,
+    ) -> None:
+        """What a kernel knows of its taps.
+
+        ``source``, ``offsets``, ``nowhere`` and ``table`` are the addresses of a plane, of the taps' rows, of a row of
+        zeros, and of what describes the columns.
+        """
+        self.builder, self.simd = builder, simd
+        self.rows, self.columns, self.step, self.kept, _ = shape
+        lanes = simd.simd.lanes
+        self.places, self.masks = [], []
+        for column in range(self.columns):
+            words = [self.integer(table, column * COLUMN_WORDS + word) for word in range(COLUMN_WORDS)]
+            self.places.append(words[0])
+            self.masks.append([mask_of_bits(builder, lanes, bits) for bits in words[1:]])
+        self.above = [self.integer(offsets, row) for row in range(self.rows)]
+        self.high, self.wide, self.down = (self.integer(frame, field) for field in (F.H, F.W, F.DI))
+        self.source, self.nowhere = source, nowhere
+
+    def integer(self, base: Any, index: int) -> Any:
+        builder = self.builder
+        return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [ir.Constant(_I64, index)]))
+
+    def row(self, i: Any, r: int) -> Any:
+        """The address of the row of the source that row r of the taps reads for lattice row i, or of zeros."""
+        builder = self.builder
+        y = builder.add(builder.mul(i, self.down), self.above[r])
+        bytes_before = builder.mul(builder.mul(y, self.wide), ir.Constant(_I64, self.simd.simd.itemsize))
+        inside = builder.icmp_unsigned("<", y, self.high)
+        return builder.select(inside, builder.add(self.source, bytes_before), self.nowhere)
+
+    def rows_from(self, i: Any, first: int, end: int) -> list[list[Any]]:
+        """The pixels under rows ``first`` up to ``end`` of the taps for lattice row i."""
+        rows = [self.row(i, r) for r in range(first, end)]
+        return [[self._pixels(row, column) for column in range(self.columns)] for row in rows]
+
+    def _pixels(self, row: Any, column: int) -> Any:
+        builder, simd = self.builder, self.simd
+        nothing = ir.Constant(vector_of(simd).llvm, None)
+        loads = []
+        for half in range(self.step):
+            index = builder.add(self.places[column], ir.Constant(_I64, half * simd.simd.lanes))
+            pointer = vector_at(builder, simd, row, index)
+            loads.append(masked_load(builder, pointer, self.masks[column][half], nothing, simd.simd.itemsize))
+        if self.step == 1:
+            return loads[0]
+        return shuffled(builder, loads[0], loads[1], list(range(0, 2 * simd.simd.lanes, 2)))
+
+
+def for_each_row(
+    taps: Taps, first: Any, end: Any, states: list[Any], body: Callable[[Any, list[list[Any]], list[Any]], list[Any]]
+) -> list[Any]:
+    """A loop over lattice rows, at least one.
+
+    ``body`` takes the row, the pixels under the taps and the state before it, and gives the state after.
+    """
+    builder = taps.builder
+    kept = taps.rows_from(first, 0, taps.kept)
+    before = builder.block
+    loop, after = (builder.append_basic_block(name) for name in ("row", "after"))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    i = builder.phi(_I64)
+    i.add_incoming(first, before)
+
+    def carried(values: list[Any]) -> list[Any]:
+        phis = [builder.phi(value.type) for value in values]
+        for phi, value in zip(phis, values, strict=True):
+            phi.add_incoming(value, before)
+        return phis
+
+    rows_before = [carried(row) for row in kept]
+    states_before = carried(states)
+    rows = rows_before + taps.rows_from(i, taps.kept, taps.rows)
+    results = body(i, rows, states_before)
+    following = builder.add(i, ir.Constant(_I64, 1))
+    i.add_incoming(following, builder.block)
+    phis = [phi for row in rows_before for phi in row] + states_before
+    values = [value for row in rows[taps.rows - taps.kept :] for value in row] + results
+    for phi, value in zip(phis, values, strict=True):
+        phi.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, end), loop, after)
+    builder.position_at_end(after)
+    return results
+
+
+def literals(*shape: Any) -> Shape:
+    """The shape of five integers that an intrinsic has as literals."""
+    return Shape(*[value.literal_value for value in shape])
+
+
+@inner
+def describe_columns(simd, frame, nowhere, table):
+    """For each vector of a row of the lattice, where its columns of taps are; and a row of zeros."""
+    W, J, right = load_integer(frame, F.W), load_integer(frame, F.J), load_integer(frame, F.DJ)
+    columns, offsets = load_integer(frame, F.TAP_COLUMNS), load_integer(frame, F.OFFSETS)
+    offsets += 8 * load_integer(frame, F.TAP_ROWS)
+    for i in range(0, W + 2 * simd.lanes, simd.lanes):
+        store(simd, nowhere, i, zeros(simd))
+    for j in range(0, J, simd.lanes):
+        for s in range(columns):
+            x = j * right + load_integer(offsets, s)
+            # Lanes that have a pixel, before every second is taken: inside the image, and of points inside the lattice.
+            begin, end = -x, min(W - x, (J - j - 1) * right + 1)
+            base = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns + s)
+            store_integer(base, 0, x)
+            store_integer(base, 1, bits_between(simd, begin, end))
+            store_integer(base, 2, bits_between(simd, begin - simd.lanes, end - simd.lanes))

@@ -1,0 +1,85 @@
+"""How a convolution from single channels is cut into planes and rows, and what that should cost: see gemm/tiling.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fastconv.backends.numba_cpu.conv.depthwise.rows import Shape
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, TASKS
+from fastconv.backends.numba_cpu.simd import Simd
+
+
+@dataclass(frozen=True)
+class PlaneTiling:
+    """A convolution from single channels, cut up."""
+
+    planes: int
+    """Planes, or for the adjoint for the weight target channels, in a task."""
+    parts: int
+    block_rows: int
+    blocks: int
+    cycles: float
+    used: float
+    """The part of the lanes that are wanted."""
+    splits: int = 1
+    split_steps: int = 0
+    """Blocks, of all images, in each part of the adjoint for the weight."""
+
+    @property
+    def fields(self) -> dict[int, int]:
+        """What a frame says of it."""
+        return {
+            F.BLOCK_TILES: self.planes,
+            F.BLOCK_ROWS: self.block_rows,
+            F.BLOCKS: self.blocks,
+            F.SPLITS: self.splits,
+            F.SPLIT_STEPS: self.split_steps,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.planes} planes, {self.block_rows} rows of each, at a time, {self.used:.0%} of the lanes wanted"
+
+
+TASK_CYCLES = 20000
+"""Worth a task, some microseconds."""
+
+LOAD_CYCLES = 1.0
+"""Of a vector that lies across two cache lines."""
+
+FREE_TAPS, SPILL_CYCLES = 12, 0.5
+"""So many taps' weights and pixels stay in registers; each further one is read again."""
+
+LINE_CYCLES, CALL_CYCLES = 2, 60
+"""Of a vector in a plane's row before its first tap, and of a plane, or the part of one that is a vector wide."""
+
+
+@lru_cache(maxsize=1024)
+def plane_tiling(
+    simd: Simd, images: int, groups: int, rows: int, lattice: tuple[int, int], shape: Shape, *, weight: bool
+) -> PlaneTiling:
+    """The cut of ``groups`` convolutions from one channel to ``rows``."""
+    I, J = lattice
+    vectors = -(-J // simd.lanes)
+    taps = shape.rows * shape.columns
+    loads = (shape.rows - shape.kept) * shape.columns * (LOAD_CYCLES if shape.step == 1 else 2 * LOAD_CYCLES)
+    line = vectors * (LINE_CYCLES * shape.target_step + taps + SPILL_CYCLES * max(0, taps - FREE_TAPS) + loads)
+    before = vectors * (CALL_CYCLES + 2 * taps)
+    cycles = images * groups * rows * (I * line + before)
+    planes, lines = (groups * rows, images * I) if weight else (images * groups, I)
+    repeats = 1 if weight else rows
+    # Tasks of some planes where there are enough, of some rows of one where there are not.
+    together = max(1, min(-(-planes // TASKS), int(TASK_CYCLES // (repeats * lines * line)) + 1))
+    parts = -(-planes // together)
+    block_rows = -(-I // max(1, min(-(-TASKS // parts), int(repeats * lines * line // TASK_CYCLES) or 1)))
+    blocks = -(-I // block_rows)
+    used = J / (vectors * simd.lanes)
+    if not weight:
+        return PlaneTiling(together, parts, block_rows, blocks, cycles, used)
+    units = images * blocks
+    most = max(1, min(units, PARTS_BYTES // (groups * rows * taps * simd.itemsize), int(lines * line // TASK_CYCLES)))
+    split_steps = -(-units // min(most, -(-TASKS // parts)))
+    return PlaneTiling(
+        together, parts, block_rows, blocks, cycles, used, splits=-(-units // split_steps), split_steps=split_steps
+    )

@@ -1,0 +1,260 @@
+"""How a direct convolution and its adjoint for the weight are cut, and what that should cost: see gemm/tiling.py."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
+from fastconv.backends.numba_cpu.gemm.tiling import (
+    PARTS_BYTES,
+    PLANE_BYTES,
+    SMALL_CYCLES,
+    TASKS,
+    TILE_CYCLES,
+    WRITE_CYCLES,
+)
+from fastconv.backends.numba_cpu.simd import Simd
+
+PIECE_CYCLES = 3
+"""Cycles of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
+
+COPY_CYCLES, ROW_CYCLES = 6, 10
+"""Cycles of a vector that is copied into a plane, and of a row to begin with."""
+
+
+@dataclass(frozen=True)
+class DirectTiling:
+    """A direct convolution, cut up."""
+
+    tile_rows: int
+    tile_vectors: int
+    panels: int
+    plane_w: int
+    block_rows: int
+    blocks: int
+    block_panels: int
+    panel_blocks: int
+    channel: int
+    """Elements of the planes of a source channel."""
+    pieces: int
+    """Rows of the target that a vector may touch."""
+    cycles: float
+    """Predicted, of all blocks together, on a processor that does a vector of multiply-adds a cycle."""
+    used: float
+    splits: int = 1
+    split_steps: int = 0
+    """Blocks, of all images, in each part."""
+
+    @property
+    def fields(self) -> dict[int, int]:
+        """What a frame says of it."""
+        return {
+            F.TILE_ROWS: self.tile_rows,
+            F.TILE_VECTORS: self.tile_vectors,
+            F.BLOCKS: self.blocks,
+            F.BLOCK_PANELS: self.block_panels,
+            F.PANEL_BLOCKS: self.panel_blocks,
+            F.SPLITS: self.splits,
+            F.SPLIT_STEPS: self.split_steps,
+            F.PLANE_W: self.plane_w,
+            F.CHANNEL: self.channel,
+            F.BLOCK_ROWS: self.block_rows,
+            F.PIECES: self.pieces,
+        }
+
+    def __str__(self) -> str:
+        tile = f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted"
+        return f"{tile}; {self.blocks} blocks of {self.block_rows} rows, {self.plane_w} wide"
+
+
+@lru_cache(maxsize=1024)
+def direct_tiling(
+    simd: Simd,
+    images: int,
+    groups: int,
+    rows: int,
+    channels: int,
+    lattice: tuple[int, int],
+    reach: tuple[int, int],
+    phases: int,
+    taps: int,
+) -> DirectTiling | None:
+    """The cut with the fewest cycles of a direct convolution from ``channels`` to ``rows`` channels in each group.
+
+    ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
+    """
+    I, J = lattice
+    narrowest = J + reach[1]
+    # Of whole vectors, so that each lies in one row; or as narrow as can be, but so that it touches three at most.
+    widths = -(-narrowest // simd.lanes) * simd.lanes, max(narrowest, simd.lanes // 2)
+    tiles = _tiles_of(simd, rows, channels * taps)
+    best = None
+    wanted = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}
+    for block_rows in dict.fromkeys(-(-I // parts) for parts in wanted if parts <= I):
+        blocks = -(-I // block_rows)
+        for plane_w in dict.fromkeys(widths):
+            channel = phases * (block_rows + reach[0]) * plane_w
+            if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
+                continue
+            points = (block_rows - 1) * plane_w + J
+            line = ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes)
+            copy = channels * phases * (block_rows + reach[0]) * line
+            # Vectors that end one row and begin another.
+            both = max(0, simd.lanes - 1 - (plane_w - J)) / plane_w
+            write = PIECE_CYCLES + (PIECE_CYCLES + 5 * both if _pieces(simd, plane_w) > 1 else 0)
+            below = math.inf if best is None else best[0]
+            found = _cheapest_tile(simd, tiles, rows, points, copy, write, images * groups * blocks, below)
+            if found is not None:
+                best = (*found, block_rows, blocks, plane_w, channel, points)
+    if best is None:
+        return None
+    cycles, tile, block_rows, blocks, plane_w, channel, points = best
+    tile_rows, vectors = tile.shape
+    panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
+    wanted_tasks = TASKS if cycles > SMALL_CYCLES else 1
+    block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
+    return DirectTiling(
+        tile_rows,
+        vectors,
+        panels,
+        plane_w,
+        block_rows,
+        blocks,
+        block_panels,
+        -(-panels // block_panels),
+        channel,
+        _pieces(simd, plane_w),
+        cycles,
+        rows * I * J / (panels * tile_rows * blocks * tiles_across * vectors * simd.lanes),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _tiles_of(simd: Simd, rows: int, products: int) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what a lattice point of ``rows`` sums of ``products`` costs, the writing left out.
+
+    Known of each: how many panels there are, and the cycles of its products and of the last panel's missing rows.
+    """
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        panels = -(-rows // tile_rows)
+        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
+        multiply = products * max(tile_rows * vectors * loads, 8)
+        rest = WRITE_CYCLES * rows * vectors * simd.lanes / panels if rows % tile_rows else 0
+        bound = panels * (TILE_CYCLES + 5 * tile_rows + multiply + rest) / (vectors * simd.lanes)
+        found.append(Ranked(bound, place, (tile_rows, vectors), (panels, multiply, rest)))
+    return ranked(found)
+
+
+def _cheapest_tile(
+    simd: Simd,
+    tiles: tuple[Ranked, ...],
+    rows: int,
+    points: int,
+    copy: int,
+    write: float,
+    parts: int,
+    below: float,
+) -> tuple[float, Ranked] | None:
+    """The least cycles of ``parts`` blocks of ``points`` lattice points each, and the tile; None if not ``below``."""
+    few = parts < TASKS // 4
+
+    def cost(tile: Ranked) -> float:
+        (tile_rows, vectors), (panels, multiply, rest) = tile.shape, tile.known
+        cycles = TILE_CYCLES + 5 * tile_rows + write * tile_rows * vectors + multiply + rest
+        cycles = parts * (copy + panels * -(-points // (vectors * simd.lanes)) * cycles)
+        return cycles * 1.1 if few and cycles > SMALL_CYCLES else cycles
+
+    fixed = parts * (copy + points * write * rows / simd.lanes)
+    return cheapest(tiles, cost, scale=parts * points, fixed=fixed, below=below)
+
+
+@lru_cache(maxsize=1024)
+def direct_weight_tiling(
+    simd: Simd,
+    images: int,
+    groups: int,
+    rows: int,
+    channels: int,
+    lattice: tuple[int, int],
+    reach: tuple[int, int],
+    phases: int,
+    taps: int,
+) -> DirectTiling | None:
+    """The cut of the direct adjoint for the weight; arguments as in `direct_tiling`, tiles of rows x taps."""
+    I, J = lattice
+    plane_w = J + reach[1]
+    columns = channels * taps
+    tiles = _weight_tiles_of(simd, rows, columns)
+    best = None
+    for wanted in dict.fromkeys((I, *(-(-I // parts) for parts in (2, 3, 4, 6, 8, 12, 16, 24, 32)), 1)):
+        channel = phases * (wanted + reach[0]) * plane_w
+        plane = -(-wanted * plane_w // simd.lanes) * simd.lanes
+        numbers = channels * channel + rows * plane
+        if numbers * simd.itemsize > (2 * PLANE_BYTES if wanted > 1 else 8 * PLANE_BYTES):
+            continue
+        blocks = -(-I // wanted)
+        steps = plane // simd.lanes
+        copied = channels * phases * (wanted + reach[0]) + rows * wanted
+        copy = copied * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
+        found = _cheapest_weight_tile(tiles, steps)
+        here = images * groups * blocks * (copy + found[0])
+        if best is None or here < best[0]:
+            best = (here, found[1].shape, wanted, blocks, channel, steps)
+    if best is None:
+        return None
+    cycles, (m, t), block_rows, blocks, channel, steps = best
+    units, panels = images * blocks, -(-rows // m)
+    splits = max(1, min(units, -(-TASKS // groups), PARTS_BYTES // (groups * rows * columns * simd.itemsize)))
+    split_steps = -(-units // splits)
+    splits = -(-units // split_steps)
+    block_panels = -(-panels // min(panels, -(-TASKS // (4 * groups * splits))))
+    return DirectTiling(
+        m,
+        t,
+        panels,
+        plane_w,
+        block_rows,
+        blocks,
+        block_panels,
+        -(-panels // block_panels),
+        channel,
+        0,
+        cycles,
+        rows * columns * I * J / (panels * -(-columns // t) * m * t * blocks * steps * simd.lanes),
+        splits,
+        split_steps,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _weight_tiles_of(simd: Simd, rows: int, columns: int) -> tuple[Ranked, ...]:
+    """The tiles of ``rows`` x ``columns`` sums, ranked by what a vector of pixels costs; known of each: its end."""
+    accumulators = simd.instructions.registers - 4
+    found = []
+    for place, (m, t) in enumerate((m, t) for m in range(1, 9) for t in range(1, 9) if m * t + t <= accumulators):
+        tiles = -(-rows // m) * -(-columns // t)
+        ends = tiles * (TILE_CYCLES + WRITE_CYCLES * m * t)
+        found.append(Ranked(tiles * max(m * t, m + 2 * t, 8), place, (m, t), (ends,)))
+    return ranked(found)
+
+
+def _cheapest_weight_tile(tiles: tuple[Ranked, ...], steps: int) -> tuple[float, Ranked]:
+    """Returns the least cycles for ``steps`` vectors of pixels, and the tile."""
+
+    def cost(tile: Ranked) -> float:
+        return steps * tile.bound + tile.known[0]
+
+    found = cheapest(tiles, cost, scale=steps)
+    assert found is not None
+    return found
+
+
+def _pieces(simd: Simd, plane_w: int) -> int:
+    """Rows of a plane that a vector may touch."""
+    if plane_w % simd.lanes == 0:
+        return 1
+    return 2 if plane_w >= simd.lanes else 3

@@ -1,0 +1,234 @@
+"""The adjoint for the weight with pixels in the lanes: nothing is transposed, nothing gathered.
+
+    grad_weight[m, c]  =  sum over n, v of grad[n, m, v] * source[n, v + offset(c)],      c = (d, t)
+
+Source and gradient are copied, a block of lattice rows at a time, into planes of one width (forward.py), the gradient's
+with zeros where its rows have ended. Then both are read side by side, a vector of pixels at a time: the kernel keeps
+one vector of partial sums in registers for each of ``rows`` x ``taps`` numbers of the weight's gradient, and adds the
+vectors' lanes up at the end of a block, in a tree that reduces many of them at once.
+
+Each step loads rows + taps vectors for rows * taps multiply-adds; 4 x 6 with 512-bit vectors: 10 loads, of which
+6 cross a cache line and count twice, for 24. A block of 36 steps spends 11% on its end, so blocks are as large as
+the L2 cache allows.
+
+Zeros in the gradient stand against real pixels of the source. Were one of these infinite, the product would be NaN, so
+whoever finds NaN in the result computes it again by `weight_gemm`, where they don't meet.
+
+A task is a part of the batch's blocks for a block of target channels in one group; each part has a result of its own,
+and these are added in order.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+from fastconv.backends.jit import address_of, inner
+from fastconv.backends.numba_cpu.conv.direct.forward import copy_planes
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    call,
+    element,
+    lanes_between,
+    load_integer,
+    load_where,
+    multiply_add,
+    store,
+    store_scalar,
+    vector_at,
+    vector_of,
+    zero,
+    zeros,
+)
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: int) -> int:
+    """What a slot needs: the source's planes and what may be read beyond them, and the gradient's."""
+    numbers = channels * channel + channel + 2 * simd.lanes + rows * (plane + simd.lanes)
+    return -(-numbers * simd.itemsize // 64) * 64 + 128
+
+
+@cache
+def kernel(simd: Simd, rows: int, taps: int) -> int:
+    """The address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
+
+    It takes seven integers. steps: vectors of pixels, at least 1. gradient, row: the planes' address, and elements from
+    one target channel's to the next. source, offsets: the planes' address, and that of the taps' indices in them.
+    target, step: where the sums are added, and elements between rows there.
+    """
+
+    def correlate(steps, gradient, row, source, offsets, target, step):
+        _correlate(simd, rows, taps, steps, gradient, row, source, offsets, target, step)
+
+    return address_of(correlate, 7)
+
+
+@intrinsic(prefer_literal=True)
+def _correlate(typing, simd, rows, taps, steps, gradient, row, source, offsets, target, step):
+    """See `kernel`."""
+    M, T = rows.literal_value, taps.literal_value
+
+    def generate(context, builder, signature, arguments):
+        steps, gradient, row, source, offsets, target, step = arguments[3:]
+        kind = vector_of(simd).llvm
+        lanes = simd.simd.lanes
+        places = [(m, t) for m in range(M) for t in range(T)]
+
+        def number(value: int) -> Any:
+            return ir.Constant(_I64, value)
+
+        def load(base: Any, index: Any) -> Any:
+            value = builder.load(vector_at(builder, simd, base, index))
+            value.align = simd.simd.itemsize
+            return value
+
+        table = builder.inttoptr(offsets, _I64.as_pointer())
+        begins = [builder.load(builder.gep(table, [number(t)])) for t in range(T)]
+        before = builder.block
+        loop, after = (builder.append_basic_block(name) for name in ("pixels", "finish"))
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        k = builder.phi(_I64)
+        k.add_incoming(number(0), before)
+        sums = {}
+        for place in places:
+            sums[place] = builder.phi(kind)
+            sums[place].add_incoming(ir.Constant(kind, None), before)
+        v = builder.mul(k, number(lanes))
+        pixels = [load(source, builder.add(begin, v)) for begin in begins]
+        new = {}
+        for m in range(M):
+            change = load(gradient, builder.add(builder.mul(row, number(m)), v))
+            for t in range(T):
+                new[m, t] = multiply_add(builder, change, pixels[t], sums[m, t])
+        following = builder.add(k, number(1))
+        k.add_incoming(following, loop)
+        for place in places:
+            sums[place].add_incoming(new[place], loop)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
+
+        builder.position_at_end(after)
+        for first in range(0, len(places), lanes):
+            some = places[first : first + lanes]
+            totals = add_lanes(builder, [new[place] for place in some])
+            for lane, (m, t) in enumerate(some):
+                pointer = element(builder, simd, target, builder.add(builder.mul(step, number(m)), number(t)))
+                total = builder.extract_element(totals, ir.Constant(_I32, lane))
+                builder.store(builder.fadd(builder.load(pointer), total), pointer)
+        return context.get_dummy_value()
+
+    return types.void(simd, rows, taps, *[intp] * 7), generate
+
+
+def add_lanes(builder: Any, vectors: list[Any]) -> Any:
+    """A vector whose lane i is the sum of all lanes of vector i, of at most as many vectors as lanes.
+
+    Each round halves the number of vectors: two are added after the halves of their blocks have been exchanged.
+    """
+    lanes = vectors[0].type.count
+    zero_vector = ir.Constant(vectors[0].type, None)
+    vectors = vectors + [zero_vector] * (lanes - len(vectors))
+    block = lanes
+    while len(vectors) > 1:
+        # Vectors i and i + half have their sums in blocks; the result has both, in blocks half as long.
+        half, block = len(vectors) // 2, block // 2
+        low = [lane if not lane & block else lanes + lane - block for lane in range(lanes)]
+        high = [lane + block if not lane & block else lanes + lane for lane in range(lanes)]
+        masks = [ir.Constant(ir.VectorType(_I32, lanes), order) for order in (low, high)]
+        joined = []
+        for i in range(half):
+            a, b = vectors[i], vectors[i + half]
+            if b is zero_vector:
+                shifted = builder.shuffle_vector(
+                    a, a, ir.Constant(masks[0].type, [lane ^ block for lane in range(lanes)])
+                )
+                joined.append(a if a is zero_vector else builder.fadd(a, shifted))
+            else:
+                parts = [builder.shuffle_vector(a, b, mask) for mask in masks]
+                joined.append(builder.fadd(*parts))
+        vectors = joined
+    return vectors[0]
+
+
+@inner
+def _copy_gradient(simd, frame, n, group, first, end, first_row, rows, planes, plane):
+    """The planes of the gradient's channels ``first`` to ``end`` for some lattice rows, zeros where rows have ended."""
+    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
+    wide, channels = load_integer(frame, F.PLANE_W), load_integer(frame, F.ROWS)
+    gradient = load_integer(frame, F.WEIGHT)
+    for m in range(first, end):
+        image = ((n * load_integer(frame, F.GROUPS) + group) * channels + m) * I + first_row
+        for i in range(rows):
+            for j in range(0, wide, simd.lanes):
+                there = lanes_between(simd, 0, J - j)
+                value = load_where(simd, gradient, (image + i) * J + j, there, zeros(simd))
+                store(simd, planes, (m - first) * plane + i * wide + j, value)
+        for at in range(rows * wide, plane, simd.lanes):
+            store(simd, planes, (m - first) * plane + at, zeros(simd))
+
+
+@inner
+def _accumulate(simd, frame, task, slot):
+    """One part of the batch in one group."""
+    rest, panel_block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
+    split, group = divmod(rest, load_integer(frame, F.GROUPS))
+    depth, channels = load_integer(frame, F.DEPTH), load_integer(frame, F.ROWS)
+    columns = depth * load_integer(frame, F.TAP_COUNT)
+    tile_rows, tile_taps = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS)
+    first_channel = panel_block * load_integer(frame, F.BLOCK_PANELS) * tile_rows
+    end_channel = min(channels, first_channel + load_integer(frame, F.BLOCK_PANELS) * tile_rows)
+    I, wide = load_integer(frame, F.I), load_integer(frame, F.PLANE_W)
+    block_rows, channel = load_integer(frame, F.BLOCK_ROWS), load_integer(frame, F.CHANNEL)
+    blocks = load_integer(frame, F.BLOCKS)
+    plane = (block_rows * wide + simd.lanes - 1) // simd.lanes * simd.lanes
+    source = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    beyond = depth * channel
+    gradient = (source + simd.itemsize * (beyond + channel + 2 * simd.lanes) + 63) // 64 * 64
+    kernels = load_integer(frame, F.KERNEL)
+    if load_integer(frame, F.SPLITS) > 1:
+        whole = load_integer(frame, F.GROUPS) * channels * columns
+        target = load_integer(frame, F.PARTIAL) + simd.itemsize * split * whole
+    else:
+        target = load_integer(frame, F.TARGET)
+    target += simd.itemsize * group * channels * columns
+    for i in range(first_channel * columns, end_channel * columns):
+        store_scalar(simd, target, i, zero(simd))
+    # Read beyond the last plane against zeros: anything but NaN and infinities will do.
+    for i in range(0, channel + simd.lanes, simd.lanes):
+        store(simd, source, beyond + i, zeros(simd))
+
+    first = split * load_integer(frame, F.SPLIT_STEPS)
+    end = min(load_integer(frame, F.N) * blocks, first + load_integer(frame, F.SPLIT_STEPS))
+    for unit in range(first, end):
+        n, block = divmod(unit, blocks)
+        first_row = block * block_rows
+        rows = min(block_rows, I - first_row)
+        copy_planes(simd, frame, n, group, first_row, source)
+        _copy_gradient(simd, frame, n, group, first_channel, end_channel, first_row, rows, gradient, plane)
+        steps = (rows * wide + simd.lanes - 1) // simd.lanes
+        for m in range(first_channel, end_channel, tile_rows):
+            for c in range(0, columns, tile_taps):
+                # Four kernels: for whole tiles, for fewer taps, for fewer rows, and for both.
+                edge = 2 * (m + tile_rows > end_channel) + (c + tile_taps > columns)
+                here = gradient + simd.itemsize * (m - first_channel) * plane
+                offsets = load_integer(frame, F.OFFSETS) + 8 * c
+                sums = target + simd.itemsize * (m * columns + c)
+                call(load_integer(kernels, edge), (steps, here, plane, source, offsets, sums, columns))
+
+
+@cache
+def accumulate_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that sums one part of the batch."""
+
+    def accumulate(frame, task, slot):
+        _accumulate(simd, frame, task, slot)
+
+    return address_of(accumulate, 3)

@@ -1,0 +1,281 @@
+"""The adjoint for the weight with images in the lanes: a sum over pixels, and over the lanes at its end.
+
+    grad_weight[m, c, t]  =  sum over n, i, j of grad[n, m, i, j] * source[n, c, i * DI + dy[t], j * DJ + dx[t]]
+
+A block of lattice rows of as many images as a vector has lanes is interleaved, both of the source (forward.py) and of the
+gradient, so that every pixel is a vector. The kernel keeps one vector of partial sums in registers for each of
+``rows`` x ``columns`` numbers of the weight's gradient, a column being a tap of a channel, and goes through the lattice
+points for which these taps meet the image; then it adds the vectors' lanes up, many at a time (conv/direct/weight_grad.py).
+Columns that it takes together have taps in one row of the kernel, channels first, so that with many channels they
+are all of one tap, and taps in the padding cost nothing.
+
+Each point loads rows + columns vectors, all of them aligned, for rows * columns multiply-adds: 10 for 25. The
+gradient's rows stay in the L1 cache while all columns go by, if the block is as small as that.
+
+A task is a part of the blocks of all images for a block of target channels in one group; each part has a result of its
+own, and these are added in order.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+from fastconv.backends.jit import address_of, inner
+from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
+from fastconv.backends.numba_cpu.conv.image_lanes.forward import read_rows, rows_read
+from fastconv.backends.numba_cpu.conv.image_lanes.interleave import interleave
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.packing import is_finite
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    call,
+    element,
+    load_integer,
+    load_vector,
+    multiply_add,
+    store_integer,
+    store_scalar,
+    vector_of,
+    zero,
+)
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+COLUMN_WORDS = 5
+"""Integers that describe a column: where lattice point (0, 0) would read it in the planes, counted from image row 0;
+its place in a row of the weight's gradient; its tap's dy and dx; and how many columns there are up to the end of its
+row of the kernel."""
+
+
+def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: int) -> int:
+    """What a slot needs: the interleaved source, and the gradient of ``rows`` target channels."""
+    lanes = simd.lanes
+    return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
+
+
+@cache
+def kernel(simd: Simd, rows: int, columns: int) -> int:
+    """The address of the kernel for ``rows`` x ``columns`` sums, compiled at the first call.
+
+    It takes eleven integers. down, across: lattice rows and columns, at least 1. gradient, plane, line: the address of
+    the first point's vector, and elements from one target channel to the next, and from one lattice row. source,
+    down_step, right_step: the planes' address, and elements from a lattice row or column to the next. table: the
+    address of `COLUMN_WORDS` integers for each column. target, step: where the sums are added, and elements between
+    rows there.
+    """
+
+    def correlate(down, across, gradient, plane, line, source, down_step, right_step, table, target, step):
+        _correlate(
+            simd,
+            rows,
+            columns,
+            down,
+            across,
+            gradient,
+            plane,
+            line,
+            source,
+            down_step,
+            right_step,
+            table,
+            target,
+            step,
+        )
+
+    return address_of(correlate, 11)
+
+
+@intrinsic(prefer_literal=True)
+def _correlate(
+    typing,
+    simd,
+    rows,
+    columns,
+    down,
+    across,
+    gradient,
+    plane,
+    line,
+    source,
+    down_step,
+    right_step,
+    table,
+    target,
+    step,
+):
+    """See `kernel`."""
+    M, C = rows.literal_value, columns.literal_value
+
+    def generate(context, builder, signature, arguments):
+        down, across, gradient, plane, line, source, down_step, right_step, table, target, step = arguments[3:]
+        kind = vector_of(simd).llvm
+        lanes = simd.simd.lanes
+        places = [(m, c) for m in range(M) for c in range(C)]
+
+        def number(value: int) -> Any:
+            return ir.Constant(_I64, value)
+
+        pointer = builder.inttoptr(table, _I64.as_pointer())
+
+        def word(column: int, which: int) -> Any:
+            return builder.load(builder.gep(pointer, [number(COLUMN_WORDS * column + which)]))
+
+        begins = [word(c, 0) for c in range(C)]
+        before = builder.block
+        row, point, row_done, after = (
+            builder.append_basic_block(name) for name in ("row", "point", "row_done", "finish")
+        )
+        builder.branch(row)
+
+        builder.position_at_end(row)
+        so_far = {place: builder.phi(kind) for place in places}
+        i, row_gradient, row_source = (builder.phi(_I64) for _ in range(3))
+        builder.branch(point)
+
+        builder.position_at_end(point)
+        sums = {place: builder.phi(kind) for place in places}
+        j, at_gradient, at_source = (builder.phi(_I64) for _ in range(3))
+        pixels = [load_vector(builder, simd, source, builder.add(at_source, begin)) for begin in begins]
+        new = {}
+        for m in range(M):
+            change = load_vector(builder, simd, gradient, builder.add(at_gradient, builder.mul(plane, number(m))))
+            for c in range(C):
+                new[m, c] = multiply_add(builder, change, pixels[c], sums[m, c])
+        following = builder.add(j, number(1))
+        steps = following, builder.add(at_gradient, number(lanes)), builder.add(at_source, right_step)
+        firsts = number(0), row_gradient, row_source
+        for phi, first, then in zip((j, at_gradient, at_source), firsts, steps, strict=True):
+            phi.add_incoming(first, row)
+            phi.add_incoming(then, point)
+        builder.cbranch(builder.icmp_signed("<", following, across), point, row_done)
+
+        builder.position_at_end(row_done)
+        following = builder.add(i, number(1))
+        steps = following, builder.add(row_gradient, line), builder.add(row_source, down_step)
+        for phi, then in zip((i, row_gradient, row_source), steps, strict=True):
+            phi.add_incoming(number(0), before)
+            phi.add_incoming(then, row_done)
+        for place in places:
+            so_far[place].add_incoming(ir.Constant(kind, None), before)
+            so_far[place].add_incoming(new[place], row_done)
+            sums[place].add_incoming(so_far[place], row)
+            sums[place].add_incoming(new[place], point)
+        builder.cbranch(builder.icmp_signed("<", following, down), row, after)
+
+        builder.position_at_end(after)
+        goes = [word(c, 1) for c in range(C)]
+        for first in range(0, len(places), lanes):
+            some = places[first : first + lanes]
+            totals = add_lanes(builder, [new[place] for place in some])
+            for lane, (m, c) in enumerate(some):
+                index = builder.add(builder.mul(step, number(m)), goes[c])
+                where = element(builder, simd, target, index)
+                total = builder.extract_element(totals, ir.Constant(_I32, lane))
+                builder.store(builder.fadd(builder.load(where), total), where)
+        return context.get_dummy_value()
+
+    return types.void(simd, rows, columns, *[intp] * 11), generate
+
+
+@inner
+def _read_gradient(simd, frame, batch, channel, channels, first_row, rows, target):
+    """Some lattice rows of target channels from ``channel`` on, interleaved: BLOCK_ROWS rows of J vectors each."""
+    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
+    image_step = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS) * I * J
+    images = min(simd.lanes, load_integer(frame, F.N) - batch * simd.lanes)
+    source = load_integer(frame, F.WEIGHT) + simd.itemsize * (
+        batch * simd.lanes * image_step + (channel * I + first_row) * J
+    )
+    for m in range(channels):
+        here = target + simd.itemsize * simd.lanes * m * load_integer(frame, F.BLOCK_ROWS) * J
+        interleave(simd, source + simd.itemsize * m * I * J, image_step, images, rows * J, here)
+        if not is_finite(simd, here, rows * J * simd.lanes):
+            store_integer(frame, F.INFINITE, 1)
+
+
+@inner
+def _points_met(first, rows, step, size, low, high):
+    """Of the points ``first`` up to first + rows, ``step`` pixels apart, which ones a shift meets the image at.
+
+    The points whose pixel, moved by any shift from ``low`` to ``high``, is at least 0 and below ``size``.
+    """
+    begin = max(first, (-high + step - 1) // step)
+    end = min(first + rows, (size - low + step - 1) // step)
+    return begin, end
+
+
+@inner
+def _accumulate(simd, frame, task, slot):
+    """One part of the blocks, for a block of target channels in one group."""
+    rest, panel_block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
+    split, group = divmod(rest, load_integer(frame, F.GROUPS))
+    depth, channels = load_integer(frame, F.DEPTH), load_integer(frame, F.ROWS)
+    columns = depth * load_integer(frame, F.TAP_COUNT)
+    tile_rows, tile_columns = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS)
+    first_channel = panel_block * load_integer(frame, F.BLOCK_PANELS) * tile_rows
+    end_channel = min(channels, first_channel + load_integer(frame, F.BLOCK_PANELS) * tile_rows)
+    I, J, wide = load_integer(frame, F.I), load_integer(frame, F.J), load_integer(frame, F.PLANE_W)
+    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
+    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
+    blocks, block_rows = load_integer(frame, F.BLOCKS), load_integer(frame, F.BLOCK_ROWS)
+    kernels, offsets, size = load_integer(frame, F.KERNEL), load_integer(frame, F.OFFSETS), simd.itemsize
+    target = load_integer(frame, F.TARGET)
+    if load_integer(frame, F.SPLITS) > 1:
+        target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * channels * columns
+    target += size * group * channels * columns
+    for i in range(first_channel * columns, end_channel * columns):
+        store_scalar(simd, target, i, zero(simd))
+
+    slab = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    gradient = slab + size * (depth * load_integer(frame, F.CHANNEL) + simd.lanes * simd.lanes)
+    line, plane = J * simd.lanes, block_rows * J * simd.lanes
+    batches = (load_integer(frame, F.N) + simd.lanes - 1) // simd.lanes
+    first = split * load_integer(frame, F.SPLIT_STEPS)
+    end = min(batches * blocks, first + load_integer(frame, F.SPLIT_STEPS))
+    for unit in range(first, end):
+        batch, block = divmod(unit, blocks)
+        first_row = block * block_rows
+        rows = min(block_rows, I - first_row)
+        top, bottom = rows_read(frame, first_row, rows)
+        read_rows(simd, frame, batch, group, 0, depth, top, bottom, slab)
+        count = end_channel - first_channel
+        _read_gradient(simd, frame, batch, group * channels + first_channel, count, first_row, rows, gradient)
+        for m in range(first_channel, end_channel, tile_rows):
+            c = 0
+            while c < columns:
+                entry = offsets + 8 * COLUMN_WORDS * c
+                here = min(tile_columns, load_integer(entry, 4))
+                far = entry + 8 * COLUMN_WORDS * (here - 1)
+                # Columns of taps come in ascending order; rows are all the same.
+                dy = load_integer(entry, 2)
+                i, last_row = _points_met(first_row, rows, down, H, dy, dy)
+                j, last = _points_met(0, J, right, W, load_integer(entry, 3), load_integer(far, 3))
+                if i < last_row and j < last:
+                    # A kernel for each number of columns, for whole tiles and for fewer rows.
+                    which = here - 1 + (tile_columns if m + tile_rows > end_channel else 0)
+                    change = gradient + size * ((m - first_channel) * plane + (i - first_row) * line + j * simd.lanes)
+                    pixels = slab + size * simd.lanes * ((i * down - top) * wide + j * right)
+                    sums = target + size * m * columns
+                    to_row, to_column = down * wide * simd.lanes, right * simd.lanes
+                    down_by, across_by = last_row - i, last - j
+                    call(
+                        load_integer(kernels, which),
+                        (down_by, across_by, change, plane, line, pixels, to_row, to_column, entry, sums, columns),
+                    )
+                c += here
+
+
+@cache
+def accumulate_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that sums one part of the blocks."""
+
+    def accumulate_images(frame, task, slot):
+        _accumulate(simd, frame, task, slot)
+
+    return address_of(accumulate_images, 3)

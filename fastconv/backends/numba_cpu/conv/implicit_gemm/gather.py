@@ -1,0 +1,173 @@
+"""Reading an image along the lattice: the pixels under one tap of the kernel, for a vector's worth of lattice points.
+
+Successive lattice points lie side by side in the source as long as they are in one row, so a vector is made of *runs*,
+one for each row that it touches, each fetched by one masked load: lanes outside the image stay zero, their memory
+untouched. Padding and the edges cost nothing but masks, and no column matrix, nor a padded copy of the image, is ever
+made. Masks and addresses are worked out once for a tap and used for all channels.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    bits_between,
+    evens,
+    lanes_between,
+    load,
+    load_integer,
+    load_scalar,
+    load_where,
+    mask_from,
+    prefetch,
+    store,
+    store_integer,
+    store_scalar,
+    zeros,
+)
+
+AHEAD = 4
+"""Vectors: planes are too far apart for the processor to see that each is read on and on."""
+
+RUN_WORDS, INSIDE_WORDS = 6, 4
+"""Integers that describe a run, and one inside the image; a vector has as many runs as lanes at most."""
+
+
+@inner
+def gather(simd, frame, group, u, count, first, end, target, step, runs):
+    """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
+
+    Row d * taps + t of the reduction is tap t of the group's source channel d. It is written to ``target``, rows
+    ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of scratch memory.
+    """
+    H, W, I, J = (
+        load_integer(frame, F.H),
+        load_integer(frame, F.W),
+        load_integer(frame, F.I),
+        load_integer(frame, F.J),
+    )
+    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
+    taps, depth = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.DEPTH)
+    channels = depth * load_integer(frame, F.GROUPS)
+    source, table = load_integer(frame, F.SOURCE), load_integer(frame, F.TAPS)
+    plane = H * W
+
+    # The runs by rows of the lattice: first lane, end, row, column, and the source plane of channel 0 of the group.
+    rows = 0
+    n, rest = divmod(u, I * J)
+    i, j = divmod(rest, J)
+    lane = 0
+    while lane < count:
+        end_lane = min(count, lane + J - j)
+        base = runs + 8 * RUN_WORDS * rows
+        store_integer(base, 0, lane)
+        store_integer(base, 1, end_lane)
+        store_integer(base, 2, i * down)
+        store_integer(base, 3, (j - lane) * right)
+        store_integer(base, 4, (n * channels + group * depth) * plane)
+        rows += 1
+        lane = end_lane
+        j = 0
+        i += 1
+        if i == I:
+            i = 0
+            n += 1
+
+    found = runs + 8 * RUN_WORDS * rows
+    for t in range(taps):
+        # Which of the reduction's rows belong to this tap: d from ``low`` up to ``high``.
+        low, high = (first - t + taps - 1) // taps, (end - t + taps - 1) // taps
+        low = max(low, 0)
+        if low >= high:
+            continue
+        dy, dx = load_integer(table, 3 * t), load_integer(table, 3 * t + 1)
+        # The runs that are inside the image: first lane, end, and where lane 0 would be read in channel 0.
+        inside = 0
+        for run in range(rows):
+            base = runs + 8 * RUN_WORDS * run
+            y, x = load_integer(base, 2) + dy, load_integer(base, 3) + dx
+            if y < 0 or y >= H:
+                continue
+            # Lanes with 0 <= x + lane * right < W.
+            begin = max(load_integer(base, 0), (-x + right - 1) // right)
+            stop = min(load_integer(base, 1), (W - x + right - 1) // right)
+            if begin < stop:
+                store_integer(found, 4 * inside, begin)
+                store_integer(found, 4 * inside + 1, stop)
+                store_integer(found, 4 * inside + 2, load_integer(base, 4) + y * W + x)
+                store_integer(found, 4 * inside + 3, bits_between(simd, begin, stop))
+                inside += 1
+        _copy(simd, source, plane, right, low, high, inside, found, target, t - first, taps, step)
+
+
+@inner
+def _copy(simd, source, plane, right, low, high, inside, found, target, shift, taps, step):
+    """One tap for all channels ``low`` up to ``high``: channel d goes to row d * taps + shift."""
+    if inside == 0:
+        for d in range(low, high):
+            store(simd, target, (d * taps + shift) * step, zeros(simd))
+    elif right == 2:
+        for d in range(low, high):
+            near, far = zeros(simd), zeros(simd)
+            for run in range(inside):
+                begin, stop = load_integer(found, 4 * run), load_integer(found, 4 * run + 1)
+                place = load_integer(found, 4 * run + 2) + d * plane
+                mask = lanes_between(simd, 2 * begin, 2 * stop - 1)
+                near = load_where(simd, source, place, mask, near)
+                mask = lanes_between(simd, 2 * begin - simd.lanes, 2 * stop - 1 - simd.lanes)
+                far = load_where(simd, source, place + simd.lanes, mask, far)
+            store(simd, target, (d * taps + shift) * step, evens(simd, near, far))
+    elif right != 1:
+        for d in range(low, high):
+            row = (d * taps + shift) * step
+            store(simd, target, row, zeros(simd))
+            for run in range(inside):
+                place = load_integer(found, 4 * run + 2) + d * plane
+                for lane in range(load_integer(found, 4 * run), load_integer(found, 4 * run + 1)):
+                    store_scalar(simd, target, row + lane, load_scalar(simd, source, place + lane * right))
+    elif inside == 1:
+        mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
+        place = load_integer(found, 2)
+        if load_integer(found, 1) - load_integer(found, 0) == simd.lanes:
+            for d in range(low, high):
+                prefetch(simd, source, place + d * plane + AHEAD * simd.lanes)
+                store(simd, target, (d * taps + shift) * step, load(simd, source, place + d * plane))
+        else:
+            for d in range(low, high):
+                value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+                store(simd, target, (d * taps + shift) * step, value)
+    elif inside <= 4:
+        _copy_runs(simd, source, plane, low, high, inside, found, target, shift, taps, step)
+    else:
+        for d in range(low, high):
+            value = zeros(simd)
+            for run in range(inside):
+                mask = mask_from(simd, load_integer(found, 4 * run + 3))
+                value = load_where(simd, source, load_integer(found, 4 * run + 2) + d * plane, mask, value)
+            store(simd, target, (d * taps + shift) * step, value)
+
+
+@inner
+def _copy_runs(simd, source, plane, low, high, inside, found, target, shift, taps, step):
+    """The same for two, three or four runs of pixels side by side, their masks in registers."""
+    mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
+    other = lanes_between(simd, load_integer(found, 4), load_integer(found, 5))
+    place, elsewhere = load_integer(found, 2), load_integer(found, 6)
+    if inside == 2:
+        for d in range(low, high):
+            value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+            value = load_where(simd, source, elsewhere + d * plane, other, value)
+            store(simd, target, (d * taps + shift) * step, value)
+        return
+    third = lanes_between(simd, load_integer(found, 8), load_integer(found, 9))
+    further = load_integer(found, 10)
+    # Where there are three runs, the fourth is an empty one, at the place of the third.
+    last = 4 * (inside - 1)
+    fourth = lanes_between(simd, load_integer(found, last), load_integer(found, last + 1) * (inside - 3))
+    furthest = load_integer(found, last + 2)
+    for d in range(low, high):
+        value = load_where(simd, source, place + d * plane, mask, zeros(simd))
+        value = load_where(simd, source, elsewhere + d * plane, other, value)
+        value = load_where(simd, source, further + d * plane, third, value)
+        value = load_where(simd, source, furthest + d * plane, fourth, value)
+        store(simd, target, (d * taps + shift) * step, value)

@@ -1,0 +1,165 @@
+"""How a product of matrices in place is cut, and what that should cost: see gemm/tiling.py and kernel.py."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
+from fastconv.backends.numba_cpu.gemm.tiling import SMALL_CYCLES, TASKS, TILE_CYCLES, TRANSPOSE_CYCLES, WRITE_CYCLES
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import Simd
+
+STEPS = 192
+"""Of the reduction in one go: of two vectors each 24 KiB, in the L1 cache."""
+
+MOST_BYTES = 8 << 20
+"""Of b: of 150 MB, rows of 16 KiB, every other one is on a page whose address has to be looked up; twice the time."""
+
+SETS, WAYS, LINE = 64, 8, 64
+"""Of an L1 cache of 32 KiB: lines whose addresses differ by a multiple of 4 KiB share a set of eight."""
+
+
+@dataclass(frozen=True)
+class MatrixTiling:
+    """A product of matrices, cut up."""
+
+    tile_rows: int
+    tile_vectors: int
+    columns: int
+    steps: int
+    block_tiles: int
+    blocks: int
+    block_panels: int
+    panel_blocks: int
+    cycles: float
+    """Predicted, of all tasks together, on a processor that does a vector of multiply-adds a cycle."""
+    used: float
+    """The part of the tiles' numbers that are wanted."""
+    width: int
+    """Elements between rows of b."""
+    splits: int = 1
+
+    @property
+    def fields(self) -> dict[int, int]:
+        """What a frame says of it."""
+        return {
+            F.TILE_ROWS: self.tile_rows,
+            F.TILE_VECTORS: self.tile_vectors,
+            F.POINTS: self.columns,
+            F.STEPS: self.steps,
+            F.BLOCK_TILES: self.block_tiles,
+            F.BLOCKS: self.blocks,
+            F.BLOCK_PANELS: self.block_panels,
+            F.PANEL_BLOCKS: self.panel_blocks,
+            F.CHANNEL: self.width,
+        }
+
+    def __str__(self) -> str:
+        return f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted, in place"
+
+
+def _is_product(p: Problem) -> bool:
+    """Whether each target pixel comes from the source pixel at its own place."""
+    return (
+        len(p.taps) == 1
+        and p.taps[0][:2] == (0, 0)
+        and p.source_step == p.target_step == (1, 1)
+        and p.size == p.lattice
+        and not p.part
+        and p.points > 0
+    )
+
+
+@lru_cache(maxsize=1024)
+def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
+    """The cut of a convolution of 1 x 1; None for others."""
+    if not _is_product(p):
+        return None
+    pixels = math.prod(p.lattice)
+    return _cut(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels)
+
+
+@lru_cache(maxsize=1024)
+def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
+    """The cut of its adjoint for the weight, for a single image and group; None for others."""
+    if not _is_product(p) or p.images != 1 or p.groups != 1:
+        return None
+    width = -(-p.channels // simd.lanes) * simd.lanes
+    # An odd number of vectors, so that rows of the transpose are in all of the cache's sets.
+    width += simd.lanes * (width // simd.lanes % 2 == 0)
+    return _cut(simd, 1, p.rows, p.channels, math.prod(p.lattice), width, transposed=True)
+
+
+def _cut(
+    simd: Simd, products: int, rows: int, columns: int, depth: int, width: int, *, transposed: bool = False
+) -> MatrixTiling | None:
+    """The cut with the fewest cycles; None where b is too large, or its rows would push each other out."""
+    if depth * width * simd.itemsize > MOST_BYTES:
+        return None
+    steps = -(-depth // -(-depth // STEPS))
+    chunks = -(-depth // steps)
+
+    def cost(tile: Ranked) -> float:
+        tile_rows, vectors = tile.shape
+        if not _fits(simd, steps, vectors, width):
+            return math.inf
+        whole, rest = divmod(columns, vectors * simd.lanes)
+        last = -(-rest // simd.lanes)
+        cycles = 0.0
+        for height, many in ((tile_rows, rows // tile_rows), (rows % tile_rows, 1)):
+            for across, count in ((vectors, whole), (last, 1)):
+                if height and across:
+                    step = max(height * across + 0.1 * (height + across), 8)
+                    cycles += many * count * (depth * step + chunks * (TILE_CYCLES + WRITE_CYCLES * height * across))
+        return cycles
+
+    found = cheapest(_tiles_of(simd), cost, scale=rows * columns * depth / simd.lanes)
+    if found is None:
+        return None
+    cycles, (tile_rows, vectors) = found[0], found[1].shape
+    panels, tiles = -(-rows // tile_rows), -(-columns // (vectors * simd.lanes))
+    cycles *= products
+    if transposed:
+        cycles += TRANSPOSE_CYCLES * depth * width / simd.lanes
+    wanted = TASKS if cycles > SMALL_CYCLES else 1
+    blocks = min(tiles, max(1, -(-wanted // products)))
+    block_tiles = -(-tiles // blocks)
+    blocks = -(-tiles // block_tiles)
+    panel_blocks = min(panels, max(1, -(-wanted // (products * blocks))))
+    block_panels = -(-panels // panel_blocks)
+    return MatrixTiling(
+        tile_rows,
+        vectors,
+        columns,
+        steps,
+        block_tiles,
+        blocks,
+        block_panels,
+        -(-panels // block_panels),
+        cycles,
+        rows * columns / (rows * -(-columns // simd.lanes) * simd.lanes),
+        width,
+    )
+
+
+@cache
+def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
+    """The tiles, ranked by what a vector of products costs."""
+    found = []
+    for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        size = tile_rows * vectors
+        bound = max(1 + 0.1 * (tile_rows + vectors) / size, 8 / size)
+        found.append(Ranked(bound, place, (tile_rows, vectors)))
+    return ranked(found)
+
+
+def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:
+    """Whether ``steps`` rows of a tile's columns stay in the L1 cache beside each other."""
+    row = width * simd.itemsize
+    if row % LINE:
+        return True  # any of the sets, sooner or later
+    sets = SETS // math.gcd(SETS, row // LINE)
+    return steps * -(-vectors * simd.lanes * simd.itemsize // LINE) <= sets * WAYS

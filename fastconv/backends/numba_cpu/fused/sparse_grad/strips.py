@@ -1,0 +1,66 @@
+"""Patches as vectors: all pixels under the kernel, one after another in memory, for every column of a row.
+
+A *strip* belongs to a row of output pixels. It holds the source rows under the kernel's taps, interleaved:
+
+    strip[(w C + c) R + r]  =  source[c, y_r, first column + w],      y_r the row under the kernel's row r
+
+so the patch of output pixel j is the S C R numbers from (j * step) C R on, with columns first: no shuffling, and
+neighbours share all but a column of it. That takes columns of taps without gaps; rows may have any. A strip of LeNet's
+first layer, 32 columns of 5 rows, has 640 bytes; to write it costs a load and a store a number, a fifth of what six
+output channels then compute with it.
+
+A vector's last lanes, beyond the patch, hold whatever follows in memory: their results are nobody's.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import Simd, load_integer, load_scalar, store_scalar, zero
+
+
+def patch_numbers(p: Problem) -> int:
+    """Pixels under the kernel, in all channels."""
+    return p.channels * len(p.taps)
+
+
+def fits(p: Problem) -> bool:
+    """Whether the patches of a problem lie in strips."""
+    columns = p.grid[1]
+    return p.groups == 1 and p.is_grid and columns[-1] - columns[0] + 1 == len(columns)
+
+
+def strip_numbers(simd: Simd, p: Problem) -> int:
+    """Elements of a strip, with what its last vectors read beyond it."""
+    columns = p.grid[1]
+    wide = (p.lattice[1] - 1) * p.source_step[1] + columns[-1] - columns[0] + 1
+    return wide * p.channels * len(p.grid[0]) + simd.lanes
+
+
+@inner
+def fill_strip(simd, frame, n, row, strip):
+    """The strip of lattice row ``row`` of image n."""
+    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
+    depth, tap_rows = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_ROWS)
+    shifts = load_integer(frame, F.OFFSETS)
+    first = load_integer(shifts, tap_rows)
+    wide = (load_integer(frame, F.J) - 1) * load_integer(frame, F.DJ) + load_integer(frame, F.TAP_COLUMNS)
+    begin, end = min(wide, max(0, -first)), max(0, min(wide, W - first))
+    step = depth * tap_rows
+    source = load_integer(frame, F.SOURCE)
+    for c in range(depth):
+        for r in range(tap_rows):
+            y = row * load_integer(frame, F.DI) + load_integer(shifts, r)
+            target = strip + simd.itemsize * (c * tap_rows + r)
+            if y < 0 or y >= H or begin >= end:
+                for w in range(wide):
+                    store_scalar(simd, target, w * step, zero(simd))
+                continue
+            pixels = source + simd.itemsize * (((n * depth + c) * H + y) * W + first)
+            for w in range(begin):
+                store_scalar(simd, target, w * step, zero(simd))
+            for w in range(begin, end):
+                store_scalar(simd, target, w * step, load_scalar(simd, pixels, w))
+            for w in range(end, wide):
+                store_scalar(simd, target, w * step, zero(simd))

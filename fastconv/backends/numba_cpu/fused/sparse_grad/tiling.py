@@ -1,0 +1,226 @@
+"""How the adjoints through max pooling are cut, and what that should cost: see gemm/tiling.py and winners.py."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fits, patch_numbers, strip_numbers
+from fastconv.backends.numba_cpu.fused.sparse_grad.winners import most_vectors
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, TASKS
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import Simd
+
+STRIP_VECTORS = 4
+"""Of a patch that lies in a strip: a first layer's, 5 x 5 taps on one channel or 3 x 3 on three, has two with 512 bits
+and four with 256."""
+
+STRIPS_BYTES = 128 << 10
+"""Of the strips of a block, an eighth of the L2 cache; those of a 28 x 28 image take 15 KiB."""
+
+PLANE_BYTES = 32 << 10
+"""Of a plane that is read, in the L1 cache."""
+
+WHOLE_BYTES = 256 << 10
+"""Of the planes that a task of the adjoint for the image fills, in the L2 cache."""
+
+SUMS_BYTES = 256 << 10
+"""Of a task's sums, in the L2 cache, through which they go once for each image."""
+
+LISTS_BYTES = 64 << 10
+"""Of the lists of the channels that are taken together."""
+
+LIST_CYCLES, CALL_CYCLES = 4, 20
+"""Of a winner that is listed; and of a list that a kernel goes through."""
+
+LOAD_CYCLES, UPDATE_CYCLES = 1.2, 2.5
+"""Of a vector of a patch, which is multiplied and added; and of one that is added to and written back."""
+
+SQUARE_CYCLES = 8
+"""Of a vector that comes or goes in a square of lanes x lanes."""
+
+SUM_CYCLES, WEIGHT_CYCLES = 4, 2
+"""Of a vector of sums that comes and goes with a list; and of one of weights."""
+
+SPREAD_CYCLES = 2.5
+"""Of a number of the gradient of all results, zero or not, which the dense way makes first."""
+
+LIVE = 0.65
+"""Of all winners, those that have a gradient behind ReLU: of digits, 0.5 to 0.8 in the networks of models/."""
+
+
+@dataclass(frozen=True)
+class WinnersTiling:
+    """An adjoint through max pooling, cut up."""
+
+    rows: int
+    """Of a patch."""
+    columns: int
+    """Vectors in each."""
+    tile_rows: int
+    """That the kernel takes in one go."""
+    groups: int
+    """Of source channels: as many as a vector has lanes, or all in strips."""
+    task_groups: int
+    """That one task does."""
+    channels: int
+    """Target channels whose winners are listed together; in one task of the weight's adjoint."""
+    block_rows: int
+    """Rows of pooled pixels together."""
+    plane_w: int
+    """Of the planes; 0 where there are strips."""
+    plane_rows: int
+    """Of the adjoint for the image, whose planes are whole."""
+    step: int
+    """Elements from one row of a patch to the next."""
+    cycles: float
+    """Predicted, of all tasks together."""
+    splits: int = 1
+    split_steps: int = 0
+    """Images in each part of the adjoint for the weight."""
+
+    @property
+    def vectors(self) -> int:
+        """Of a patch."""
+        return self.rows * self.columns
+
+    @property
+    def fields(self) -> dict[int, int]:
+        """What a frame says of it."""
+        return {
+            F.PIECES: self.rows,
+            F.TILE_ROWS: self.tile_rows,
+            F.TILE_VECTORS: self.columns,
+            F.BLOCKS: self.groups,
+            F.BLOCK_TILES: self.task_groups,
+            F.BLOCK_PANELS: self.channels,
+            F.BLOCK_ROWS: self.block_rows,
+            F.PLANE_W: self.plane_w,
+            F.STEPS: self.step,
+            F.SPLITS: self.splits,
+            F.SPLIT_STEPS: self.split_steps,
+        }
+
+
+def list_bytes(simd: Simd, pixels: int) -> int:
+    """Of the list of so many winners, numbers and places."""
+    return -(-pixels * simd.itemsize // 64) * 64 + 8 * pixels
+
+
+def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
+    """The cut of the adjoint for the weight; None where the patches don't lie in vectors side by side.
+
+    A share ``live`` of the winners is expected to have a gradient.
+    """
+    if not fits(p):
+        return None
+    strips = -(-patch_numbers(p) // simd.lanes)
+    pooled_rows, pooled_columns = p.lattice[0] // 2, p.lattice[1] // 2
+    tap_rows, tap_columns = p.grid
+    if strips <= STRIP_VECTORS:
+        rows, columns, groups, wide = 1, strips, 1, 0
+        row_bytes = strip_numbers(simd, p) * simd.itemsize
+        block_rows = max(1, min(pooled_rows, STRIPS_BYTES // (2 * row_bytes)))
+        step = 0
+        filling = 2.0 * pooled_rows * strip_numbers(simd, p) * 2
+    else:
+        rows, columns, groups = len(tap_rows), len(tap_columns), -(-p.channels // simd.lanes)
+        wide = (p.lattice[1] - 1) * p.source_step[1] + columns
+        row_bytes = wide * simd.lanes * simd.itemsize
+        reach = tap_rows[-1] - tap_rows[0]
+        fit = (PLANE_BYTES // row_bytes - reach - 1) // (2 * p.source_step[0])
+        block_rows = max(1, min(pooled_rows, fit))
+        step = (tap_rows[1] - tap_rows[0]) * wide * simd.lanes if rows > 1 else 0
+        read = -(-pooled_rows // block_rows) * ((2 * block_rows - 1) * p.source_step[0] + reach + 1)
+        filling = groups * read * _row_cycles(simd, min(p.size[1], wide))
+    tile_rows = _tile_rows(simd, rows, columns)
+    if tile_rows is None:
+        return None
+    patch_bytes = groups * rows * columns * simd.lanes * simd.itemsize
+    pixels = block_rows * pooled_columns
+    together = min(SUMS_BYTES // patch_bytes, LISTS_BYTES // list_bytes(simd, pixels))
+    channel_blocks = -(-p.rows // max(1, min(p.rows, together)))
+    channels = -(-p.rows // channel_blocks)
+    channel_blocks = -(-p.rows // channels)
+    part_bytes = p.rows * p.channels * len(p.taps) * simd.itemsize
+    splits = max(1, min(p.images, -(-TASKS // channel_blocks), PARTS_BYTES // part_bytes))
+    images = -(-p.images // splits)
+    splits = -(-p.images // images)
+    blocks = -(-pooled_rows // block_rows)
+    calls = blocks * groups * -(-rows // tile_rows)
+    kernel = groups * _kernel_cycles(rows, columns, tile_rows, LOAD_CYCLES)
+    work = pooled_rows * pooled_columns * (LIST_CYCLES + live * kernel)
+    ends = calls * CALL_CYCLES + SUM_CYCLES * blocks * groups * rows * columns
+    cycles = p.images * (p.rows * (work + ends) + channel_blocks * filling) + 4 * splits * part_bytes / simd.itemsize
+    return WinnersTiling(
+        rows,
+        columns,
+        tile_rows,
+        groups,
+        groups,
+        channels,
+        block_rows,
+        wide,
+        0,
+        step,
+        cycles,
+        splits,
+        images,
+    )
+
+
+def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
+    """The cut of the adjoint for the image, as `weight_tiling`; ``p`` is the convolution that it belongs to."""
+    if not fits(p):
+        return None
+    tap_rows, tap_columns = p.grid
+    (down, right), (I, J) = p.source_step, p.lattice
+    rows, columns, groups = len(tap_rows), len(tap_columns), -(-p.channels // simd.lanes)
+    # Every pixel of the image, and every one that a tap may be on.
+    plane_rows = max(p.size[0], (I - 1) * down + tap_rows[-1] + 1) - tap_rows[0]
+    wide = max(p.size[1], (J - 1) * right + tap_columns[-1] + 1) - tap_columns[0]
+    plane_bytes = (plane_rows * wide + simd.lanes) * simd.lanes * simd.itemsize
+    tile_rows = _tile_rows(simd, rows, columns)
+    pooled = I // 2, J // 2
+    list_of_channel = list_bytes(simd, math.prod(pooled))
+    if tile_rows is None or plane_bytes > WHOLE_BYTES or list_of_channel > LISTS_BYTES:
+        return None
+    blocks = min(groups, max(-(-groups * plane_bytes // WHOLE_BYTES), -(-TASKS // p.images)))
+    task_groups = -(-groups // blocks)
+    blocks = -(-groups // task_groups)
+    step = (tap_rows[1] - tap_rows[0]) * wide * simd.lanes if rows > 1 else 0
+    kernel = groups * _kernel_cycles(rows, columns, tile_rows, UPDATE_CYCLES)
+    work = math.prod(pooled) * (blocks * LIST_CYCLES + live * kernel)
+    calls = groups * (-(-rows // tile_rows) * CALL_CYCLES + WEIGHT_CYCLES * rows * columns)
+    write = groups * (p.size[0] * _row_cycles(simd, p.size[1]) + 2 * plane_rows * wide)
+    cycles = p.images * (p.rows * (work + calls) + write)
+    return WinnersTiling(
+        rows,
+        columns,
+        tile_rows,
+        groups,
+        task_groups,
+        min(p.rows, LISTS_BYTES // list_of_channel),
+        pooled[0],
+        wide,
+        plane_rows,
+        step,
+        cycles,
+    )
+
+
+def _tile_rows(simd: Simd, rows: int, columns: int) -> int | None:
+    """How many of a patch's rows a kernel takes; None where a single one is too long."""
+    most = most_vectors(simd.instructions) // columns
+    return -(-rows // -(-rows // min(rows, most))) if most else None
+
+
+def _kernel_cycles(rows: int, columns: int, tile_rows: int, vector: float) -> float:
+    """Of a winner, for a group of source channels."""
+    return rows * columns * vector + 3 * -(-rows // tile_rows)
+
+
+def _row_cycles(simd: Simd, columns: int) -> int:
+    """Of a row that is interleaved or separated."""
+    return 30 + -(-columns // simd.lanes) * simd.lanes * SQUARE_CYCLES

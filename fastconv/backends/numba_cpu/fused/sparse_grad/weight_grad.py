@@ -1,0 +1,167 @@
+"""The adjoint for the weight through max pooling, from the winners alone: see winners.py.
+
+Patches that are short lie in strips (strips.py): those of a first layer, with all of its channels. Longer ones lie in
+planes with channels in the lanes (channel_planes.py), one for each vector of channels.
+
+    for images of a part
+        for blocks of rows of pooled pixels
+            list the winners of all target channels          gradient and indices are read once, in order
+            for vectors of source channels
+                make the strips, or the plane                they stay in the L1 cache
+                for target channels                          one kernel call, added to the channel's sums
+
+A task is a part of the batch and a block of target channels; the parts are added in order: the same bits for any number
+of threads. A pixel that isn't finite would make NaN of the zeros that are left out here, so whoever meets one says so.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from fastconv.backends.jit import address_of, inner
+from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane
+from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fill_strip, strip_numbers
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, list_bytes
+from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.packing import is_finite
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    call,
+    load_integer,
+    load_scalar,
+    store,
+    store_integer,
+    store_scalar,
+    zeros,
+)
+
+
+def pixel_numbers(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
+    """Elements of a block's strips, or of its plane, and of what is read and written beyond them."""
+    if not cut.plane_w:
+        return 2 * cut.block_rows * strip_numbers(simd, p) + cut.columns * simd.lanes
+    rows = (2 * cut.block_rows - 1) * p.source_step[0] + p.grid[0][-1] - p.grid[0][0] + 1
+    return (rows * cut.plane_w + simd.lanes) * simd.lanes
+
+
+def workspace_bytes(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
+    """What a slot needs: a block's pixels, the sums of a block of channels, and their lists."""
+    sums = cut.channels * cut.groups * cut.vectors * simd.lanes
+    lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
+    return (pixel_numbers(simd, p, cut) + sums) * simd.itemsize + lists + 64
+
+
+def places(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
+    """For each pixel of a block of rows, as indices count them from the block's first: where its patch begins."""
+    rows, columns = np.divmod(np.arange(2 * cut.block_rows * p.lattice[1]), p.lattice[1])
+    if cut.plane_w:
+        return (rows * p.source_step[0] * cut.plane_w + columns * p.source_step[1]) * simd.lanes
+    return rows * strip_numbers(simd, p) + columns * p.source_step[1] * p.channels * len(p.grid[0])
+
+
+def sums(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
+    """For each number of a target channel's gradient, in order: where it is among the channel's sums."""
+    R, S = map(len, p.grid)
+    c, r, s = np.ix_(range(p.channels), range(R), range(S))
+    if cut.plane_w:
+        group, lane = np.divmod(c, simd.lanes)
+        found = ((group * R + r) * S + s) * simd.lanes + lane
+    else:
+        found = (s * p.channels + c) * R + r
+    return found.reshape(-1)
+
+
+@inner
+def _fill(simd, frame, n, group, row, rows, pixels):
+    """The strips of ``rows`` rows of pooled pixels from ``row`` on, or the plane of a vector of channels."""
+    down = load_integer(frame, F.DI)
+    if load_integer(frame, F.PLANE_W) == 0:
+        for i in range(2 * rows):
+            fill_strip(simd, frame, n, 2 * row + i, pixels + simd.itemsize * i * load_integer(frame, F.STRIP))
+    else:
+        top = 2 * row * down + load_integer(frame, F.TOP)
+        needed = (2 * rows - 1) * down + load_integer(frame, F.REACH) + 1
+        fill_plane(simd, frame, n, group * simd.lanes, top, needed, pixels)
+
+
+@inner
+def _accumulate(simd, frame, task, slot):
+    """One part of the batch, for a block of target channels."""
+    size, lanes = simd.itemsize, simd.lanes
+    part, block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
+    depth, channels = load_integer(frame, F.DEPTH), load_integer(frame, F.ROWS)
+    first_channel = block * load_integer(frame, F.BLOCK_PANELS)
+    count = min(channels, first_channel + load_integer(frame, F.BLOCK_PANELS)) - first_channel
+    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
+    pooled_rows, pooled_columns, block_rows = I // 2, J // 2, load_integer(frame, F.BLOCK_ROWS)
+    most = block_rows * pooled_columns
+    patch_rows, tile_rows = load_integer(frame, F.PIECES), load_integer(frame, F.TILE_ROWS)
+    row_numbers = load_integer(frame, F.TILE_VECTORS) * lanes
+    groups, step = load_integer(frame, F.BLOCKS), load_integer(frame, F.STEPS)
+    channel_sums = groups * patch_rows * row_numbers
+    kernels = load_integer(frame, F.KERNEL)
+
+    pixels = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    sums = pixels + size * load_integer(frame, F.CHANNEL)
+    lists = (sums + size * load_integer(frame, F.BLOCK_PANELS) * channel_sums + 63) // 64 * 64
+    number_bytes = (most * size + 63) // 64 * 64
+    list_step = number_bytes + 8 * most
+    counts = lists + count * list_step
+    image = depth * load_integer(frame, F.H) * load_integer(frame, F.W)
+    for i in range(0, count * channel_sums, lanes):
+        store(simd, sums, i, zeros(simd))
+    first = part * load_integer(frame, F.SPLIT_STEPS)
+    for n in range(first, min(load_integer(frame, F.N), first + load_integer(frame, F.SPLIT_STEPS))):
+        if block == 0 and not is_finite(simd, load_integer(frame, F.SOURCE) + size * n * image, image):
+            store_integer(frame, F.INFINITE, 1)
+        for row in range(0, pooled_rows, block_rows):
+            rows = min(block_rows, pooled_rows - row)
+            for k in range(count):
+                place = ((n * channels + first_channel + k) * pooled_rows + row) * pooled_columns
+                gradient = load_integer(frame, F.WEIGHT) + size * place
+                indices = load_integer(frame, F.BIAS) + 8 * place
+                numbers = lists + k * list_step
+                listed = list_winners(
+                    simd,
+                    rows * pooled_columns,
+                    gradient,
+                    indices,
+                    2 * row * J,
+                    load_integer(frame, F.PLACES),
+                    numbers + number_bytes,
+                    numbers,
+                )
+                store_integer(counts, k, listed)
+            for group in range(groups):
+                _fill(simd, frame, n, group, row, rows, pixels)
+                for k in range(count):
+                    numbers = lists + k * list_step
+                    for r in range(0, patch_rows, tile_rows):
+                        kernel = load_integer(kernels, 0 if r + tile_rows <= patch_rows else 1)
+                        target = sums + size * (k * channel_sums + (group * patch_rows + r) * row_numbers)
+                        corner = pixels + size * r * step
+                        call(kernel, (load_integer(counts, k), numbers, numbers + number_bytes, corner, step, target))
+
+    numbers = depth * load_integer(frame, F.TAP_COUNT)
+    target = load_integer(frame, F.TARGET)
+    if load_integer(frame, F.SPLITS) > 1:
+        target = load_integer(frame, F.PARTIAL) + size * part * channels * numbers
+    goes = load_integer(frame, F.SUMS)
+    for k in range(count):
+        for i in range(numbers):
+            total = load_scalar(simd, sums, k * channel_sums + load_integer(goes, i))
+            store_scalar(simd, target, (first_channel + k) * numbers + i, total)
+
+
+@cache
+def accumulate_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that sums one part of the batch."""
+
+    def accumulate(frame, task, slot):
+        _accumulate(simd, frame, task, slot)
+
+    return address_of(accumulate, 3)

@@ -1,0 +1,41 @@
+"""Average pooling and its adjoint, as the contract of backends has them (`fastconv.backends.base`).
+
+    y[p, q]  =  (sum over r, s of x[p * DOWN - TOP + r, q * RIGHT - LEFT + s]) / divisors[p, q]
+
+Pixels outside the image are 0. Each window is summed up by itself, so NaN and infinities stay in their windows.
+Kernels: `pool_rows`, `pool_wide`, `spread_rows`, `spread_wide`; which and why, in `pooling_plans`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.quiet import QUIET
+from fastconv.geometry import PoolGeometry
+
+
+def avg_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
+    """The windows' averages."""
+    y = buffers.empty(geometry.output_shape, x.dtype)
+    if geometry.N:
+        forward(simd, geometry, AVERAGES).run(np.ascontiguousarray(x), y, None, threads)
+    return y
+
+
+def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
+    """(N, C, H, W): each pixel gets its share of every window that it is in."""
+    x = buffers.empty(geometry.input_shape, grad.dtype)
+    if geometry.N:
+        job, divisors = average_backward(simd, geometry)
+        shares = np.ascontiguousarray(grad) if divisors is None else _divided(grad, divisors)
+        job.run(x, shares, None, threads)
+    return x
+
+
+@QUIET
+def _divided(grad: np.ndarray, divisors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return np.divide(grad, np.multiply.outer(*divisors), out=buffers.empty(grad.shape, grad.dtype))

@@ -1,0 +1,122 @@
+"""The adjoint of average pooling by wide windows: a vector goes along the pixels of one window in a row.
+
+    v[i, q]  =  sum over the rows p of windows that cover row i of grad[p, q] / divisor
+
+Where windows don't overlap in a row, v or 0 is written from left to right in whole vectors, each of which may cover
+pixels of the next window, that are then written again. Otherwise the row is cleared and each window's v is added to its
+pixels, from left to right. A row that the same windows cover as the one above is a copy of it: 3 x 3 windows side by
+side take half the time so. Planes, and rows of large ones, are the parallel axis.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import address_of, jit
+from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    add,
+    broadcast,
+    lanes_between,
+    load,
+    load_integer,
+    load_scalar,
+    load_where,
+    store,
+    store_scalar,
+    store_where,
+    zero,
+    zeros,
+)
+
+
+@jit
+def _fill(simd, row, first, end, width, value):
+    """Write pixels ``first`` up to ``end``, and up to a vector more of a row ``width`` wide."""
+    lanes, vector = simd.lanes, broadcast(simd, value)
+    for c in range(first, end, lanes):
+        if c + lanes <= width:
+            store(simd, row, c, vector)
+        else:
+            store_where(simd, row, c, lanes_between(simd, 0, width - c), vector)
+
+
+@jit
+def _copy(simd, row, above, width):
+    """Make a row of another."""
+    lanes = simd.lanes
+    whole = width // lanes * lanes
+    for c in range(0, whole, lanes):
+        store(simd, row, c, load(simd, above, c))
+    if whole < width:
+        there = lanes_between(simd, 0, width - whole)
+        store_where(simd, row, whole, there, load_where(simd, above, whole, there, zeros(simd)))
+
+
+@jit
+def _add_to(simd, row, first, end, value):
+    """Add to pixels ``first`` up to ``end``."""
+    if end - first <= simd.lanes:
+        # A vector would wait for those of the window before to be written.
+        for c in range(first, end):
+            store_scalar(simd, row, c, load_scalar(simd, row, c) + value)
+        return
+    vector = broadcast(simd, value)
+    for c in range(first, end - simd.lanes + 1, simd.lanes):
+        store(simd, row, c, add(simd, load(simd, row, c), vector))
+    rest = max(0, end - first) % simd.lanes
+    if rest:
+        there = lanes_between(simd, 0, rest)
+        before = load_where(simd, row, end - rest, there, zeros(simd))
+        store_where(simd, row, end - rest, there, add(simd, before, vector))
+
+
+@jit
+def _spread(simd, frame, task):
+    """A task's rows of its planes."""
+    size, S = simd.itemsize, load_integer(frame, F.S)
+    H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
+    step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
+    reach, divisor = load_integer(frame, F.REACH), load_scalar(simd, load_integer(frame, F.DIVISORS), 0)
+    blocks, rows, planes = (
+        load_integer(frame, F.ROW_BLOCKS),
+        load_integer(frame, F.TASK_ROWS),
+        load_integer(frame, F.TASK_PLANES),
+    )
+    first_plane, first = task // blocks * planes, task % blocks * rows
+    end_plane, last = min(load_integer(frame, F.PLANES), first_plane + planes), min(H, first + rows)
+    for plane in range(first_plane, end_plane):
+        grad = load_integer(frame, F.OUTPUT) + size * plane * P * Q
+        for i in range(first, last):
+            row = load_integer(frame, F.INPUT) + size * (plane * H + i) * W
+            p, count = load_integer(reach, 2 * i), load_integer(reach, 2 * i + 1)
+            if i > first and p == load_integer(reach, 2 * i - 2) and count == load_integer(reach, 2 * i - 1):
+                _copy(simd, row, row - size * W, W)
+                continue
+            written = 0
+            if step < S:
+                _fill(simd, row, 0, W, W, zero(simd))
+                written = W
+            for q in range(Q):
+                share = zero(simd)
+                for r in range(count):
+                    share += load_scalar(simd, grad, (p + r) * Q + q)
+                share /= divisor
+                begin, end = max(0, q * step - left), min(W, q * step - left + S)
+                if step < S:
+                    _add_to(simd, row, begin, end, share)
+                else:
+                    if written < begin:
+                        _fill(simd, row, written, begin, W, zero(simd))
+                    _fill(simd, row, begin, end, W, share)
+                    written = end
+            if written < W:
+                _fill(simd, row, written, W, W, zero(simd))
+
+
+def spread_wide_task(simd: Simd) -> int:
+    """The address of the task."""
+
+    def spread_wide(frame, task, slot):
+        _spread(simd, frame, task)
+
+    return address_of(spread_wide, 3)

@@ -1,0 +1,64 @@
+"""Pooling by wide windows: a vector goes along the rows of one window, and its lanes are merged at the end.
+
+For windows that are many pixels wide or apart, of which there are few in a row: vectors of windows would be mostly
+empty or made of single loads. Merging the lanes takes log2(lanes) rounds, so a window should have a few vectors. One
+that covers its whole plane is a single row to this kernel, however high (`pooling_jobs.flat`).
+
+Planes are the parallel axis, and rows of windows in large ones.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import address_of, jit
+from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.numba_cpu.pooling.windows.lanes import deliver_desk, desk, no_pixels, pixels, put_on_desk
+from fastconv.backends.numba_cpu.pooling.windows.state import Windows, merge
+from fastconv.backends.numba_cpu.simd import load_integer
+
+
+@jit
+def _pool(w, frame, task):
+    """A task's windows, counted through the planes."""
+    size, lanes, S = w.itemsize, w.lanes, load_integer(frame, F.S)
+    H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
+    step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
+    out, indices = load_integer(frame, F.OUTPUT), load_integer(frame, F.INDICES)
+    reach, divisors = load_integer(frame, F.REACH), load_integer(frame, F.DIVISORS)
+    first = task * load_integer(frame, F.TASK_WINDOWS)
+    last = min(load_integer(frame, F.PLANES) * P * Q, first + load_integer(frame, F.TASK_WINDOWS))
+    image = load_integer(frame, F.INPUT) + size * (first // (P * Q)) * H * W
+    p, q = first // Q % P, first % Q
+    room = desk(w)
+    for u in range(first, last, lanes):
+        count = min(lanes, last - u)
+        for k in range(count):
+            top, rows = load_integer(reach, 2 * p), load_integer(reach, 2 * p + 1)
+            begin, end = max(0, q * step - left), min(W, q * step - left + S)
+            whole = begin + (end - begin) // lanes * lanes
+            state = no_pixels(w)
+            row, place = image + size * top * W, -begin
+            for _ in range(rows):
+                for c in range(begin, whole, lanes):
+                    state = merge(w, state, pixels(w, row, c, None, place))
+                if whole < end:
+                    state = merge(w, state, pixels(w, row, whole, end, place))
+                row += size * W
+                place += W
+            put_on_desk(w, room, k, state, load_integer(divisors, p) + size * q, top * W + begin)
+            q += 1
+            if q == Q:
+                q = 0
+                p += 1
+            if p == P:
+                p = 0
+                image += size * H * W
+        deliver_desk(w, room, out + size * u, indices + 8 * u if indices != 0 else 0, count)
+
+
+def wide_task(w: Windows) -> int:
+    """The address of the task."""
+
+    def pool_wide(frame, task, slot):
+        _pool(w, frame, task)
+
+    return address_of(pool_wide, 3)

@@ -1,0 +1,60 @@
+"""Max pooling and its adjoint, as the contract of backends has them (`fastconv.backends.base`).
+
+    y[p, q]  =  max over r, s of x[p * DOWN - TOP + r * DY, q * RIGHT - LEFT + s * DX]
+
+Pixels outside the image are minus infinity; of equal pixels the first in row-major order is taken, of NaN the last.
+Kernels: `pool_rows`, `pool_wide`, `scatter`, `scatter_pairs`; which and why, in `pooling_plans`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.pooling.plan import axes, forward, max_backward
+from fastconv.backends.numba_cpu.pooling.windows.state import PLACES, VALUES
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import PoolGeometry
+
+
+def max_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest pixels and their indices."""
+    g = geometry
+    values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
+    if g.N:
+        forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, indices, threads)
+        if g.dilation != (1, 1):
+            _clear(values, indices, g)
+    return values, indices
+
+
+def max_pool2d_values(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
+    """The largest pixels alone, the same to the bit."""
+    g = geometry
+    values = buffers.empty(g.output_shape, x.dtype)
+    if g.N:
+        forward(simd, g, VALUES).run(np.ascontiguousarray(x), values, None, threads)
+        if g.dilation != (1, 1):
+            _clear(values, None, g)
+    return values
+
+
+def _clear(values: np.ndarray, indices: np.ndarray | None, g: PoolGeometry) -> None:
+    """Put right the windows that touch no pixel, which is possible with dilation: kernels leave anything there."""
+    rows, columns = axes(g)
+    for at in (np.s_[:, :, rows.empty], np.s_[..., columns.empty]):
+        values[at] = -np.inf
+        if indices is not None:
+            indices[at] = -1
+
+
+def max_pool2d_backward(
+    simd: Simd, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int], threads: int
+) -> np.ndarray:
+    """(N, C, H, W): each number of ``grad`` added at its index; -1 is left out."""
+    N, C, P, Q = grad.shape
+    x = buffers.empty((N, C, *size), grad.dtype)
+    if N:
+        grad, indices = np.ascontiguousarray(grad), np.ascontiguousarray(indices)
+        max_backward(simd, N * C, size, (P, Q)).run(x, grad, indices, threads)
+    return x

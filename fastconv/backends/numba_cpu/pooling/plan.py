@@ -1,0 +1,194 @@
+"""Which kernel does a pooling best, and the tables that it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fastconv.backends.kept import Kept
+from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.numba_cpu.pooling.backward.scatter import scatter_task
+from fastconv.backends.numba_cpu.pooling.backward.spread_rows import spread_task
+from fastconv.backends.numba_cpu.pooling.backward.spread_wide import spread_wide_task
+from fastconv.backends.numba_cpu.pooling.forward.rows import down_task, rolling_task
+from fastconv.backends.numba_cpu.pooling.forward.wide import wide_task
+from fastconv.backends.numba_cpu.pooling.launch import Job, fields_of, parts
+from fastconv.backends.numba_cpu.pooling.whole_planes import pool_planes_task, spread_planes_task
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, Windows
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import PoolGeometry
+
+BLOCK_BYTES, ROLLING_BYTES = 4 << 10, 16 << 10
+"""Read while a block of rows is gone through; more where each block begins with rows that the one before made too."""
+
+AHEAD = 8 << 10
+"""Bytes that the next block is asked for ahead of."""
+
+SCATTER_AHEAD, CACHES = 2 << 10, 16 << 20
+"""As many bytes of a gradient are asked for ahead where more than the second number is read and written: as much as
+caches hold of it, at a guess."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the windows along one axis meet the image."""
+
+    first: np.ndarray
+    """The first pixel of each window that is in the image, or of the image where there is none."""
+    count: np.ndarray
+    """How many of the window's pixels are, or 1."""
+    empty: np.ndarray
+    """The windows that meet no pixel."""
+
+    @classmethod
+    def of(cls, windows: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> Axis:
+        begin = np.arange(windows) * stride - padding
+        before = np.maximum(0, -(begin // dilation))
+        count = np.minimum(kernel, (size - 1 - begin) // dilation + 1) - before
+        first = np.where(count > 0, begin + before * dilation, 0)
+        return cls(first, np.maximum(count, 1), np.flatnonzero(count <= 0))
+
+
+def axes(g: PoolGeometry) -> tuple[Axis, Axis]:
+    """Of rows and columns."""
+    return (
+        Axis.of(g.P, g.H, g.R, g.stride[0], g.padding[0], g.dilation[0]),
+        Axis.of(g.Q, g.W, g.S, g.stride[1], g.padding[1], g.dilation[1]),
+    )
+
+
+def _covers(g: PoolGeometry) -> bool:
+    """Whether a plane has one window, all of it."""
+    rows, columns = axes(g)
+    return rows.count.tolist() == [g.H] and columns.count.tolist() == [g.W]
+
+
+def _step(g: PoolGeometry) -> int:
+    """Pixels from window to window in a row, if kernels are made for that which shuffle whole vectors; else 0."""
+    return g.stride[1] if g.stride[1] <= 2 or (g.stride[1] <= 4 and g.S <= 4 and g.dilation[1] == 1) else 0
+
+
+def _is_wide(g: PoolGeometry, lanes: int) -> bool:
+    """Whether windows are better gone through one by one: counted in vectors, 12 for the merging of lanes."""
+    if g.dilation != (1, 1):
+        return False
+    loads = _step(g) or lanes
+    return g.Q * (g.R * -(-g.S // lanes) + 12) < -(-g.Q // lanes) * g.R * g.S * loads
+
+
+def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
+    """As `forward`."""
+    lanes, size = simd.lanes, simd.itemsize
+    down, across = g.divisor_axes if kind == AVERAGES else (np.ones(g.P), np.ones(1))
+    wide = _is_wide(g, lanes)
+    if wide:
+        # Which of two equal zeros in different lanes comes first can be told by their places alone.
+        kind = kind if kind == AVERAGES else PLACES
+    rolling = (g.R, g.S, g.dilation) == (3, 3, (1, 1)) and g.stride in ((1, 1), (2, 2))
+    rows, columns = axes(g)
+    starts = np.zeros(g.Q + lanes, f"int{8 * size}")
+    starts[: g.Q] = columns.first
+    reach = np.stack([rows.first, rows.count], 1).astype(np.int64)
+    distinct, which = np.unique(down, return_inverse=True)
+    divisor_rows = np.ones((len(distinct), len(across) + lanes), simd.dtype)
+    divisor_rows[:, : len(across)] = np.multiply.outer(distinct, across)
+    divisor_addresses = divisor_rows.ctypes.data + which.astype(np.int64) * divisor_rows.strides[0]
+    fields = fields_of(g) | {
+        F.STARTS: starts.ctypes.data,
+        F.REACH: reach.ctypes.data,
+        F.DIVISORS: divisor_addresses.ctypes.data,
+        F.BLOCK_ROWS: max(1, (ROLLING_BYTES if rolling else BLOCK_BYTES) // (g.stride[0] * g.W * size)),
+        F.AHEAD: AHEAD,
+        **parts(g.N * g.C, g.P, g.bytes(size)),
+    }
+    tables = (starts, reach, divisor_rows, divisor_addresses)
+    if wide and _covers(g):
+        fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
+        return Job.of(pool_planes_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
+    if wide:
+        results = g.N * g.C * g.P * g.Q
+        task_windows = -(-results // (fields[F.TASKS] * lanes)) * lanes
+        fields |= {F.TASK_WINDOWS: task_windows, F.TASKS: -(-results // task_windows)}
+        return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
+    step = _step(g)
+    known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
+    whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())
+    if whole and g.P * g.stride[0] == g.H and kind != PLACES:
+        # Windows go on from one plane to the next as they do from row to row.
+        high = g.N * g.C
+        fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **parts(1, high * g.P, g.bytes(size))}
+    windows = Windows(simd.instructions, simd.dtype, kind, known, step, g.R if whole else 0)
+    return Job.of(rolling_task if rolling else down_task, windows, fields, *tables)
+
+
+def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
+    """As `average_backward`.
+
+    Where windows overlap all is divided before, since a sum of undivided numbers may overflow.
+    """
+    down, across = g.divisor_axes
+    disjoint = g.stride[0] >= g.R and g.stride[1] >= g.S
+    same = (disjoint or g.P * g.Q == 1) and bool((down == down[0]).all() and (across == across[0]).all())
+    rows = np.arange(g.H)
+    first = np.maximum(0, -((g.R - 1 - rows - g.padding[0]) // g.stride[0]))
+    last = np.minimum(g.P - 1, (rows + g.padding[0]) // g.stride[0])
+    reach = np.stack([np.minimum(first, g.P - 1), np.maximum(0, last - first + 1)], 1).astype(np.int64)
+    divisor = np.array([down[0] * across[0] if same else 1], simd.dtype)
+    fields = fields_of(g) | {
+        F.REACH: reach.ctypes.data,
+        F.DIVISORS: divisor.ctypes.data,
+        **parts(g.N * g.C, g.H, g.bytes(simd.itemsize)),
+    }
+    before = None if same else (down.astype(simd.dtype), across.astype(simd.dtype))
+    if _covers(g):
+        fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
+        return Job.of(spread_planes_task, simd, fields, reach, divisor), before
+    if g.stride[1] > 2:
+        return Job.of(spread_wide_task, simd, fields, reach, divisor), before
+    dense = same and g.padding[0] == 0 and g.H == g.P * g.R == g.P * g.stride[0] and g.R <= 3
+    if dense:
+        # Windows go on from one plane to the next as they do from row to row.
+        high = g.N * g.C
+        work = parts(1, high * g.P, g.bytes(simd.itemsize))
+        fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **work}
+    known, rows_known = (g.S if g.S <= 3 else 0), (g.R if dense else 0)
+    windows = Windows(simd.instructions, simd.dtype, AVERAGES, known, g.stride[1], rows_known)
+    return Job.of(spread_task, windows, fields, reach, divisor), before
+
+
+@lru_cache(maxsize=4096)
+def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[int, int]) -> Job:
+    """The job that scatters a gradient of (P, Q) windows into planes of (H, W)."""
+    pixels, results = size[0] * size[1], windows[0] * windows[1]
+    fields = {F.PLANES: planes, F.H: size[0], F.W: size[1], F.P: windows[0], F.Q: windows[1]}
+    work = planes * (pixels * simd.itemsize + results * (8 + simd.itemsize))
+    fits = work <= CACHES
+    fields |= {F.AHEAD: 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
+    pairs = fits and size == (2 * windows[0], 2 * windows[1])
+    return Job.of(scatter_task, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), fields)
+
+
+JOBS_BYTES = 32 << 20
+"""Size limit of all jobs of each kind that are kept, in bytes; most take some kilobytes."""
+
+_forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
+_average_backward = Kept(
+    _make_average_backward,
+    lambda made: made[0].nbytes + sum(axis.nbytes for axis in made[1] or ()),
+    JOBS_BYTES,
+)
+
+
+def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
+    """The job that computes values, places or averages."""
+    return _forward(simd, g, kind)
+
+
+def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
+    """The job that spreads a gradient, and what to divide the gradient by before: None if nothing.
+
+    The divisors are the outer product of the two vectors, for rows and columns of windows.
+    """
+    return _average_backward(simd, g)
