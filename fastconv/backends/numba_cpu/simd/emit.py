@@ -1,0 +1,126 @@
+"""LLVM instructions for vectors, for the bodies of intrinsics: values and pointers of llvmlite in and out.
+
+Loads and stores assume the alignment of an element only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, SimdType, vector_of
+
+
+def element(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
+    """A pointer to element ``index`` of the array at the address ``base``."""
+    scalar = FLOATS[simd.simd.dtype]
+    return builder.gep(builder.inttoptr(base, scalar.as_pointer()), [index])
+
+
+def vector_at(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
+    """A pointer to the vector whose first element is element ``index`` of the array at ``base``."""
+    return builder.bitcast(element(builder, simd, base, index), vector_of(simd).llvm.as_pointer())
+
+
+def load_vector(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
+    """The vector whose first element is element ``index`` of the array at ``base``."""
+    value = builder.load(vector_at(builder, simd, base, index))
+    value.align = simd.simd.itemsize
+    return value
+
+
+def store_vector(builder: Any, simd: SimdType, value: Any, base: Any, index: Any) -> None:
+    """Write a vector to the array at ``base``, from element ``index`` on."""
+    builder.store(value, vector_at(builder, simd, base, index)).align = simd.simd.itemsize
+
+
+def shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    """Elements of two vectors, counted through both, in any order."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))
+
+
+def broadcast_value(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector with ``value`` in every lane."""
+    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once."""
+    kind = a.type
+    suffix = f"v{kind.count}f{64 if isinstance(kind.element, ir.DoubleType) else 32}"
+    function = ir.FunctionType(kind, [kind, kind, kind])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.fma.{suffix}"), [a, b, c])
+
+
+def mask_between(builder: Any, lanes: int, first: Any, end: Any) -> Any:
+    """A vector of truth values, true in the lanes ``first`` up to ``end``."""
+    one, nothing, bound = (ir.Constant(I64, value) for value in (1, 0, lanes))
+
+    def below(count: Any) -> Any:
+        """An integer with its lowest ``count`` bits set."""
+        count = builder.select(builder.icmp_signed("<", count, nothing), nothing, count)
+        count = builder.select(builder.icmp_signed(">", count, bound), bound, count)
+        return builder.trunc(builder.sub(builder.shl(one, count), one), ir.IntType(lanes))
+
+    chosen = builder.and_(below(end), builder.not_(below(first)))
+    return builder.bitcast(chosen, ir.VectorType(ir.IntType(1), lanes))
+
+
+def mask_of_bits(builder: Any, lanes: int, bits: Any) -> Any:
+    """The vector of truth values whose lane i is bit i of an integer."""
+    return builder.bitcast(builder.trunc(bits, ir.IntType(lanes)), ir.VectorType(ir.IntType(1), lanes))
+
+
+def masked_load(builder: Any, pointer: Any, mask: Any, otherwise: Any, alignment: int) -> Any:
+    """A vector from memory in the lanes of ``mask``, ``otherwise`` in the others, whose memory is not touched."""
+    kind = otherwise.type
+    function = ir.FunctionType(kind, [pointer.type, I32, mask.type, kind])
+    masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.{_suffix(kind)}.p0")
+    return builder.call(masked, [pointer, ir.Constant(I32, alignment), mask, otherwise])
+
+
+def masked_store(builder: Any, value: Any, pointer: Any, mask: Any, alignment: int) -> None:
+    """Write the lanes of ``mask``."""
+    kind = value.type
+    function = ir.FunctionType(ir.VoidType(), [kind, pointer.type, I32, mask.type])
+    masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{_suffix(kind)}.p0")
+    builder.call(masked, [value, pointer, ir.Constant(I32, alignment), mask])
+
+
+def ask_for(builder: Any, pointer: Any, *, to_write: bool) -> None:
+    """Prefetch the cache line that ``pointer`` is in."""
+    byte = ir.IntType(8).as_pointer()
+    function = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+    ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+    builder.call(ask, [builder.bitcast(pointer, byte), *(ir.Constant(I32, flag) for flag in (int(to_write), 3, 1))])
+
+
+def transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """The transpose of a square of as many vectors as lanes, in log2(lanes) rounds of shuffles between pairs."""
+    rows = list(rows)
+    lanes = len(rows)
+    half = lanes // 2
+    while half:
+        # Exchange the off-diagonal blocks of each square of 2 half x 2 half.
+        low = [i if not i & half else lanes + i - half for i in range(lanes)]
+        high = [i + half if not i & half else lanes + i for i in range(lanes)]
+        for i in range(lanes):
+            if not i & half:
+                a, b = rows[i], rows[i + half]
+                rows[i], rows[i + half] = shuffled(builder, a, b, low), shuffled(builder, a, b, high)
+        half //= 2
+    return rows
+
+
+def raise_to(builder: Any, value: Any, floor: Any) -> Any:
+    """The larger of two vectors in each lane; NaN in ``value`` stays."""
+    return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
+
+
+def _suffix(kind: ir.VectorType) -> str:
+    element = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(kind.element), "i64")
+    return f"v{kind.count}{element}"

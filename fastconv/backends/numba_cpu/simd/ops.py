@@ -1,0 +1,145 @@
+"""Arithmetic and masks on vectors in registers, and calls by address, in compiled code."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+from fastconv.backends.numba_cpu.simd.emit import (
+    broadcast_value,
+    mask_between,
+    mask_of_bits,
+    multiply_add,
+    raise_to,
+)
+from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, mask_of, vector_of
+
+
+@intrinsic
+def zero(typing, simd):
+    """An element that is 0."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(FLOATS[simd.simd.dtype], 0.0)
+
+    return simd.scalar(simd), generate
+
+
+@intrinsic
+def broadcast(typing, simd, value):
+    """A vector with ``value`` in every lane."""
+
+    def generate(context, builder, signature, arguments):
+        return broadcast_value(builder, arguments[1], simd.simd.lanes)
+
+    return vector_of(simd)(simd, simd.scalar), generate
+
+
+@intrinsic
+def add(typing, simd, a, b):
+    """a + b, lane by lane."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fadd(arguments[1], arguments[2])
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def fused(typing, simd, a, b, c):
+    """a * b + c, rounded once, lane by lane."""
+
+    def generate(context, builder, signature, arguments):
+        return multiply_add(builder, *arguments[1:])
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def is_zero(typing, simd, value):
+    """Whether every lane is 0, or -0; NaN is not."""
+
+    def generate(context, builder, signature, arguments):
+        same = builder.fcmp_ordered("==", arguments[1], ir.Constant(vector_of(simd).llvm, None))
+        lanes = ir.IntType(simd.simd.lanes)
+        return builder.icmp_unsigned("==", builder.bitcast(same, lanes), ir.Constant(lanes, -1))
+
+    return types.boolean(simd, vector_of(simd)), generate
+
+
+@intrinsic
+def not_below(typing, simd, value, floor):
+    """``value`` where it is not below ``floor``, else ``floor``; NaN stays."""
+
+    def generate(context, builder, signature, arguments):
+        return raise_to(builder, arguments[1], arguments[2])
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def zeros(typing, simd):
+    """A vector of zeros."""
+
+    def generate(context, builder, signature, arguments):
+        return ir.Constant(vector_of(simd).llvm, None)
+
+    return vector_of(simd)(simd), generate
+
+
+@intrinsic
+def lanes_between(typing, simd, first, end):
+    """The mask of lanes ``first`` up to, not including, ``end``; both may lie outside the vector."""
+
+    def generate(context, builder, signature, arguments):
+        return mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
+
+    return mask_of(simd)(simd, intp, intp), generate
+
+
+@intrinsic
+def bits_between(typing, simd, first, end):
+    """`lanes_between` as an integer, for keeping; `mask_from` makes a mask of it."""
+
+    def generate(context, builder, signature, arguments):
+        mask = mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
+        return builder.zext(builder.bitcast(mask, ir.IntType(simd.simd.lanes)), I64)
+
+    return intp(simd, intp, intp), generate
+
+
+@intrinsic
+def mask_from(typing, simd, bits):
+    """The mask whose lane i is bit i."""
+
+    def generate(context, builder, signature, arguments):
+        return mask_of_bits(builder, simd.simd.lanes, arguments[1])
+
+    return mask_of(simd)(simd, intp), generate
+
+
+@intrinsic
+def evens(typing, simd, a, b):
+    """Elements 0, 2, 4, ... of two vectors, one after the other."""
+
+    def generate(context, builder, signature, arguments):
+        lanes = simd.simd.lanes
+        order = ir.Constant(ir.VectorType(I32, lanes), [2 * lane for lane in range(lanes)])
+        return builder.shuffle_vector(arguments[1], arguments[2], order)
+
+    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def call(typing, function, arguments):
+    """Call the compiled function of integers at the address ``function``; see `fastconv.backends.jit.address_of`."""
+
+    def generate(context, builder, signature, given):
+        kind = ir.FunctionType(ir.VoidType(), [I64] * arguments.count)
+        values = cgutils.unpack_tuple(builder, given[1], arguments.count)
+        builder.call(builder.inttoptr(given[0], kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(intp, types.UniTuple(intp, arguments.count)), generate

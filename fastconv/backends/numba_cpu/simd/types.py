@@ -1,0 +1,111 @@
+"""Numba types for a vector register and for `Simd`, the compile-time constant that every operation takes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.datamodel import models, register_default
+from numba.core.imputils import lower_constant
+from numba.core.typing.templates import AttributeTemplate
+from numba.extending import infer_getattr, lower_getattr_generic, typeof_impl
+
+from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+
+FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int32": I32, "int64": I64}
+
+
+@dataclass(frozen=True)
+class Simd:
+    """What a kernel's vectors are: elements of ``dtype`` ("float32" or "float64"), as an instruction set has them."""
+
+    instructions: InstructionSet
+    dtype: str
+    itemsize: int = field(init=False, compare=False, repr=False)
+    """Bytes of an element."""
+    lanes: int = field(init=False, compare=False, repr=False)
+    """Elements of a vector."""
+
+    def __post_init__(self) -> None:
+        # A search for a tiling reads them a thousand times.
+        object.__setattr__(self, "itemsize", np.dtype(self.dtype).itemsize)
+        object.__setattr__(self, "lanes", self.instructions.vector_bytes // self.itemsize)
+
+    def __hash__(self) -> int:
+        # Plans are looked up by it at each call: all fields take 300 ns, and there are four of these at most.
+        return hash(self.dtype)
+
+
+class SimdType(types.Type):
+    """A `Simd` as a compile-time constant."""
+
+    def __init__(self, simd: Simd) -> None:
+        self.simd = simd
+        self.scalar = getattr(types, simd.dtype)
+        super().__init__(name=f"Simd({simd.instructions.name}, {simd.dtype})")
+
+
+class VectorType(types.Type):
+    """A register of ``lanes`` elements."""
+
+    def __init__(self, dtype: str, lanes: int) -> None:
+        self.dtype = dtype
+        self.lanes = lanes
+        super().__init__(name=f"Vector({dtype} x {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        return ir.VectorType(ir.IntType(1) if self.dtype == "mask" else FLOATS[self.dtype], self.lanes)
+
+
+@register_default(SimdType)
+class _SimdModel(models.OpaqueModel):
+    pass
+
+
+@register_default(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: VectorType) -> None:
+        super().__init__(manager, kind, kind.llvm)
+
+
+@typeof_impl.register(Simd)
+def _typeof_simd(value: Simd, _: Any) -> SimdType:
+    return SimdType(value)
+
+
+@lower_constant(SimdType)
+def _constant_simd(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    return context.get_dummy_value()
+
+
+@infer_getattr
+class _SimdAttributes(AttributeTemplate):
+    key = SimdType
+
+    def resolve_lanes(self, kind: SimdType) -> Any:
+        return types.intp
+
+    def resolve_itemsize(self, kind: SimdType) -> Any:
+        return types.intp
+
+
+@lower_getattr_generic(SimdType)
+def _simd_attribute(context: Any, builder: Any, kind: SimdType, value: Any, attribute: str) -> Any:
+    return ir.Constant(I64, int(getattr(kind.simd, attribute)))
+
+
+def vector_of(simd: SimdType) -> VectorType:
+    """The type of a vector of numbers."""
+    return VectorType(simd.simd.dtype, simd.simd.lanes)
+
+
+def mask_of(simd: SimdType) -> VectorType:
+    """The type of a vector of truth values."""
+    return VectorType("mask", simd.simd.lanes)
