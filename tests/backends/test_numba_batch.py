@@ -7,9 +7,8 @@ import pytest
 
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.conv.forward_plans import BatchConvolution
 from fastconv.backends.numba_cpu.conv.image_lanes import tiling as batch_tiles
-from fastconv.backends.numba_cpu.conv.weight_grad_plans import BatchWeightAdjoint
+from fastconv.backends.numba_cpu.conv.image_lanes.plan import BatchConvolution, BatchWeightGradient
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
@@ -82,7 +81,7 @@ def test_it_runs_where_it_is_asked_for(batch: NumbaCpu, simd: Simd) -> None:
     kinds = {type(batch._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
     assert kinds == {BatchConvolution}
     (adjoint,), _, _ = batch._plans("conv2d_weight", np.dtype(simd.dtype), g)
-    assert type(adjoint) is BatchWeightAdjoint
+    assert type(adjoint) is BatchWeightGradient
     assert "3 MiB" in str(batch.refuses("conv2d", image(1, 3, 1 << 19, 1, 3, 3), simd.dtype))
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fastconv
-from fastconv.backends.numba_cpu import planner
+from fastconv.backends.numba_cpu import algorithms
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv.direct import tiling as direct_tiles
 from fastconv.backends.numba_cpu.gemm import tiling as tiles
@@ -225,7 +225,7 @@ WORKSPACE = 8 << 20
 """Bytes that a thread may need beside the operands."""
 
 
-@pytest.mark.parametrize("algorithm", [*planner.ALGORITHMS, None])
+@pytest.mark.parametrize("algorithm", [*algorithms.ALGORITHMS, None])
 def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str | None) -> None:
     numba = NumbaCpu("forced", simd.instructions, algorithm)
     problems = [

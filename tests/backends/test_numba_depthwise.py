@@ -7,8 +7,7 @@ import pytest
 
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.conv.forward_plans import DepthwiseConvolution
-from fastconv.backends.numba_cpu.conv.weight_grad_plans import DepthwiseWeightAdjoint
+from fastconv.backends.numba_cpu.conv.depthwise.plan import DepthwiseConvolution, DepthwiseWeightGradient
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
@@ -69,7 +68,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(depthwise: NumbaCpu, simd:
     kinds = {type(depthwise._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
     assert kinds == {DepthwiseConvolution}
     (adjoint,), _, _ = depthwise._plans("conv2d_weight", np.dtype(simd.dtype), g)
-    assert type(adjoint) is DepthwiseWeightAdjoint
+    assert type(adjoint) is DepthwiseWeightGradient
     others = [image(4, 9, 9, 4, 3, 3, groups=2), image(2, 9, 9, 2, 7, 7, groups=2)]
     for other in [*others, image(2, 9, 9, 2, 3, 3, groups=2, stride=(1, 3))]:
         assert "one channel" in str(depthwise.refuses("conv2d", other, simd.dtype))

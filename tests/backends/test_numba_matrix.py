@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.conv.forward_plans import MatrixConvolution
 from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
+from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, MatrixWeightGradient
 from fastconv.backends.numba_cpu.conv.matmul.tiling import matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Plan
-from fastconv.backends.numba_cpu.conv.weight_grad_plans import MatrixWeightAdjoint
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
@@ -34,7 +33,7 @@ def linear(N: int, features: int, K: int) -> ConvGeometry:
 
 def plan(numba: NumbaCpu, operation: str, g: ConvGeometry, simd: Simd) -> Plan:
     found = numba._plans(operation, np.dtype(simd.dtype), g)[0][0]
-    assert isinstance(found, MatrixConvolution | MatrixWeightAdjoint)
+    assert isinstance(found, MatrixConvolution | MatrixWeightGradient)
     return found
 
 

@@ -15,7 +15,11 @@ from fastconv import registry
 from fastconv.backends.base import Backend
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as winners_tiles
-from fastconv.backends.numba_cpu.fused.sparse_grad.plan import WinnersInputAdjoint, WinnersWeightAdjoint, winners_plans
+from fastconv.backends.numba_cpu.fused.sparse_grad.plan import (
+    WinnersInputGradient,
+    WinnersWeightGradient,
+    winners_plans,
+)
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import input_tiling, weight_tiling
 from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
@@ -68,16 +72,16 @@ def problem(g: ConvGeometry) -> Any:
     return job
 
 
-def weight_plan(simd: Simd, g: ConvGeometry) -> WinnersWeightAdjoint | None:
+def weight_plan(simd: Simd, g: ConvGeometry) -> WinnersWeightGradient | None:
     """The plan for the weight, whatever it costs."""
     cut = weight_tiling(simd, problem(g).problem, 1.0)
-    return None if cut is None else WinnersWeightAdjoint(simd, problem(g), cut)
+    return None if cut is None else WinnersWeightGradient(simd, problem(g), cut)
 
 
-def input_plan(simd: Simd, g: ConvGeometry) -> WinnersInputAdjoint | None:
+def input_plan(simd: Simd, g: ConvGeometry) -> WinnersInputGradient | None:
     """The plan for the image, whatever it costs."""
     cut = input_tiling(simd, problem(g).problem, 1.0)
-    return None if cut is None else WinnersInputAdjoint(simd, problem(g), cut)
+    return None if cut is None else WinnersInputGradient(simd, problem(g), cut)
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")

@@ -10,9 +10,8 @@ import torch
 
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.conv.forward_plans import WinogradConvolution
-from fastconv.backends.numba_cpu.conv.weight_grad_plans import WinogradWeightAdjoint
 from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
+from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
@@ -94,7 +93,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
             ConvGeometry(1, 1, 9, 9, 1, 6, 6, stride=(2, 2)),
         ):
             assert "without stride" in str(winograd.refuses(operation, g, simd.dtype))
-    assert kinds == {WinogradConvolution, WinogradWeightAdjoint}
+    assert kinds == {WinogradConvolution, WinogradWeightGradient}
 
 
 @pytest.mark.parametrize(

@@ -1,41 +1,25 @@
-"""The fast backend for processors, one idea a file. Read them in this order:
+"""The fast backend for processors. Read it level by level; each folder's ``__init__`` names its files.
 
-simd/instruction_set.py   what a processor's vectors are
-simd.py              vectors for Numba
-gemm/micro_kernel.py       a tile of a matrix product in registers
-gemm/packing.py            the weight, rearranged for it
-conv/implicit_gemm/gather.py            the pixels under the kernel's taps, straight from the image
-conv/implicit_gemm/forward.py     the convolution and its adjoint for the input as a blocked matrix product
-conv/direct/forward.py            the same, reading pixels in place: for few channels and large images
-conv/implicit_gemm/weight_grad.py       the adjoint for the weight as a blocked matrix product
-conv/direct/weight_grad.py     the same with pixels in the lanes
-conv/winograd/patches.py           patches of 4 x 4 pixels, transformed
-conv/winograd/forward.py          convolutions in fewer multiplications, on such patches
-conv/winograd/weight_grad.py   their adjoint for the weight
-conv/image_lanes/interleave.py        images into the lanes of vectors, and back
-conv/image_lanes/forward.py             convolutions of as many images at once
-conv/image_lanes/weight_grad.py      their adjoint for the weight
-conv/matmul/kernel.py            1 x 1 kernels and dense layers: matrices that are read where they lie
-conv/depthwise/rows.py        the rows of a plane under a kernel's taps, read where they lie
-conv/depthwise/forward.py         one channel to a group, at the speed of memory
-conv/depthwise/weight_grad.py  the adjoint for the weight
-gemm/tiling.py gemm/tile_search.py how each is cut into tiles and tasks, and what that should cost;
-                     conv/direct/tiling.py conv/winograd/tiling.py conv/image_lanes/tiling.py conv/matmul/tiling.py conv/depthwise/tiling.py
-problem.py           what a job computes, whatever the algorithm
-planner.py           which algorithm for which problem
-lowering.py conv/plan.py      from a geometry to problems, from a problem to tasks with their parameters (gemm/fields.py),
-                     for each algorithm: conv/forward_plans.py conv/weight_grad_plans.py algorithms.py
-pooling/max.py pooling/average.py, and the files that they name
-fused/activations.py       what may follow a convolution, and its gradient
-runtime/program.py           jobs one after another, in a single call into compiled code
-fused/lowering.py            convolution, activation and pooling as such jobs, some images at a time (gemm/elementwise.py)
-fused/chain.py             blocks one behind another, forwards and backwards, as a program each
-fused/sparse_grad/strips.py            all pixels under the kernel, side by side
-fused/sparse_grad/channel_planes.py    or vector by vector, with channels in the lanes
-fused/sparse_grad/winners.py           those pixels that max pooling took, and nothing else (fused/sparse_grad/tiling.py fused/sparse_grad/plan.py)
-fused/sparse_grad/weight_grad.py    the adjoint for the weight from them
-fused/sparse_grad/input_grad.py     and that for the image
-runtime/thread_pool.py runtime/atomics.py   threads that share a job, in the caller's floating-point mode (runtime/floating_mode.py)
-runtime/buffers.py runtime/launch.py memory that is used again, and the call into compiled code
-backend.py           all of it behind the contract
+simd/            vectors for Numba: what instruction sets have, types, loads, arithmetic
+gemm/            a matrix product in registers and caches: micro-kernel, packing, tiling
+conv/            convolutions and weight gradients on top of it, one folder an algorithm
+pooling/         max and average pooling, and their gradients
+runtime/         threads, memory that is used again, calls into compiled code, programs of many jobs
+fused/           convolution, activation and pooling as one program, forwards and backwards
+problem.py       what a job computes, whatever the algorithm
+lowering.py      from a convolution's geometry and a pass to jobs; routes.py chooses between several ways
+algorithms.py    the table of algorithms; planner.py compares what they would cost
+dead_taps.py     taps that meet nothing but padding
+backend.py       all of it behind the contract of backends
+
+The path of ``padding`` from `fastconv.conv2d` to a kernel:
+
+1. `fastconv.functional.conv2d` has `arguments.conv_geometry` check it and make it four numbers of a `ConvGeometry`.
+2. `NumbaCpu.conv2d` (backend.py) asks for the plans of that geometry, which are made once and kept.
+3. `routes.chosen_jobs` and `lowering.jobs` turn it into taps: row r of a kernel lies r * dilation - top pixels below.
+   A tap that meets nothing but padding is left out there (dead_taps.py).
+4. `planner.plan` chooses an algorithm for the `Problem` of these taps, and makes its `Plan` (conv/plan.py).
+5. The plan writes the taps into the array that kernels read: `F.TAPS`, `F.FIRST_Y`, `F.FIRST_X` (gemm/fields.py).
+6. The kernel compares each row and column with the image's size and takes 0 for what is outside: `gather` in
+   conv/implicit_gemm/gather.py, `copy_planes` in conv/direct/forward.py, and so on. No padded image is ever written.
 """

@@ -1,60 +1,52 @@
-"""Which kind of plan an algorithm has, and the plan of a job."""
+"""The table of algorithms: each has a name, two kinds of plan, and a sentence that says what it is for.
+
+The planner goes through the table and knows no algorithm by name. A further algorithm is a folder in conv/ and a row
+here; CONTRIBUTING.md says what the folder must provide.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
-from fastconv.backends.numba_cpu.conv.column_matrix.plan import ColumnGradient
-from fastconv.backends.numba_cpu.conv.forward_plans import (
-    BatchConvolution,
-    Convolution,
-    DepthwiseConvolution,
-    DirectConvolution,
-    GemmConvolution,
-    MatrixConvolution,
-    WinogradConvolution,
-)
-from fastconv.backends.numba_cpu.conv.weight_grad_plans import (
-    BatchWeightAdjoint,
-    DepthwiseWeightAdjoint,
-    DirectWeightAdjoint,
-    GemmWeightAdjoint,
-    MatrixWeightAdjoint,
-    WeightAdjoint,
-    WinogradWeightAdjoint,
-)
-from fastconv.backends.numba_cpu.lowering import Job
-from fastconv.backends.numba_cpu.planner import choose
-from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.conv.depthwise.plan import DepthwiseConvolution, DepthwiseWeightGradient
+from fastconv.backends.numba_cpu.conv.depthwise.rows import MOST_TAPS, WIDEST
+from fastconv.backends.numba_cpu.conv.direct.plan import DirectConvolution, DirectWeightGradient
+from fastconv.backends.numba_cpu.conv.image_lanes.plan import BatchConvolution, BatchWeightGradient
+from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
+from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, MatrixWeightGradient
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
+from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient
 
-_CONVOLUTION: dict[str, Callable[..., Convolution]] = {
-    "gemm": GemmConvolution,
-    "direct": DirectConvolution,
-    "winograd": WinogradConvolution,
-    "batch": BatchConvolution,
-    "matrix": MatrixConvolution,
-    "depthwise": DepthwiseConvolution,
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A way to compute convolutions, their input gradients (convolutions too) and their weight gradients."""
+
+    convolution: type[Convolution]
+    weight_gradient: type[WeightGradient]
+    limits: str
+    """The problems that it can do, in words."""
+
+
+ALGORITHMS = {
+    "gemm": Algorithm(GemmConvolution, GemmWeightGradient, "any convolution"),
+    "direct": Algorithm(
+        DirectConvolution, DirectWeightGradient, "images a row of which, all channels, takes 1.5 MiB at most"
+    ),
+    "winograd": Algorithm(WinogradConvolution, WinogradWeightGradient, "kernels on images without stride or dilation"),
+    "batch": Algorithm(
+        BatchConvolution,
+        BatchWeightGradient,
+        "images whose rows under a kernel, of as many images as a vector has lanes, take 3 MiB at most",
+    ),
+    "matrix": Algorithm(
+        MatrixConvolution,
+        MatrixWeightGradient,
+        "1 x 1 kernels without stride or padding; kernels as large as the image, all three ways",
+    ),
+    "depthwise": Algorithm(
+        DepthwiseConvolution,
+        DepthwiseWeightGradient,
+        f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
+    ),
 }
-_WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
-    "gemm": GemmWeightAdjoint,
-    "direct": DirectWeightAdjoint,
-    "winograd": WinogradWeightAdjoint,
-    "batch": BatchWeightAdjoint,
-    "matrix": MatrixWeightAdjoint,
-    "depthwise": DepthwiseWeightAdjoint,
-}
-
-
-def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
-    """The plan of a job, a `Convolution` or a `WeightAdjoint`, by the algorithm asked for or else by the cheapest.
-
-    A `ColumnGradient` if the job is a product that makes columns.
-    """
-    if job.columns is not None:
-        return ColumnGradient(simd, job, job.columns, lambda product: plan(simd, product, algorithm))
-    chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
-    if chosen is None:
-        raise ValueError(f"algorithm {algorithm!r} can't do {job.problem}")
-    kinds = _WEIGHT if job.along_rows else _CONVOLUTION
-    return kinds[chosen.algorithm](simd, job, chosen.cut)

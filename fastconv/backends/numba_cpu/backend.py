@@ -16,7 +16,7 @@ from fastconv.backends.columns import scatter
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
-from fastconv.backends.numba_cpu.algorithms import plan
+from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
 from fastconv.backends.numba_cpu.dead_taps import add_padding, spread_taps
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
@@ -82,13 +82,13 @@ class NumbaCpu(Backend):
     """Vectors, tiles and threads; ``instructions`` are the processor's best by default."""
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
-    options: ClassVar[tuple[str, ...]] = planner.ALGORITHMS
+    options: ClassVar[tuple[str, ...]] = tuple(ALGORITHMS)
 
     def __init__(
         self, name: str = "numba", instructions: InstructionSet | None = None, algorithm: str | None = None
     ) -> None:
-        if algorithm is not None and algorithm not in planner.ALGORITHMS:
-            known = ", ".join(map(repr, planner.ALGORITHMS))
+        if algorithm is not None and algorithm not in ALGORITHMS:
+            known = ", ".join(map(repr, ALGORITHMS))
             raise UnknownBackendError(f"backend {name!r}: its algorithms are {known}, and {algorithm!r} is none")
         self.name = name
         self.algorithm = algorithm
@@ -127,7 +127,7 @@ class NumbaCpu(Backend):
         found = [job for part in parts for job in jobs(part, geometry)[0]]
         if all(planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows) for job in found):
             return None
-        return f"the algorithm {self.algorithm!r} is for {planner.LIMITS[self.algorithm]}"
+        return f"the algorithm {self.algorithm!r} is for {ALGORITHMS[self.algorithm].limits}"
 
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
         if not isinstance(geometry, ConvGeometry):
@@ -139,7 +139,7 @@ class NumbaCpu(Backend):
         found, complete = chosen_jobs(simd, operation.removesuffix(_WITH_RELU), geometry, self.algorithm)
         if operation.endswith(_WITH_RELU):
             found = [replace(job, floor=0.0) for job in found]
-        return [plan(simd, job, self.algorithm) for job in found], found, complete
+        return [planner.plan(simd, job, self.algorithm) for job in found], found, complete
 
     def warmup(self) -> None:
         for dtype in (np.dtype(np.float32), np.dtype(np.float64)):

@@ -59,7 +59,7 @@ class Job:
     left_out: bool = False
     """Whether taps of the kernel are left out where they meet no pixel: their infinite weights go unseen."""
     columns: ConvGeometry | None = None
-    """The convolution whose input gradient it is, if that is made by way of a column matrix: see conv/column_matrix/plan.py."""
+    """The convolution whose input gradient it is, if that is made by way of a column matrix (conv/column_matrix)."""
 
 
 def is_dense(g: ConvGeometry) -> bool:

@@ -5,8 +5,8 @@ pooled result have 0.3 and 1.7. Layer by layer it is written and read three time
 backwards, at the speed of memory. Here the batch goes through by *slabs* of images whose results take no more than
 `SLAB_BYTES`, and the same memory serves all of them. Before max pooling nothing of that size is kept, only the indices;
 ReLU's derivative and the bias's sum are then taken of the pooled gradient, a quarter as large, and mostly the gradients
-of weight and image too (fused/sparse_grad/winners.py), so that nothing of that size is made either. An average's gradient needs the
-activation's results, so these are kept.
+of weight and image too (fused/sparse_grad/winners.py), so that nothing of that size is made either. An average's
+gradient needs the activation's results, so these are kept.
 
 The slabs follow from the sizes alone, and the parts of the weight's gradient are added in order: the same bits for any
 number of threads.

@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 import numpy as np
 
 from fastconv.backends.jit import address_of
-from fastconv.backends.numba_cpu.conv.implicit_gemm import weight_grad as weight_gemm
 from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm import reduce
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -96,5 +96,5 @@ def record_look(program: Recorder, simd: Simd, source: Place, count: int) -> Non
 
 def record_total(program: Recorder, simd: Simd, parts: Place, target: Place, count: int, number: int) -> None:
     """Let a program add up ``number`` parts of ``count`` numbers each, the first to the last."""
-    step = Step(weight_gemm.add_task(simd), weight_gemm.add_tasks(count), 1)
+    step = Step(reduce.add_task(simd), reduce.add_tasks(count), 1)
     program.add(_frame(count, 0, number), [(F.PARTIAL, parts), (F.TARGET, target)], [step])

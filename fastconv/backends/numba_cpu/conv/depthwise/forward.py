@@ -7,8 +7,8 @@ multiply-adds for each pixel that is read and written. All else must cost less t
 come as rows.py reads them, and the weights stay in registers for a whole plane. With two pixels of the target
 from one lattice point to the next, vectors are spread over two.
 
-On MobileNet's 3 x 3 layers of 56 and 14 pixels it has 2.1 and 3.7 times the speed of conv/direct/forward.py, which copies the planes
-first (the bench's table of where each way wins).
+On MobileNet's 3 x 3 layers of 56 and 14 pixels it has 2.1 and 3.7 times the speed of conv/direct/forward.py, which
+copies the planes first (the bench's table of where each way wins).
 
 A task is a number of planes, or of a plane's rows where there are few.
 """

@@ -2,12 +2,12 @@
 
     grad_weight[m, c, t]  =  sum over n, i, j of grad[n, m, i, j] * source[n, c, i * DI + dy[t], j * DJ + dx[t]]
 
-A block of lattice rows of as many images as a vector has lanes is interleaved, both of the source (forward.py) and of the
-gradient, so that every pixel is a vector. The kernel keeps one vector of partial sums in registers for each of
+A block of lattice rows of as many images as a vector has lanes is interleaved, both of the source (forward.py) and of
+the gradient, so that every pixel is a vector. The kernel keeps one vector of partial sums in registers for each of
 ``rows`` x ``columns`` numbers of the weight's gradient, a column being a tap of a channel, and goes through the lattice
-points for which these taps meet the image; then it adds the vectors' lanes up, many at a time (conv/direct/weight_grad.py).
-Columns that it takes together have taps in one row of the kernel, channels first, so that with many channels they
-are all of one tap, and taps in the padding cost nothing.
+points for which these taps meet the image; then it adds the vectors' lanes up, many at a time
+(conv/direct/weight_grad.py). Columns that it takes together have taps in one row of the kernel, channels first, so that
+with many channels they are all of one tap, and taps in the padding cost nothing.
 
 Each point loads rows + columns vectors, all of them aligned, for rows * columns multiply-adds: 10 for 25. The
 gradient's rows stay in the L1 cache while all columns go by, if the block is as small as that.

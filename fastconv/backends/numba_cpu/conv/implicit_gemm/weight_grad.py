@@ -33,11 +33,9 @@ from fastconv.backends.numba_cpu.simd import (
     lanes_between,
     load,
     load_integer,
-    load_scalar,
     load_where,
     prefetch,
     store,
-    store_scalar,
     store_where,
     transpose,
     zeros,
@@ -199,27 +197,6 @@ def _deliver(simd, tile, width, target, columns, rows, count, start):
             store_where(simd, target, m * columns + column, there, value)
 
 
-_CHUNK = 4096
-
-
-@inner
-def _add_parts(simd, frame, task):
-    """Numbers task * `_CHUNK` and on of the result: the sum of the parts, first to last."""
-    whole = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
-    whole *= load_integer(frame, F.DEPTH) * load_integer(frame, F.TAP_COUNT)
-    parts, target = load_integer(frame, F.PARTIAL), load_integer(frame, F.TARGET)
-    for i in range(task * _CHUNK, min(whole, (task + 1) * _CHUNK)):
-        total = load_scalar(simd, parts, i)
-        for split in range(1, load_integer(frame, F.SPLITS)):
-            total += load_scalar(simd, parts, split * whole + i)
-        store_scalar(simd, target, i, total)
-
-
-def add_tasks(numbers: int) -> int:
-    """How many tasks add the parts of a result of so many numbers."""
-    return -(-numbers // _CHUNK)
-
-
 @cache
 def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
@@ -228,13 +205,3 @@ def multiply_task(simd: Simd) -> int:
         _multiply(simd, frame, task, slot)
 
     return address_of(multiply, 3)
-
-
-@cache
-def add_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that adds the parts."""
-
-    def add_parts(frame, task, slot):
-        _add_parts(simd, frame, task)
-
-    return address_of(add_parts, 3)

@@ -1,0 +1,1 @@
+"""Products of matrices that are read where they lie."""

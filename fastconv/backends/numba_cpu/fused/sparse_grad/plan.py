@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu.conv.plan import Plan, describe_extent, describe_grid
-from fastconv.backends.numba_cpu.conv.weight_grad_plans import WeightAdjoint
+from fastconv.backends.numba_cpu.conv.plan import Plan, WeightGradient, describe_extent, describe_grid
 from fastconv.backends.numba_cpu.fused.sparse_grad import input_grad as winners_input
 from fastconv.backends.numba_cpu.fused.sparse_grad import weight_grad as winners_weight
 from fastconv.backends.numba_cpu.fused.sparse_grad import winners
@@ -32,7 +31,7 @@ PLANS_BYTES = 32 << 20
 """Size limit of all plans that are kept, in bytes."""
 
 
-class WinnersWeightAdjoint(WeightAdjoint):
+class WinnersWeightGradient(WeightGradient):
     """The weight's gradient, from the pooled gradient and the indices that pooling kept."""
 
     _FIELDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET), (F.PARTIAL, F.WORKSPACE)
@@ -56,7 +55,7 @@ class WinnersWeightAdjoint(WeightAdjoint):
         return self._execute(source, grad, indices, target)
 
 
-class WinnersInputAdjoint(Plan):
+class WinnersInputGradient(Plan):
     """The image's gradient, from the pooled gradient, the weight, and the indices that pooling kept."""
 
     _FIELDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET), (F.PANELS, F.WORKSPACE)
@@ -87,7 +86,7 @@ def _kernels(make: Callable[[Simd, int, int], int], simd: Simd, cut: WinnersTili
 
 def _make_plans(
     simd: Simd, g: ConvGeometry, weight: bool, image: bool, relu: bool
-) -> tuple[WinnersWeightAdjoint | None, WinnersInputAdjoint | None]:
+) -> tuple[WinnersWeightGradient | None, WinnersInputGradient | None]:
     (job,), _ = jobs("conv2d_weight", g)
     p = job.problem
     if p.lattice != (g.P, g.Q) or not g.N or min(p.lattice) < 2:
@@ -106,8 +105,8 @@ def _make_plans(
         best = min(best, (cycles, choice))
     by_weight, by_image = (cut if taken else None for cut, taken in zip(cuts, best[1], strict=True))
     return (
-        None if by_weight is None else WinnersWeightAdjoint(simd, job, by_weight),
-        None if by_image is None else WinnersInputAdjoint(simd, job, by_image),
+        None if by_weight is None else WinnersWeightGradient(simd, job, by_weight),
+        None if by_image is None else WinnersInputGradient(simd, job, by_image),
     )
 
 
@@ -116,7 +115,7 @@ _plans = Kept(_make_plans, lambda made: sum(each.nbytes for each in made if each
 
 def winners_plans(
     simd: Simd, g: ConvGeometry, *, weight: bool, image: bool, relu: bool
-) -> tuple[WinnersWeightAdjoint | None, WinnersInputAdjoint | None]:
+) -> tuple[WinnersWeightGradient | None, WinnersInputGradient | None]:
     """The plans for the weight and the image of a convolution whose results were pooled, as far as they are wanted.
 
     None for what isn't, and for what the dense way should do sooner. That way begins by making a gradient of all

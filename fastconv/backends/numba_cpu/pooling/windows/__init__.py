@@ -1,0 +1,1 @@
+"""Vectors of windows: state.py merges pixels, lanes.py and rows.py fill windows, memory.py reads and writes images."""

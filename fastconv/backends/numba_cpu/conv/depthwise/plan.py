@@ -1,0 +1,67 @@
+"""Plans for convolutions from single channels, at the speed of memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastconv.backends.numba_cpu.conv.depthwise import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.depthwise.rows import MOST_TAPS, WIDEST, shape_of, workspace_bytes
+from fastconv.backends.numba_cpu.conv.depthwise.tiling import PlaneTiling, plane_tiling
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, describe_grid
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.lowering import Job
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import Simd
+
+
+class DepthwiseConvolution(Convolution):
+    """A convolution from single channels."""
+
+    def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
+        p = job.problem
+        job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
+        slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        super().__init__(simd, job, cut, slot, 0, self._FIELDS)
+        self._offsets = describe_grid(self.frame, p)
+        self.frame[F.KERNEL] = forward.convolve_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
+        self._first = forward.convolve_task(simd), self.tasks(p, cut)
+
+    @staticmethod
+    def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
+        """As `Plan.tiling`; None where rows or kernels are too wide, or steps too long."""
+        return _tiling(simd, p, weight=False)
+
+    @staticmethod
+    def tasks(p: Problem, cut: PlaneTiling) -> int:
+        """As `Plan.tasks`."""
+        return cut.parts * cut.blocks
+
+
+class DepthwiseWeightGradient(WeightGradient):
+    """A weight gradient from single channels."""
+
+    def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
+        p = job.problem
+        slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        super().__init__(simd, job, cut, slot)
+        self._offsets = describe_grid(self.frame, p)
+        self.frame[F.KERNEL] = weight_grad.correlate_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
+        self._first = weight_grad.correlate_task(simd), self.tasks(p, cut)
+
+    @staticmethod
+    def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
+        """As `Plan.tiling`; None where rows or kernels are too wide, or steps too long."""
+        return _tiling(simd, p, weight=True)
+
+    @staticmethod
+    def tasks(p: Problem, cut: PlaneTiling) -> int:
+        """As `Plan.tasks`."""
+        return cut.parts * cut.splits
+
+
+def _tiling(simd: Simd, p: Problem, weight: bool) -> PlaneTiling | None:
+    fits = p.channels == 1 and len(p.taps) <= MOST_TAPS and p.is_grid and p.lattice[1] <= WIDEST
+    if not fits or max(p.target_step[1], p.source_step[1]) > 2:
+        return None
+    shape = shape_of(p.grid, p.source_step, p.target_step)
+    return plane_tiling(simd, p.images, p.groups, p.rows, p.lattice, shape, weight=weight)

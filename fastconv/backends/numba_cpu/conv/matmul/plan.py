@@ -1,0 +1,69 @@
+"""Plans by products of matrices that are read where they lie."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.conv.matmul import kernel
+from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, matrix_tiling, matrix_weight_tiling
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.lowering import Job
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import Simd
+
+
+class MatrixConvolution(Convolution):
+    """A 1 x 1 convolution, or a dense layer, as a product of the weight by the pixels."""
+
+    def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
+        p = job.problem
+        super().__init__(simd, job, cut, 0, 0, self._FIELDS)
+        self._kernels = _kernels(self.frame, simd, cut, p.rows)
+        self._first = kernel.convolve_task(simd), self.tasks(p, cut)
+
+    @staticmethod
+    def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
+        """As `Plan.tiling`; None where there are taps at a distance."""
+        return matrix_tiling(simd, p)
+
+    @staticmethod
+    def tasks(p: Problem, cut: MatrixTiling) -> int:
+        """As `Plan.tasks`."""
+        return p.images * p.groups * cut.blocks * cut.panel_blocks
+
+
+class MatrixWeightGradient(WeightGradient):
+    """A weight gradient as a product of two matrices, of which the source is transposed first."""
+
+    def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
+        p = job.problem
+        pixels = math.prod(p.lattice)
+        super().__init__(simd, job, cut, 0, pixels * cut.width * simd.itemsize)
+        self.frame[F.WEIGHT_ROW] = pixels
+        self.frame[F.WEIGHT_DEPTH] = 1
+        self._kernels = _kernels(self.frame, simd, cut, p.rows)
+        self._first = kernel.transpose_task(simd), -(-pixels // simd.lanes)
+        self._second = kernel.correlate_task(simd), self.tasks(p, cut)
+
+    @staticmethod
+    def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
+        """As `Plan.tiling`; None where there are taps at a distance."""
+        return matrix_weight_tiling(simd, p)
+
+    @staticmethod
+    def tasks(p: Problem, cut: MatrixTiling) -> int:
+        """As `Plan.tasks`."""
+        return cut.blocks * cut.panel_blocks
+
+
+def _kernels(frame: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
+    """Put into the frame a table of four kernels: for whole tiles, fewer columns, fewer rows, and fewer of both."""
+    heights = cut.tile_rows, rows % cut.tile_rows or cut.tile_rows
+    rest = cut.columns % (cut.tile_vectors * simd.lanes) or cut.tile_vectors * simd.lanes
+    widths = (cut.tile_vectors, True), (-(-rest // simd.lanes), rest % simd.lanes == 0)
+    kernels = np.array([kernel.kernel(simd, height, *width) for height in heights for width in widths], np.int64)
+    frame[F.KERNEL] = kernels.ctypes.data
+    return kernels

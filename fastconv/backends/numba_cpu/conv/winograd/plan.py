@@ -1,0 +1,82 @@
+"""Plans in fewer multiplications: F(2 x 2, 3 x 3) on patches of 4 x 4 pixels, larger kernels in pieces of 3 x 3."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
+from fastconv.backends.numba_cpu.conv.winograd import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.winograd.tiling import winograd_tiling, winograd_weight_tiling
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm import micro_kernel
+from fastconv.backends.numba_cpu.gemm.tiling import Tiling
+from fastconv.backends.numba_cpu.lowering import Job
+from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.simd import Simd
+
+
+class WinogradConvolution(Convolution):
+    """A convolution of transformed patches.
+
+    An infinite number, or one that overflows, spreads over its patch. So does a pixel's rounding, which must not show
+    under a row or column of taps that are all 0, as of a causal kernel: the fallback does these.
+    """
+
+    fallback = GemmConvolution
+    _SPREADS = True
+
+    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+        p = job.problem
+        # By rows and columns: the taps of an input gradient come backwards.
+        job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
+        slot = forward.workspace_bytes(simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps))
+        pieces = math.prod(p.pieces or ())
+        numbers = p.groups * forward.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
+        super().__init__(simd, job, cut, slot, numbers * simd.itemsize, self._FIELDS)
+        self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
+        self.frame[F.KERNEL] = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
+        self._first = forward.weight_task(simd), p.groups * cut.panels
+        self._second = forward.multiply_task(simd), self.tasks(p, cut)
+
+    @staticmethod
+    def tiling(simd: Simd, p: Problem) -> Tiling | None:
+        """As `Plan.tiling`; None where lattice points or taps aren't all neighbours."""
+        if p.pieces is None:
+            return None
+        return winograd_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, math.prod(p.pieces))
+
+    @staticmethod
+    def tasks(p: Problem, cut: Tiling) -> int:
+        """As `Plan.tasks`."""
+        return p.groups * cut.blocks * cut.panel_blocks
+
+
+class WinogradWeightGradient(WeightGradient):
+    """A weight gradient of transformed patches; an infinite number, or one that overflows, spreads over all taps."""
+
+    fallback = GemmWeightGradient
+    _SPREADS = True
+
+    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+        shape = cut.tile_rows, cut.tile_vectors
+        slot = weight_grad.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
+        super().__init__(simd, job, cut, slot)
+        p = job.problem
+        self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
+        self.frame[F.KERNEL] = micro_kernel.packed(simd, *shape)
+        self._first = weight_grad.multiply_task(simd), self.tasks(p, cut)
+
+    @staticmethod
+    def tiling(simd: Simd, p: Problem) -> Tiling | None:
+        """As `Plan.tiling`; None where lattice points or taps aren't all neighbours."""
+        if p.pieces is None:
+            return None
+        pieces = math.prod(p.pieces)
+        return winograd_weight_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps))
+
+    @staticmethod
+    def tasks(p: Problem, cut: Tiling) -> int:
+        """As `Plan.tasks`."""
+        return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
