@@ -25,8 +25,8 @@ from functools import cache
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
 from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.gemm.micro_kernel import ACCUMULATE
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
+from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,

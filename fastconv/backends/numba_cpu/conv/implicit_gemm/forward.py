@@ -28,7 +28,7 @@ from functools import cache
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.gemm.micro_kernel import ACCUMULATE
+from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,

@@ -29,7 +29,7 @@ from numba.extending import intrinsic
 
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.gemm.micro_kernel import ACCUMULATE, Tile
+from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,

@@ -1,1 +1,4 @@
-"""Winograd's minimal filtering on patches of 4 x 4 pixels (patches.py): forward.py and weight_grad.py."""
+"""Winograd's minimal filtering: patches.py and kernels.py transform 4 x 4 pixels and 3 x 3 taps for forward.py.
+
+weight_grad.py computes the weight gradient on such patches.
+"""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
-from fastconv.backends.numba_cpu.conv.winograd import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.winograd import forward, kernels, weight_grad
 from fastconv.backends.numba_cpu.conv.winograd.tiling import winograd_tiling, winograd_weight_tiling
 from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm import micro_kernel
@@ -33,11 +33,11 @@ class WinogradConvolution(Convolution):
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
         slot = forward.workspace_bytes(simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps))
         pieces = math.prod(p.pieces or ())
-        numbers = p.groups * forward.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
+        numbers = p.groups * kernels.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
         super().__init__(simd, job, cut, slot, numbers * simd.itemsize, self._FIELDS)
         self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
         self.frame[F.KERNEL] = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
-        self._first = forward.weight_task(simd), p.groups * cut.panels
+        self._first = kernels.weight_task(simd), p.groups * cut.panels
         self._second = forward.multiply_task(simd), self.tasks(p, cut)
 
     @staticmethod

@@ -46,8 +46,8 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     store_points,
 )
 from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.gemm.micro_kernel import ACCUMULATE
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
+from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,

@@ -1,0 +1,146 @@
+"""Kernels of 3 x 3 taps transformed for Winograd's convolution, and larger ones in pieces: G g G' of each."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.types import intp
+from numba.extending import intrinsic
+
+from fastconv.backends.jit import address_of, inner
+from fastconv.backends.numba_cpu.conv.winograd.patches import POINTS, store_points
+from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    load,
+    load_integer,
+    load_scalar,
+    load_vector,
+    store,
+    store_integer,
+    vector_of,
+    zeros,
+)
+
+_I64 = ir.IntType(64)
+
+PACKED_CHANNELS = 16
+"""Channels of the weight that are packed at a time, in the L1 cache, before they are transformed."""
+
+
+def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
+    """Numbers of a transformed weight: 16 matrices of panels, their pieces each followed by what a vector may spill."""
+    return POINTS * panels * pieces * (tile_rows * channels + simd.lanes)
+
+
+@intrinsic
+def _transform_taps(typing, simd, source, source_step, target, target_step):
+    """A vector of kernels, whose taps are at source + t * source_step, to G g G' of each: 16 vectors from target on."""
+
+    def generate(context, builder, signature, arguments):
+        _, source, source_step, target, target_step = arguments
+        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
+
+        def evaluate(g: list[Any]) -> list[Any]:
+            ends = builder.fmul(builder.fadd(g[0], g[2]), half)
+            middle = builder.fmul(g[1], half)
+            return [g[0], builder.fadd(ends, middle), builder.fsub(ends, middle), g[2]]
+
+        places = [builder.mul(source_step, ir.Constant(_I64, t)) for t in range(9)]
+        taps = [load_vector(builder, simd, source, place) for place in places]
+        columns = [evaluate(taps[s::3]) for s in range(3)]
+        points = [evaluate([column[i] for column in columns]) for i in range(4)]
+        store_points(builder, simd, points, target, target_step)
+        return context.get_dummy_value()
+
+    return types.void(simd, *[intp] * 4), generate
+
+
+@inner
+def _cut_piece(simd, taps, step, rows, columns, first, across, target):
+    """Vectors of 3 x 3 taps from number ``first`` on, zeros beyond so many rows and columns; ``across`` in a row."""
+    for r in range(3):
+        for s in range(3):
+            value = zeros(simd)
+            if r < rows and s < columns:
+                value = load(simd, taps, (first + r * across + s) * step)
+            store(simd, target, (3 * r + s) * simd.lanes, value)
+
+
+@inner
+def _lacks_line(simd, frame, R, S):
+    """Whether the taps of a whole row or column are 0 in every kernel of a weight, and others are not.
+
+    In each line the first kernel's taps mostly tell.
+    """
+    groups, rows, depth = load_integer(frame, F.GROUPS), load_integer(frame, F.ROWS), load_integer(frame, F.DEPTH)
+    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
+    weight, places = load_integer(frame, F.WEIGHT), load_integer(frame, F.TAPS)
+    lacking = 0
+    for line in range(R + S):
+        first, step, count = (line * S, 1, S) if line < R else (line - R, S, R)
+        found = False
+        for kernel in range(groups * rows * depth):
+            rest, c = divmod(kernel, depth)
+            group, m = divmod(rest, rows)
+            base = group * load_integer(frame, F.WEIGHT_GROUP) + m * row_step + c * depth_step
+            for i in range(count):
+                if load_scalar(simd, weight, base + load_integer(places, 3 * (first + i * step) + 2)) != 0:
+                    found = True
+            if found:
+                break
+        if not found:
+            lacking += 1
+    return 0 < lacking < R + S
+
+
+@inner
+def _transform_weight(simd, frame, task, slot):
+    """Panel number ``task`` of the weight, counted through the groups."""
+    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
+    depth = load_integer(frame, F.DEPTH)
+    taps, R, S = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
+    down, across = (R + 2) // 3, (S + 2) // 3
+    panels = (rows + tile_rows - 1) // tile_rows
+    group, panel = divmod(task, panels)
+    piece_step = tile_rows * depth + simd.lanes
+    panel_step = down * across * piece_step
+    matrix = panels * panel_step
+    target = load_integer(frame, F.PANELS) + simd.itemsize * (POINTS * matrix * group + panel * panel_step)
+    packed = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    odd = 0
+    if task == 0 and _lacks_line(simd, frame, R, S):
+        odd = 1
+    for first in range(0, depth, PACKED_CHANNELS):
+        here = min(PACKED_CHANNELS, depth - first)
+        pack_panel(simd, frame, group, panel, first, here, packed)
+        if not is_finite(simd, packed, here * taps * tile_rows):
+            odd = 1
+        for piece in range(down * across):
+            r, s = 3 * (piece // across), 3 * (piece % across)
+            whole = down * across == 1 and taps == 9
+            for c in range(here):
+                for i in range(0, tile_rows, simd.lanes):
+                    kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
+                    if not whole:
+                        _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
+                        kernels, step = piece_of, simd.lanes
+                    place = target + simd.itemsize * (piece * piece_step + (first + c) * tile_rows + i)
+                    _transform_taps(simd, kernels, step, place, matrix)
+    if odd:
+        store_integer(frame, F.INFINITE, 1)
+
+
+@cache
+def weight_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that transforms a panel of the weight."""
+
+    def transform_weight(frame, task, slot):
+        _transform_weight(simd, frame, task, slot)
+
+    return address_of(transform_weight, 3)
