@@ -26,7 +26,8 @@ from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.dispatcher import _FunctionCompiler
+from numba.core.dispatcher import Dispatcher, _FunctionCompiler
+from numba.core.serialize import dumps
 
 from fastconv.shield import shielded
 
@@ -54,6 +55,9 @@ class _ForgivingCache(FunctionCache):
             return super().load_overload(sig, target_context)
         except Exception:  # unpickling a damaged file may raise anything
             return None
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), _identity(self._py_func)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         # A full disk, or a folder that became read-only.
@@ -97,6 +101,20 @@ class _EntryFiles(IndexDataCacheFile):
 
     def _name(self, key: Any) -> str:
         return f"{self._prefix}.{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.nbc"
+
+
+def _identity(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """Return what tells functions of one name apart: their code, and what it refers to in functions around it.
+
+    Compiled functions among these stand for theirs, since Numba gives each another number in each process.
+    """
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    inside = [_identity(cell.py_func) if isinstance(cell, Dispatcher) else _digest(dumps(cell)) for cell in cells]
+    return function.__module__, function.__qualname__, _digest(function.__code__.co_code), *inside
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _stamp(function: Callable[..., Any]) -> str | None:
@@ -171,16 +189,17 @@ class _InnerCompiler(_FunctionCompiler):
         return result
 
 
-def address_of(function: Callable[..., None], arguments: int) -> int:
-    """``function`` of so many pointer-sized integers, compiled now: the address by which compiled code calls it.
+def address_of(function: Callable[..., None], *arguments: Any) -> int:
+    """Return the address by which compiled code calls ``function``, which is compiled now.
+
+    ``arguments`` are Numba's types of its arguments, each of which is passed as a pointer-sized integer.
 
     It lives as long as the process. A call through an address costs a few cycles, and spares the caller from being
     compiled again for each function that it may call.
     """
 
     def compiled() -> int:
-        signature = (types.intp,) * arguments, types.void
-        function_pointer = CFunc(function, signature, locals={}, options={"error_model": "numpy"})
+        function_pointer = CFunc(function, (arguments, types.void), locals={}, options={"error_model": "numpy"})
         _keep_on_disk(function_pointer, function)
         function_pointer.compile()
         _kept.append(function_pointer)

@@ -19,7 +19,7 @@ The path of ``padding`` from `fastconv.conv2d` to a kernel:
 3. `routes.chosen_jobs` and `lowering.jobs` turn it into taps: row r of a kernel lies r * dilation - top pixels below.
    A tap that meets nothing but padding is left out there (dead_taps.py).
 4. `planner.plan` chooses an algorithm for the `Problem` of these taps, and makes its `Plan` (conv/plan.py).
-5. The plan writes the taps into the array that kernels read: `F.TAPS`, `F.FIRST_Y`, `F.FIRST_X` (gemm/fields.py).
+5. The plan writes the taps into the arguments that kernels read: ``taps``, ``first_y`` (gemm/arguments.py).
 6. The kernel compares each row and column with the image's size and takes 0 for what is outside: `gather` in
    conv/implicit_gemm/gather.py, `copy_planes` in conv/direct/forward.py, and so on. No padded image is ever written.
 """

@@ -1,4 +1,4 @@
-"""A job made ready to run: the frame that compiled tasks read, the tasks, and the memory they need.
+"""A job made ready to run: the arguments that compiled tasks read, the tasks, and the memory they need.
 
 A plan is made once for a job and data type; to run it takes the arrays' addresses and some memory. Each algorithm has
 two kinds of plan, a `Convolution` and a `WeightGradient`, in the file plan.py of its folder. A kind says how it would
@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm import reduce
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
-from fastconv.backends.numba_cpu.runtime.launch import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd
 
@@ -32,8 +32,8 @@ class Cut(Protocol):
     """How a problem is cut up."""
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         ...
 
     @property
@@ -50,8 +50,13 @@ class Cut(Protocol):
 class Plan:
     """What is to be run for a job: two steps of tasks, and the memory they need."""
 
+    arguments: ClassVar[type[ConvArguments]] = ConvArguments
+    """The arguments of its tasks."""
+
     fallback: ClassVar[Any] = None
     """The kind of plan whose sums have no terms but those of the definition, where this one's have more."""
+
+    _INFINITE = ConvArguments.words["infinite"]
 
     _SPREADS = False
     """Whether a number that isn't finite may show where by the definition it has no part, and is told by a flag."""
@@ -61,25 +66,62 @@ class Plan:
         simd: Simd,
         job: Job,
         cut: Cut,
-        slot_bytes: int,
+        thread_bytes: int,
         shared_bytes: int,
-        fields: tuple[tuple[int, ...], tuple[int, int]],
+        operands: tuple[str, ...],
+        shared: str,
     ) -> None:
-        """A plan that needs so much memory for a slot, and for all of them together.
+        """A plan that needs so much memory for each thread, and for all of them together.
 
-        ``fields`` are those of the frame for the operands' addresses, and for that of shared memory and slot 0's.
+        ``operands`` are the arguments for the operands' addresses, ``shared`` is that for the address of the memory
+        that all threads share.
         """
         self.simd = simd
         self.job = job
         self.cut = cut
-        self.frame, self._table = _frame(simd, cut, job, slot_bytes)
-        self.slot_bytes = int(self.frame[F.SLOT_BYTES])
+        self.thread_bytes = _page_after(thread_bytes)
+        self._table = np.array(job.problem.taps, np.int64).reshape(-1)
+        self.args = self.arguments.new(**self._values(), **cut.fields)
         self._flops = job.problem.flops
-        self._start = _page_after(FRAME_BYTES + shared_bytes)
-        self._shared_bytes = _page_after(shared_bytes)
-        self._operands, self._parts = fields
+        self._operands = self.arguments.positions(*operands)
+        self._share(shared_bytes, shared)
         self._first = self._second = (0, 0)
         self._exact: Any = None
+
+    def _share(self, size: int, argument: str) -> None:
+        """Have ``size`` bytes that all threads share, and their address in an ``argument``."""
+        self._start, self._shared_bytes = _page_after(ARGUMENTS_BYTES + size), _page_after(size)
+        self._parts = self.arguments.positions(argument, "workspace")
+
+    def _values(self) -> dict[str, int]:
+        """Return the arguments that are known but for the cut."""
+        job, p = self.job, self.job.problem
+        return {
+            "taps": self._table.ctypes.data,
+            "limits": _limits(self.simd, job.floor).ctypes.data,
+            "thread_bytes": self.thread_bytes,
+            "N": p.images,
+            "groups": p.groups,
+            "depth": p.channels,
+            "rows": p.rows,
+            "H": job.source[2],
+            "W": job.source[3],
+            "target_h": job.target[2],
+            "target_w": job.target[3],
+            "I": p.lattice[0],
+            "J": p.lattice[1],
+            "DI": p.source_step[0],
+            "DJ": p.source_step[1],
+            "Y0": job.first[0],
+            "YI": p.target_step[0],
+            "X0": job.first[1],
+            "XJ": p.target_step[1],
+            "tap_count": len(p.taps),
+            "in_order": job.in_order,
+            "weight_row": job.weight[0],
+            "weight_depth": job.weight[1],
+            "weight_group": job.weight[2],
+        }
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Any:
@@ -94,10 +136,10 @@ class Plan:
     def _execute(self, *arrays: np.ndarray | None) -> bool:
         """Run it; return False if a kernel saw a NaN or infinity where it looks for them."""
         threads = workers.threads_for(self._flops)
-        memory = buffers.scratch(self._start + threads * self.slot_bytes)
-        offsets = (FRAME_BYTES, self._start)
-        execute(self.frame, memory, self._operands, arrays, self._parts, offsets, self._first, self._second, threads)
-        infinite = memory[8 * F.INFINITE]  # the number's lowest byte
+        memory = buffers.scratch(self._start + threads * self.thread_bytes)
+        offsets = (ARGUMENTS_BYTES, self._start)
+        execute(self.args, memory, self._operands, arrays, self._parts, offsets, self._first, self._second, threads)
+        infinite = memory[8 * self._INFINITE]  # the number's lowest byte
         buffers.give_back(memory)
         return not infinite
 
@@ -108,12 +150,12 @@ class Plan:
         ``watch`` for any that the plan had a look at.
         """
         threads = workers.threads_for(self._flops)
-        shared, slots = self._parts
-        parts = (shared, 0), (slots, self._shared_bytes)
-        workspace = Workspace(self._shared_bytes + threads * self.slot_bytes, parts)
+        shared, own = self._parts
+        parts = (shared, 0), (own, self._shared_bytes)
+        workspace = Workspace(self._shared_bytes + threads * self.thread_bytes, parts)
         steps = [Step(task, count, threads) for task, count in (self._first, self._second)]
-        flag = F.INFINITE if watch or self._SPREADS else None
-        program.add(self.frame, zip(self._operands, places, strict=True), steps, workspace, flag, self)
+        flag = self._INFINITE if watch or self._SPREADS else None
+        program.add(self.args, zip(self._operands, places, strict=True), steps, workspace, flag, self)
 
     @property
     def nbytes(self) -> int:
@@ -132,7 +174,9 @@ class Plan:
 class Convolution(Plan):
     """Every target pixel of a lattice from the same taps of the source: a forward pass or an input gradient."""
 
-    _FIELDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET), (F.PANELS, F.WORKSPACE)
+    def __init__(self, simd: Simd, job: Job, cut: Cut, thread_bytes: int, shared_bytes: int) -> None:
+        operands = "source", "weight", "bias", "target"
+        super().__init__(simd, job, cut, thread_bytes, shared_bytes, operands, "panels")
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; return whether the weight was finite."""
@@ -145,16 +189,20 @@ class Convolution(Plan):
 class WeightGradient(Plan):
     """A weight's gradient, perhaps in several parts that are added up."""
 
-    _FIELDS: tuple[tuple[int, ...], tuple[int, int]] = (F.SOURCE, F.WEIGHT, F.TARGET), (F.PARTIAL, F.WORKSPACE)
-
-    def __init__(self, simd: Simd, job: Job, cut: Cut, slot_bytes: int, shared_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        simd: Simd,
+        job: Job,
+        cut: Cut,
+        thread_bytes: int,
+        operands: tuple[str, ...] = ("source", "grad", "target"),
+    ) -> None:
         p = job.problem
         self.numbers = p.groups * p.rows * p.channels * len(p.taps)
         parts = cut.splits if cut.splits > 1 else 0
-        shared_bytes = shared_bytes or parts * self.numbers * simd.itemsize
-        super().__init__(simd, job, cut, slot_bytes, shared_bytes, self._FIELDS)
+        super().__init__(simd, job, cut, thread_bytes, parts * self.numbers * simd.itemsize, operands, "partial")
         if parts:
-            self._second = reduce.add_task(simd), reduce.add_tasks(self.numbers)
+            self._second = reduce.add_parts(simd), reduce.tasks(self.numbers)
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target``, the weight's gradient."""
@@ -167,18 +215,10 @@ def panel_bytes(simd: Simd, p: Problem, cut: Any) -> int:
     return int(p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize)
 
 
-def describe_grid(frame: np.ndarray, p: Problem) -> np.ndarray:
-    """Put into the frame where the taps are, row by row and column by column; return the table that it refers to."""
+def extent(p: Problem) -> dict[str, int]:
+    """Return the arguments that say how far the taps go."""
     rows, columns = p.grid
-    offsets = np.array([*rows, *columns], np.int64)
-    frame[F.TAP_ROWS], frame[F.TAP_COLUMNS], frame[F.OFFSETS] = len(rows), len(columns), offsets.ctypes.data
-    return offsets
-
-
-def describe_extent(frame: np.ndarray, p: Problem) -> None:
-    """Put into the frame how far the taps go."""
-    rows, columns = p.grid
-    frame[F.TOP], frame[F.LEFT], frame[F.REACH] = rows[0], columns[0], rows[-1] - rows[0]
+    return {"top": rows[0], "left": columns[0], "reach": rows[-1] - rows[0]}
 
 
 def _page_after(size: int) -> int:
@@ -188,42 +228,3 @@ def _page_after(size: int) -> int:
 @cache
 def _limits(simd: Simd, floor: float) -> np.ndarray:
     return np.array([-np.inf, floor], simd.dtype)
-
-
-def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frame, addresses of operands left out, and the table of taps that it refers to."""
-    p = job.problem
-    table = np.array(p.taps, np.int64).reshape(-1)
-    values = {
-        F.TAPS: table.ctypes.data,
-        F.LIMITS: _limits(simd, job.floor).ctypes.data,
-        F.SLOT_BYTES: _page_after(slot_bytes),
-        F.N: p.images,
-        F.GROUPS: p.groups,
-        F.DEPTH: p.channels,
-        F.ROWS: p.rows,
-        F.H: job.source[2],
-        F.W: job.source[3],
-        F.TARGET_H: job.target[2],
-        F.TARGET_W: job.target[3],
-        F.I: p.lattice[0],
-        F.J: p.lattice[1],
-        F.DI: p.source_step[0],
-        F.DJ: p.source_step[1],
-        F.Y0: job.first[0],
-        F.YI: p.target_step[0],
-        F.X0: job.first[1],
-        F.XJ: p.target_step[1],
-        F.TAP_COUNT: len(p.taps),
-        F.IN_ORDER: job.in_order,
-        F.WEIGHT_ROW: job.weight[0],
-        F.WEIGHT_DEPTH: job.weight[1],
-        F.WEIGHT_GROUP: job.weight[2],
-        F.FIRST_Y: p.first[0],
-        F.FIRST_X: p.first[1],
-        **cut.fields,
-    }
-    frame = np.zeros(F.COUNT, np.int64)
-    for field, value in values.items():
-        frame[field] = value
-    return frame, table

@@ -16,7 +16,7 @@ After W. Cody and W. Waite, "Software manual for the elementary functions" (1980
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,21 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.launch import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.task import Task, task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
     lanes_between,
-    load_integer,
     load_where,
     multiply_add,
     store_where,
     vector_of,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.threads import get_num_threads
 
 _CHUNK = 1 << 14
@@ -116,27 +115,44 @@ def _through_relu(typing, simd, grad, y):
     return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
 
 
-@cache
-def _tanh_task(simd: Simd) -> int:
-    """The task that replaces a chunk of numbers by their tanh."""
+class ActivationArguments(Arguments):
+    """Numbers before and after an activation."""
 
-    def tanh_chunk(frame, task, slot):
-        end = min(load_integer(frame, F.J), (task + 1) * _CHUNK)
-        target = load_integer(frame, F.TARGET)
-        for i in range(task * _CHUNK, end, simd.lanes):
-            there = lanes_between(simd, 0, end - i)
-            store_where(simd, target, i, there, _tanh(simd, load_where(simd, target, i, there, zeros(simd))))
+    grad: int
+    """Address of gradients after it."""
+    y: int
+    """Address of its results."""
+    target: int
+    """Address of what is written: results, or gradients before it."""
+    workspace: int
+    """Address of memory that isn't needed."""
+    count: int
+    """Numbers in all."""
 
-    return address_of(tanh_chunk, 3)
+
+_new = lru_cache(maxsize=4096)(ActivationArguments.new)
+_OPERANDS = ActivationArguments.positions("grad", "y", "target")
+_TARGET, _WORKSPACE = ActivationArguments.positions("target", "workspace")
+_PARTS = _WORKSPACE, _WORKSPACE
 
 
-@cache
-def _gradient_task(simd: Simd, relu: bool) -> int:
+@task(ActivationArguments)
+def _tanh_chunk(simd, args, task, thread):
+    """Replace a chunk of numbers by their tanh."""
+    end = min(args.count, (task + 1) * _CHUNK)
+    target = args.target
+    for i in range(task * _CHUNK, end, simd.lanes):
+        there = lanes_between(simd, 0, end - i)
+        store_where(simd, target, i, there, _tanh(simd, load_where(simd, target, i, there, zeros(simd))))
+
+
+def _gradient_task(relu: bool) -> Task:
     """The task that takes a chunk of gradients through ReLU's derivative, or through that of tanh."""
 
-    def gradient_chunk(frame, task, slot):
-        end = min(load_integer(frame, F.J), (task + 1) * _CHUNK)
-        grad, y, target = load_integer(frame, F.SOURCE), load_integer(frame, F.WEIGHT), load_integer(frame, F.TARGET)
+    @task(ActivationArguments)
+    def gradient_chunk(simd, args, task, thread):
+        end = min(args.count, (task + 1) * _CHUNK)
+        grad, y, target = args.grad, args.y, args.target
         for i in range(task * _CHUNK, end, simd.lanes):
             there = lanes_between(simd, 0, end - i)
             before, after = load_where(simd, grad, i, there, zeros(simd)), load_where(simd, y, i, there, zeros(simd))
@@ -145,38 +161,34 @@ def _gradient_task(simd: Simd, relu: bool) -> int:
             else:
                 store_where(simd, target, i, there, _through_tanh(simd, before, after))
 
-    return address_of(gradient_chunk, 3)
+    return gradient_chunk
 
 
-@lru_cache(maxsize=4096)
-def _frame(count: int) -> np.ndarray:
-    frame = np.zeros(F.COUNT, np.int64)
-    frame[F.J] = count
-    return frame
+_GRADIENT = {"relu": _gradient_task(True), "tanh": _gradient_task(False)}
 
 
 def _tasks(count: int) -> int:
     return -(-count // _CHUNK)
 
 
-def _run(task: int, fields: tuple[int, ...], arrays: tuple[np.ndarray, ...]) -> None:
+def _run(task: int, operands: tuple[int, ...], arrays: tuple[np.ndarray, ...]) -> None:
     count = arrays[0].size
     threads = min(get_num_threads(), _tasks(count))
-    memory = buffers.scratch(FRAME_BYTES)
-    parts, offsets = (F.PANELS, F.WORKSPACE), (FRAME_BYTES, FRAME_BYTES)
-    execute(_frame(count), memory, fields, arrays, parts, offsets, (task, _tasks(count)), (0, 0), threads)
+    memory = buffers.scratch(ARGUMENTS_BYTES)
+    parts, offsets = _PARTS, (ARGUMENTS_BYTES, ARGUMENTS_BYTES)
+    execute(_new(count=count), memory, operands, arrays, parts, offsets, (task, _tasks(count)), (0, 0), threads)
     buffers.give_back(memory)
 
 
 def tanh(simd: Simd, y: np.ndarray) -> None:
     """In place, of a C-contiguous array."""
     if y.size:
-        _run(_tanh_task(simd), (F.TARGET,), (y,))
+        _run(_tanh_chunk(simd), (_TARGET,), (y,))
 
 
 def record_tanh(program: Recorder, simd: Simd, y: Place, count: int) -> None:
     """Let a program do the same to so many numbers."""
-    program.add(_frame(count), [(F.TARGET, y)], [Step(_tanh_task(simd), _tasks(count), get_num_threads())])
+    program.add(_new(count=count), [(_TARGET, y)], [Step(_tanh_chunk(simd), _tasks(count), get_num_threads())])
 
 
 def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -185,7 +197,7 @@ def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, targe
     It is written to ``target``, which may be ``grad``.
     """
     if y.size:
-        _run(_gradient_task(simd, activation == "relu"), (F.SOURCE, F.WEIGHT, F.TARGET), (grad, y, target))
+        _run(_GRADIENT[activation](simd), _OPERANDS, (grad, y, target))
     return target
 
 
@@ -193,5 +205,5 @@ def record_gradient(
     program: Recorder, simd: Simd, activation: str, grad: Place, y: Place, target: Place, count: int
 ) -> None:
     """Let a program do the same to so many numbers."""
-    step = Step(_gradient_task(simd, activation == "relu"), _tasks(count), get_num_threads())
-    program.add(_frame(count), [(F.SOURCE, grad), (F.WEIGHT, y), (F.TARGET, target)], [step])
+    step = Step(_GRADIENT[activation](simd), _tasks(count), get_num_threads())
+    program.add(_new(count=count), zip(_OPERANDS, (grad, y, target), strict=True), [step])

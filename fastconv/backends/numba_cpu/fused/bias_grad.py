@@ -10,27 +10,26 @@ task is a channel.
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
-from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.launch import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, Workspace
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
     lanes_between,
     load,
-    load_integer,
     load_scalar,
     load_where,
     store,
     store_scalar,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.threads import get_num_threads
 
 SHORT = 16
@@ -40,13 +39,32 @@ _ALONE = 1 << 16
 """Numbers that are summed in less time than it takes to wake a helper."""
 
 
-@inner
-def _sum_channel(simd, frame, channel, slot):
-    """One channel; a vector of the slot's workspace is for adding lanes up."""
-    images, channels = load_integer(frame, F.N), load_integer(frame, F.ROWS)
-    plane = load_integer(frame, F.J)
-    source = load_integer(frame, F.SOURCE)
-    scratch = load_integer(frame, F.WORKSPACE) + 64 * slot
+class BiasArguments(Arguments):
+    """A gradient (N, K, plane), and its sums (K,)."""
+
+    grad: int
+    """Address of the gradient."""
+    sums: int
+    """Address of the sums."""
+    workspace: int
+    """Address of 64 bytes for each thread."""
+    N: int
+    K: int
+    plane: int
+
+
+_new = lru_cache(maxsize=4096)(BiasArguments.new)
+_OPERANDS = BiasArguments.positions("grad", "sums")
+(_WORKSPACE,) = BiasArguments.positions("workspace")
+
+
+@task(BiasArguments)
+def _sum_channel(simd, args, channel, thread):
+    """One channel; a vector of the thread's workspace is for adding lanes up."""
+    images, channels = args.N, args.K
+    plane = args.plane
+    source = args.grad
+    scratch = args.workspace + 64 * thread
     lanes = simd.lanes
     total = 0.0
     for n in range(images):
@@ -64,43 +82,20 @@ def _sum_channel(simd, frame, channel, slot):
         store(simd, scratch, 0, add(simd, add(simd, a, b), add(simd, c, d)))
         for lane in range(lanes):
             total += load_scalar(simd, scratch, lane)
-    store_scalar(simd, load_integer(frame, F.TARGET), channel, total)
+    store_scalar(simd, args.sums, channel, total)
 
 
-@inner
-def _sum_short(simd, frame, channel):
+@task(BiasArguments)
+def _sum_short(simd, args, channel, thread):
     """One channel whose planes aren't worth a vector."""
-    images, channels = load_integer(frame, F.N), load_integer(frame, F.ROWS)
-    plane, source = load_integer(frame, F.J), load_integer(frame, F.SOURCE)
+    images, channels = args.N, args.K
+    plane, source = args.plane, args.grad
     total = 0.0
     for n in range(images):
         begin = (n * channels + channel) * plane
         for u in range(begin, begin + plane):
             total += load_scalar(simd, source, u)
-    store_scalar(simd, load_integer(frame, F.TARGET), channel, total)
-
-
-@cache
-def _task(simd: Simd) -> int:
-    def sum_channel(frame, task, slot):
-        _sum_channel(simd, frame, task, slot)
-
-    return address_of(sum_channel, 3)
-
-
-@cache
-def _short_task(simd: Simd) -> int:
-    def sum_short(frame, task, slot):
-        _sum_short(simd, frame, task)
-
-    return address_of(sum_short, 3)
-
-
-@lru_cache(maxsize=4096)
-def _frame(images: int, channels: int, plane: int) -> np.ndarray:
-    frame = np.zeros(F.COUNT, np.int64)
-    frame[F.N], frame[F.ROWS], frame[F.J] = images, channels, plane
-    return frame
+    store_scalar(simd, args.sums, channel, total)
 
 
 def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
@@ -108,10 +103,10 @@ def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
     N, K, P, Q = grad.shape
     sums = np.empty(K, grad.dtype)
     threads = get_num_threads() if grad.size > _ALONE else 1
-    memory = buffers.scratch(FRAME_BYTES + 64 * threads)
-    parts, offsets = (F.PANELS, F.WORKSPACE), (FRAME_BYTES, FRAME_BYTES)
-    frame = _frame(N, K, P * Q)
-    execute(frame, memory, (F.SOURCE, F.TARGET), (grad, sums), parts, offsets, (_task(simd), K), (0, 0), threads)
+    memory = buffers.scratch(ARGUMENTS_BYTES + 64 * threads)
+    parts, offsets = (_WORKSPACE, _WORKSPACE), (ARGUMENTS_BYTES, ARGUMENTS_BYTES)
+    args = _new(N=N, K=K, plane=P * Q)
+    execute(args, memory, _OPERANDS, (grad, sums), parts, offsets, (_sum_channel(simd), K), (0, 0), threads)
     buffers.give_back(memory)
     return sums
 
@@ -119,6 +114,8 @@ def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
 def record(program: Recorder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
     """Let a program do the same for grad (N, K, P * Q), which ``shape`` gives."""
     threads = get_num_threads() if math.prod(shape) > _ALONE else 1
-    task = _short_task(simd) if shape[2] < SHORT else _task(simd)
-    workspace = Workspace(64 * threads, ((F.WORKSPACE, 0),))
-    program.add(_frame(*shape), [(F.SOURCE, grad), (F.TARGET, sums)], [Step(task, shape[1], threads)], workspace)
+    step = _sum_short(simd) if shape[2] < SHORT else _sum_channel(simd)
+    workspace = Workspace(64 * threads, ((_WORKSPACE, 0),))
+    N, K, plane = shape
+    places = zip(_OPERANDS, (grad, sums), strict=True)
+    program.add(_new(N=N, K=K, plane=plane), places, [Step(step, K, threads)], workspace)

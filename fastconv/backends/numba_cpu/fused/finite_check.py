@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from fastconv.backends.jit import address_of
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
-from fastconv.backends.numba_cpu.runtime.launch import FRAME_BYTES, execute
-from fastconv.backends.numba_cpu.simd import Simd, load_integer, store_integer
+from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.task import task
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 _CHUNK = 1 << 15
 """Numbers that a task looks at."""
 
 
-@cache
-def _look_task(simd: Simd) -> int:
-    def look_at_chunk(frame, task, slot):
-        first = task * _CHUNK
-        count = min(_CHUNK, load_integer(frame, F.J) - first)
-        if not is_finite(simd, load_integer(frame, F.SOURCE) + simd.itemsize * first, count):
-            store_integer(frame, F.INFINITE, 1)
+class FiniteArguments(Arguments):
+    """Numbers to look at."""
 
-    return address_of(look_at_chunk, 3)
+    numbers: int
+    """Address of the numbers."""
+    workspace: int
+    """Address of memory that isn't needed."""
+    count: int
+    """Numbers in all."""
+    infinite: int
+    """Set to 1 where one is infinite, or NaN."""
+
+
+_NUMBERS, _WORKSPACE, _INFINITE = FiniteArguments.positions("numbers", "workspace", "infinite")
+
+
+@task(FiniteArguments)
+def _look_at_chunk(simd, args, task, thread):
+    first = task * _CHUNK
+    count = min(_CHUNK, args.count - first)
+    if not is_finite(simd, args.numbers + simd.itemsize * first, count):
+        args.infinite = 1
 
 
 def all_finite(simd: Simd, numbers: np.ndarray) -> bool:
     """Whether a contiguous array has neither infinite numbers nor NaN."""
-    template = np.zeros(F.COUNT, np.int64)
-    template[F.J] = numbers.size
-    memory = buffers.scratch(FRAME_BYTES)
-    step = _look_task(simd), -(-numbers.size // _CHUNK)
+    args = FiniteArguments.new(count=numbers.size)
+    memory = buffers.scratch(ARGUMENTS_BYTES)
+    step = _look_at_chunk(simd), -(-numbers.size // _CHUNK)
     threads = workers.threads_for(8 * numbers.size)
-    execute(template, memory, (F.SOURCE,), (numbers,), (F.PANELS, F.WORKSPACE), (0, 0), step, (0, 0), threads)
-    finite = not memory[8 * F.INFINITE]
+    execute(args, memory, (_NUMBERS,), (numbers,), (_WORKSPACE, _WORKSPACE), (0, 0), step, (0, 0), threads)
+    finite = not memory[8 * _INFINITE]
     buffers.give_back(memory)
     return finite

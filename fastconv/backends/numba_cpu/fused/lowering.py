@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from fastconv.backends.block import Activation, Block, pairs_of
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import winners_plans
-from fastconv.backends.numba_cpu.gemm import elementwise
+from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
@@ -162,7 +162,7 @@ class Lowering:
         if several:
             for found, target, count in ((weights, at.w, numbers), (biases, at.b, g.K)):
                 if found is not None and target is not None:
-                    elementwise.record_total(self.program, self.simd, found, target, count, len(parts))
+                    reduce.record(self.program, self.simd, found, target, count, len(parts))
 
     def _before(self, part: Block, at: Backward, first: int) -> tuple[Place, Place | None]:
         """The gradient of a slab's convolution, and that of its pooled results if it sums up to the same."""

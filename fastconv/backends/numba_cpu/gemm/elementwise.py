@@ -1,4 +1,4 @@
-"""Passes over numbers between the jobs of a program: clearing, a bias for each column, a look for NaN, parts added up.
+"""Passes over numbers between the jobs of a program: clearing, a bias for each column, and a look for NaN.
 
 They are for what is small beside a convolution, so one task does it all.
 """
@@ -6,51 +6,54 @@ They are for what is small beside a convolution, so one task does it all.
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 
-import numpy as np
-
-from fastconv.backends.jit import address_of
-from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.gemm import reduce
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.task import Task, task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
     lanes_between,
-    load_integer,
     load_scalar,
     load_where,
     not_below,
-    store_integer,
     store_where,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 
-@lru_cache(maxsize=4096)
-def _frame(rows: int, columns: int, parts: int = 0) -> np.ndarray:
-    frame = np.zeros(F.COUNT, np.int64)
-    frame[F.GROUPS] = frame[F.DEPTH] = frame[F.TAP_COUNT] = 1
-    frame[F.ROWS], frame[F.J], frame[F.SPLITS] = rows, columns, parts
-    return frame
+class ElementwiseArguments(Arguments):
+    """A matrix of numbers, of a single row or of some."""
+
+    source: int
+    """Address of numbers that are read."""
+    target: int
+    """Address of numbers that are written."""
+    bias: int
+    """Address of a number for each column, or 0."""
+    rows: int
+    columns: int
+    infinite: int
+    """Set to 1 where there is NaN."""
 
 
-@cache
-def _clear_task(simd: Simd) -> int:
-    def clear(frame, task, slot):
-        target, count = load_integer(frame, F.TARGET), load_integer(frame, F.J)
-        for i in range(0, count, simd.lanes):
-            store_where(simd, target, i, lanes_between(simd, 0, count - i), zeros(simd))
-
-    return address_of(clear, 3)
+_new = lru_cache(maxsize=4096)(ElementwiseArguments.new)
+_SOURCE, _TARGET, _BIAS, _INFINITE = ElementwiseArguments.positions("source", "target", "bias", "infinite")
 
 
-@cache
-def _bias_task(simd: Simd, relu: bool) -> int:
-    def add_bias(frame, task, slot):
-        target, bias = load_integer(frame, F.TARGET), load_integer(frame, F.BIAS)
-        rows, columns = load_integer(frame, F.ROWS), load_integer(frame, F.J)
+@task(ElementwiseArguments)
+def _clear(simd, args, task, thread):
+    target, count = args.target, args.columns
+    for i in range(0, count, simd.lanes):
+        store_where(simd, target, i, lanes_between(simd, 0, count - i), zeros(simd))
+
+
+def _bias_task(relu: bool) -> Task:
+    @task(ElementwiseArguments)
+    def add_bias(simd, args, task, thread):
+        target, bias = args.target, args.bias
+        rows, columns = args.rows, args.columns
         for first in range(0, columns, simd.lanes):
             there = lanes_between(simd, 0, columns - first)
             more = zeros(simd)
@@ -62,39 +65,34 @@ def _bias_task(simd: Simd, relu: bool) -> int:
                     value = not_below(simd, value, zeros(simd))
                 store_where(simd, target, row * columns + first, there, value)
 
-    return address_of(add_bias, 3)
+    return add_bias
 
 
-@cache
-def _look_task(simd: Simd) -> int:
-    def look(frame, task, slot):
-        source = load_integer(frame, F.SOURCE)
-        for i in range(load_integer(frame, F.J)):
-            if math.isnan(load_scalar(simd, source, i)):
-                store_integer(frame, F.INFINITE, 1)
+_ADD_BIAS = {relu: _bias_task(relu) for relu in (False, True)}
 
-    return address_of(look, 3)
+
+@task(ElementwiseArguments)
+def _look(simd, args, task, thread):
+    source = args.source
+    for i in range(args.columns):
+        if math.isnan(load_scalar(simd, source, i)):
+            args.infinite = 1
 
 
 def record_clear(program: Recorder, simd: Simd, target: Place, count: int) -> None:
     """Let a program put 0 into so many numbers."""
-    program.add(_frame(1, count), [(F.TARGET, target)], [Step(_clear_task(simd), 1, 1)])
+    program.add(_new(rows=1, columns=count), [(_TARGET, target)], [Step(_clear(simd), 1, 1)])
 
 
 def record_bias(
     program: Recorder, simd: Simd, target: Place, bias: Place | None, shape: tuple[int, int], relu: bool
 ) -> None:
     """Let a program add ``bias`` to each row of a matrix, and then raise what is below 0 if it is for a ReLU."""
-    places = [(F.TARGET, target), (F.BIAS, bias)]
-    program.add(_frame(*shape), places, [Step(_bias_task(simd, relu), 1, 1)])
+    rows, columns = shape
+    places = [(_TARGET, target), (_BIAS, bias)]
+    program.add(_new(rows=rows, columns=columns), places, [Step(_ADD_BIAS[relu](simd), 1, 1)])
 
 
 def record_look(program: Recorder, simd: Simd, source: Place, count: int) -> None:
     """Let a program's flag go up where there is NaN among so many numbers."""
-    program.add(_frame(1, count), [(F.SOURCE, source)], [Step(_look_task(simd), 1, 1)], flag=F.INFINITE)
-
-
-def record_total(program: Recorder, simd: Simd, parts: Place, target: Place, count: int, number: int) -> None:
-    """Let a program add up ``number`` parts of ``count`` numbers each, the first to the last."""
-    step = Step(reduce.add_task(simd), reduce.add_tasks(count), 1)
-    program.add(_frame(count, 0, number), [(F.PARTIAL, parts), (F.TARGET, target)], [step])
+    program.add(_new(rows=1, columns=count), [(_SOURCE, source)], [Step(_look(simd), 1, 1)], flag=_INFINITE)

@@ -74,7 +74,7 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
     def packed_kernel(depth, a, b, c, step, bias, start, floor):
         _packed_tile(simd, rows, vectors, depth, a, b, c, step, bias, start, floor)
 
-    return address_of(packed_kernel, 8)
+    return address_of(packed_kernel, *[intp] * 8)
 
 
 @cache
@@ -89,7 +89,7 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     def indirect_kernel(depth, a, b, offsets, c, step, table, bias, floor):
         _indirect_tile(simd, rows, vectors, pieces, depth, a, b, offsets, c, step, table, bias, floor)
 
-    return address_of(indirect_kernel, 9)
+    return address_of(indirect_kernel, *[intp] * 9)
 
 
 @cache
@@ -104,7 +104,7 @@ def by_taps(simd: Simd, rows: int, vectors: int) -> int:
     def tap_kernel(taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
         _tap_tile(simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor)
 
-    return address_of(tap_kernel, 12)
+    return address_of(tap_kernel, *[intp] * 12)
 
 
 @intrinsic(prefer_literal=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     fused,
     is_zero,
     lanes_between,
@@ -16,7 +14,6 @@ from fastconv.backends.numba_cpu.simd import (
     load_scalar,
     load_where,
     store,
-    store_integer,
     store_scalar,
     transpose,
     zero,
@@ -80,11 +77,11 @@ def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
 
 
 @inner
-def _pack_taps(simd, source, frame, rows, depth, target, tile_rows):
+def _pack_taps(simd, source, args, rows, depth, target, tile_rows):
     """One panel of a weight whose taps are taken in any order, some perhaps left out."""
-    taps = load_integer(frame, F.TAP_COUNT)
-    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
-    table = load_integer(frame, F.TAPS)
+    taps = args.tap_count
+    row_step, depth_step = args.weight_row, args.weight_depth
+    table = args.taps
     for d in range(depth):
         for t in range(taps):
             base = d * depth_step + load_integer(table, 3 * t + 2)
@@ -96,34 +93,34 @@ def _pack_taps(simd, source, frame, rows, depth, target, tile_rows):
 
 
 @inner
-def pack_panel(simd, frame, group, panel, first, depth, target):
+def pack_panel(simd, args, group, panel, first, depth, target):
     """A panel of a group's weight, source channels ``first`` up to first + depth: all taps of one after the other's."""
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
-    taps = load_integer(frame, F.TAP_COUNT)
-    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
+    rows, tile_rows = args.rows, args.tile_rows
+    taps = args.tap_count
+    row_step, depth_step = args.weight_row, args.weight_depth
     here = min(tile_rows, rows - panel * tile_rows)
-    source = load_integer(frame, F.WEIGHT) + simd.itemsize * (
-        group * load_integer(frame, F.WEIGHT_GROUP) + panel * tile_rows * row_step + first * depth_step
+    source = args.weight + simd.itemsize * (
+        group * args.weight_group + panel * tile_rows * row_step + first * depth_step
     )
-    if load_integer(frame, F.IN_ORDER) and depth_step == taps:
+    if args.in_order and depth_step == taps:
         pack_rows(simd, source, row_step, here, depth * taps, target, tile_rows)
     elif taps == 1 and row_step == 1:
-        table = load_integer(frame, F.TAPS)
+        table = args.taps
         _pack_columns(simd, source + simd.itemsize * load_integer(table, 2), depth_step, here, depth, target, tile_rows)
     else:
-        _pack_taps(simd, source, frame, here, depth, target, tile_rows)
+        _pack_taps(simd, source, args, here, depth, target, tile_rows)
 
 
-@inner
-def _pack_weight(simd, frame, task):
+@task(ConvArguments)
+def pack_weight(simd, args, task, thread):
     """Panel number ``task`` of the weight, counted through the groups."""
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
-    depth, taps = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_COUNT)
+    rows, tile_rows = args.rows, args.tile_rows
+    depth, taps = args.depth, args.tap_count
     group, panel = divmod(task, (rows + tile_rows - 1) // tile_rows)
-    target = load_integer(frame, F.PANELS) + simd.itemsize * task * tile_rows * depth * taps
-    pack_panel(simd, frame, group, panel, 0, depth, target)
+    target = args.panels + simd.itemsize * task * tile_rows * depth * taps
+    pack_panel(simd, args, group, panel, 0, depth, target)
     if not is_finite(simd, target, tile_rows * depth * taps):
-        store_integer(frame, F.INFINITE, 1)
+        args.infinite = 1
 
 
 @inner
@@ -136,13 +133,3 @@ def is_finite(simd, numbers, count):
         total = fused(simd, load(simd, numbers, i), nothing, total)
     rest = load_where(simd, numbers, whole, lanes_between(simd, 0, count - whole), nothing)
     return is_zero(simd, fused(simd, rest, nothing, total))
-
-
-@cache
-def weight_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that packs a panel of the weight; it needs no workspace."""
-
-    def pack_weight(frame, task, slot):
-        _pack_weight(simd, frame, task)
-
-    return address_of(pack_weight, 3)

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.simd import Simd, load_integer, load_scalar, store_scalar
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
+from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.task import task
+from fastconv.backends.numba_cpu.simd import Simd, load_scalar, store_scalar
 
 _CHUNK = 4096
 
 
-@inner
-def _add_parts(simd, frame, task):
+@task(ConvArguments)
+def add_parts(simd, args, task, thread):
     """Numbers task * `_CHUNK` and on of the result: the sum of the parts, first to last."""
-    whole = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
-    whole *= load_integer(frame, F.DEPTH) * load_integer(frame, F.TAP_COUNT)
-    parts, target = load_integer(frame, F.PARTIAL), load_integer(frame, F.TARGET)
+    whole = args.groups * args.rows
+    whole *= args.depth * args.tap_count
+    parts, target = args.partial, args.target
     for i in range(task * _CHUNK, min(whole, (task + 1) * _CHUNK)):
         total = load_scalar(simd, parts, i)
-        for split in range(1, load_integer(frame, F.SPLITS)):
+        for split in range(1, args.splits):
             total += load_scalar(simd, parts, split * whole + i)
         store_scalar(simd, target, i, total)
 
 
-def add_tasks(numbers: int) -> int:
+def tasks(numbers: int) -> int:
     """How many tasks add the parts of a result of so many numbers."""
     return -(-numbers // _CHUNK)
 
 
-@cache
-def add_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that adds the parts."""
+_PARTIAL, _TARGET = ConvArguments.positions("partial", "target")
 
-    def add_parts(frame, task, slot):
-        _add_parts(simd, frame, task)
 
-    return address_of(add_parts, 3)
+def record(program: Recorder, simd: Simd, parts: Place, target: Place, count: int, number: int) -> None:
+    """Let a program add up ``number`` parts of ``count`` numbers each, the first to the last."""
+    args = ConvArguments.new(groups=1, depth=1, tap_count=1, rows=count, splits=number)
+    program.add(args, [(_PARTIAL, parts), (_TARGET, target)], [Step(add_parts(simd), tasks(count), 1)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.simd import Simd
 
@@ -70,18 +69,18 @@ class Tiling:
     """Steps in each."""
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         return {
-            F.TILE_ROWS: self.tile_rows,
-            F.TILE_VECTORS: self.tile_vectors,
-            F.STEPS: self.steps,
-            F.BLOCK_TILES: self.block_tiles,
-            F.BLOCKS: self.blocks,
-            F.BLOCK_PANELS: self.block_panels,
-            F.PANEL_BLOCKS: self.panel_blocks,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
+            "tile_rows": self.tile_rows,
+            "tile_vectors": self.tile_vectors,
+            "steps": self.steps,
+            "block_tiles": self.block_tiles,
+            "blocks": self.blocks,
+            "block_panels": self.block_panels,
+            "panel_blocks": self.panel_blocks,
+            "splits": self.splits,
+            "split_steps": self.split_steps,
         }
 
     def __str__(self) -> str:

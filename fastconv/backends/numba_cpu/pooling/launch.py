@@ -1,18 +1,21 @@
-"""Pooling's jobs: a compiled task, its frame, and the parts of the work."""
+"""Pooling's jobs: a compiled task, its arguments, and the parts of the work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.runtime import thread_pool as threads
-from fastconv.backends.numba_cpu.runtime.launch import execute_pooling
+from fastconv.backends.numba_cpu.runtime.atomics import RELEASE
+from fastconv.backends.numba_cpu.runtime.launch import PLAIN, WORD, held
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.task import Task
+from fastconv.backends.numba_cpu.runtime.thread_pool import launch
+from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
 from fastconv.geometry import PoolGeometry
 
 TASK_BYTES = 192 << 10
@@ -26,28 +29,38 @@ _JOB_BYTES = 1024
 """Size of a job's objects besides its tables, in bytes."""
 
 
-@cache
-def _address(make: Callable[[Any], int], vectors: Any) -> int:
-    return make(vectors)
+_OPERANDS = PoolingArguments.positions("input", "output", "indices")
+_WORDS, _INPUT, _OUTPUT, _INDICES = len(PoolingArguments.words), *_OPERANDS
+_TASK, _TASKS = PoolingArguments.positions("task", "tasks")
+
+
+@jit
+def _execute(word, template, source, target, indices, state, helpers, release_lock):
+    # The arguments lie on the caller's stack, since nothing else needs memory.
+    args = stack_integers()
+    for place in range(_WORDS):
+        store_integer(args, place, load_integer(template, place))
+    store_integer(args, _INPUT, held(source, word))
+    store_integer(args, _OUTPUT, held(target, word))
+    store_integer(args, _INDICES, held(indices, word))
+    launch(state, load_integer(template, _TASK), args, load_integer(template, _TASKS), helpers, release_lock)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A frame without the arrays' addresses, and what it takes to run it."""
+    """Arguments without the arrays' addresses, and what it takes to run the job."""
 
     template: int
-    """The frame's address."""
+    """Address of the arguments."""
     tasks: int
     kept: tuple[np.ndarray, ...]
-    """The frame, and the tables that it refers to."""
+    """The arguments, and the tables that they refer to."""
 
     @classmethod
-    def of(cls, make: Callable[[Any], int], vectors: Any, fields: dict[int, int], *tables: np.ndarray) -> Job:
-        """From what compiles the task, what vectors it is made for, and the frame's fields but for that."""
-        frame = np.zeros(F.COUNT, np.int64)
-        for field, value in (fields | {F.TASK: _address(make, vectors)}).items():
-            frame[field] = value
-        return cls(frame.ctypes.data, fields[F.TASKS], (frame, *tables))
+    def of(cls, task: Task, vectors: Any, values: dict[str, int], *tables: np.ndarray) -> Job:
+        """From the task, what vectors it is made for, and the arguments but for arrays and the task's address."""
+        args = PoolingArguments.new(**values, task=task(vectors))
+        return cls(args.ctypes.data, values["tasks"], (args, *tables))
 
     @property
     def nbytes(self) -> int:
@@ -55,41 +68,47 @@ class Job:
         return _JOB_BYTES + sum(table.nbytes for table in self.kept)
 
     def run(self, source: np.ndarray, target: np.ndarray, indices: np.ndarray | None, most: int) -> None:
-        """Do all tasks on at most so many threads, with C-contiguous arrays for INPUT, OUTPUT and INDICES."""
+        """Do all tasks on at most so many threads, with C-contiguous arrays for input, output and indices."""
         helpers = threads.pool.helpers(most, self.tasks) if self.tasks > 1 else 0
-        execute_pooling(self.template, source, target, indices, helpers)
+        if PLAIN:
+            word, objects = WORD, (id(source), id(target), 0 if indices is None else id(indices))
+        else:
+            addresses = np.array([0 if a is None else a.ctypes.data for a in (source, target, indices)], np.int64)
+            base = addresses.ctypes.data
+            word, objects = 0, (base, base + 8, 0 if indices is None else base + 16)
+        _execute(word, self.template, *objects, threads.pool.state, helpers, RELEASE)
 
     def record(self, program: Recorder, source: Place, target: Place, indices: Place | None, most: int) -> None:
         """Let a program do the same."""
-        frame, *_ = self.kept
-        places = [(F.INPUT, source), (F.OUTPUT, target), (F.INDICES, indices)]
-        program.add(frame, places, [Step(int(frame[F.TASK]), self.tasks, most)], keep=self)
+        args, *_ = self.kept
+        places = zip(_OPERANDS, (source, target, indices), strict=True)
+        program.add(args, places, [Step(int(args["task"][0]), self.tasks, most)], keep=self)
 
 
-def parts(planes: int, rows: int, size: int) -> dict[int, int]:
-    """How ``planes`` of ``rows`` rows, ``size`` bytes of work, are cut into tasks; under TASKS, how many they are."""
+def parts(planes: int, rows: int, size: int) -> dict[str, int]:
+    """Return how ``planes`` of ``rows`` rows, ``size`` bytes of work, are cut into tasks, and how many there are."""
     wanted = min(TASKS, max(1, size // TASK_BYTES))
     task_planes = -(-planes // wanted)
     task_rows = -(-rows // min(rows, max(1, wanted // planes)))
     row_blocks = -(-rows // task_rows)
     tasks = -(-planes // task_planes) * row_blocks
-    return {F.TASK_PLANES: task_planes, F.TASK_ROWS: task_rows, F.ROW_BLOCKS: row_blocks, F.TASKS: tasks}
+    return {"task_planes": task_planes, "task_rows": task_rows, "row_blocks": row_blocks, "tasks": tasks}
 
 
-def fields_of(g: PoolGeometry) -> dict[int, int]:
+def arguments_of(g: PoolGeometry) -> dict[str, int]:
     """The geometry's numbers."""
     return {
-        F.PLANES: g.N * g.C,
-        F.H: g.H,
-        F.W: g.W,
-        F.P: g.P,
-        F.Q: g.Q,
-        F.R: g.R,
-        F.S: g.S,
-        F.DOWN: g.stride[0],
-        F.RIGHT: g.stride[1],
-        F.TOP: g.padding[0],
-        F.LEFT: g.padding[1],
-        F.DY: g.dilation[0],
-        F.DX: g.dilation[1],
+        "planes": g.N * g.C,
+        "H": g.H,
+        "W": g.W,
+        "P": g.P,
+        "Q": g.Q,
+        "R": g.R,
+        "S": g.S,
+        "down": g.stride[0],
+        "right": g.stride[1],
+        "top": g.padding[0],
+        "left": g.padding[1],
+        "DY": g.dilation[0],
+        "DX": g.dilation[1],
     }

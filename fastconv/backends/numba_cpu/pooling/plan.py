@@ -8,14 +8,13 @@ from functools import lru_cache
 import numpy as np
 
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu.pooling import fields as F
-from fastconv.backends.numba_cpu.pooling.backward.scatter import scatter_task
-from fastconv.backends.numba_cpu.pooling.backward.spread_rows import spread_task
-from fastconv.backends.numba_cpu.pooling.backward.spread_wide import spread_wide_task
-from fastconv.backends.numba_cpu.pooling.forward.rows import down_task, rolling_task
-from fastconv.backends.numba_cpu.pooling.forward.wide import wide_task
-from fastconv.backends.numba_cpu.pooling.launch import Job, fields_of, parts
-from fastconv.backends.numba_cpu.pooling.whole_planes import pool_planes_task, spread_planes_task
+from fastconv.backends.numba_cpu.pooling.backward.scatter import scatter
+from fastconv.backends.numba_cpu.pooling.backward.spread_rows import spread_rows
+from fastconv.backends.numba_cpu.pooling.backward.spread_wide import spread_wide
+from fastconv.backends.numba_cpu.pooling.forward.rows import pool_down, pool_rolling
+from fastconv.backends.numba_cpu.pooling.forward.wide import pool_wide
+from fastconv.backends.numba_cpu.pooling.launch import Job, arguments_of, parts
+from fastconv.backends.numba_cpu.pooling.whole_planes import pool_planes, spread_planes
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, Windows
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import PoolGeometry
@@ -95,32 +94,32 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     divisor_rows = np.ones((len(distinct), len(across) + lanes), simd.dtype)
     divisor_rows[:, : len(across)] = np.multiply.outer(distinct, across)
     divisor_addresses = divisor_rows.ctypes.data + which.astype(np.int64) * divisor_rows.strides[0]
-    fields = fields_of(g) | {
-        F.STARTS: starts.ctypes.data,
-        F.REACH: reach.ctypes.data,
-        F.DIVISORS: divisor_addresses.ctypes.data,
-        F.BLOCK_ROWS: max(1, (ROLLING_BYTES if rolling else BLOCK_BYTES) // (g.stride[0] * g.W * size)),
-        F.AHEAD: AHEAD,
+    values = arguments_of(g) | {
+        "starts": starts.ctypes.data,
+        "reach": reach.ctypes.data,
+        "divisors": divisor_addresses.ctypes.data,
+        "block_rows": max(1, (ROLLING_BYTES if rolling else BLOCK_BYTES) // (g.stride[0] * g.W * size)),
+        "ahead": AHEAD,
         **parts(g.N * g.C, g.P, g.bytes(size)),
     }
     tables = (starts, reach, divisor_rows, divisor_addresses)
     if wide and _covers(g):
-        fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
-        return Job.of(pool_planes_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
+        values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
+        return Job.of(pool_planes, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
     if wide:
         results = g.N * g.C * g.P * g.Q
-        task_windows = -(-results // (fields[F.TASKS] * lanes)) * lanes
-        fields |= {F.TASK_WINDOWS: task_windows, F.TASKS: -(-results // task_windows)}
-        return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
+        task_windows = -(-results // (values["tasks"] * lanes)) * lanes
+        values |= {"task_windows": task_windows, "tasks": -(-results // task_windows)}
+        return Job.of(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
     step = _step(g)
     known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
     whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())
     if whole and g.P * g.stride[0] == g.H and kind != PLACES:
         # Windows go on from one plane to the next as they do from row to row.
         high = g.N * g.C
-        fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **parts(1, high * g.P, g.bytes(size))}
+        values |= {"planes": 1, "H": high * g.H, "P": high * g.P, **parts(1, high * g.P, g.bytes(size))}
     windows = Windows(simd.instructions, simd.dtype, kind, known, step, g.R if whole else 0)
-    return Job.of(rolling_task if rolling else down_task, windows, fields, *tables)
+    return Job.of(pool_rolling if rolling else pool_down, windows, values, *tables)
 
 
 def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
@@ -136,38 +135,38 @@ def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.n
     last = np.minimum(g.P - 1, (rows + g.padding[0]) // g.stride[0])
     reach = np.stack([np.minimum(first, g.P - 1), np.maximum(0, last - first + 1)], 1).astype(np.int64)
     divisor = np.array([down[0] * across[0] if same else 1], simd.dtype)
-    fields = fields_of(g) | {
-        F.REACH: reach.ctypes.data,
-        F.DIVISORS: divisor.ctypes.data,
+    values = arguments_of(g) | {
+        "reach": reach.ctypes.data,
+        "divisors": divisor.ctypes.data,
         **parts(g.N * g.C, g.H, g.bytes(simd.itemsize)),
     }
     before = None if same else (down.astype(simd.dtype), across.astype(simd.dtype))
     if _covers(g):
-        fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
-        return Job.of(spread_planes_task, simd, fields, reach, divisor), before
+        values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
+        return Job.of(spread_planes, simd, values, reach, divisor), before
     if g.stride[1] > 2:
-        return Job.of(spread_wide_task, simd, fields, reach, divisor), before
+        return Job.of(spread_wide, simd, values, reach, divisor), before
     dense = same and g.padding[0] == 0 and g.H == g.P * g.R == g.P * g.stride[0] and g.R <= 3
     if dense:
         # Windows go on from one plane to the next as they do from row to row.
         high = g.N * g.C
         work = parts(1, high * g.P, g.bytes(simd.itemsize))
-        fields |= {F.PLANES: 1, F.H: high * g.H, F.P: high * g.P, **work}
+        values |= {"planes": 1, "H": high * g.H, "P": high * g.P, **work}
     known, rows_known = (g.S if g.S <= 3 else 0), (g.R if dense else 0)
     windows = Windows(simd.instructions, simd.dtype, AVERAGES, known, g.stride[1], rows_known)
-    return Job.of(spread_task, windows, fields, reach, divisor), before
+    return Job.of(spread_rows, windows, values, reach, divisor), before
 
 
 @lru_cache(maxsize=4096)
 def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[int, int]) -> Job:
     """The job that scatters a gradient of (P, Q) windows into planes of (H, W)."""
     pixels, results = size[0] * size[1], windows[0] * windows[1]
-    fields = {F.PLANES: planes, F.H: size[0], F.W: size[1], F.P: windows[0], F.Q: windows[1]}
+    values = {"planes": planes, "H": size[0], "W": size[1], "P": windows[0], "Q": windows[1]}
     work = planes * (pixels * simd.itemsize + results * (8 + simd.itemsize))
     fits = work <= CACHES
-    fields |= {F.AHEAD: 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
+    values |= {"ahead": 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
     pairs = fits and size == (2 * windows[0], 2 * windows[1])
-    return Job.of(scatter_task, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), fields)
+    return Job.of(scatter, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), values)
 
 
 JOBS_BYTES = 32 << 20

@@ -1,8 +1,8 @@
 """Jobs that run one after another in a single call into compiled code.
 
 Called from Python one by one, the jobs of a LeNet-5 step, 27 of them, take twice as long as they compute: a call costs
-10 to 20 us, a helper that fell asleep in between 100 and more. A program is what a linker makes of their frames. They
-stand one behind another in one array, with a list of the places where an address belongs; a run copies them into
+10 to 20 us, a helper that fell asleep in between 100 and more. A program is what a linker makes of their arguments.
+They stand one behind another in one array, with a list of the places where an address belongs; a run copies them into
 memory of its own, puts the addresses in, and launches the jobs. Helpers are still looking for work when the next comes.
 
 What lies between jobs needs memory as long as somebody still reads it. Such a *room* is used again by later ones: all
@@ -31,7 +31,7 @@ _OWN = 0
 """The base of a program's own memory; operands are counted from 1."""
 
 _HEAD = 4
-"""Integers at the beginning of a program: how many words of frames, addresses, steps and flags follow."""
+"""Integers at the beginning of a program: how many words of arguments, addresses, steps and flags follow."""
 
 
 def _up(size: int, unit: int) -> int:
@@ -61,11 +61,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Memory for a job alone: its size, and the fields of the frame that say where its parts begin."""
+    """Memory for a job alone: its size, and the places of the arguments that say where its parts begin."""
 
     size: int
     parts: tuple[tuple[int, int], ...]
-    """Of each part the field, and the bytes before it."""
+    """Of each part the argument's place, and the bytes before it."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class _Room:
 
 @dataclass
 class _Entry:
-    frame: np.ndarray
+    args: np.ndarray
     places: dict[int, Place]
     steps: tuple[Step, ...]
     workspace: Workspace
@@ -107,7 +107,7 @@ class Recorder:
 
     def add(
         self,
-        frame: np.ndarray,
+        args: np.ndarray,
         places: Iterable[tuple[int, Place | None]],
         steps: Iterable[Step],
         workspace: Workspace = Workspace(0, ()),
@@ -117,11 +117,11 @@ class Recorder:
         """A job.
 
         Args:
-            frame: its parameters, but for addresses.
-            places: fields of the frame, and what they are to point to; None for 0.
+            args: its arguments, but for addresses.
+            places: places of arguments, and what they are to point to; None for 0.
             steps: what to do, one after the other.
             workspace: the memory it needs.
-            flag: the field of the frame by which the job says that `Program.run` should give False.
+            flag: the place of the argument by which the job says that `Program.run` should give False.
             keep: whatever must live as long as the program.
         """
         there = {number: place for number, place in places if place is not None}
@@ -130,22 +130,22 @@ class Recorder:
                 room = self._rooms[-place.base - 1]
                 room.first = len(self._entries) if room.first < 0 else room.first
                 room.last = len(self._entries)
-        self._entries.append(_Entry(frame, there, tuple(steps), workspace, flag))
-        self._kept.append((frame, keep))
+        self._entries.append(_Entry(args.view(np.int64), there, tuple(steps), workspace, flag))
+        self._kept.append((args, keep))
 
     def finish(self) -> Program:
         """What was taken down."""
         words = 0
         for entry in self._entries:
             entry.at = words
-            words += _up(len(entry.frame), _LINE // 8)
+            words += _up(len(entry.args), _LINE // 8)
         rooms = _up(8 * words, _PAGE)
         work = rooms + _lay_out([room for room in self._rooms if room.first >= 0])
-        frames = np.zeros(words, np.int64)
+        jobs = np.zeros(words, np.int64)
         addresses: list[tuple[int, int, int]] = []
         steps: list[tuple[int, int, int, int]] = []
         for entry in self._entries:
-            frames[entry.at : entry.at + len(entry.frame)] = entry.frame
+            jobs[entry.at : entry.at + len(entry.args)] = entry.args
             for number, place in entry.places.items():
                 if place.base < 0:
                     inside = rooms + self._rooms[-place.base - 1].offset
@@ -156,9 +156,7 @@ class Recorder:
             steps += [(step.task, 8 * entry.at, step.count, step.threads - 1) for step in entry.steps if step.count]
         flags = [entry.at + entry.flag for entry in self._entries if entry.flag is not None]
         head = words, len(addresses), len(steps), len(flags)
-        code = np.concatenate(
-            [np.array(part, np.int64).reshape(-1) for part in (head, frames, addresses, steps, flags)]
-        )
+        code = np.concatenate([np.array(part, np.int64).reshape(-1) for part in (head, jobs, addresses, steps, flags)])
         memory = work + max((entry.workspace.size for entry in self._entries), default=0)
         helpers = max((min(count - 1, threads) for _, _, count, threads in steps), default=0)
         return Program(code, memory, helpers, self._kept)
@@ -193,8 +191,8 @@ def _run(code, bases, memory, state, helpers, release_lock):
         store_integer(memory, load_integer(code, at), base + offset if base != 0 else 0)
         at += 3
     for _ in range(steps):
-        task, frame, count = load_integer(code, at), memory + load_integer(code, at + 1), load_integer(code, at + 2)
-        launch(state, task, frame, count, min(helpers, load_integer(code, at + 3)), release_lock)
+        task, args, count = load_integer(code, at), memory + load_integer(code, at + 1), load_integer(code, at + 2)
+        launch(state, task, args, count, min(helpers, load_integer(code, at + 3)), release_lock)
         at += 4
     found = 0
     for flag in range(flags):
@@ -213,7 +211,7 @@ class Program:
     @property
     def nbytes(self) -> int:
         """Bytes of the program and of all plans that it refers to; the memory of a run is `buffers`' own."""
-        return self._code.nbytes + sum(frame.nbytes + getattr(keep, "nbytes", 0) for frame, keep in self._kept)
+        return self._code.nbytes + sum(args.nbytes + getattr(keep, "nbytes", 0) for args, keep in self._kept)
 
     def run(self, operands: Sequence[int]) -> bool:
         """Do all jobs with operands at these addresses, 0 for none; whether no job has raised its flag."""

@@ -34,6 +34,7 @@ import time
 from typing import Any
 
 import numpy as np
+from numba.core.types import intp
 
 from fastconv import threads as settings
 from fastconv.backends.jit import address_of, jit
@@ -245,7 +246,7 @@ class Pool:
     def _join(self, team: settings.HostTeam | None) -> None:
         self._words[_TEAM] = 0
         if team is not None:
-            self._words[_MEMBER] = address_of(_member, 1)
+            self._words[_MEMBER] = address_of(_member, intp)
             self._words[_SIZE], self._words[_CLOCK] = team.size, team.clock
             self._words[_LATE] = -_WITHOUT_TEAM
             self._words[_TEAM] = team.parallel

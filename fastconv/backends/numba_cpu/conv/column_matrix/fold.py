@@ -12,16 +12,13 @@ down instead.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.column_matrix.arguments import FoldArguments
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     add,
     lanes_between,
     load,
-    load_integer,
     load_scalar,
     load_where,
     store,
@@ -49,25 +46,25 @@ def _add_run(simd, image, columns, count, apart, distance):
         store_scalar(simd, image, i * apart, value)
 
 
-@inner
-def _fold(simd, frame, plane):
+@task(FoldArguments)
+def fold(simd, args, plane, thread):
     """One plane."""
-    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
-    P, Q = load_integer(frame, F.I), load_integer(frame, F.J)
-    R, S = load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
-    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
+    H, W = args.H, args.W
+    P, Q = args.P, args.Q
+    R, S = args.R, args.S
+    down, right = args.down, args.right
     size = simd.itemsize
-    image = load_integer(frame, F.TARGET) + size * plane * H * W
-    columns = load_integer(frame, F.SOURCE) + size * plane * R * S * P * Q
+    image = args.image + size * plane * H * W
+    columns = args.columns + size * plane * R * S * P * Q
     for i in range(0, H * W, simd.lanes):
         store_where(simd, image, i, lanes_between(simd, 0, H * W - i), zeros(simd))
     for r in range(R):
-        y = r * load_integer(frame, F.YI) - load_integer(frame, F.TOP)
+        y = r * args.DY - args.top
         first_p, end_p = max(0, -(y // down)), min(P, (H - 1 - y) // down + 1)
         if first_p >= end_p:
             continue
         for s in range(S):
-            x = s * load_integer(frame, F.XJ) - load_integer(frame, F.LEFT)
+            x = s * args.DX - args.left
             first_q, end_q = max(0, -(x // right)), min(Q, (W - 1 - x) // right + 1)
             if first_q >= end_q:
                 continue
@@ -78,13 +75,3 @@ def _fold(simd, frame, plane):
                 continue
             for p in range(end_p - first_p):
                 _add_run(simd, pixel + size * p * down * W, number + size * p * Q, end_q - first_q, right, 1)
-
-
-@cache
-def fold_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that makes one plane; it needs no workspace."""
-
-    def fold_columns(frame, task, slot):
-        _fold(simd, frame, task)
-
-    return address_of(fold_columns, 3)

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.conv.column_matrix.fold import fold_task
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.conv.column_matrix.arguments import FoldArguments
+from fastconv.backends.numba_cpu.conv.column_matrix.fold import fold
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
-from fastconv.backends.numba_cpu.runtime.launch import FRAME_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
@@ -72,44 +72,31 @@ class ColumnGradient:
 
         self._products = [(first, product(min(at_once, g.N - first))) for first in range(0, g.N, at_once)]
         self.simd, self.job, self._g = simd, job, g
-        self.cut, self.slot_bytes = product(at_once).cut, product(at_once).slot_bytes
+        self.cut, self.thread_bytes = product(at_once).cut, product(at_once).thread_bytes
         self._shape = (at_once, *job.target[1:])
-        values = {
-            F.H: g.H,
-            F.W: g.W,
-            F.I: g.P,
-            F.J: g.Q,
-            F.DI: g.stride[0],
-            F.DJ: g.stride[1],
-            F.TAP_ROWS: g.R,
-            F.TAP_COLUMNS: g.S,
-            F.YI: g.dilation[0],
-            F.XJ: g.dilation[1],
-            F.TOP: g.padding[0],
-            F.LEFT: g.padding[2],
-        }
-        self._frame = np.zeros(F.COUNT, np.int64)
-        for field, value in values.items():
-            self._frame[field] = value
+        (down, right), (DY, DX) = g.stride, g.dilation
+        pads = {"top": g.padding[0], "left": g.padding[2]}
+        steps = {"down": down, "right": right, "DY": DY, "DX": DX}
+        self._args = FoldArguments.new(H=g.H, W=g.W, P=g.P, Q=g.Q, R=g.R, S=g.S, **steps, **pads)
         self._flops = g.flops
 
     @property
     def nbytes(self) -> int:
         """Returns what it holds, in bytes: its own parameters, and its products once each."""
         products = {id(product): product.nbytes for _, product in self._products}
-        return self._frame.nbytes + sum(products.values())
+        return self._args.nbytes + sum(products.values())
 
     def run(self, grad: np.ndarray, weight: np.ndarray, bias: None, target: np.ndarray) -> bool:
         """Fill ``target``; True, since no number of the weight meets a zero that the definition hasn't."""
         columns = buffers.empty(self._shape, target.dtype)
-        memory = buffers.scratch(FRAME_BYTES)
+        memory = buffers.scratch(ARGUMENTS_BYTES)
         threads = workers.threads_for(self._flops)
         for first, product in self._products:
             end = first + product.job.problem.images
             product.run(grad[first:end], weight, None, columns)
-            step = fold_task(self.simd), (end - first) * self._g.C
+            step = fold(self.simd), (end - first) * self._g.C
             arrays = columns, target[first:end]
-            execute(self._frame, memory, (F.SOURCE, F.TARGET), arrays, _PARTS, (0, 0), step, (0, 0), threads)
+            execute(self._args, memory, _OPERANDS, arrays, _PARTS, (0, 0), step, (0, 0), threads)
         buffers.give_back(memory)
         return True
 
@@ -125,9 +112,8 @@ class ColumnGradient:
             there = grad + first * math.prod(g.output_shape[1:]) * size
             image = target + first * math.prod(g.input_shape[1:]) * size
             product.record(program, there, weight, None, columns, watch=watch)
-            step = Step(fold_task(self.simd), product.job.problem.images * g.C, threads)
-            program.add(self._frame, [(F.SOURCE, columns), (F.TARGET, image)], [step], keep=self)
+            step = Step(fold(self.simd), product.job.problem.images * g.C, threads)
+            program.add(self._args, zip(_OPERANDS, (columns, image), strict=True), [step], keep=self)
 
 
-_PARTS = F.PANELS, F.WORKSPACE
-"""Fields that the sum doesn't read."""
+_OPERANDS, _PARTS = FoldArguments.positions("columns", "image"), FoldArguments.positions("workspace", "workspace")

@@ -23,7 +23,8 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of
+from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
     Shape,
@@ -32,8 +33,8 @@ from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     for_each_row,
     literals,
 )
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     bits_between,
@@ -47,10 +48,10 @@ from fastconv.backends.numba_cpu.simd import (
     multiply_add,
     raise_to,
     shuffled,
-    store_integer,
     store_scalar,
     vector_at,
 )
+from fastconv.backends.numba_cpu.simd.arguments import address_of_arguments
 
 _I64 = ir.IntType(64)
 
@@ -65,7 +66,7 @@ def _convolve_rows(
     kept,
     target_step,
     source,
-    frame,
+    args,
     offsets,
     nowhere,
     table,
@@ -80,8 +81,8 @@ def _convolve_rows(
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end = arguments[6:]
-        taps = Taps(builder, simd, shape, source, frame, offsets, nowhere, table)
+        source, args, offsets, nowhere, table, weights, bias, target, bits, first, end = arguments[6:]
+        taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table)
         lanes = simd.simd.lanes
 
         def spread(base: Any, index: int) -> Any:
@@ -89,8 +90,8 @@ def _convolve_rows(
 
         kernel = [[spread(weights, taps.columns * r + s) for s in range(taps.columns)] for r in range(taps.rows)]
         start, mask = spread(bias, 0), mask_of_bits(builder, lanes, bits)
-        lowest = spread(taps.integer(frame, F.LIMITS), 1)
-        across = builder.mul(taps.integer(frame, F.YI), taps.integer(frame, F.TARGET_W))
+        lowest = spread(taps.argument(args, "limits"), 1)
+        across = builder.mul(taps.argument(args, "YI"), taps.argument(args, "target_w"))
 
         def body(i: Any, pixels: list[list[Any]], _: list[Any]) -> list[Any]:
             total = start
@@ -129,13 +130,13 @@ def convolve_kernel(simd: Simd, shape: Shape) -> int:
     """The address of the kernel for a shape, compiled at the first call.
 
     It computes a vector's columns of a plane's rows ``first`` up to ``end``, at least one, and takes eleven integers:
-    the addresses of a plane of the source, of the frame, of the taps' rows, of a row of zeros, of what describes the
+    the addresses of a plane of the source, of the args, of the taps' rows, of a row of zeros, of what describes the
     columns, of the weights and the bias, and of the first column in row 0 of the target; the lattice's columns to be
     written, as a mask; ``first`` and ``end``.
     """
     rows, columns, step, kept, target_step = shape
 
-    def convolve_rows(source, frame, offsets, nowhere, table, weights, bias, target, bits, first, end):
+    def convolve_rows(source, args, offsets, nowhere, table, weights, bias, target, bits, first, end):
         _convolve_rows(
             simd,
             rows,
@@ -144,7 +145,7 @@ def convolve_kernel(simd: Simd, shape: Shape) -> int:
             kept,
             target_step,
             source,
-            frame,
+            args,
             offsets,
             nowhere,
             table,
@@ -156,46 +157,46 @@ def convolve_kernel(simd: Simd, shape: Shape) -> int:
             end,
         )
 
-    return address_of(convolve_rows, 11)
+    return address_of(convolve_rows, *[intp] * 11)
 
 
-@inner
-def _convolve(simd, frame, task, slot):
+@task(PlaneArguments)
+def convolve(simd, args, task, thread):
     """Some planes of the source, or some rows of one."""
-    part, block = divmod(task, load_integer(frame, F.BLOCKS))
-    groups, rows = load_integer(frame, F.GROUPS), load_integer(frame, F.ROWS)
-    first = part * load_integer(frame, F.BLOCK_TILES)
-    end = min(load_integer(frame, F.N) * groups, first + load_integer(frame, F.BLOCK_TILES))
-    J, taps, columns = load_integer(frame, F.J), load_integer(frame, F.TAP_COUNT), load_integer(frame, F.TAP_COLUMNS)
-    first_row = block * load_integer(frame, F.BLOCK_ROWS)
-    end_row = min(load_integer(frame, F.I), first_row + load_integer(frame, F.BLOCK_ROWS))
-    plane = load_integer(frame, F.H) * load_integer(frame, F.W)
-    target_plane = load_integer(frame, F.TARGET_H) * load_integer(frame, F.TARGET_W)
-    corner = load_integer(frame, F.Y0) * load_integer(frame, F.TARGET_W) + load_integer(frame, F.X0)
-    places, offsets = load_integer(frame, F.TAPS), load_integer(frame, F.OFFSETS)
-    kernel, size = load_integer(frame, F.KERNEL), simd.itemsize
-    apart = size * load_integer(frame, F.XJ)
+    part, block = divmod(task, args.blocks)
+    groups, rows = args.groups, args.rows
+    first = part * args.task_planes
+    end = min(args.N * groups, first + args.task_planes)
+    J, taps, columns = args.J, args.tap_count, args.tap_columns
+    first_row = block * args.block_rows
+    end_row = min(args.I, first_row + args.block_rows)
+    plane = args.H * args.W
+    target_plane = args.target_h * args.target_w
+    corner = args.Y0 * args.target_w + args.X0
+    places, offsets = args.taps, args.tap_offsets
+    kernel, size = args.kernel, simd.itemsize
+    apart = size * args.XJ
 
-    nowhere = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    weights = nowhere + size * (load_integer(frame, F.W) + 2 * simd.lanes)
+    nowhere = args.workspace + thread * args.thread_bytes
+    weights = nowhere + size * (args.W + 2 * simd.lanes)
     table = (weights + size * taps * simd.lanes + 63) // 64 * 64
-    describe_columns(simd, frame, nowhere, table)
+    describe_columns(simd, args, nowhere, table)
     for each in range(first, end):
         group = each % groups
-        source = load_integer(frame, F.SOURCE) + size * each * plane
+        source = args.source + size * each * plane
         for m in range(rows):
-            weight = load_integer(frame, F.WEIGHT)
-            weight += size * (group * load_integer(frame, F.WEIGHT_GROUP) + m * load_integer(frame, F.WEIGHT_ROW))
+            weight = args.weight
+            weight += size * (group * args.weight_group + m * args.weight_row)
             for t in range(taps):
                 store_scalar(simd, weights, t, load_scalar(simd, weight, load_integer(places, 3 * t + 2)))
             if not is_finite(simd, weights, taps):
-                store_integer(frame, F.INFINITE, 1)
-            bias = load_integer(frame, F.BIAS)
+                args.infinite = 1
+            bias = args.bias
             if bias != 0:
                 bias += size * (group * rows + m)
             else:
                 bias = nowhere
-            target = load_integer(frame, F.TARGET) + size * ((each * rows + m) * target_plane + corner)
+            target = args.target + size * ((each * rows + m) * target_plane + corner)
             for j in range(0, J, simd.lanes):
                 here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
                 bits = bits_between(simd, 0, J - j)
@@ -203,7 +204,7 @@ def _convolve(simd, frame, task, slot):
                     kernel,
                     (
                         source,
-                        frame,
+                        address_of_arguments(args),
                         offsets,
                         nowhere,
                         here,
@@ -215,13 +216,3 @@ def _convolve(simd, frame, task, slot):
                         end_row,
                     ),
                 )
-
-
-@cache
-def convolve_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that convolves some planes."""
-
-    def convolve_planes(frame, task, slot):
-        _convolve(simd, frame, task, slot)
-
-    return address_of(convolve_planes, 3)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fastconv.backends.numba_cpu.conv.depthwise import forward, weight_grad
-from fastconv.backends.numba_cpu.conv.depthwise.rows import MOST_TAPS, WIDEST, shape_of, workspace_bytes
+from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
+from fastconv.backends.numba_cpu.conv.depthwise.rows import MOST_TAPS, WIDEST, shape_of, tap_offsets, workspace_bytes
 from fastconv.backends.numba_cpu.conv.depthwise.tiling import PlaneTiling, plane_tiling
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, describe_grid
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
@@ -17,14 +17,16 @@ from fastconv.backends.numba_cpu.simd import Simd
 class DepthwiseConvolution(Convolution):
     """A convolution from single channels."""
 
+    arguments = PlaneArguments
+
     def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
         p = job.problem
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
-        super().__init__(simd, job, cut, slot, 0, self._FIELDS)
-        self._offsets = describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = forward.convolve_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
-        self._first = forward.convolve_task(simd), self.tasks(p, cut)
+        thread_bytes = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        super().__init__(simd, job, cut, thread_bytes, 0)
+        self._offsets = tap_offsets(self.args, p)
+        self.args["kernel"] = forward.convolve_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
+        self._first = forward.convolve(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
@@ -40,13 +42,15 @@ class DepthwiseConvolution(Convolution):
 class DepthwiseWeightGradient(WeightGradient):
     """A weight gradient from single channels."""
 
+    arguments = PlaneArguments
+
     def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
         p = job.problem
-        slot = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
-        super().__init__(simd, job, cut, slot)
-        self._offsets = describe_grid(self.frame, p)
-        self.frame[F.KERNEL] = weight_grad.correlate_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
-        self._first = weight_grad.correlate_task(simd), self.tasks(p, cut)
+        thread_bytes = workspace_bytes(simd, job.source[3], p.lattice[1], *map(len, p.grid))
+        super().__init__(simd, job, cut, thread_bytes)
+        self._offsets = tap_offsets(self.args, p)
+        self.args["kernel"] = weight_grad.correlate_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
+        self._first = weight_grad.correlate(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
+from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
@@ -44,7 +46,7 @@ masks of one vector from there and of the next."""
 
 
 def workspace_bytes(simd: Simd, wide: int, points: int, rows: int, columns: int) -> int:
-    """What a slot needs: a row of zeros, the weights or the sums of a channel, and what describes the columns."""
+    """What a thread needs: a row of zeros, the weights or the sums of a channel, and what describes the columns."""
     numbers = wide + 2 * simd.lanes + rows * columns * simd.lanes
     return -(-numbers * simd.itemsize // 64) * 64 + 64 + 8 * COLUMN_WORDS * columns * -(-points // simd.lanes)
 
@@ -82,7 +84,7 @@ class Taps:
         simd: SimdType,
         shape: Shape,
         source: Any,
-        frame: Any,
+        args: Any,
         offsets: Any,
         nowhere: Any,
         table: Any,
@@ -101,8 +103,12 @@ class Taps:
             self.places.append(words[0])
             self.masks.append([mask_of_bits(builder, lanes, bits) for bits in words[1:]])
         self.above = [self.integer(offsets, row) for row in range(self.rows)]
-        self.high, self.wide, self.down = (self.integer(frame, field) for field in (F.H, F.W, F.DI))
+        self.high, self.wide, self.down = (self.argument(args, name) for name in ("H", "W", "DI"))
         self.source, self.nowhere = source, nowhere
+
+    def argument(self, args: Any, name: str) -> Any:
+        """One of the job's arguments."""
+        return self.integer(args, PlaneArguments.words[name])
 
     def integer(self, base: Any, index: int) -> Any:
         builder = self.builder
@@ -177,11 +183,11 @@ def literals(*shape: Any) -> Shape:
 
 
 @inner
-def describe_columns(simd, frame, nowhere, table):
+def describe_columns(simd, args, nowhere, table):
     """For each vector of a row of the lattice, where its columns of taps are; and a row of zeros."""
-    W, J, right = load_integer(frame, F.W), load_integer(frame, F.J), load_integer(frame, F.DJ)
-    columns, offsets = load_integer(frame, F.TAP_COLUMNS), load_integer(frame, F.OFFSETS)
-    offsets += 8 * load_integer(frame, F.TAP_ROWS)
+    W, J, right = args.W, args.J, args.DJ
+    columns, offsets = args.tap_columns, args.tap_offsets
+    offsets += 8 * args.tap_rows
     for i in range(0, W + 2 * simd.lanes, simd.lanes):
         store(simd, nowhere, i, zeros(simd))
     for j in range(0, J, simd.lanes):
@@ -193,3 +199,11 @@ def describe_columns(simd, frame, nowhere, table):
             store_integer(base, 0, x)
             store_integer(base, 1, bits_between(simd, begin, end))
             store_integer(base, 2, bits_between(simd, begin - simd.lanes, end - simd.lanes))
+
+
+def tap_offsets(args: np.ndarray, p: Problem) -> np.ndarray:
+    """Put into the arguments where the taps are, row by row and column by column; return the table it refers to."""
+    rows, columns = p.grid
+    offsets = np.array([*rows, *columns], np.int64)
+    args["tap_rows"], args["tap_columns"], args["tap_offsets"] = len(rows), len(columns), offsets.ctypes.data
+    return offsets

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu.conv.depthwise.rows import Shape
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, TASKS
 from fastconv.backends.numba_cpu.simd import Simd
 
@@ -28,14 +27,14 @@ class PlaneTiling:
     """Blocks, of all images, in each part of the adjoint for the weight."""
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         return {
-            F.BLOCK_TILES: self.planes,
-            F.BLOCK_ROWS: self.block_rows,
-            F.BLOCKS: self.blocks,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
+            "task_planes": self.planes,
+            "block_rows": self.block_rows,
+            "blocks": self.blocks,
+            "splits": self.splits,
+            "split_steps": self.split_steps,
         }
 
     def __str__(self) -> str:

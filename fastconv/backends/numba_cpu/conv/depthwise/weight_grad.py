@@ -19,7 +19,8 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of
+from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
     Shape,
@@ -29,12 +30,11 @@ from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     literals,
 )
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     bits_between,
     call,
-    load_integer,
     load_scalar,
     load_vector,
     mask_of_bits,
@@ -47,6 +47,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.arguments import address_of_arguments
 
 _I64 = ir.IntType(64)
 
@@ -61,7 +62,7 @@ def _correlate_rows(
     kept,
     target_step,
     source,
-    frame,
+    args,
     offsets,
     nowhere,
     table,
@@ -75,11 +76,11 @@ def _correlate_rows(
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        source, frame, offsets, nowhere, table, gradient, bits, sums, first, end = arguments[6:]
-        taps = Taps(builder, simd, shape, source, frame, offsets, nowhere, table)
+        source, args, offsets, nowhere, table, gradient, bits, sums, first, end = arguments[6:]
+        taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table)
         nothing = ir.Constant(vector_of(simd).llvm, None)
         mask = mask_of_bits(builder, simd.simd.lanes, bits)
-        across = taps.integer(frame, F.TARGET_W)
+        across = taps.argument(args, "target_w")
 
         def body(i: Any, pixels: list[list[Any]], before: list[Any]) -> list[Any]:
             pointer = vector_at(builder, simd, gradient, builder.mul(i, across))
@@ -109,7 +110,7 @@ def correlate_kernel(simd: Simd, shape: Shape) -> int:
     """
     rows, columns, step, kept, target_step = shape
 
-    def correlate_rows(source, frame, offsets, nowhere, table, gradient, bits, sums, first, end):
+    def correlate_rows(source, args, offsets, nowhere, table, gradient, bits, sums, first, end):
         _correlate_rows(
             simd,
             rows,
@@ -118,7 +119,7 @@ def correlate_kernel(simd: Simd, shape: Shape) -> int:
             kept,
             target_step,
             source,
-            frame,
+            args,
             offsets,
             nowhere,
             table,
@@ -129,7 +130,7 @@ def correlate_kernel(simd: Simd, shape: Shape) -> int:
             end,
         )
 
-    return address_of(correlate_rows, 10)
+    return address_of(correlate_rows, *[intp] * 10)
 
 
 @intrinsic
@@ -152,35 +153,35 @@ def _add_vectors(typing, simd, source, count, target):
     return types.void(simd, intp, intp, intp), generate
 
 
-@inner
-def _correlate(simd, frame, task, slot):
+@task(PlaneArguments)
+def correlate(simd, args, task, thread):
     """One part of the batch for some target channels."""
-    part, split = divmod(task, load_integer(frame, F.SPLITS))
-    groups, rows = load_integer(frame, F.GROUPS), load_integer(frame, F.ROWS)
-    first = part * load_integer(frame, F.BLOCK_TILES)
-    end = min(groups * rows, first + load_integer(frame, F.BLOCK_TILES))
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    taps, columns = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.TAP_COLUMNS)
-    blocks, block_rows = load_integer(frame, F.BLOCKS), load_integer(frame, F.BLOCK_ROWS)
-    first_unit = split * load_integer(frame, F.SPLIT_STEPS)
-    end_unit = min(load_integer(frame, F.N) * blocks, first_unit + load_integer(frame, F.SPLIT_STEPS))
-    plane = load_integer(frame, F.H) * load_integer(frame, F.W)
-    offsets, kernel, size = load_integer(frame, F.OFFSETS), load_integer(frame, F.KERNEL), simd.itemsize
-    target = load_integer(frame, F.TARGET)
-    if load_integer(frame, F.SPLITS) > 1:
-        target = load_integer(frame, F.PARTIAL) + size * split * groups * rows * taps
+    part, split = divmod(task, args.splits)
+    groups, rows = args.groups, args.rows
+    first = part * args.task_planes
+    end = min(groups * rows, first + args.task_planes)
+    I, J = args.I, args.J
+    taps, columns = args.tap_count, args.tap_columns
+    blocks, block_rows = args.blocks, args.block_rows
+    first_unit = split * args.split_steps
+    end_unit = min(args.N * blocks, first_unit + args.split_steps)
+    plane = args.H * args.W
+    offsets, kernel, size = args.tap_offsets, args.kernel, simd.itemsize
+    target = args.target
+    if args.splits > 1:
+        target = args.partial + size * split * groups * rows * taps
 
-    nowhere = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    sums = nowhere + size * (load_integer(frame, F.W) + 2 * simd.lanes)
+    nowhere = args.workspace + thread * args.thread_bytes
+    sums = nowhere + size * (args.W + 2 * simd.lanes)
     table = (sums + size * taps * simd.lanes + 63) // 64 * 64
-    describe_columns(simd, frame, nowhere, table)
+    describe_columns(simd, args, nowhere, table)
     for m in range(first, end):
         for t in range(taps):
             store(simd, sums, t * simd.lanes, zeros(simd))
         for unit in range(first_unit, end_unit):
             n, block = divmod(unit, blocks)
-            source = load_integer(frame, F.SOURCE) + size * (n * groups + m // rows) * plane
-            gradient = load_integer(frame, F.WEIGHT) + size * (n * groups * rows + m) * I * J
+            source = args.source + size * (n * groups + m // rows) * plane
+            gradient = args.grad + size * (n * groups * rows + m) * I * J
             first_row = block * block_rows
             end_row = min(I, first_row + block_rows)
             for j in range(0, J, simd.lanes):
@@ -188,7 +189,18 @@ def _correlate(simd, frame, task, slot):
                 bits = bits_between(simd, 0, J - j)
                 call(
                     kernel,
-                    (source, frame, offsets, nowhere, here, gradient + size * j, bits, sums, first_row, end_row),
+                    (
+                        source,
+                        address_of_arguments(args),
+                        offsets,
+                        nowhere,
+                        here,
+                        gradient + size * j,
+                        bits,
+                        sums,
+                        first_row,
+                        end_row,
+                    ),
                 )
         for t in range(0, taps, simd.lanes):
             # A vector's sums go where the first of the vectors was.
@@ -197,13 +209,3 @@ def _correlate(simd, frame, task, slot):
             _add_vectors(simd, here, there, here)
             for i in range(there):
                 store_scalar(simd, target, m * taps + t + i, load_scalar(simd, here, i))
-
-
-@cache
-def correlate_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes some channels' gradients of the weight."""
-
-    def correlate_planes(frame, task, slot):
-        _correlate(simd, frame, task, slot)
-
-    return address_of(correlate_planes, 3)

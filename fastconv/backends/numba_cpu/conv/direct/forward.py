@@ -21,11 +21,10 @@ stride, and the last channels where the tile's rows don't divide them, go throug
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.gemm.micro_kernel import PIECE_WORDS
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -42,32 +41,32 @@ from fastconv.backends.numba_cpu.simd import (
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int, pieces: int) -> int:
-    """What a slot needs: the planes and what may be read beyond them, a tile, and where its vectors go."""
+    """What a thread needs: the planes and what may be read beyond them, a tile, and where its vectors go."""
     width = tile_vectors * simd.lanes
     numbers = channels * channel + channel + 2 * width + tile_rows * (width + 1)
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * pieces * PIECE_WORDS * tile_vectors
 
 
 @inner
-def copy_planes(simd, frame, n, group, first_row, planes):
+def copy_planes(simd, args, n, group, first_row, planes):
     """The planes of all the group's channels for the lattice rows from ``first_row`` on."""
-    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
-    depth = load_integer(frame, F.DEPTH)
-    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
-    rows, wide = load_integer(frame, F.PLANE_ROWS), load_integer(frame, F.PLANE_W)
-    phases, table = load_integer(frame, F.PHASE_COUNT), load_integer(frame, F.PHASES)
-    first_x = load_integer(frame, F.FIRST_X)
-    channel = load_integer(frame, F.CHANNEL)
-    source = load_integer(frame, F.SOURCE)
+    H, W = args.H, args.W
+    depth = args.depth
+    down, right = args.DI, args.DJ
+    rows, wide = args.plane_rows, args.plane_w
+    phases, table = args.phase_count, args.phases
+    first_x = args.first_x
+    channel = args.channel
+    source = args.source
     for d in range(depth):
-        image = ((n * load_integer(frame, F.GROUPS) + group) * depth + d) * H * W
+        image = ((n * args.groups + group) * depth + d) * H * W
         for phase in range(phases):
             y0, x0 = load_integer(table, 2 * phase), load_integer(table, 2 * phase + 1)
             # Columns of the plane that lie in the image.
             left = max(0, (-x0 + right - 1) // right - first_x)
             end = min(wide, (W - x0 + right - 1) // right - first_x)
             for row in range(rows):
-                y = (first_row + row + load_integer(frame, F.FIRST_Y)) * down + y0
+                y = (first_row + row + args.first_y) * down + y0
                 target = d * channel + (phase * rows + row) * wide
                 if y < 0 or y >= H or left >= end:
                     for j in range(0, wide, simd.lanes):
@@ -94,13 +93,13 @@ def copy_planes(simd, frame, n, group, first_row, planes):
 
 
 @inner
-def _place_vectors(simd, frame, v, rows, first, vectors, pieces, table):
+def _place_vectors(simd, args, v, rows, first, vectors, pieces, table):
     """Where a tile's vectors go in a channel of the target, the tile starting at v of a block of ``rows``.
 
     ``first`` is the index of the block's first pixel.
     """
-    wide, J = load_integer(frame, F.PLANE_W), load_integer(frame, F.J)
-    target_w = load_integer(frame, F.TARGET_W)
+    wide, J = args.plane_w, args.J
+    target_w = args.target_w
     for vector in range(vectors):
         i, j = divmod(v + vector * simd.lanes, wide)
         for piece in range(pieces):
@@ -112,71 +111,71 @@ def _place_vectors(simd, frame, v, rows, first, vectors, pieces, table):
 
 
 @inner
-def _deliver(simd, frame, tile, width, v, rows, first_row, n, row, valid, target):
+def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target):
     """Write a tile point by point, for targets with a stride and planes narrower than a vector."""
-    wide, J = load_integer(frame, F.PLANE_W), load_integer(frame, F.J)
-    target_w = load_integer(frame, F.TARGET_W)
-    plane = load_integer(frame, F.TARGET_H) * target_w
-    channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
+    wide, J = args.plane_w, args.J
+    target_w = args.target_w
+    plane = args.target_h * target_w
+    channels = args.groups * args.rows
     for lane in range(width):
         i, j = divmod(v + lane, wide)
         if j >= J or i >= rows:
             continue
-        y = load_integer(frame, F.Y0) + (first_row + i) * load_integer(frame, F.YI)
-        x = load_integer(frame, F.X0) + j * load_integer(frame, F.XJ)
+        y = args.Y0 + (first_row + i) * args.YI
+        x = args.X0 + j * args.XJ
         for m in range(valid):
             place = (n * channels + row + m) * plane + y * target_w + x
             store_scalar(simd, target, place, load_scalar(simd, tile, m * width + lane))
 
 
-@inner
-def _convolve(simd, frame, task, slot):
+@task(DirectArguments)
+def convolve(simd, args, task, thread):
     """One block of lattice rows of one image, for one block of target channels in one group."""
-    blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
+    blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, panel_block = divmod(task, panel_blocks)
     rest, block = divmod(rest, blocks)
-    n, group = divmod(rest, load_integer(frame, F.GROUPS))
-    channels, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
+    n, group = divmod(rest, args.groups)
+    channels, tile_rows = args.rows, args.tile_rows
     panels = (channels + tile_rows - 1) // tile_rows
-    first_panel = panel_block * load_integer(frame, F.BLOCK_PANELS)
-    end_panel = min(panels, first_panel + load_integer(frame, F.BLOCK_PANELS))
-    vectors = load_integer(frame, F.TILE_VECTORS)
+    first_panel = panel_block * args.block_panels
+    end_panel = min(panels, first_panel + args.block_panels)
+    vectors = args.tile_vectors
     width = vectors * simd.lanes
-    depth = load_integer(frame, F.DEPTH) * load_integer(frame, F.TAP_COUNT)
-    wide = load_integer(frame, F.PLANE_W)
-    first_row = block * load_integer(frame, F.BLOCK_ROWS)
-    rows = min(load_integer(frame, F.BLOCK_ROWS), load_integer(frame, F.I) - first_row)
-    points = (rows - 1) * wide + load_integer(frame, F.J)
-    target_w = load_integer(frame, F.TARGET_W)
-    plane = load_integer(frame, F.TARGET_H) * target_w
-    kernel, floor = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS) + simd.itemsize
-    offsets, target = load_integer(frame, F.OFFSETS), load_integer(frame, F.TARGET)
-    corner = load_integer(frame, F.Y0) * target_w + load_integer(frame, F.X0)
-    in_rows = load_integer(frame, F.XJ) == 1 and load_integer(frame, F.YI) == 1
-    pieces = load_integer(frame, F.PIECES)
+    depth = args.depth * args.tap_count
+    wide = args.plane_w
+    first_row = block * args.block_rows
+    rows = min(args.block_rows, args.I - first_row)
+    points = (rows - 1) * wide + args.J
+    target_w = args.target_w
+    plane = args.target_h * target_w
+    kernel, floor = args.kernel, args.limits + simd.itemsize
+    offsets, target = args.offsets, args.target
+    corner = args.Y0 * target_w + args.X0
+    in_rows = args.XJ == 1 and args.YI == 1
+    pieces = args.pieces
 
-    planes = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    channel = load_integer(frame, F.CHANNEL)
-    scratch = planes + simd.itemsize * (load_integer(frame, F.DEPTH) * channel + channel + 2 * width)
+    planes = args.workspace + thread * args.thread_bytes
+    channel = args.channel
+    scratch = planes + simd.itemsize * (args.depth * channel + channel + 2 * width)
     some_bias = scratch + simd.itemsize * tile_rows * width
     table = (some_bias + simd.itemsize * tile_rows + 63) // 64 * 64
-    copy_planes(simd, frame, n, group, first_row, planes)
+    copy_planes(simd, args, n, group, first_row, planes)
     for panel in range(first_panel, end_panel):
         row = group * channels + panel * tile_rows
         valid = min(tile_rows, channels - panel * tile_rows)
-        left = load_integer(frame, F.PANELS) + simd.itemsize * tile_rows * depth * (group * panels + panel)
-        bias = load_integer(frame, F.BIAS)
+        left = args.panels + simd.itemsize * tile_rows * depth * (group * panels + panel)
+        bias = args.bias
         if bias != 0:
             bias += simd.itemsize * row
             if valid < tile_rows:
                 for m in range(valid):
                     store_scalar(simd, some_bias, m, load_scalar(simd, bias, m))
                 bias = some_bias
-        image = target + simd.itemsize * (n * load_integer(frame, F.GROUPS) * channels + row) * plane
+        image = target + simd.itemsize * (n * args.groups * channels + row) * plane
         for v in range(0, points, width):
             right = planes + simd.itemsize * v
             if in_rows and valid == tile_rows:
-                _place_vectors(simd, frame, v, rows, corner + first_row * target_w, vectors, pieces, table)
+                _place_vectors(simd, args, v, rows, corner + first_row * target_w, vectors, pieces, table)
                 call(kernel, (depth, left, right, offsets, image, plane, table, bias, floor))
             else:
                 for piece in range(vectors * pieces):
@@ -185,14 +184,4 @@ def _convolve(simd, frame, task, slot):
                     store_integer(base, 1, simd.lanes if piece % pieces == 0 else 0)
                     store_integer(base, 2, piece // pieces * simd.lanes)
                 call(kernel, (depth, left, right, offsets, scratch, width, table, bias, floor))
-                _deliver(simd, frame, scratch, width, v, rows, first_row, n, row, valid, target)
-
-
-@cache
-def convolve_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes one block."""
-
-    def convolve(frame, task, slot):
-        _convolve(simd, frame, task, slot)
-
-    return address_of(convolve, 3)
+                _deliver(simd, args, scratch, width, v, rows, first_row, n, row, valid, target)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.direct import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.conv.direct.tiling import DirectTiling, direct_tiling, direct_weight_tiling
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
 from fastconv.backends.numba_cpu.gemm import elementwise, micro_kernel, packing
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder
@@ -19,15 +19,17 @@ from fastconv.backends.numba_cpu.simd import Simd
 class DirectConvolution(Convolution):
     """A convolution from planes, all taps read in place."""
 
+    arguments = DirectArguments
+
     def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors
-        slot = forward.workspace_bytes(simd, p.channels, cut.channel, *shape, cut.pieces)
-        super().__init__(simd, job, cut, slot, panel_bytes(simd, p, cut), self._FIELDS)
-        self._tables = _describe_planes(self.frame, cut, p)
-        self.frame[F.KERNEL] = micro_kernel.indirect(simd, *shape, cut.pieces)
-        self._first = packing.weight_task(simd), p.groups * cut.panels
-        self._second = forward.convolve_task(simd), self.tasks(p, cut)
+        thread_bytes = forward.workspace_bytes(simd, p.channels, cut.channel, *shape, cut.pieces)
+        super().__init__(simd, job, cut, thread_bytes, panel_bytes(simd, p, cut))
+        self._tables = _describe_planes(self.args, cut, p)
+        self.args["kernel"] = micro_kernel.indirect(simd, *shape, cut.pieces)
+        self._first = packing.pack_weight(simd), p.groups * cut.panels
+        self._second = forward.convolve(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> DirectTiling | None:
@@ -45,21 +47,24 @@ class DirectConvolution(Convolution):
 class DirectWeightGradient(WeightGradient):
     """A weight gradient with pixels in the lanes."""
 
+    arguments = DirectArguments
     fallback = GemmWeightGradient
 
     def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
         p = job.problem
         plane = -(-cut.block_rows * cut.plane_w // simd.lanes) * simd.lanes
-        slot = weight_grad.workspace_bytes(simd, p.channels, cut.channel, cut.block_panels * cut.tile_rows, plane)
-        super().__init__(simd, job, cut, slot)
-        self._tables = _describe_planes(self.frame, cut, p)
+        thread_bytes = weight_grad.workspace_bytes(
+            simd, p.channels, cut.channel, cut.block_panels * cut.tile_rows, plane
+        )
+        super().__init__(simd, job, cut, thread_bytes)
+        self._tables = _describe_planes(self.args, cut, p)
         heights = cut.tile_rows, p.rows % cut.tile_rows or cut.tile_rows
         columns = p.channels * len(p.taps)
         widths = cut.tile_vectors, columns % cut.tile_vectors or cut.tile_vectors
         kernels = [weight_grad.kernel(simd, height, width) for height in heights for width in widths]
         self._kernels = np.array(kernels, np.int64)
-        self.frame[F.KERNEL] = self._kernels.ctypes.data
-        self._first = weight_grad.accumulate_task(simd), self.tasks(p, cut)
+        self.args["kernel"] = self._kernels.ctypes.data
+        self._first = weight_grad.accumulate(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> DirectTiling | None:
@@ -88,8 +93,8 @@ class DirectWeightGradient(WeightGradient):
         elementwise.record_look(program, self.simd, target, self.numbers)
 
 
-def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Put into the frame how the source's planes are laid out; return the tables that it refers to."""
+def _describe_planes(args: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Put into the arguments how the source's planes are laid out; return the tables that it refers to."""
     (down, right), (first_y, first_x), phases = p.source_step, p.first, p.phases
     plane_rows = cut.block_rows + p.reach[0]
     within = []
@@ -99,11 +104,13 @@ def _describe_planes(frame: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[
     offsets = (np.arange(p.channels)[:, None] * cut.channel + np.array(within)).astype(np.int64).reshape(-1)
     corners = np.array(phases, np.int64).reshape(-1)
     values = {
-        F.OFFSETS: offsets.ctypes.data,
-        F.PHASES: corners.ctypes.data,
-        F.PHASE_COUNT: len(phases),
-        F.PLANE_ROWS: plane_rows,
+        "first_y": first_y,
+        "first_x": first_x,
+        "offsets": offsets.ctypes.data,
+        "phases": corners.ctypes.data,
+        "phase_count": len(phases),
+        "plane_rows": plane_rows,
     }
     for field, value in values.items():
-        frame[field] = value
+        args[field] = value
     return offsets, corners

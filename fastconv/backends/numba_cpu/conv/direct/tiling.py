@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.gemm.tiling import (
     PARTS_BYTES,
@@ -49,20 +48,20 @@ class DirectTiling:
     """Blocks, of all images, in each part."""
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         return {
-            F.TILE_ROWS: self.tile_rows,
-            F.TILE_VECTORS: self.tile_vectors,
-            F.BLOCKS: self.blocks,
-            F.BLOCK_PANELS: self.block_panels,
-            F.PANEL_BLOCKS: self.panel_blocks,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
-            F.PLANE_W: self.plane_w,
-            F.CHANNEL: self.channel,
-            F.BLOCK_ROWS: self.block_rows,
-            F.PIECES: self.pieces,
+            "tile_rows": self.tile_rows,
+            "tile_vectors": self.tile_vectors,
+            "blocks": self.blocks,
+            "block_panels": self.block_panels,
+            "panel_blocks": self.panel_blocks,
+            "splits": self.splits,
+            "split_steps": self.split_steps,
+            "plane_w": self.plane_w,
+            "channel": self.channel,
+            "block_rows": self.block_rows,
+            "pieces": self.pieces,
         }
 
     def __str__(self) -> str:

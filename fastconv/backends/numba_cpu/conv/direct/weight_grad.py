@@ -29,8 +29,9 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import address_of, inner
+from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.conv.direct.forward import copy_planes
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -51,7 +52,7 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: int) -> int:
-    """What a slot needs: the source's planes and what may be read beyond them, and the gradient's."""
+    """What a thread needs: the source's planes and what may be read beyond them, and the gradient's."""
     numbers = channels * channel + channel + 2 * simd.lanes + rows * (plane + simd.lanes)
     return -(-numbers * simd.itemsize // 64) * 64 + 128
 
@@ -68,7 +69,7 @@ def kernel(simd: Simd, rows: int, taps: int) -> int:
     def correlate(steps, gradient, row, source, offsets, target, step):
         _correlate(simd, rows, taps, steps, gradient, row, source, offsets, target, step)
 
-    return address_of(correlate, 7)
+    return address_of(correlate, *[intp] * 7)
 
 
 @intrinsic(prefer_literal=True)
@@ -159,13 +160,13 @@ def add_lanes(builder: Any, vectors: list[Any]) -> Any:
 
 
 @inner
-def _copy_gradient(simd, frame, n, group, first, end, first_row, rows, planes, plane):
+def _copy_gradient(simd, args, n, group, first, end, first_row, rows, planes, plane):
     """The planes of the gradient's channels ``first`` to ``end`` for some lattice rows, zeros where rows have ended."""
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    wide, channels = load_integer(frame, F.PLANE_W), load_integer(frame, F.ROWS)
-    gradient = load_integer(frame, F.WEIGHT)
+    I, J = args.I, args.J
+    wide, channels = args.plane_w, args.rows
+    gradient = args.grad
     for m in range(first, end):
-        image = ((n * load_integer(frame, F.GROUPS) + group) * channels + m) * I + first_row
+        image = ((n * args.groups + group) * channels + m) * I + first_row
         for i in range(rows):
             for j in range(0, wide, simd.lanes):
                 there = lanes_between(simd, 0, J - j)
@@ -175,29 +176,29 @@ def _copy_gradient(simd, frame, n, group, first, end, first_row, rows, planes, p
             store(simd, planes, (m - first) * plane + at, zeros(simd))
 
 
-@inner
-def _accumulate(simd, frame, task, slot):
+@task(DirectArguments)
+def accumulate(simd, args, task, thread):
     """One part of the batch in one group."""
-    rest, panel_block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
-    split, group = divmod(rest, load_integer(frame, F.GROUPS))
-    depth, channels = load_integer(frame, F.DEPTH), load_integer(frame, F.ROWS)
-    columns = depth * load_integer(frame, F.TAP_COUNT)
-    tile_rows, tile_taps = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS)
-    first_channel = panel_block * load_integer(frame, F.BLOCK_PANELS) * tile_rows
-    end_channel = min(channels, first_channel + load_integer(frame, F.BLOCK_PANELS) * tile_rows)
-    I, wide = load_integer(frame, F.I), load_integer(frame, F.PLANE_W)
-    block_rows, channel = load_integer(frame, F.BLOCK_ROWS), load_integer(frame, F.CHANNEL)
-    blocks = load_integer(frame, F.BLOCKS)
+    rest, panel_block = divmod(task, args.panel_blocks)
+    split, group = divmod(rest, args.groups)
+    depth, channels = args.depth, args.rows
+    columns = depth * args.tap_count
+    tile_rows, tile_taps = args.tile_rows, args.tile_vectors
+    first_channel = panel_block * args.block_panels * tile_rows
+    end_channel = min(channels, first_channel + args.block_panels * tile_rows)
+    I, wide = args.I, args.plane_w
+    block_rows, channel = args.block_rows, args.channel
+    blocks = args.blocks
     plane = (block_rows * wide + simd.lanes - 1) // simd.lanes * simd.lanes
-    source = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    source = args.workspace + thread * args.thread_bytes
     beyond = depth * channel
     gradient = (source + simd.itemsize * (beyond + channel + 2 * simd.lanes) + 63) // 64 * 64
-    kernels = load_integer(frame, F.KERNEL)
-    if load_integer(frame, F.SPLITS) > 1:
-        whole = load_integer(frame, F.GROUPS) * channels * columns
-        target = load_integer(frame, F.PARTIAL) + simd.itemsize * split * whole
+    kernels = args.kernel
+    if args.splits > 1:
+        whole = args.groups * channels * columns
+        target = args.partial + simd.itemsize * split * whole
     else:
-        target = load_integer(frame, F.TARGET)
+        target = args.target
     target += simd.itemsize * group * channels * columns
     for i in range(first_channel * columns, end_channel * columns):
         store_scalar(simd, target, i, zero(simd))
@@ -205,30 +206,20 @@ def _accumulate(simd, frame, task, slot):
     for i in range(0, channel + simd.lanes, simd.lanes):
         store(simd, source, beyond + i, zeros(simd))
 
-    first = split * load_integer(frame, F.SPLIT_STEPS)
-    end = min(load_integer(frame, F.N) * blocks, first + load_integer(frame, F.SPLIT_STEPS))
+    first = split * args.split_steps
+    end = min(args.N * blocks, first + args.split_steps)
     for unit in range(first, end):
         n, block = divmod(unit, blocks)
         first_row = block * block_rows
         rows = min(block_rows, I - first_row)
-        copy_planes(simd, frame, n, group, first_row, source)
-        _copy_gradient(simd, frame, n, group, first_channel, end_channel, first_row, rows, gradient, plane)
+        copy_planes(simd, args, n, group, first_row, source)
+        _copy_gradient(simd, args, n, group, first_channel, end_channel, first_row, rows, gradient, plane)
         steps = (rows * wide + simd.lanes - 1) // simd.lanes
         for m in range(first_channel, end_channel, tile_rows):
             for c in range(0, columns, tile_taps):
                 # Four kernels: for whole tiles, for fewer taps, for fewer rows, and for both.
                 edge = 2 * (m + tile_rows > end_channel) + (c + tile_taps > columns)
                 here = gradient + simd.itemsize * (m - first_channel) * plane
-                offsets = load_integer(frame, F.OFFSETS) + 8 * c
+                offsets = args.offsets + 8 * c
                 sums = target + simd.itemsize * (m * columns + c)
                 call(load_integer(kernels, edge), (steps, here, plane, source, offsets, sums, columns))
-
-
-@cache
-def accumulate_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that sums one part of the batch."""
-
-    def accumulate(frame, task, slot):
-        _accumulate(simd, frame, task, slot)
-
-    return address_of(accumulate, 3)

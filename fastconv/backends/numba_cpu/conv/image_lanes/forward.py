@@ -20,13 +20,12 @@ The layout is that of A. Krizhevsky's cuda-convnet (2012), whose threads are ima
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -44,7 +43,7 @@ TAP_WORDS = 2
 def workspace_bytes(
     simd: Simd, steps: int, channel: int, tile_rows: int, block_panels: int, points: int, taps: int
 ) -> int:
-    """What a slot needs: the interleaved channels, the results, a panel's bias, and the list of taps."""
+    """What a thread needs: the interleaved channels, the results, a panel's bias, and the list of taps."""
     lanes = simd.lanes
     numbers = steps * channel + lanes * lanes
     numbers += block_panels * tile_rows * points * lanes + lanes * lanes + tile_rows
@@ -52,23 +51,23 @@ def workspace_bytes(
 
 
 @inner
-def read_rows(simd, frame, batch, group, first_channel, channels, first, end, target):
+def read_rows(simd, args, batch, group, first_channel, channels, first, end, target):
     """Image rows ``first`` up to ``end`` of some of the group's channels, interleaved: rows of PLANE_W vectors."""
-    H, W, wide = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.PLANE_W)
-    depth = load_integer(frame, F.DEPTH)
-    image_step = load_integer(frame, F.GROUPS) * depth * H * W
-    images = min(simd.lanes, load_integer(frame, F.N) - batch * simd.lanes)
-    leftmost = load_integer(frame, F.LEFT)
+    H, W, wide = args.H, args.W, args.plane_w
+    depth = args.depth
+    image_step = args.groups * depth * H * W
+    images = min(simd.lanes, args.N - batch * simd.lanes)
+    leftmost = args.left
     # Columns of the image that are wanted, and where they go.
     begin, stop = max(0, leftmost), min(W, leftmost + wide)
     left = begin - leftmost
     count = max(0, stop - begin)
     vector = simd.itemsize * simd.lanes
-    source = load_integer(frame, F.SOURCE) + simd.itemsize * (
+    source = args.source + simd.itemsize * (
         batch * simd.lanes * image_step + (group * depth + first_channel) * H * W + begin
     )
     for c in range(channels):
-        plane = target + simd.itemsize * c * load_integer(frame, F.CHANNEL)
+        plane = target + simd.itemsize * c * args.channel
         pixels = source + simd.itemsize * c * H * W
         if count == wide and count == W:
             interleave(simd, pixels + simd.itemsize * first * W, image_step, images, (end - first) * W, plane)
@@ -81,25 +80,25 @@ def read_rows(simd, frame, batch, group, first_channel, channels, first, end, ta
 
 
 @inner
-def _list_taps(simd, frame, row, column, first, channels, table):
+def _list_taps(simd, args, row, column, first, channels, table):
     """The taps that meet the image for any lattice point of a tile; how many there are.
 
     The tile begins at lattice point (row, column); the interleaved rows at image row ``first``.
     """
-    H, W, wide = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.PLANE_W)
-    right, taps = load_integer(frame, F.DJ), load_integer(frame, F.TAP_COUNT)
-    last = min(load_integer(frame, F.J), column + load_integer(frame, F.TILE_VECTORS)) - 1
-    places, panel_step = load_integer(frame, F.TAPS), channels * load_integer(frame, F.TILE_ROWS)
+    H, W, wide = args.H, args.W, args.plane_w
+    right, taps = args.DJ, args.tap_count
+    last = min(args.J, column + args.tile_vectors) - 1
+    places, panel_step = args.taps, channels * args.tile_rows
     count = 0
     for t in range(taps):
-        y = row * load_integer(frame, F.DI) + load_integer(places, 3 * t)
+        y = row * args.DI + load_integer(places, 3 * t)
         dx = load_integer(places, 3 * t + 1)
         # Of the points' columns, ``right`` apart, the first that isn't left of the image.
         x = column * right + dx
         if x < 0:
             x += (-x + right - 1) // right * right
         if y >= 0 and y < H and x <= last * right + dx and x < W:
-            x = column * right + dx - load_integer(frame, F.LEFT)
+            x = column * right + dx - args.left
             store_integer(table, TAP_WORDS * count, t * panel_step)
             store_integer(table, TAP_WORDS * count + 1, ((y - first) * wide + x) * simd.lanes)
             count += 1
@@ -107,24 +106,22 @@ def _list_taps(simd, frame, row, column, first, channels, table):
 
 
 @inner
-def _write(simd, frame, batch, channel, channels, first_row, rows, results):
+def _write(simd, args, batch, channel, channels, first_row, rows, results):
     """The results of target channels from ``channel`` on to where they belong."""
-    J, target_w = load_integer(frame, F.J), load_integer(frame, F.TARGET_W)
-    across = (J + load_integer(frame, F.TILE_VECTORS) - 1) // load_integer(frame, F.TILE_VECTORS)
-    across *= load_integer(frame, F.TILE_VECTORS)
-    plane = load_integer(frame, F.TARGET_H) * target_w
-    down, right = load_integer(frame, F.YI), load_integer(frame, F.XJ)
-    all_channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
+    J, target_w = args.J, args.target_w
+    across = (J + args.tile_vectors - 1) // args.tile_vectors
+    across *= args.tile_vectors
+    plane = args.target_h * target_w
+    down, right = args.YI, args.XJ
+    all_channels = args.groups * args.rows
     image_step = all_channels * plane
-    images = min(simd.lanes, load_integer(frame, F.N) - batch * simd.lanes)
-    corner = (load_integer(frame, F.Y0) + first_row * down) * target_w + load_integer(frame, F.X0)
+    images = min(simd.lanes, args.N - batch * simd.lanes)
+    corner = (args.Y0 + first_row * down) * target_w + args.X0
     vector = simd.itemsize * simd.lanes
-    target = load_integer(frame, F.TARGET) + simd.itemsize * (
-        batch * simd.lanes * image_step + channel * plane + corner
-    )
+    target = args.target + simd.itemsize * (batch * simd.lanes * image_step + channel * plane + corner)
     one_run = across == J and target_w == J and right == 1 and down == 1
     for m in range(channels):
-        here = results + vector * m * load_integer(frame, F.BLOCK_ROWS) * across
+        here = results + vector * m * args.block_rows * across
         place = target + simd.itemsize * m * plane
         if one_run:
             separate(simd, here, rows * J, place, 1, image_step, images)
@@ -135,50 +132,50 @@ def _write(simd, frame, batch, channel, channels, first_row, rows, results):
 
 
 @inner
-def rows_read(frame, first_row, rows):
+def rows_read(args, first_row, rows):
     """The image rows, first and end, that the taps of some lattice rows meet."""
-    first = first_row * load_integer(frame, F.DI) + load_integer(frame, F.TOP)
-    end = first + (rows - 1) * load_integer(frame, F.DI) + load_integer(frame, F.REACH) + 1
-    return max(0, first), min(load_integer(frame, F.H), end)
+    first = first_row * args.DI + args.top
+    end = first + (rows - 1) * args.DI + args.reach + 1
+    return max(0, first), min(args.H, end)
 
 
-@inner
-def _convolve(simd, frame, task, slot):
+@task(BatchArguments)
+def convolve(simd, args, task, thread):
     """A block of lattice rows of some images for a block of target channels in one group."""
-    rest, panel_block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
-    rest, block = divmod(rest, load_integer(frame, F.BLOCKS))
-    batch, group = divmod(rest, load_integer(frame, F.GROUPS))
-    channels, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
-    panels, block_panels = (channels + tile_rows - 1) // tile_rows, load_integer(frame, F.BLOCK_PANELS)
+    rest, panel_block = divmod(task, args.panel_blocks)
+    rest, block = divmod(rest, args.blocks)
+    batch, group = divmod(rest, args.groups)
+    channels, tile_rows = args.rows, args.tile_rows
+    panels, block_panels = (channels + tile_rows - 1) // tile_rows, args.block_panels
     first_panel = panel_block * block_panels
     end_panel = min(panels, first_panel + block_panels)
-    block_rows = load_integer(frame, F.BLOCK_ROWS)
+    block_rows = args.block_rows
     first_row = block * block_rows
-    rows = min(block_rows, load_integer(frame, F.I) - first_row)
-    depth, steps, taps = load_integer(frame, F.DEPTH), load_integer(frame, F.STEPS), load_integer(frame, F.TAP_COUNT)
-    J, vectors = load_integer(frame, F.J), load_integer(frame, F.TILE_VECTORS)
+    rows = min(block_rows, args.I - first_row)
+    depth, steps, taps = args.depth, args.steps, args.tap_count
+    J, vectors = args.J, args.tile_vectors
     across = (J + vectors - 1) // vectors * vectors
-    channel, distance = load_integer(frame, F.CHANNEL), load_integer(frame, F.DJ) * simd.lanes
-    kernel, limits, size = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS), simd.itemsize
+    channel, distance = args.channel, args.DJ * simd.lanes
+    kernel, limits, size = args.kernel, args.limits, simd.itemsize
 
-    slab = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    slab = args.workspace + thread * args.thread_bytes
     results = slab + size * (steps * channel + simd.lanes * simd.lanes)
     row_step = block_rows * across * simd.lanes
     some_bias = results + size * (block_panels * tile_rows * row_step + simd.lanes * simd.lanes)
     table = (some_bias + size * tile_rows + 63) // 64 * 64
-    first, end = rows_read(frame, first_row, rows)
+    first, end = rows_read(args, first_row, rows)
     panel_step = tile_rows * depth * taps
-    weight = load_integer(frame, F.PANELS) + size * panel_step * group * panels
+    weight = args.panels + size * panel_step * group * panels
     row = group * channels + first_panel * tile_rows
     for k in range(0, depth, steps):
         here = min(steps, depth - k)
-        read_rows(simd, frame, batch, group, k, here, first, end, slab)
+        read_rows(simd, args, batch, group, k, here, first, end, slab)
         floor = limits + size if k + here == depth else limits
         for i in range(rows):
             for j in range(0, J, vectors):
-                count = _list_taps(simd, frame, first_row + i, j, first, here, table)
+                count = _list_taps(simd, args, first_row + i, j, first, here, table)
                 for panel in range(first_panel, end_panel):
-                    bias = load_integer(frame, F.BIAS)
+                    bias = args.bias
                     valid = min(tile_rows, channels - panel * tile_rows)
                     if bias != 0:
                         bias += size * (group * channels + panel * tile_rows)
@@ -196,22 +193,20 @@ def _convolve(simd, frame, task, slot):
                         (count, table, here, left, slab, channel, distance, target, row_step, bias, start, floor),
                     )
     wanted = min(channels, end_panel * tile_rows) - first_panel * tile_rows
-    _write(simd, frame, batch, row, wanted, first_row, rows, results)
+    _write(simd, args, batch, row, wanted, first_row, rows, results)
 
 
-@inner
-def _pack_weight(simd, frame, task):
+@task(BatchArguments)
+def pack_weight(simd, args, task, thread):
     """Panel number ``task`` of the weight, counted through the groups: KC channels, tap by tap, then the next."""
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
-    depth, taps, steps = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_COUNT), load_integer(frame, F.STEPS)
-    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
-    places = load_integer(frame, F.TAPS)
+    rows, tile_rows = args.rows, args.tile_rows
+    depth, taps, steps = args.depth, args.tap_count, args.steps
+    row_step, depth_step = args.weight_row, args.weight_depth
+    places = args.taps
     group, panel = divmod(task, (rows + tile_rows - 1) // tile_rows)
     valid = min(tile_rows, rows - panel * tile_rows)
-    target = load_integer(frame, F.PANELS) + simd.itemsize * task * tile_rows * depth * taps
-    source = load_integer(frame, F.WEIGHT) + simd.itemsize * (
-        group * load_integer(frame, F.WEIGHT_GROUP) + panel * tile_rows * row_step
-    )
+    target = args.panels + simd.itemsize * task * tile_rows * depth * taps
+    source = args.weight + simd.itemsize * (group * args.weight_group + panel * tile_rows * row_step)
     at = 0
     for first in range(0, depth, steps):
         for t in range(taps):
@@ -223,24 +218,4 @@ def _pack_weight(simd, frame, task):
                     store_scalar(simd, target, at + i, zero(simd))
                 at += tile_rows
     if not is_finite(simd, target, at):
-        store_integer(frame, F.INFINITE, 1)
-
-
-@cache
-def weight_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that packs a panel of the weight; it needs no workspace."""
-
-    def pack_by_taps(frame, task, slot):
-        _pack_weight(simd, frame, task)
-
-    return address_of(pack_by_taps, 3)
-
-
-@cache
-def convolve_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes one block."""
-
-    def convolve_images(frame, task, slot):
-        _convolve(simd, frame, task, slot)
-
-    return address_of(convolve_images, 3)
+        args.infinite = 1

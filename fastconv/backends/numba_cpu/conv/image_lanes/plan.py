@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.image_lanes import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.tiling import BatchTiling, batch_tiling, batch_weight_tiling
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, describe_extent, panel_bytes
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, extent, panel_bytes
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
@@ -21,6 +21,7 @@ class BatchConvolution(Convolution):
     An infinite weight makes NaN of the zeros outside the image, which are left out here: the fallback does these.
     """
 
+    arguments = BatchArguments
     fallback = GemmConvolution
     _SPREADS = True
 
@@ -28,14 +29,15 @@ class BatchConvolution(Convolution):
         p = job.problem
         tiles = -(-p.lattice[1] // cut.tile_vectors)
         points = cut.block_rows * tiles * cut.tile_vectors
-        slot = forward.workspace_bytes(
+        thread_bytes = forward.workspace_bytes(
             simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps)
         )
-        super().__init__(simd, job, cut, slot, panel_bytes(simd, p, cut), self._FIELDS)
-        describe_extent(self.frame, p)
-        self.frame[F.KERNEL] = micro_kernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
-        self._first = forward.weight_task(simd), p.groups * cut.panels
-        self._second = forward.convolve_task(simd), self.tasks(p, cut)
+        super().__init__(simd, job, cut, thread_bytes, panel_bytes(simd, p, cut))
+        for field, value in extent(p).items():
+            self.args[field] = value
+        self.args["kernel"] = micro_kernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
+        self._first = forward.pack_weight(simd), p.groups * cut.panels
+        self._second = forward.convolve(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> BatchTiling | None:
@@ -54,15 +56,17 @@ class BatchWeightGradient(WeightGradient):
     An infinite gradient makes NaN of the zeros in the padding, which are left out here: the fallback does these.
     """
 
+    arguments = BatchArguments
     fallback = GemmWeightGradient
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:
         p = job.problem
         rows = cut.block_panels * cut.tile_rows
-        slot = weight_grad.workspace_bytes(simd, p.channels, cut.channel, rows, cut.block_rows * p.lattice[1])
-        super().__init__(simd, job, cut, slot)
-        describe_extent(self.frame, p)
+        thread_bytes = weight_grad.workspace_bytes(simd, p.channels, cut.channel, rows, cut.block_rows * p.lattice[1])
+        super().__init__(simd, job, cut, thread_bytes)
+        for field, value in extent(p).items():
+            self.args[field] = value
         tap_rows, tap_columns = p.grid
         in_row = len(tap_columns) * p.channels
         columns = []
@@ -73,15 +77,15 @@ class BatchWeightGradient(WeightGradient):
                     place = (c * len(tap_rows) + r) * len(tap_columns) + s
                     columns.append((begin, place, dy, dx, in_row - s * p.channels - c))
         self._columns = np.array(columns, np.int64)
-        self.frame[F.OFFSETS] = self._columns.ctypes.data
+        self.args["columns"] = self._columns.ctypes.data
         heights = cut.tile_rows, p.rows % cut.tile_rows or cut.tile_rows
         widths = {cut.tile_vectors, in_row % cut.tile_vectors or cut.tile_vectors}
         self._kernels = np.zeros((2, cut.tile_vectors), np.int64)
         for which, height in enumerate(heights):
             for width in widths:
                 self._kernels[which, width - 1] = weight_grad.kernel(simd, height, width)
-        self.frame[F.KERNEL] = self._kernels.ctypes.data
-        self._first = weight_grad.accumulate_task(simd), self.tasks(p, cut)
+        self.args["kernel"] = self._kernels.ctypes.data
+        self._first = weight_grad.accumulate(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> BatchTiling | None:

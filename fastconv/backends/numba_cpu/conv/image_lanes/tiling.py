@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, PLANE_BYTES, TASKS, TILE_CYCLES, WRITE_CYCLES
 from fastconv.backends.numba_cpu.problem import Problem
@@ -42,20 +41,20 @@ class BatchTiling:
     """Blocks, of all images, in each part of the adjoint for the weight."""
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         return {
-            F.TILE_ROWS: self.tile_rows,
-            F.TILE_VECTORS: self.tile_vectors,
-            F.PLANE_W: self.plane_w,
-            F.BLOCK_ROWS: self.block_rows,
-            F.BLOCKS: self.blocks,
-            F.BLOCK_PANELS: self.block_panels,
-            F.PANEL_BLOCKS: self.panel_blocks,
-            F.STEPS: self.steps,
-            F.CHANNEL: self.channel,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
+            "tile_rows": self.tile_rows,
+            "tile_vectors": self.tile_vectors,
+            "plane_w": self.plane_w,
+            "block_rows": self.block_rows,
+            "blocks": self.blocks,
+            "block_panels": self.block_panels,
+            "panel_blocks": self.panel_blocks,
+            "steps": self.steps,
+            "channel": self.channel,
+            "splits": self.splits,
+            "split_steps": self.split_steps,
         }
 
     def __str__(self) -> str:

@@ -28,10 +28,11 @@ from numba.extending import intrinsic
 
 from fastconv.backends.jit import address_of, inner
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
+from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.forward import read_rows, rows_read
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import interleave
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -39,7 +40,6 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_vector,
     multiply_add,
-    store_integer,
     store_scalar,
     vector_of,
     zero,
@@ -54,7 +54,7 @@ row of the kernel."""
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: int) -> int:
-    """What a slot needs: the interleaved source, and the gradient of ``rows`` target channels."""
+    """What a thread needs: the interleaved source, and the gradient of ``rows`` target channels."""
     lanes = simd.lanes
     return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
 
@@ -88,7 +88,7 @@ def kernel(simd: Simd, rows: int, columns: int) -> int:
             step,
         )
 
-    return address_of(correlate, 11)
+    return address_of(correlate, *[intp] * 11)
 
 
 @intrinsic(prefer_literal=True)
@@ -184,19 +184,17 @@ def _correlate(
 
 
 @inner
-def _read_gradient(simd, frame, batch, channel, channels, first_row, rows, target):
+def _read_gradient(simd, args, batch, channel, channels, first_row, rows, target):
     """Some lattice rows of target channels from ``channel`` on, interleaved: BLOCK_ROWS rows of J vectors each."""
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    image_step = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS) * I * J
-    images = min(simd.lanes, load_integer(frame, F.N) - batch * simd.lanes)
-    source = load_integer(frame, F.WEIGHT) + simd.itemsize * (
-        batch * simd.lanes * image_step + (channel * I + first_row) * J
-    )
+    I, J = args.I, args.J
+    image_step = args.groups * args.rows * I * J
+    images = min(simd.lanes, args.N - batch * simd.lanes)
+    source = args.grad + simd.itemsize * (batch * simd.lanes * image_step + (channel * I + first_row) * J)
     for m in range(channels):
-        here = target + simd.itemsize * simd.lanes * m * load_integer(frame, F.BLOCK_ROWS) * J
+        here = target + simd.itemsize * simd.lanes * m * args.block_rows * J
         interleave(simd, source + simd.itemsize * m * I * J, image_step, images, rows * J, here)
         if not is_finite(simd, here, rows * J * simd.lanes):
-            store_integer(frame, F.INFINITE, 1)
+            args.infinite = 1
 
 
 @inner
@@ -210,42 +208,42 @@ def _points_met(first, rows, step, size, low, high):
     return begin, end
 
 
-@inner
-def _accumulate(simd, frame, task, slot):
+@task(BatchArguments)
+def accumulate(simd, args, task, thread):
     """One part of the blocks, for a block of target channels in one group."""
-    rest, panel_block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
-    split, group = divmod(rest, load_integer(frame, F.GROUPS))
-    depth, channels = load_integer(frame, F.DEPTH), load_integer(frame, F.ROWS)
-    columns = depth * load_integer(frame, F.TAP_COUNT)
-    tile_rows, tile_columns = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS)
-    first_channel = panel_block * load_integer(frame, F.BLOCK_PANELS) * tile_rows
-    end_channel = min(channels, first_channel + load_integer(frame, F.BLOCK_PANELS) * tile_rows)
-    I, J, wide = load_integer(frame, F.I), load_integer(frame, F.J), load_integer(frame, F.PLANE_W)
-    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
-    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
-    blocks, block_rows = load_integer(frame, F.BLOCKS), load_integer(frame, F.BLOCK_ROWS)
-    kernels, offsets, size = load_integer(frame, F.KERNEL), load_integer(frame, F.OFFSETS), simd.itemsize
-    target = load_integer(frame, F.TARGET)
-    if load_integer(frame, F.SPLITS) > 1:
-        target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * channels * columns
+    rest, panel_block = divmod(task, args.panel_blocks)
+    split, group = divmod(rest, args.groups)
+    depth, channels = args.depth, args.rows
+    columns = depth * args.tap_count
+    tile_rows, tile_columns = args.tile_rows, args.tile_vectors
+    first_channel = panel_block * args.block_panels * tile_rows
+    end_channel = min(channels, first_channel + args.block_panels * tile_rows)
+    I, J, wide = args.I, args.J, args.plane_w
+    H, W = args.H, args.W
+    down, right = args.DI, args.DJ
+    blocks, block_rows = args.blocks, args.block_rows
+    kernels, offsets, size = args.kernel, args.columns, simd.itemsize
+    target = args.target
+    if args.splits > 1:
+        target = args.partial + size * split * args.groups * channels * columns
     target += size * group * channels * columns
     for i in range(first_channel * columns, end_channel * columns):
         store_scalar(simd, target, i, zero(simd))
 
-    slab = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    gradient = slab + size * (depth * load_integer(frame, F.CHANNEL) + simd.lanes * simd.lanes)
+    slab = args.workspace + thread * args.thread_bytes
+    gradient = slab + size * (depth * args.channel + simd.lanes * simd.lanes)
     line, plane = J * simd.lanes, block_rows * J * simd.lanes
-    batches = (load_integer(frame, F.N) + simd.lanes - 1) // simd.lanes
-    first = split * load_integer(frame, F.SPLIT_STEPS)
-    end = min(batches * blocks, first + load_integer(frame, F.SPLIT_STEPS))
+    batches = (args.N + simd.lanes - 1) // simd.lanes
+    first = split * args.split_steps
+    end = min(batches * blocks, first + args.split_steps)
     for unit in range(first, end):
         batch, block = divmod(unit, blocks)
         first_row = block * block_rows
         rows = min(block_rows, I - first_row)
-        top, bottom = rows_read(frame, first_row, rows)
-        read_rows(simd, frame, batch, group, 0, depth, top, bottom, slab)
+        top, bottom = rows_read(args, first_row, rows)
+        read_rows(simd, args, batch, group, 0, depth, top, bottom, slab)
         count = end_channel - first_channel
-        _read_gradient(simd, frame, batch, group * channels + first_channel, count, first_row, rows, gradient)
+        _read_gradient(simd, args, batch, group * channels + first_channel, count, first_row, rows, gradient)
         for m in range(first_channel, end_channel, tile_rows):
             c = 0
             while c < columns:
@@ -269,13 +267,3 @@ def _accumulate(simd, frame, task, slot):
                         (down_by, across_by, change, plane, line, pixels, to_row, to_column, entry, sums, columns),
                     )
                 c += here
-
-
-@cache
-def accumulate_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that sums one part of the blocks."""
-
-    def accumulate_images(frame, task, slot):
-        _accumulate(simd, frame, task, slot)
-
-    return address_of(accumulate_images, 3)

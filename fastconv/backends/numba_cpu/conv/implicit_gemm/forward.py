@@ -23,12 +23,11 @@ doesn't matter to any result: each is made by one task, in a fixed order.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -36,7 +35,6 @@ from fastconv.backends.numba_cpu.simd import (
     call,
     lanes_between,
     load,
-    load_integer,
     load_scalar,
     load_where,
     not_below,
@@ -48,37 +46,37 @@ from fastconv.backends.numba_cpu.simd import (
 
 
 def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, tile_vectors: int) -> int:
-    """What a slot needs: the gathered block, one tile, and a vector's runs before and after clipping."""
+    """What a thread needs: the gathered block, one tile, and a vector's runs before and after clipping."""
     width = tile_vectors * simd.lanes
     numbers = steps * block_tiles * width + tile_rows * width
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
 
 
-@inner
-def _multiply(simd, frame, task, slot):
+@task(ConvArguments)
+def multiply(simd, args, task, thread):
     """One block of pixels by one block of target channels in one group."""
-    blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
+    blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, block = divmod(task, blocks)
     group, panel_block = divmod(rest, panel_blocks)
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
+    rows, tile_rows = args.rows, args.tile_rows
     panels = (rows + tile_rows - 1) // tile_rows
-    first_panel = panel_block * load_integer(frame, F.BLOCK_PANELS)
-    end_panel = min(panels, first_panel + load_integer(frame, F.BLOCK_PANELS))
-    vectors = load_integer(frame, F.TILE_VECTORS)
+    first_panel = panel_block * args.block_panels
+    end_panel = min(panels, first_panel + args.block_panels)
+    vectors = args.tile_vectors
     width = vectors * simd.lanes
-    in_image = load_integer(frame, F.I) * load_integer(frame, F.J)
-    pixels = load_integer(frame, F.N) * in_image
-    first = block * load_integer(frame, F.BLOCK_TILES) * width
-    tiles = min(load_integer(frame, F.BLOCK_TILES), (pixels - first + width - 1) // width)
-    depth = load_integer(frame, F.DEPTH) * load_integer(frame, F.TAP_COUNT)
-    steps = load_integer(frame, F.STEPS)
-    kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
-    plane = load_integer(frame, F.TARGET_H) * load_integer(frame, F.TARGET_W)
+    in_image = args.I * args.J
+    pixels = args.N * in_image
+    first = block * args.block_tiles * width
+    tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
+    depth = args.depth * args.tap_count
+    steps = args.steps
+    kernel, limits = args.kernel, args.limits
+    plane = args.target_h * args.target_w
     # Whether neighbours in the lattice are neighbours in the target, from one row to the next too.
     dense = plane == in_image
 
-    gathered = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    scratch = gathered + simd.itemsize * steps * load_integer(frame, F.BLOCK_TILES) * width
+    gathered = args.workspace + thread * args.thread_bytes
+    scratch = gathered + simd.itemsize * steps * args.block_tiles * width
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
     for k in range(0, depth, steps):
@@ -87,13 +85,13 @@ def _multiply(simd, frame, task, slot):
             for vector in range(vectors):
                 u = first + tile * width + vector * simd.lanes
                 place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
-                gather(simd, frame, group, u, min(simd.lanes, pixels - u), k, k + here, place, width, runs)
+                gather(simd, args, group, u, min(simd.lanes, pixels - u), k, k + here, place, width, runs)
         start = ACCUMULATE if k > 0 else 0
         floor = limits + simd.itemsize if k + here == depth else limits
         for panel in range(first_panel, end_panel):
             row = group * rows + panel * tile_rows
-            left = load_integer(frame, F.PANELS) + simd.itemsize * tile_rows * ((group * panels + panel) * depth + k)
-            bias = load_integer(frame, F.BIAS)
+            left = args.panels + simd.itemsize * tile_rows * ((group * panels + panel) * depth + k)
+            bias = args.bias
             if bias != 0:
                 bias += simd.itemsize * row
             whole = panel * tile_rows + tile_rows <= rows
@@ -102,26 +100,26 @@ def _multiply(simd, frame, task, slot):
                 right = gathered + simd.itemsize * tile * here * width
                 n, inside = divmod(u, in_image)
                 if whole and dense and inside + width <= in_image:
-                    place = (n * load_integer(frame, F.GROUPS) * rows + row) * plane + inside
-                    target = load_integer(frame, F.TARGET) + simd.itemsize * place
+                    place = (n * args.groups * rows + row) * plane + inside
+                    target = args.target + simd.itemsize * place
                     call(kernel, (here, left, right, target, plane, bias, start, floor))
                 else:
                     call(kernel, (here, left, right, scratch, width, 0, 0, limits))
                     count = min(width, pixels - u)
                     valid = min(tile_rows, rows - panel * tile_rows)
-                    _deliver(simd, frame, row, valid, u, count, scratch, width, bias, start, floor)
+                    _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, floor)
 
 
 @inner
-def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
+def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
     """Write ``rows`` x ``count`` numbers of a tile to target channels from ``row`` and lattice points from u on."""
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    wide = load_integer(frame, F.TARGET_W)
-    plane = load_integer(frame, F.TARGET_H) * wide
-    channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
+    I, J = args.I, args.J
+    wide = args.target_w
+    plane = args.target_h * wide
+    channels = args.groups * args.rows
     # A lattice that is the whole target has its points side by side, whatever the stride that no second point needs.
-    right = 1 if plane == I * J else load_integer(frame, F.XJ)
-    target = load_integer(frame, F.TARGET)
+    right = 1 if plane == I * J else args.XJ
+    target = args.target
     lowest = broadcast(simd, load_scalar(simd, floor, 0))
     n, inside = divmod(u, I * J)
     lane = 0
@@ -132,8 +130,8 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
         else:
             i, j = divmod(inside, J)
             end = min(count, lane + J - j)
-            pixel = (load_integer(frame, F.Y0) + i * load_integer(frame, F.YI)) * wide
-            pixel += load_integer(frame, F.X0) + j * right
+            pixel = (args.Y0 + i * args.YI) * wide
+            pixel += args.X0 + j * right
         corner = (n * channels + row) * plane + pixel
         if right == 1:
             for at in range(lane, end, simd.lanes):
@@ -170,13 +168,3 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
         if inside == I * J:
             inside = 0
             n += 1
-
-
-@cache
-def multiply_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes one block."""
-
-    def multiply(frame, task, slot):
-        _multiply(simd, frame, task, slot)
-
-    return address_of(multiply, 3)

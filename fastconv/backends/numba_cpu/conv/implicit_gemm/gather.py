@@ -9,7 +9,6 @@ made. Masks and addresses are worked out once for a tap and used for all channel
 from __future__ import annotations
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.simd import (
     bits_between,
     evens,
@@ -34,22 +33,22 @@ RUN_WORDS, INSIDE_WORDS = 6, 4
 
 
 @inner
-def gather(simd, frame, group, u, count, first, end, target, step, runs):
+def gather(simd, args, group, u, count, first, end, target, step, runs):
     """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
 
     Row d * taps + t of the reduction is tap t of the group's source channel d. It is written to ``target``, rows
     ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of scratch memory.
     """
     H, W, I, J = (
-        load_integer(frame, F.H),
-        load_integer(frame, F.W),
-        load_integer(frame, F.I),
-        load_integer(frame, F.J),
+        args.H,
+        args.W,
+        args.I,
+        args.J,
     )
-    down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
-    taps, depth = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.DEPTH)
-    channels = depth * load_integer(frame, F.GROUPS)
-    source, table = load_integer(frame, F.SOURCE), load_integer(frame, F.TAPS)
+    down, right = args.DI, args.DJ
+    taps, depth = args.tap_count, args.depth
+    channels = depth * args.groups
+    source, table = args.source, args.taps
     plane = H * W
 
     # The runs by rows of the lattice: first lane, end, row, column, and the source plane of channel 0 of the group.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm import micro_kernel, packing
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling, tiling, weight_tiling
 from fastconv.backends.numba_cpu.lowering import Job
@@ -18,11 +17,11 @@ class GemmConvolution(Convolution):
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors
-        slot = forward.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
-        super().__init__(simd, job, cut, slot, panel_bytes(simd, p, cut), self._FIELDS)
-        self.frame[F.KERNEL] = micro_kernel.packed(simd, *shape)
-        self._first = packing.weight_task(simd), p.groups * cut.panels
-        self._second = forward.multiply_task(simd), self.tasks(p, cut)
+        thread_bytes = forward.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
+        super().__init__(simd, job, cut, thread_bytes, panel_bytes(simd, p, cut))
+        self.args["kernel"] = micro_kernel.packed(simd, *shape)
+        self._first = packing.pack_weight(simd), p.groups * cut.panels
+        self._second = forward.multiply(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling:
@@ -41,10 +40,10 @@ class GemmWeightGradient(WeightGradient):
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         shape = cut.tile_rows, cut.tile_vectors
-        slot = weight_grad.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
-        super().__init__(simd, job, cut, slot)
-        self.frame[F.KERNEL] = micro_kernel.packed(simd, *shape)
-        self._first = weight_grad.multiply_task(simd), self.tasks(job.problem, cut)
+        thread_bytes = weight_grad.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
+        super().__init__(simd, job, cut, thread_bytes)
+        self.args["kernel"] = micro_kernel.packed(simd, *shape)
+        self._first = weight_grad.multiply(simd), self.tasks(job.problem, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling:

@@ -20,19 +20,17 @@ result is the same for any number of threads.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
     call,
     lanes_between,
     load,
-    load_integer,
     load_where,
     prefetch,
     store,
@@ -45,7 +43,7 @@ from fastconv.backends.numba_cpu.simd import (
 def workspace_bytes(
     simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
-    """What a slot needs: both operands' panels, the square before transposition, one tile, and a vector's runs."""
+    """What a thread needs: both operands' panels, the square before transposition, one tile, and a vector's runs."""
     width = tile_vectors * simd.lanes
     numbers = steps * (block_tiles * width + block_panels * tile_rows) + simd.lanes
     numbers += simd.lanes * max(block_tiles * width, simd.lanes) + tile_rows * width
@@ -53,33 +51,27 @@ def workspace_bytes(
 
 
 @inner
-def _pack_source(simd, frame, group, u, count, first, end, width, target, steps, square, runs):
+def _pack_source(simd, args, group, u, count, first, end, width, target, steps, square, runs):
     """Columns ``first`` up to ``end`` at ``count`` lattice points from u on, transposed into tiles of steps x width."""
     lanes = simd.lanes
-    in_image = load_integer(frame, F.I) * load_integer(frame, F.J)
+    in_image = args.I * args.J
     # A single tap over the whole plane: the source's rows are those of the square already.
-    plain = (
-        load_integer(frame, F.TAP_COUNT) == 1
-        and load_integer(frame, F.DI) == 1
-        and load_integer(frame, F.DJ) == 1
-        and load_integer(frame, F.H) == load_integer(frame, F.I)
-        and load_integer(frame, F.W) == load_integer(frame, F.J)
-    )
-    channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.DEPTH)
+    plain = args.tap_count == 1 and args.DI == 1 and args.DJ == 1 and args.H == args.I and args.W == args.J
+    channels = args.groups * args.depth
     for k in range(0, count, lanes):
         n, inside = divmod(u + k, in_image)
         if plain and inside + lanes <= in_image and k + lanes <= count:
-            base = (n * channels + group * load_integer(frame, F.DEPTH) + first) * in_image + inside
+            base = (n * channels + group * args.depth + first) * in_image + inside
             for column in range(0, end - first, lanes):
                 tile, across = divmod(column, width)
                 there = min(lanes, end - first - column)
-                corner = load_integer(frame, F.SOURCE) + simd.itemsize * (base + column * in_image)
+                corner = args.source + simd.itemsize * (base + column * in_image)
                 for i in range(there):
                     prefetch(simd, corner, i * in_image + AHEAD * lanes)
                 place = target + simd.itemsize * ((tile * steps + k) * width + across)
                 transpose(simd, corner, in_image, there, place, width)
             continue
-        gather(simd, frame, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
+        gather(simd, args, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
         for column in range(0, end - first, lanes):
             tile, inside = divmod(column, width)
             place = (tile * steps + k) * width + inside
@@ -95,13 +87,13 @@ def _pack_source(simd, frame, group, u, count, first, end, width, target, steps,
 
 
 @inner
-def _pack_gradient(simd, frame, row, rows, u, count, target, square):
+def _pack_gradient(simd, args, row, rows, u, count, target, square):
     """One panel: ``rows`` channels of the gradient from ``row`` on at ``count`` lattice points from u on."""
     lanes = simd.lanes
-    tile_rows = load_integer(frame, F.TILE_ROWS)
-    in_image = load_integer(frame, F.I) * load_integer(frame, F.J)
-    channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
-    gradient = load_integer(frame, F.WEIGHT)
+    tile_rows = args.tile_rows
+    in_image = args.I * args.J
+    channels = args.groups * args.rows
+    gradient = args.grad
     for first in range((tile_rows - 1) // lanes * lanes, -1, -lanes):
         there = min(lanes, rows - first)
         if there <= 0:
@@ -130,49 +122,49 @@ def _pack_gradient(simd, frame, row, rows, u, count, target, square):
             transpose(simd, square, lanes, there, place, tile_rows)
 
 
-@inner
-def _multiply(simd, frame, task, slot):
+@task(ConvArguments)
+def multiply(simd, args, task, thread):
     """One block of columns by one block of target channels in one group, over one part of the pixels."""
-    blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
+    blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, block = divmod(task, blocks)
     rest, panel_block = divmod(rest, panel_blocks)
-    split, group = divmod(rest, load_integer(frame, F.GROUPS))
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
+    split, group = divmod(rest, args.groups)
+    rows, tile_rows = args.rows, args.tile_rows
     panels = (rows + tile_rows - 1) // tile_rows
-    first_panel = panel_block * load_integer(frame, F.BLOCK_PANELS)
-    end_panel = min(panels, first_panel + load_integer(frame, F.BLOCK_PANELS))
-    width = load_integer(frame, F.TILE_VECTORS) * simd.lanes
-    columns = load_integer(frame, F.DEPTH) * load_integer(frame, F.TAP_COUNT)
-    first = block * load_integer(frame, F.BLOCK_TILES) * width
-    end = min(columns, first + load_integer(frame, F.BLOCK_TILES) * width)
+    first_panel = panel_block * args.block_panels
+    end_panel = min(panels, first_panel + args.block_panels)
+    width = args.tile_vectors * simd.lanes
+    columns = args.depth * args.tap_count
+    first = block * args.block_tiles * width
+    end = min(columns, first + args.block_tiles * width)
     tiles = (end - first + width - 1) // width
-    pixels = load_integer(frame, F.N) * load_integer(frame, F.I) * load_integer(frame, F.J)
-    begin = split * load_integer(frame, F.SPLIT_STEPS)
-    pixels = min(pixels, begin + load_integer(frame, F.SPLIT_STEPS))
-    steps = load_integer(frame, F.STEPS)
-    kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
-    if load_integer(frame, F.SPLITS) > 1:
-        whole = load_integer(frame, F.GROUPS) * rows * columns
-        target = load_integer(frame, F.PARTIAL) + simd.itemsize * split * whole
+    pixels = args.N * args.I * args.J
+    begin = split * args.split_steps
+    pixels = min(pixels, begin + args.split_steps)
+    steps = args.steps
+    kernel, limits = args.kernel, args.limits
+    if args.splits > 1:
+        whole = args.groups * rows * columns
+        target = args.partial + simd.itemsize * split * whole
     else:
-        target = load_integer(frame, F.TARGET)
+        target = args.target
 
-    right = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    left = right + simd.itemsize * steps * load_integer(frame, F.BLOCK_TILES) * width
-    square = left + simd.itemsize * (steps * load_integer(frame, F.BLOCK_PANELS) * tile_rows + simd.lanes)
-    scratch = square + simd.itemsize * simd.lanes * max(load_integer(frame, F.BLOCK_TILES) * width, simd.lanes)
+    right = args.workspace + thread * args.thread_bytes
+    left = right + simd.itemsize * steps * args.block_tiles * width
+    square = left + simd.itemsize * (steps * args.block_panels * tile_rows + simd.lanes)
+    scratch = square + simd.itemsize * simd.lanes * max(args.block_tiles * width, simd.lanes)
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
     for u in range(begin, pixels, steps):
         count = min(steps, pixels - u)
         # Steps beyond the last pixel are zeros, in both operands.
         here = (count + simd.lanes - 1) // simd.lanes * simd.lanes
-        _pack_source(simd, frame, group, u, count, first, end, width, right, here, square, runs)
+        _pack_source(simd, args, group, u, count, first, end, width, right, here, square, runs)
         for panel in range(first_panel, end_panel):
             row = panel * tile_rows
             valid = min(tile_rows, rows - row)
             place = left + simd.itemsize * (panel - first_panel) * here * tile_rows
-            _pack_gradient(simd, frame, group * rows + row, valid, u, count, place, square)
+            _pack_gradient(simd, args, group * rows + row, valid, u, count, place, square)
             start = ACCUMULATE if u > begin else 0
             for tile in range(tiles):
                 operand = right + simd.itemsize * tile * here * width
@@ -195,13 +187,3 @@ def _deliver(simd, tile, width, target, columns, rows, count, start):
             if start == ACCUMULATE:
                 value = add(simd, value, load_where(simd, target, m * columns + column, there, zeros(simd)))
             store_where(simd, target, m * columns + column, there, value)
-
-
-@cache
-def multiply_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes one block."""
-
-    def multiply(frame, task, slot):
-        _multiply(simd, frame, task, slot)
-
-    return address_of(multiply, 3)

@@ -28,8 +28,9 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu.gemm import fields as F
+from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -57,7 +58,7 @@ def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
             simd, rows, vectors, whole, depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor
         )
 
-    return address_of(matrix_kernel, 12)
+    return address_of(matrix_kernel, *[intp] * 12)
 
 
 @intrinsic(prefer_literal=True)
@@ -103,24 +104,24 @@ def _matrix_tile(
 
 
 @inner
-def _multiply(simd, frame, task, a, b, width, c, depth, bias, last_floor):
+def _multiply(simd, args, task, a, b, width, c, depth, bias, last_floor):
     """A block of rows by one of columns: of ``task``, the blocks' number, the columns' come first.
 
     ``last_floor`` is the address of the number below which no sum may fall when it is complete.
     """
-    panel_block, block = divmod(task, load_integer(frame, F.BLOCKS))
-    rows, columns = load_integer(frame, F.ROWS), load_integer(frame, F.POINTS)
-    tile_rows, tile_width = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS) * simd.lanes
-    first_row = panel_block * load_integer(frame, F.BLOCK_PANELS) * tile_rows
-    end_row = min(rows, first_row + load_integer(frame, F.BLOCK_PANELS) * tile_rows)
-    first_column = block * load_integer(frame, F.BLOCK_TILES) * tile_width
-    end_column = min(columns, first_column + load_integer(frame, F.BLOCK_TILES) * tile_width)
-    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
-    steps, kernels, size = load_integer(frame, F.STEPS), load_integer(frame, F.KERNEL), simd.itemsize
+    panel_block, block = divmod(task, args.blocks)
+    rows, columns = args.rows, args.points
+    tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
+    first_row = panel_block * args.block_panels * tile_rows
+    end_row = min(rows, first_row + args.block_panels * tile_rows)
+    first_column = block * args.block_tiles * tile_width
+    end_column = min(columns, first_column + args.block_tiles * tile_width)
+    row_step, depth_step = args.row_step, args.depth_step
+    steps, kernels, size = args.steps, args.kernel, simd.itemsize
     for k in range(0, depth, steps):
         here = min(steps, depth - k)
         start = ACCUMULATE if k > 0 else 0
-        floor = last_floor if k + here == depth else load_integer(frame, F.LIMITS)
+        floor = last_floor if k + here == depth else args.limits
         for j in range(first_column, end_column, tile_width):
             there = min(tile_width, columns - j)
             rest = there - (there - 1) // simd.lanes * simd.lanes
@@ -145,30 +146,30 @@ def _multiply(simd, frame, task, a, b, width, c, depth, bias, last_floor):
                 )
 
 
-@inner
-def _convolve(simd, frame, task):
+@task(MatrixArguments)
+def convolve(simd, args, task, thread):
     """A block of one group's target channels by one of an image's pixels."""
-    blocks = load_integer(frame, F.BLOCKS) * load_integer(frame, F.PANEL_BLOCKS)
+    blocks = args.blocks * args.panel_blocks
     plane, task = divmod(task, blocks)
-    group = plane % load_integer(frame, F.GROUPS)
-    rows, depth, pixels = load_integer(frame, F.ROWS), load_integer(frame, F.DEPTH), load_integer(frame, F.POINTS)
-    tap = load_integer(load_integer(frame, F.TAPS), 2)
-    weight = load_integer(frame, F.WEIGHT) + simd.itemsize * (group * load_integer(frame, F.WEIGHT_GROUP) + tap)
-    source = load_integer(frame, F.SOURCE) + simd.itemsize * plane * depth * pixels
-    target = load_integer(frame, F.TARGET) + simd.itemsize * plane * rows * pixels
-    bias = load_integer(frame, F.BIAS)
+    group = plane % args.groups
+    rows, depth, pixels = args.rows, args.depth, args.points
+    tap = load_integer(args.taps, 2)
+    weight = args.weight + simd.itemsize * (group * args.weight_group + tap)
+    source = args.source + simd.itemsize * plane * depth * pixels
+    target = args.target + simd.itemsize * plane * rows * pixels
+    bias = args.bias
     if bias != 0:
         bias += simd.itemsize * group * rows
-    floor = load_integer(frame, F.LIMITS) + simd.itemsize
-    _multiply(simd, frame, task, weight, source, pixels, target, depth, bias, floor)
+    floor = args.limits + simd.itemsize
+    _multiply(simd, args, task, weight, source, pixels, target, depth, bias, floor)
 
 
-@inner
-def _transpose_block(simd, frame, task):
+@task(MatrixArguments)
+def transpose_block(simd, args, task, thread):
     """As many of a row's numbers as a vector has lanes, of all source channels, to rows of channels."""
-    pixels, depth = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.DEPTH)
-    source, target = load_integer(frame, F.SOURCE), load_integer(frame, F.PARTIAL)
-    width, size, lanes = load_integer(frame, F.CHANNEL), simd.itemsize, simd.lanes
+    pixels, depth = args.pixels, args.depth
+    source, target = args.source, args.transposed
+    width, size, lanes = args.width, simd.itemsize, simd.lanes
     first = task * lanes
     if pixels < lanes:
         for p in range(pixels):
@@ -182,41 +183,11 @@ def _transpose_block(simd, frame, task):
         transpose(simd, corner, pixels, min(lanes, depth - c), target + size * (first * width + c), width)
 
 
-@inner
-def _correlate(simd, frame, task):
+@task(MatrixArguments)
+def correlate(simd, args, task, thread):
     """A block of target channels by one of source channels: a sum along the pixels of the only image."""
-    width, pixels = load_integer(frame, F.CHANNEL), load_integer(frame, F.WEIGHT_ROW)
-    grad, transposed = load_integer(frame, F.WEIGHT), load_integer(frame, F.PARTIAL)
+    width, pixels = args.width, args.pixels
+    grad, transposed = args.weight, args.transposed
     # A bias, and with it the floor, comes after the sum.
-    floor = load_integer(frame, F.LIMITS)
-    _multiply(simd, frame, task, grad, transposed, width, load_integer(frame, F.TARGET), pixels, 0, floor)
-
-
-@cache
-def convolve_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes a block of a convolution."""
-
-    def multiply_in_place(frame, task, slot):
-        _convolve(simd, frame, task)
-
-    return address_of(multiply_in_place, 3)
-
-
-@cache
-def transpose_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that transposes some numbers of all rows."""
-
-    def transpose_rows(frame, task, slot):
-        _transpose_block(simd, frame, task)
-
-    return address_of(transpose_rows, 3)
-
-
-@cache
-def correlate_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes a block of an adjoint for the weight."""
-
-    def multiply_transposed(frame, task, slot):
-        _correlate(simd, frame, task)
-
-    return address_of(multiply_transposed, 3)
+    floor = args.limits
+    _multiply(simd, args, task, grad, transposed, width, args.target, pixels, 0, floor)

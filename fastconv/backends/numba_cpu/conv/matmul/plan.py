@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.matmul import kernel
+from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
@@ -18,11 +18,14 @@ from fastconv.backends.numba_cpu.simd import Simd
 class MatrixConvolution(Convolution):
     """A 1 x 1 convolution, or a dense layer, as a product of the weight by the pixels."""
 
+    arguments = MatrixArguments
+
     def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
         p = job.problem
-        super().__init__(simd, job, cut, 0, 0, self._FIELDS)
-        self._kernels = _kernels(self.frame, simd, cut, p.rows)
-        self._first = kernel.convolve_task(simd), self.tasks(p, cut)
+        super().__init__(simd, job, cut, 0, 0)
+        self.args["row_step"], self.args["depth_step"], _ = job.weight
+        self._kernels = _kernels(self.args, simd, cut, p.rows)
+        self._first = kernel.convolve(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
@@ -38,15 +41,18 @@ class MatrixConvolution(Convolution):
 class MatrixWeightGradient(WeightGradient):
     """A weight gradient as a product of two matrices, of which the source is transposed first."""
 
+    arguments = MatrixArguments
+
     def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
         p = job.problem
         pixels = math.prod(p.lattice)
-        super().__init__(simd, job, cut, 0, pixels * cut.width * simd.itemsize)
-        self.frame[F.WEIGHT_ROW] = pixels
-        self.frame[F.WEIGHT_DEPTH] = 1
-        self._kernels = _kernels(self.frame, simd, cut, p.rows)
-        self._first = kernel.transpose_task(simd), -(-pixels // simd.lanes)
-        self._second = kernel.correlate_task(simd), self.tasks(p, cut)
+        super().__init__(simd, job, cut, 0)
+        self._share(pixels * cut.width * simd.itemsize, "transposed")
+        self.args["pixels"] = self.args["row_step"] = pixels
+        self.args["depth_step"] = 1
+        self._kernels = _kernels(self.args, simd, cut, p.rows)
+        self._first = kernel.transpose_block(simd), -(-pixels // simd.lanes)
+        self._second = kernel.correlate(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
@@ -59,11 +65,11 @@ class MatrixWeightGradient(WeightGradient):
         return cut.blocks * cut.panel_blocks
 
 
-def _kernels(frame: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
-    """Put into the frame a table of four kernels: for whole tiles, fewer columns, fewer rows, and fewer of both."""
+def _kernels(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
+    """Put into the arguments a table of four kernels: for whole tiles, fewer columns, fewer rows, and fewer of both."""
     heights = cut.tile_rows, rows % cut.tile_rows or cut.tile_rows
     rest = cut.columns % (cut.tile_vectors * simd.lanes) or cut.tile_vectors * simd.lanes
     widths = (cut.tile_vectors, True), (-(-rest // simd.lanes), rest % simd.lanes == 0)
     kernels = np.array([kernel.kernel(simd, height, *width) for height in heights for width in widths], np.int64)
-    frame[F.KERNEL] = kernels.ctypes.data
+    args["kernel"] = kernels.ctypes.data
     return kernels

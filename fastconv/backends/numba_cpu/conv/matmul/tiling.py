@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.gemm.tiling import SMALL_CYCLES, TASKS, TILE_CYCLES, TRANSPOSE_CYCLES, WRITE_CYCLES
 from fastconv.backends.numba_cpu.problem import Problem
@@ -43,18 +42,18 @@ class MatrixTiling:
     splits: int = 1
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         return {
-            F.TILE_ROWS: self.tile_rows,
-            F.TILE_VECTORS: self.tile_vectors,
-            F.POINTS: self.columns,
-            F.STEPS: self.steps,
-            F.BLOCK_TILES: self.block_tiles,
-            F.BLOCKS: self.blocks,
-            F.BLOCK_PANELS: self.block_panels,
-            F.PANEL_BLOCKS: self.panel_blocks,
-            F.CHANNEL: self.width,
+            "tile_rows": self.tile_rows,
+            "tile_vectors": self.tile_vectors,
+            "points": self.columns,
+            "steps": self.steps,
+            "block_tiles": self.block_tiles,
+            "blocks": self.blocks,
+            "block_panels": self.block_panels,
+            "panel_blocks": self.panel_blocks,
+            "width": self.width,
         }
 
     def __str__(self) -> str:

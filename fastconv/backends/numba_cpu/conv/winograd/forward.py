@@ -48,14 +48,14 @@ After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.kernels import PACKED_CHANNELS
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     CHUNK_WORDS,
@@ -65,8 +65,8 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     load_points,
     read_patches,
 )
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
@@ -80,7 +80,6 @@ from fastconv.backends.numba_cpu.simd import (
     raise_to,
     shuffled,
     store,
-    store_integer,
     vector_at,
     vector_of,
     zeros,
@@ -90,7 +89,7 @@ _I64 = ir.IntType(64)
 
 
 def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
-    """What a slot needs: the transformed patches, their sums, a row of zeros, and what describes the chunks."""
+    """What a thread needs: the transformed patches, their sums, a row of zeros, and what describes the chunks."""
     width = tile_vectors * simd.lanes
     patches = POINTS * (steps * width + simd.lanes)
     sums = POINTS * (block_panels * tile_rows * width + simd.lanes)
@@ -138,10 +137,10 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
 
 
 @inner
-def _write_pixels(simd, frame, row, rows, chunks, table, width, sums, step, nowhere):
+def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhere):
     """The pixels of target channels from ``row`` on; whether all of them are finite."""
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    bias, floor = load_integer(frame, F.BIAS), load_integer(frame, F.LIMITS) + simd.itemsize
+    I, J = args.I, args.J
+    bias, floor = args.bias, args.limits + simd.itemsize
     odd = zeros(simd)
     for m in range(rows):
         start = nowhere
@@ -168,27 +167,27 @@ def _write_pixels(simd, frame, row, rows, chunks, table, width, sums, step, nowh
     return is_zero(simd, odd)
 
 
-@inner
-def _multiply(simd, frame, task, slot):
+@task(WinogradArguments)
+def multiply(simd, args, task, thread):
     """One block of patches by one block of target channels in one group; nothing if all is to be done another way."""
-    if load_integer(frame, F.INFINITE) != 0:
+    if args.infinite != 0:
         return
-    rest, block = divmod(task, load_integer(frame, F.BLOCKS))
-    group, panel_block = divmod(rest, load_integer(frame, F.PANEL_BLOCKS))
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
+    rest, block = divmod(task, args.blocks)
+    group, panel_block = divmod(rest, args.panel_blocks)
+    rows, tile_rows = args.rows, args.tile_rows
     panels = (rows + tile_rows - 1) // tile_rows
-    block_panels = load_integer(frame, F.BLOCK_PANELS)
+    block_panels = args.block_panels
     first_panel = panel_block * block_panels
     here_panels = min(block_panels, panels - first_panel)
-    width = load_integer(frame, F.TILE_VECTORS) * simd.lanes
+    width = args.tile_vectors * simd.lanes
     first = block * width
-    count = min(width, count_patches(frame) - first)
-    depth, steps = load_integer(frame, F.DEPTH), load_integer(frame, F.STEPS)
-    kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
+    count = min(width, count_patches(args) - first)
+    depth, steps = args.depth, args.steps
+    kernel, limits = args.kernel, args.limits
     size = simd.itemsize
 
     # The workspace: patches, sums, zeros, chunks. What a vector may spill comes after each of the matrices.
-    patches = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    patches = args.workspace + thread * args.thread_bytes
     patch_step = steps * width + simd.lanes
     sums = patches + size * POINTS * patch_step
     sum_step = block_panels * tile_rows * width + simd.lanes
@@ -205,17 +204,17 @@ def _multiply(simd, frame, task, slot):
     for i in range(POINTS):
         store(simd, sums, (i + 1) * sum_step - simd.lanes, zeros(simd))
 
-    across = (load_integer(frame, F.TAP_COLUMNS) + 2) // 3
-    pieces = (load_integer(frame, F.TAP_ROWS) + 2) // 3 * across
+    across = (args.tap_columns + 2) // 3
+    pieces = (args.tap_rows + 2) // 3 * across
     piece_step = tile_rows * depth + simd.lanes
     panel_step = pieces * piece_step
     weight_step = panels * panel_step
-    weight = load_integer(frame, F.PANELS) + size * (POINTS * weight_step * group + first_panel * panel_step)
-    images = load_integer(frame, F.TARGET)
+    weight = args.panels + size * (POINTS * weight_step * group + first_panel * panel_step)
+    images = args.target
     start = 0
     for piece in range(pieces):
         y, x = 3 * (piece // across), 3 * (piece % across)
-        chunks = describe_chunks(simd, frame, images, group, row, first, count, y, x, nowhere, table)
+        chunks = describe_chunks(simd, args, images, group, row, first, count, y, x, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
             read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
@@ -227,15 +226,5 @@ def _multiply(simd, frame, task, slot):
                     call(kernel, (here, weight + size * left, right, target, width, 0, start, limits))
             start = ACCUMULATE
     wanted = min(here_panels * tile_rows, rows - first_panel * tile_rows)
-    if not _write_pixels(simd, frame, row, wanted, chunks, table, width, sums, sum_step, nowhere):
-        store_integer(frame, F.INFINITE, 1)
-
-
-@cache
-def multiply_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes one block."""
-
-    def multiply_patches(frame, task, slot):
-        _multiply(simd, frame, task, slot)
-
-    return address_of(multiply_patches, 3)
+    if not _write_pixels(simd, args, row, wanted, chunks, table, width, sums, sum_step, nowhere):
+        args.infinite = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -10,10 +9,11 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.patches import POINTS, store_points
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     load,
@@ -21,7 +21,6 @@ from fastconv.backends.numba_cpu.simd import (
     load_scalar,
     load_vector,
     store,
-    store_integer,
     vector_of,
     zeros,
 )
@@ -72,14 +71,14 @@ def _cut_piece(simd, taps, step, rows, columns, first, across, target):
 
 
 @inner
-def _lacks_line(simd, frame, R, S):
+def _lacks_line(simd, args, R, S):
     """Whether the taps of a whole row or column are 0 in every kernel of a weight, and others are not.
 
     In each line the first kernel's taps mostly tell.
     """
-    groups, rows, depth = load_integer(frame, F.GROUPS), load_integer(frame, F.ROWS), load_integer(frame, F.DEPTH)
-    row_step, depth_step = load_integer(frame, F.WEIGHT_ROW), load_integer(frame, F.WEIGHT_DEPTH)
-    weight, places = load_integer(frame, F.WEIGHT), load_integer(frame, F.TAPS)
+    groups, rows, depth = args.groups, args.rows, args.depth
+    row_step, depth_step = args.weight_row, args.weight_depth
+    weight, places = args.weight, args.taps
     lacking = 0
     for line in range(R + S):
         first, step, count = (line * S, 1, S) if line < R else (line - R, S, R)
@@ -87,7 +86,7 @@ def _lacks_line(simd, frame, R, S):
         for kernel in range(groups * rows * depth):
             rest, c = divmod(kernel, depth)
             group, m = divmod(rest, rows)
-            base = group * load_integer(frame, F.WEIGHT_GROUP) + m * row_step + c * depth_step
+            base = group * args.weight_group + m * row_step + c * depth_step
             for i in range(count):
                 if load_scalar(simd, weight, base + load_integer(places, 3 * (first + i * step) + 2)) != 0:
                     found = True
@@ -98,27 +97,27 @@ def _lacks_line(simd, frame, R, S):
     return 0 < lacking < R + S
 
 
-@inner
-def _transform_weight(simd, frame, task, slot):
+@task(WinogradArguments)
+def transform_weight(simd, args, task, thread):
     """Panel number ``task`` of the weight, counted through the groups."""
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
-    depth = load_integer(frame, F.DEPTH)
-    taps, R, S = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
+    rows, tile_rows = args.rows, args.tile_rows
+    depth = args.depth
+    taps, R, S = args.tap_count, args.tap_rows, args.tap_columns
     down, across = (R + 2) // 3, (S + 2) // 3
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
     piece_step = tile_rows * depth + simd.lanes
     panel_step = down * across * piece_step
     matrix = panels * panel_step
-    target = load_integer(frame, F.PANELS) + simd.itemsize * (POINTS * matrix * group + panel * panel_step)
-    packed = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    target = args.panels + simd.itemsize * (POINTS * matrix * group + panel * panel_step)
+    packed = args.workspace + thread * args.thread_bytes
     piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
     odd = 0
-    if task == 0 and _lacks_line(simd, frame, R, S):
+    if task == 0 and _lacks_line(simd, args, R, S):
         odd = 1
     for first in range(0, depth, PACKED_CHANNELS):
         here = min(PACKED_CHANNELS, depth - first)
-        pack_panel(simd, frame, group, panel, first, here, packed)
+        pack_panel(simd, args, group, panel, first, here, packed)
         if not is_finite(simd, packed, here * taps * tile_rows):
             odd = 1
         for piece in range(down * across):
@@ -133,14 +132,4 @@ def _transform_weight(simd, frame, task, slot):
                     place = target + simd.itemsize * (piece * piece_step + (first + c) * tile_rows + i)
                     _transform_taps(simd, kernels, step, place, matrix)
     if odd:
-        store_integer(frame, F.INFINITE, 1)
-
-
-@cache
-def weight_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that transforms a panel of the weight."""
-
-    def transform_weight(frame, task, slot):
-        _transform_weight(simd, frame, task, slot)
-
-    return address_of(transform_weight, 3)
+        args.infinite = 1

@@ -20,7 +20,6 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.simd import (
     SimdType,
     bits_between,
@@ -100,25 +99,25 @@ def _evaluate(builder: Any, d: list[Any]) -> list[Any]:
 
 
 @inner
-def count_patches(frame):
+def count_patches(args):
     """Of all images."""
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    return load_integer(frame, F.N) * ((I + 1) // 2) * ((J + 1) // 2)
+    I, J = args.I, args.J
+    return args.N * ((I + 1) // 2) * ((J + 1) // 2)
 
 
 @inner
-def describe_chunks(simd, frame, target, group, row, first, count, down_by, right_by, nowhere, table):
+def describe_chunks(simd, args, target, group, row, first, count, down_by, right_by, nowhere, table):
     """Into how many chunks - rows of patches, at most a vector - the patches ``first`` up to first + count fall.
 
     Pixels are those of channel ``row`` of the images at the address ``target``; ``nowhere`` is that of zeros. Patches
     are read so many rows below and columns right of where the first taps read them.
     """
-    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
+    H, W = args.H, args.W
+    I, J = args.I, args.J
     down, across = (I + 1) // 2, (J + 1) // 2
-    depth, groups = load_integer(frame, F.DEPTH), load_integer(frame, F.GROUPS)
-    channels = groups * load_integer(frame, F.ROWS)
-    source, size = load_integer(frame, F.SOURCE), simd.itemsize
+    depth, groups = args.depth, args.groups
+    channels = groups * args.rows
+    source, size = args.source, simd.itemsize
     n, rest = divmod(first, down * across)
     i, j = divmod(rest, across)
     lane = 0
@@ -126,8 +125,8 @@ def describe_chunks(simd, frame, target, group, row, first, count, down_by, righ
     while lane < count:
         here = min(simd.lanes, across - j, count - lane)
         base = table + 8 * CHUNK_WORDS * chunks
-        y = 2 * i + down_by + load_integer(frame, F.FIRST_Y)
-        x = 2 * j + right_by + load_integer(frame, F.FIRST_X)
+        y = 2 * i + down_by + args.first_y
+        x = 2 * j + right_by + args.first_x
         image = (n * groups + group) * depth * H
         store_integer(base, 0, lane)
         for a in range(4):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.conv.winograd import forward, kernels, weight_grad
+from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.tiling import winograd_tiling, winograd_weight_tiling
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.lowering import Job
@@ -24,6 +24,7 @@ class WinogradConvolution(Convolution):
     under a row or column of taps that are all 0, as of a causal kernel: the fallback does these.
     """
 
+    arguments = WinogradArguments
     fallback = GemmConvolution
     _SPREADS = True
 
@@ -31,14 +32,17 @@ class WinogradConvolution(Convolution):
         p = job.problem
         # By rows and columns: the taps of an input gradient come backwards.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        slot = forward.workspace_bytes(simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps))
+        thread_bytes = forward.workspace_bytes(
+            simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps)
+        )
         pieces = math.prod(p.pieces or ())
         numbers = p.groups * kernels.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
-        super().__init__(simd, job, cut, slot, numbers * simd.itemsize, self._FIELDS)
-        self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
-        self.frame[F.KERNEL] = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
-        self._first = kernels.weight_task(simd), p.groups * cut.panels
-        self._second = forward.multiply_task(simd), self.tasks(p, cut)
+        super().__init__(simd, job, cut, thread_bytes, numbers * simd.itemsize)
+        self.args["first_y"], self.args["first_x"] = p.first
+        self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
+        self.args["kernel"] = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
+        self._first = kernels.transform_weight(simd), p.groups * cut.panels
+        self._second = forward.multiply(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling | None:
@@ -56,17 +60,19 @@ class WinogradConvolution(Convolution):
 class WinogradWeightGradient(WeightGradient):
     """A weight gradient of transformed patches; an infinite number, or one that overflows, spreads over all taps."""
 
+    arguments = WinogradArguments
     fallback = GemmWeightGradient
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         shape = cut.tile_rows, cut.tile_vectors
-        slot = weight_grad.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
-        super().__init__(simd, job, cut, slot)
+        thread_bytes = weight_grad.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
+        super().__init__(simd, job, cut, thread_bytes)
         p = job.problem
-        self.frame[F.TAP_ROWS], self.frame[F.TAP_COLUMNS] = map(len, p.grid)
-        self.frame[F.KERNEL] = micro_kernel.packed(simd, *shape)
-        self._first = weight_grad.multiply_task(simd), self.tasks(p, cut)
+        self.args["first_y"], self.args["first_x"] = p.first
+        self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
+        self.args["kernel"] = micro_kernel.packed(simd, *shape)
+        self._first = weight_grad.multiply(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling | None:

@@ -26,7 +26,6 @@ transformed anew for each block of the other's channels: with 128 of them that t
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -34,7 +33,8 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     CHUNK_WORDS,
     POINTS,
@@ -45,9 +45,9 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     read_patches,
     store_points,
 )
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -55,7 +55,6 @@ from fastconv.backends.numba_cpu.simd import (
     load_scalar,
     mask_of_bits,
     store,
-    store_integer,
     store_scalar,
     store_vector,
     transpose,
@@ -69,7 +68,7 @@ _I64 = ir.IntType(64)
 def workspace_bytes(
     simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
-    """What a slot needs: both operands' panels, some channels before transposition, the sums, and the chunks."""
+    """What a thread needs: both operands' panels, some channels before transposition, the sums, and the chunks."""
     columns, rows = block_tiles * tile_vectors * simd.lanes, block_panels * tile_rows
     operands = POINTS * (steps * columns + steps * rows + block_panels * simd.lanes)
     square = POINTS * (steps * max(simd.lanes, tile_rows) + simd.lanes)
@@ -150,12 +149,12 @@ def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
 
 
 @inner
-def _pack_gradient(simd, frame, row, rows, chunks, table, steps, square, target, target_step):
+def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, target_step):
     """A panel of the gradient's channels from ``row`` on, transformed and transposed, for each of the 16 products."""
-    tile_rows = load_integer(frame, F.TILE_ROWS)
+    tile_rows = args.tile_rows
     square_step = steps * tile_rows + simd.lanes
-    plane = simd.itemsize * load_integer(frame, F.I) * load_integer(frame, F.J)
-    below = simd.itemsize * load_integer(frame, F.J)
+    plane = simd.itemsize * args.I * args.J
+    below = simd.itemsize * args.J
     for m in range(rows):
         for chunk in range(chunks):
             base = table + 8 * CHUNK_WORDS * chunk
@@ -202,11 +201,11 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, R,
 
 
 @inner
-def _add_products(simd, frame, steps, start, tiles, panels, left, left_step, right, sums):
+def _add_products(simd, args, steps, start, tiles, panels, left, left_step, right, sums):
     """The 16 products of ``steps`` patches, the operands being packed at ``left`` and ``right``, to the sums."""
-    tile_rows, width = load_integer(frame, F.TILE_ROWS), load_integer(frame, F.TILE_VECTORS) * simd.lanes
-    kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
-    most, columns, size = load_integer(frame, F.STEPS), tiles * width, simd.itemsize
+    tile_rows, width = args.tile_rows, args.tile_vectors * simd.lanes
+    kernel, limits = args.kernel, args.limits
+    most, columns, size = args.steps, tiles * width, simd.itemsize
     panel_step = most * tile_rows + simd.lanes
     for point in range(POINTS):
         for tile in range(tiles):
@@ -217,32 +216,32 @@ def _add_products(simd, frame, steps, start, tiles, panels, left, left_step, rig
                 call(kernel, (steps, a, b, c, columns, 0, start, limits))
 
 
-@inner
-def _multiply(simd, frame, task, slot):
+@task(WinogradArguments)
+def multiply(simd, args, task, thread):
     """One block of channels by one of target channels in one group, over one part of the patches."""
-    R, S = load_integer(frame, F.TAP_ROWS), load_integer(frame, F.TAP_COLUMNS)
+    R, S = args.tap_rows, args.tap_columns
     across = (S + 2) // 3
     rest, piece = divmod(task, (R + 2) // 3 * across)
     r, s = 3 * (piece // across), 3 * (piece % across)
-    rest, block = divmod(rest, load_integer(frame, F.BLOCKS))
-    rest, panel_block = divmod(rest, load_integer(frame, F.PANEL_BLOCKS))
-    split, group = divmod(rest, load_integer(frame, F.GROUPS))
-    rows, tile_rows = load_integer(frame, F.ROWS), load_integer(frame, F.TILE_ROWS)
-    block_panels, block_tiles = load_integer(frame, F.BLOCK_PANELS), load_integer(frame, F.BLOCK_TILES)
+    rest, block = divmod(rest, args.blocks)
+    rest, panel_block = divmod(rest, args.panel_blocks)
+    split, group = divmod(rest, args.groups)
+    rows, tile_rows = args.rows, args.tile_rows
+    block_panels, block_tiles = args.block_panels, args.block_tiles
     first_row = panel_block * block_panels * tile_rows
     end_row = min(rows, first_row + block_panels * tile_rows)
     panels = (end_row - first_row + tile_rows - 1) // tile_rows
-    width = load_integer(frame, F.TILE_VECTORS) * simd.lanes
-    depth = load_integer(frame, F.DEPTH)
+    width = args.tile_vectors * simd.lanes
+    depth = args.depth
     first_column = block * block_tiles * width
     end_column = min(depth, first_column + block_tiles * width)
     tiles = (end_column - first_column + width - 1) // width
     columns = tiles * width
-    begin = split * load_integer(frame, F.SPLIT_STEPS)
-    patches = min(count_patches(frame), begin + load_integer(frame, F.SPLIT_STEPS))
-    steps, size = load_integer(frame, F.STEPS), simd.itemsize
+    begin = split * args.split_steps
+    patches = min(count_patches(args), begin + args.split_steps)
+    steps, size = args.steps, simd.itemsize
 
-    right = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    right = args.workspace + thread * args.thread_bytes
     left = right + size * POINTS * steps * block_tiles * width
     panel_step = steps * tile_rows + simd.lanes
     left_step = block_panels * panel_step
@@ -257,31 +256,21 @@ def _multiply(simd, frame, task, slot):
 
     for first in range(begin, patches, steps):
         here = min(steps, patches - first)
-        gradient = load_integer(frame, F.WEIGHT)
-        chunks = describe_chunks(simd, frame, gradient, group, group * rows, first, here, r, s, nowhere, table)
+        gradient = args.grad
+        chunks = describe_chunks(simd, args, gradient, group, group * rows, first, here, r, s, nowhere, table)
         _pack_source(simd, first_column, end_column, chunks, table, steps, square, right, width)
         for panel in range(panels):
             row = first_row + panel * tile_rows
             there = min(tile_rows, end_row - row)
             place = left + size * panel * panel_step
-            _pack_gradient(simd, frame, row, there, chunks, table, steps, square, place, left_step)
+            _pack_gradient(simd, args, row, there, chunks, table, steps, square, place, left_step)
         start = ACCUMULATE if first > begin else 0
-        _add_products(simd, frame, here, start, tiles, panels, left, left_step, right, sums)
+        _add_products(simd, args, here, start, tiles, panels, left, left_step, right, sums)
 
-    target = load_integer(frame, F.TARGET)
-    if load_integer(frame, F.SPLITS) > 1:
-        target = load_integer(frame, F.PARTIAL) + size * split * load_integer(frame, F.GROUPS) * rows * depth * R * S
+    target = args.target
+    if args.splits > 1:
+        target = args.partial + size * split * args.groups * rows * depth * R * S
     target += size * R * S * ((group * rows + first_row) * depth + first_column)
     wanted = end_column - first_column
     if not _write_taps(simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth, R, S, r, s):
-        store_integer(frame, F.INFINITE, 1)
-
-
-@cache
-def multiply_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that computes one block over one part of the patches."""
-
-    def multiply_gradients(frame, task, slot):
-        _multiply(simd, frame, task, slot)
-
-    return address_of(multiply_gradients, 3)
+        args.infinite = 1

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
-from fastconv.backends.numba_cpu.gemm import fields as F
-from fastconv.backends.numba_cpu.simd import load_integer
 
 
 @inner
-def fill_plane(simd, frame, n, channel, top, rows, plane):
+def fill_plane(simd, args, n, channel, top, rows, plane):
     """``rows`` rows from ``top`` on, which may lie outside the image, and what a vector writes too far."""
-    H, W, wide = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.PLANE_W)
-    depth, leftmost = load_integer(frame, F.DEPTH), load_integer(frame, F.LEFT)
+    H, W, wide = args.H, args.W, args.plane_w
+    depth, leftmost = args.depth, args.left
     begin = max(0, leftmost)
     left, count = begin - leftmost, max(0, min(W, leftmost + wide) - begin)
-    source = load_integer(frame, F.SOURCE) + simd.itemsize * ((n * depth + channel) * H * W + begin)
+    source = args.source + simd.itemsize * ((n * depth + channel) * H * W + begin)
     channels, vector = min(simd.lanes, depth - channel), simd.itemsize * simd.lanes
     for i in range(rows):
         y, row = top + i, plane + vector * i * wide
@@ -37,12 +35,12 @@ def fill_plane(simd, frame, n, channel, top, rows, plane):
 
 
 @inner
-def write_plane(simd, frame, n, channel, plane):
+def write_plane(simd, args, n, channel, plane):
     """The opposite, to the target, an image as large as H x W: of a plane that has all its rows and columns."""
-    H, W, wide = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.PLANE_W)
-    depth, vector = load_integer(frame, F.DEPTH), simd.itemsize * simd.lanes
-    corner = plane - vector * (load_integer(frame, F.TOP) * wide + load_integer(frame, F.LEFT))
-    target = load_integer(frame, F.TARGET) + simd.itemsize * (n * depth + channel) * H * W
+    H, W, wide = args.H, args.W, args.plane_w
+    depth, vector = args.depth, simd.itemsize * simd.lanes
+    corner = plane - vector * (args.top * wide + args.left)
+    target = args.target + simd.itemsize * (n * depth + channel) * H * W
     channels = min(simd.lanes, depth - channel)
     for y in range(H):
         separate(simd, corner + vector * y * wide, W, target + simd.itemsize * y * W, 1, H * W, channels)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu.conv.plan import Plan, WeightGradient, describe_extent, describe_grid
+from fastconv.backends.numba_cpu.conv.depthwise.rows import tap_offsets
+from fastconv.backends.numba_cpu.conv.plan import Plan, WeightGradient, extent
 from fastconv.backends.numba_cpu.fused.sparse_grad import input_grad as winners_input
 from fastconv.backends.numba_cpu.fused.sparse_grad import weight_grad as winners_weight
 from fastconv.backends.numba_cpu.fused.sparse_grad import winners
+from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import (
     LIVE,
@@ -20,7 +22,6 @@ from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import (
     input_tiling,
     weight_tiling,
 )
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.planner import choose
 from fastconv.backends.numba_cpu.routes import chosen_jobs
@@ -34,21 +35,23 @@ PLANS_BYTES = 32 << 20
 class WinnersWeightGradient(WeightGradient):
     """The weight's gradient, from the pooled gradient and the indices that pooling kept."""
 
-    _FIELDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET), (F.PARTIAL, F.WORKSPACE)
+    arguments = WinnersArguments
 
     def __init__(self, simd: Simd, job: Job, cut: WinnersTiling) -> None:
         p = job.problem
-        super().__init__(simd, job, cut, winners_weight.workspace_bytes(simd, p, cut))
-        self._offsets = describe_grid(self.frame, p)
-        describe_extent(self.frame, p)
-        self.frame[F.STRIP] = strip_numbers(simd, p)
-        self.frame[F.CHANNEL] = winners_weight.pixel_numbers(simd, p, cut)
-        blocks = self.frame[F.PANEL_BLOCKS] = -(-p.rows // cut.channels)
+        operands = "source", "grad", "indices", "target"
+        super().__init__(simd, job, cut, winners_weight.workspace_bytes(simd, p, cut), operands)
+        self._offsets = tap_offsets(self.args, p)
+        for field, value in extent(p).items():
+            self.args[field] = value
+        self.args["strip"] = strip_numbers(simd, p)
+        self.args["pixel_numbers"] = winners_weight.pixel_numbers(simd, p, cut)
+        blocks = self.args["channel_blocks"] = -(-p.rows // cut.channels)
         self._tables = winners_weight.places(simd, p, cut), winners_weight.sums(simd, p, cut)
-        self.frame[F.PLACES], self.frame[F.SUMS] = (table.ctypes.data for table in self._tables)
+        self.args["places"], self.args["sums"] = (table.ctypes.data for table in self._tables)
         self._kernels = _kernels(winners.gather_kernel, simd, cut)
-        self.frame[F.KERNEL] = self._kernels.ctypes.data
-        self._first = winners_weight.accumulate_task(simd), cut.splits * int(blocks)
+        self.args["kernel"] = self._kernels.ctypes.data
+        self._first = winners_weight.accumulate(simd), cut.splits * int(blocks)
 
     def weight_gradient(self, source: np.ndarray, grad: np.ndarray, indices: np.ndarray, target: np.ndarray) -> bool:
         """Fill ``target`` from the pooled ``grad``; whether the source was finite, else what is there is no use."""
@@ -58,20 +61,23 @@ class WinnersWeightGradient(WeightGradient):
 class WinnersInputGradient(Plan):
     """The image's gradient, from the pooled gradient, the weight, and the indices that pooling kept."""
 
-    _FIELDS = (F.SOURCE, F.WEIGHT, F.BIAS, F.TARGET), (F.PANELS, F.WORKSPACE)
+    arguments = WinnersArguments
 
     def __init__(self, simd: Simd, job: Job, cut: WinnersTiling) -> None:
         p = job.problem
         panels = p.rows * cut.groups * cut.vectors * simd.lanes * simd.itemsize
-        super().__init__(simd, job, cut, winners_input.workspace_bytes(simd, p, cut), panels, self._FIELDS)
-        describe_extent(self.frame, p)
-        self.frame[F.CHANNEL] = winners_input.plane_numbers(simd, cut)
+        operands = "grad", "weight", "indices", "target"
+        thread_bytes = winners_input.workspace_bytes(simd, p, cut)
+        super().__init__(simd, job, cut, thread_bytes, panels, operands, "panels")
+        for field, value in extent(p).items():
+            self.args[field] = value
+        self.args["pixel_numbers"] = winners_input.plane_numbers(simd, cut)
         self._places = winners_weight.places(simd, p, cut)
-        self.frame[F.PLACES] = self._places.ctypes.data
+        self.args["places"] = self._places.ctypes.data
         self._kernels = _kernels(winners.spread_kernel, simd, cut)
-        self.frame[F.KERNEL] = self._kernels.ctypes.data
-        self._first = winners_input.pack_task(simd), p.rows
-        self._second = winners_input.distribute_task(simd), p.images * -(-cut.groups // cut.task_groups)
+        self.args["kernel"] = self._kernels.ctypes.data
+        self._first = winners_input.pack(simd), p.rows
+        self._second = winners_input.distribute(simd), p.images * -(-cut.groups // cut.task_groups)
 
     def input_gradient(self, grad: np.ndarray, weight: np.ndarray, indices: np.ndarray, target: np.ndarray) -> bool:
         """Fill ``target`` from the pooled ``grad``; whether the weight was finite, else what is there is no use."""

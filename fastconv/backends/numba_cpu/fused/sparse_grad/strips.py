@@ -15,7 +15,6 @@ A vector's last lanes, beyond the patch, hold whatever follows in memory: their 
 from __future__ import annotations
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, load_integer, load_scalar, store_scalar, zero
 
@@ -39,19 +38,19 @@ def strip_numbers(simd: Simd, p: Problem) -> int:
 
 
 @inner
-def fill_strip(simd, frame, n, row, strip):
+def fill_strip(simd, args, n, row, strip):
     """The strip of lattice row ``row`` of image n."""
-    H, W = load_integer(frame, F.H), load_integer(frame, F.W)
-    depth, tap_rows = load_integer(frame, F.DEPTH), load_integer(frame, F.TAP_ROWS)
-    shifts = load_integer(frame, F.OFFSETS)
+    H, W = args.H, args.W
+    depth, tap_rows = args.depth, args.tap_rows
+    shifts = args.tap_offsets
     first = load_integer(shifts, tap_rows)
-    wide = (load_integer(frame, F.J) - 1) * load_integer(frame, F.DJ) + load_integer(frame, F.TAP_COLUMNS)
+    wide = (args.J - 1) * args.DJ + args.tap_columns
     begin, end = min(wide, max(0, -first)), max(0, min(wide, W - first))
     step = depth * tap_rows
-    source = load_integer(frame, F.SOURCE)
+    source = args.source
     for c in range(depth):
         for r in range(tap_rows):
-            y = row * load_integer(frame, F.DI) + load_integer(shifts, r)
+            y = row * args.DI + load_integer(shifts, r)
             target = strip + simd.itemsize * (c * tap_rows + r)
             if y < 0 or y >= H or begin >= end:
                 for w in range(wide):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fits, patch_numbers, strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.winners import most_vectors
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, TASKS
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
@@ -86,20 +85,20 @@ class WinnersTiling:
         return self.rows * self.columns
 
     @property
-    def fields(self) -> dict[int, int]:
-        """What a frame says of it."""
+    def fields(self) -> dict[str, int]:
+        """The arguments that say so."""
         return {
-            F.PIECES: self.rows,
-            F.TILE_ROWS: self.tile_rows,
-            F.TILE_VECTORS: self.columns,
-            F.BLOCKS: self.groups,
-            F.BLOCK_TILES: self.task_groups,
-            F.BLOCK_PANELS: self.channels,
-            F.BLOCK_ROWS: self.block_rows,
-            F.PLANE_W: self.plane_w,
-            F.STEPS: self.step,
-            F.SPLITS: self.splits,
-            F.SPLIT_STEPS: self.split_steps,
+            "patch_rows": self.rows,
+            "tile_rows": self.tile_rows,
+            "patch_vectors": self.columns,
+            "channel_groups": self.groups,
+            "task_groups": self.task_groups,
+            "block_channels": self.channels,
+            "block_rows": self.block_rows,
+            "plane_w": self.plane_w,
+            "row_step": self.step,
+            "splits": self.splits,
+            "split_steps": self.split_steps,
         }
 
 

@@ -16,18 +16,17 @@ of threads. A pixel that isn't finite would make NaN of the zeros that are left 
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fill_strip, strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, list_bytes
 from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
-from fastconv.backends.numba_cpu.gemm import fields as F
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -49,7 +48,7 @@ def pixel_numbers(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
 
 
 def workspace_bytes(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
-    """What a slot needs: a block's pixels, the sums of a block of channels, and their lists."""
+    """What a thread needs: a block's pixels, the sums of a block of channels, and their lists."""
     sums = cut.channels * cut.groups * cut.vectors * simd.lanes
     lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
     return (pixel_numbers(simd, p, cut) + sums) * simd.itemsize + lists + 64
@@ -76,54 +75,54 @@ def sums(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
 
 
 @inner
-def _fill(simd, frame, n, group, row, rows, pixels):
+def _fill(simd, args, n, group, row, rows, pixels):
     """The strips of ``rows`` rows of pooled pixels from ``row`` on, or the plane of a vector of channels."""
-    down = load_integer(frame, F.DI)
-    if load_integer(frame, F.PLANE_W) == 0:
+    down = args.DI
+    if args.plane_w == 0:
         for i in range(2 * rows):
-            fill_strip(simd, frame, n, 2 * row + i, pixels + simd.itemsize * i * load_integer(frame, F.STRIP))
+            fill_strip(simd, args, n, 2 * row + i, pixels + simd.itemsize * i * args.strip)
     else:
-        top = 2 * row * down + load_integer(frame, F.TOP)
-        needed = (2 * rows - 1) * down + load_integer(frame, F.REACH) + 1
-        fill_plane(simd, frame, n, group * simd.lanes, top, needed, pixels)
+        top = 2 * row * down + args.top
+        needed = (2 * rows - 1) * down + args.reach + 1
+        fill_plane(simd, args, n, group * simd.lanes, top, needed, pixels)
 
 
-@inner
-def _accumulate(simd, frame, task, slot):
+@task(WinnersArguments)
+def accumulate(simd, args, task, thread):
     """One part of the batch, for a block of target channels."""
     size, lanes = simd.itemsize, simd.lanes
-    part, block = divmod(task, load_integer(frame, F.PANEL_BLOCKS))
-    depth, channels = load_integer(frame, F.DEPTH), load_integer(frame, F.ROWS)
-    first_channel = block * load_integer(frame, F.BLOCK_PANELS)
-    count = min(channels, first_channel + load_integer(frame, F.BLOCK_PANELS)) - first_channel
-    I, J = load_integer(frame, F.I), load_integer(frame, F.J)
-    pooled_rows, pooled_columns, block_rows = I // 2, J // 2, load_integer(frame, F.BLOCK_ROWS)
+    part, block = divmod(task, args.channel_blocks)
+    depth, channels = args.depth, args.rows
+    first_channel = block * args.block_channels
+    count = min(channels, first_channel + args.block_channels) - first_channel
+    I, J = args.I, args.J
+    pooled_rows, pooled_columns, block_rows = I // 2, J // 2, args.block_rows
     most = block_rows * pooled_columns
-    patch_rows, tile_rows = load_integer(frame, F.PIECES), load_integer(frame, F.TILE_ROWS)
-    row_numbers = load_integer(frame, F.TILE_VECTORS) * lanes
-    groups, step = load_integer(frame, F.BLOCKS), load_integer(frame, F.STEPS)
+    patch_rows, tile_rows = args.patch_rows, args.tile_rows
+    row_numbers = args.patch_vectors * lanes
+    groups, step = args.channel_groups, args.row_step
     channel_sums = groups * patch_rows * row_numbers
-    kernels = load_integer(frame, F.KERNEL)
+    kernels = args.kernel
 
-    pixels = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
-    sums = pixels + size * load_integer(frame, F.CHANNEL)
-    lists = (sums + size * load_integer(frame, F.BLOCK_PANELS) * channel_sums + 63) // 64 * 64
+    pixels = args.workspace + thread * args.thread_bytes
+    sums = pixels + size * args.pixel_numbers
+    lists = (sums + size * args.block_channels * channel_sums + 63) // 64 * 64
     number_bytes = (most * size + 63) // 64 * 64
     list_step = number_bytes + 8 * most
     counts = lists + count * list_step
-    image = depth * load_integer(frame, F.H) * load_integer(frame, F.W)
+    image = depth * args.H * args.W
     for i in range(0, count * channel_sums, lanes):
         store(simd, sums, i, zeros(simd))
-    first = part * load_integer(frame, F.SPLIT_STEPS)
-    for n in range(first, min(load_integer(frame, F.N), first + load_integer(frame, F.SPLIT_STEPS))):
-        if block == 0 and not is_finite(simd, load_integer(frame, F.SOURCE) + size * n * image, image):
-            store_integer(frame, F.INFINITE, 1)
+    first = part * args.split_steps
+    for n in range(first, min(args.N, first + args.split_steps)):
+        if block == 0 and not is_finite(simd, args.source + size * n * image, image):
+            args.infinite = 1
         for row in range(0, pooled_rows, block_rows):
             rows = min(block_rows, pooled_rows - row)
             for k in range(count):
                 place = ((n * channels + first_channel + k) * pooled_rows + row) * pooled_columns
-                gradient = load_integer(frame, F.WEIGHT) + size * place
-                indices = load_integer(frame, F.BIAS) + 8 * place
+                gradient = args.grad + size * place
+                indices = args.indices + 8 * place
                 numbers = lists + k * list_step
                 listed = list_winners(
                     simd,
@@ -131,13 +130,13 @@ def _accumulate(simd, frame, task, slot):
                     gradient,
                     indices,
                     2 * row * J,
-                    load_integer(frame, F.PLACES),
+                    args.places,
                     numbers + number_bytes,
                     numbers,
                 )
                 store_integer(counts, k, listed)
             for group in range(groups):
-                _fill(simd, frame, n, group, row, rows, pixels)
+                _fill(simd, args, n, group, row, rows, pixels)
                 for k in range(count):
                     numbers = lists + k * list_step
                     for r in range(0, patch_rows, tile_rows):
@@ -146,22 +145,12 @@ def _accumulate(simd, frame, task, slot):
                         corner = pixels + size * r * step
                         call(kernel, (load_integer(counts, k), numbers, numbers + number_bytes, corner, step, target))
 
-    numbers = depth * load_integer(frame, F.TAP_COUNT)
-    target = load_integer(frame, F.TARGET)
-    if load_integer(frame, F.SPLITS) > 1:
-        target = load_integer(frame, F.PARTIAL) + size * part * channels * numbers
-    goes = load_integer(frame, F.SUMS)
+    numbers = depth * args.tap_count
+    target = args.target
+    if args.splits > 1:
+        target = args.partial + size * part * channels * numbers
+    goes = args.sums
     for k in range(count):
         for i in range(numbers):
             total = load_scalar(simd, sums, k * channel_sums + load_integer(goes, i))
             store_scalar(simd, target, (first_channel + k) * numbers + i, total)
-
-
-@cache
-def accumulate_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that sums one part of the batch."""
-
-    def accumulate(frame, task, slot):
-        _accumulate(simd, frame, task, slot)
-
-    return address_of(accumulate, 3)

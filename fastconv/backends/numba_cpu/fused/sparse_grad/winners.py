@@ -84,7 +84,7 @@ def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
     def gather(count, numbers, places, pixels, step, sums):
         _gather(simd, rows, columns, count, numbers, places, pixels, step, sums)
 
-    return address_of(gather, 6)
+    return address_of(gather, *[intp] * 6)
 
 
 @cache
@@ -98,7 +98,7 @@ def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
     def spread(count, numbers, places, pixels, step, weights):
         _spread(simd, rows, columns, count, numbers, places, pixels, step, weights)
 
-    return address_of(spread, 6)
+    return address_of(spread, *[intp] * 6)
 
 
 class _Winners:

@@ -11,10 +11,10 @@ and indices come in 3/4 of the time. In the caches the asking costs 4%, so it is
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
-from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.backward.scatter_pairs import place_pairs
-from fastconv.backends.numba_cpu.pooling.windows.state import Windows
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     lanes_between,
     load_integer,
@@ -39,19 +39,19 @@ def _add(w, image, grad, indices, first, end):
             store_scalar(w, image, at, load_scalar(w, image, at) + load_scalar(w, grad, u))
 
 
-@jit
-def _scatter(w, frame, task):
+@task(PoolingArguments)
+def scatter(w, args, task, thread):
     """A task's planes; pairs are tried if ``w`` has windows two apart."""
-    size, lanes, ahead = w.itemsize, w.lanes, load_integer(frame, F.AHEAD)
-    P, Q = load_integer(frame, F.P), load_integer(frame, F.Q)
-    pixels, windows = load_integer(frame, F.H) * load_integer(frame, F.W), P * Q
-    first = task * load_integer(frame, F.TASK_PLANES)
-    end = min(load_integer(frame, F.PLANES), first + load_integer(frame, F.TASK_PLANES))
+    size, lanes, ahead = w.itemsize, w.lanes, args.ahead
+    P, Q = args.P, args.Q
+    pixels, windows = args.H * args.W, P * Q
+    first = task * args.task_planes
+    end = min(args.planes, first + args.task_planes)
     whole, blocks = pixels // lanes * lanes, windows // _BLOCK * _BLOCK
     for plane in range(first, end):
-        image = load_integer(frame, F.INPUT) + size * plane * pixels
-        grad = load_integer(frame, F.OUTPUT) + size * plane * windows
-        indices = load_integer(frame, F.INDICES) + 8 * plane * windows
+        image = args.input + size * plane * pixels
+        grad = args.output + size * plane * windows
+        indices = args.indices + 8 * plane * windows
         if w.step == 2 and place_pairs(w, image, grad, indices, P, Q):
             continue
         for i in range(0, whole, lanes):
@@ -64,12 +64,3 @@ def _scatter(w, frame, task):
                 prefetch(w, indices + 2 * ahead + 8 * u + 64, 0)
             _add(w, image, grad, indices, u, u + _BLOCK)
         _add(w, image, grad, indices, blocks, windows)
-
-
-def scatter_task(w: Windows) -> int:
-    """The address of the task for windows of kind `AVERAGES`, outside which there is 0."""
-
-    def scatter(frame, task, slot):
-        _scatter(w, frame, task)
-
-    return address_of(scatter, 3)

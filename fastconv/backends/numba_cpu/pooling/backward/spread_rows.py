@@ -24,10 +24,9 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, jit
-from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.memory import interleaved, load_visible, write_visible
-from fastconv.backends.numba_cpu.pooling.windows.state import Windows
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import broadcast_value, load_integer, load_scalar, vector_of
 
 _I64 = ir.IntType(64)
@@ -118,24 +117,24 @@ def deliver_shares(typing, w, shares, row, column, width):
     return types.void(w, _shares_of(w), *[intp] * 3), generate
 
 
-@jit
-def _spread(w, frame, task):
+@task(PoolingArguments)
+def spread_rows(w, args, task, thread):
     """A task's rows of its planes; of windows, not of pixels, where ``w`` knows how many rows a window has."""
-    size, lanes, S = w.itemsize, w.lanes, load_integer(frame, F.S)
-    H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
-    step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
-    reach, divisor = load_integer(frame, F.REACH), load_scalar(w, load_integer(frame, F.DIVISORS), 0)
+    size, lanes, S = w.itemsize, w.lanes, args.S
+    H, W, P, Q = args.H, args.W, args.P, args.Q
+    step, left = args.right, args.left
+    reach, divisor = args.reach, load_scalar(w, args.divisors, 0)
     blocks, rows, planes = (
-        load_integer(frame, F.ROW_BLOCKS),
-        load_integer(frame, F.TASK_ROWS),
-        load_integer(frame, F.TASK_PLANES),
+        args.row_blocks,
+        args.task_rows,
+        args.task_planes,
     )
     first_plane, first = task // blocks * planes, task % blocks * rows
-    end_plane = min(load_integer(frame, F.PLANES), first_plane + planes)
+    end_plane = min(args.planes, first_plane + planes)
     last = min(H if w.rows == 0 else P, first + rows)
     for plane in range(first_plane, end_plane):
-        image = load_integer(frame, F.INPUT) + size * plane * H * W
-        grad = load_integer(frame, F.OUTPUT) + size * plane * P * Q
+        image = args.input + size * plane * H * W
+        grad = args.output + size * plane * P * Q
         for c in range(-(left % step), W, step * lanes):
             m = (c + left) // step
             if w.rows != 0:
@@ -151,12 +150,3 @@ def _spread(w, frame, task):
                     shares = add_shares(w, shares, row, m, Q, S)
                     row += size * Q
                 deliver_shares(w, divided(w, shares, divisor), image + size * i * W, c, W)
-
-
-def spread_task(w: Windows) -> int:
-    """The address of the task for windows one or two pixels apart in a row, of kind `AVERAGES`."""
-
-    def spread_rows(frame, task, slot):
-        _spread(w, frame, task)
-
-    return address_of(spread_rows, 3)

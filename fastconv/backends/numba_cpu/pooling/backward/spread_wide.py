@@ -10,10 +10,10 @@ side take half the time so. Planes, and rows of large ones, are the parallel axi
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
-from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     add,
     broadcast,
     lanes_between,
@@ -70,24 +70,24 @@ def _add_to(simd, row, first, end, value):
         store_where(simd, row, end - rest, there, add(simd, before, vector))
 
 
-@jit
-def _spread(simd, frame, task):
+@task(PoolingArguments)
+def spread_wide(simd, args, task, thread):
     """A task's rows of its planes."""
-    size, S = simd.itemsize, load_integer(frame, F.S)
-    H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
-    step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
-    reach, divisor = load_integer(frame, F.REACH), load_scalar(simd, load_integer(frame, F.DIVISORS), 0)
+    size, S = simd.itemsize, args.S
+    H, W, P, Q = args.H, args.W, args.P, args.Q
+    step, left = args.right, args.left
+    reach, divisor = args.reach, load_scalar(simd, args.divisors, 0)
     blocks, rows, planes = (
-        load_integer(frame, F.ROW_BLOCKS),
-        load_integer(frame, F.TASK_ROWS),
-        load_integer(frame, F.TASK_PLANES),
+        args.row_blocks,
+        args.task_rows,
+        args.task_planes,
     )
     first_plane, first = task // blocks * planes, task % blocks * rows
-    end_plane, last = min(load_integer(frame, F.PLANES), first_plane + planes), min(H, first + rows)
+    end_plane, last = min(args.planes, first_plane + planes), min(H, first + rows)
     for plane in range(first_plane, end_plane):
-        grad = load_integer(frame, F.OUTPUT) + size * plane * P * Q
+        grad = args.output + size * plane * P * Q
         for i in range(first, last):
-            row = load_integer(frame, F.INPUT) + size * (plane * H + i) * W
+            row = args.input + size * (plane * H + i) * W
             p, count = load_integer(reach, 2 * i), load_integer(reach, 2 * i + 1)
             if i > first and p == load_integer(reach, 2 * i - 2) and count == load_integer(reach, 2 * i - 1):
                 _copy(simd, row, row - size * W, W)
@@ -111,12 +111,3 @@ def _spread(simd, frame, task):
                     written = end
             if written < W:
                 _fill(simd, row, written, W, W, zero(simd))
-
-
-def spread_wide_task(simd: Simd) -> int:
-    """The address of the task."""
-
-    def spread_wide(frame, task, slot):
-        _spread(simd, frame, task)
-
-    return address_of(spread_wide, 3)

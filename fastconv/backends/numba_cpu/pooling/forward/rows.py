@@ -14,25 +14,26 @@ block fits the L2 cache, and the next one is asked for meanwhile. Planes, and ro
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
-from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.rows import ask, deliver, row_of_windows
-from fastconv.backends.numba_cpu.pooling.windows.state import Windows, merge, nothing
+from fastconv.backends.numba_cpu.pooling.windows.state import merge, nothing
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import load_integer
 
 
-@jit
-def _down(w, frame, plane, first, end, q, ahead):
+@inner
+def _down(w, args, plane, first, end, q, ahead):
     """Rows ``first`` up to ``end`` of a vector of windows."""
-    size, W, S = w.itemsize, load_integer(frame, F.W), load_integer(frame, F.S)
-    P, Q = load_integer(frame, F.P), load_integer(frame, F.Q)
-    step, dx, dy = load_integer(frame, F.RIGHT), load_integer(frame, F.DX), load_integer(frame, F.DY)
-    image = load_integer(frame, F.INPUT) + size * plane * load_integer(frame, F.H) * W
-    out, indices = load_integer(frame, F.OUTPUT), load_integer(frame, F.INDICES)
-    reach, divisors = load_integer(frame, F.REACH), load_integer(frame, F.DIVISORS)
-    starts = load_integer(frame, F.STARTS) + size * q
-    c = q * step - load_integer(frame, F.LEFT)
-    down = load_integer(frame, F.DOWN)
+    size, W, S = w.itemsize, args.W, args.S
+    P, Q = args.P, args.Q
+    step, dx, dy = args.right, args.DX, args.DY
+    image = args.input + size * plane * args.H * W
+    out, indices = args.output, args.indices
+    reach, divisors = args.reach, args.divisors
+    starts = args.starts + size * q
+    c = q * step - args.left
+    down = args.down
     for p in range(first, end):
         ask(w, ahead)
         ahead += w.ahead
@@ -52,18 +53,18 @@ def _down(w, frame, plane, first, end, q, ahead):
         deliver(w, state, out + size * place, indices + 8 * place, q, Q, origin, divisor)
 
 
-@jit
-def _roll(w, frame, plane, first, end, q, ahead):
+@inner
+def _roll(w, args, plane, first, end, q, ahead):
     """As `_down`, of windows of three rows, one or two apart."""
-    size, H, W, S = w.itemsize, load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.S)
-    P, Q, down = load_integer(frame, F.P), load_integer(frame, F.Q), load_integer(frame, F.DOWN)
-    step, dx = load_integer(frame, F.RIGHT), load_integer(frame, F.DX)
-    image = load_integer(frame, F.INPUT) + size * plane * H * W
-    out, indices = load_integer(frame, F.OUTPUT), load_integer(frame, F.INDICES)
-    divisors = load_integer(frame, F.DIVISORS)
-    starts = load_integer(frame, F.STARTS) + size * q
-    c = q * step - load_integer(frame, F.LEFT)
-    top = first * down - load_integer(frame, F.TOP)
+    size, H, W, S = w.itemsize, args.H, args.W, args.S
+    P, Q, down = args.P, args.Q, args.down
+    step, dx = args.right, args.DX
+    image = args.input + size * plane * H * W
+    out, indices = args.output, args.indices
+    divisors = args.divisors
+    starts = args.starts + size * q
+    c = q * step - args.left
+    top = first * down - args.top
     middle = lower = nothing(w)
     p, last = first, top + 2
     for i in range(top, top + (end - 1 - first) * down + 3):
@@ -89,41 +90,35 @@ def _roll(w, frame, plane, first, end, q, ahead):
         last += down
 
 
-@jit
-def _pool(w, rolling, frame, task):
+@inner
+def _pool(w, rolling, args, task):
     """A task's rows of its planes; ``rolling`` is None or true."""
-    P, Q = load_integer(frame, F.P), load_integer(frame, F.Q)
-    blocks, rows = load_integer(frame, F.ROW_BLOCKS), load_integer(frame, F.TASK_ROWS)
-    planes, block_rows = load_integer(frame, F.TASK_PLANES), load_integer(frame, F.BLOCK_ROWS)
-    row_bytes = w.itemsize * load_integer(frame, F.DOWN) * load_integer(frame, F.W)
-    plane_bytes = w.itemsize * load_integer(frame, F.H) * load_integer(frame, F.W)
+    P, Q = args.P, args.Q
+    blocks, rows = args.row_blocks, args.task_rows
+    planes, block_rows = args.task_planes, args.block_rows
+    row_bytes = w.itemsize * args.down * args.W
+    plane_bytes = w.itemsize * args.H * args.W
     first_plane, first = task // blocks * planes, task % blocks * rows
-    end_plane, last = min(load_integer(frame, F.PLANES), first_plane + planes), min(P, first + rows)
+    end_plane, last = min(args.planes, first_plane + planes), min(P, first + rows)
     for plane in range(first_plane, end_plane):
         for p in range(first, last, block_rows):
             end = min(last, p + block_rows)
-            ahead = load_integer(frame, F.INPUT) + plane * plane_bytes + end * row_bytes
+            ahead = args.input + plane * plane_bytes + end * row_bytes
             for q in range(0, Q, w.lanes):
                 if rolling is None:
-                    _down(w, frame, plane, p, end, q, ahead)
+                    _down(w, args, plane, p, end, q, ahead)
                 else:
-                    _roll(w, frame, plane, p, end, q, ahead)
+                    _roll(w, args, plane, p, end, q, ahead)
                 ahead += (end - p) * w.ahead
 
 
-def down_task(w: Windows) -> int:
-    """The address of the task for windows of any height."""
-
-    def pool_down(frame, task, slot):
-        _pool(w, None, frame, task)
-
-    return address_of(pool_down, 3)
+@task(PoolingArguments)
+def pool_down(w, args, task, thread):
+    """Pool windows of any height."""
+    _pool(w, None, args, task)
 
 
-def rolling_task(w: Windows) -> int:
-    """The address of the task for windows of 3 x 3, ``w.step`` apart both ways."""
-
-    def pool_rolling(frame, task, slot):
-        _pool(w, True, frame, task)
-
-    return address_of(pool_rolling, 3)
+@task(PoolingArguments)
+def pool_rolling(w, args, task, thread):
+    """Pool windows of 3 x 3, ``w.step`` apart both ways."""
+    _pool(w, True, args, task)

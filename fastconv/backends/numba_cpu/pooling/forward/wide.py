@@ -9,24 +9,24 @@ Planes are the parallel axis, and rows of windows in large ones.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import address_of, jit
-from fastconv.backends.numba_cpu.pooling import fields as F
+from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.lanes import deliver_desk, desk, no_pixels, pixels, put_on_desk
-from fastconv.backends.numba_cpu.pooling.windows.state import Windows, merge
+from fastconv.backends.numba_cpu.pooling.windows.state import merge
+from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import load_integer
 
 
-@jit
-def _pool(w, frame, task):
+@task(PoolingArguments)
+def pool_wide(w, args, task, thread):
     """A task's windows, counted through the planes."""
-    size, lanes, S = w.itemsize, w.lanes, load_integer(frame, F.S)
-    H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
-    step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
-    out, indices = load_integer(frame, F.OUTPUT), load_integer(frame, F.INDICES)
-    reach, divisors = load_integer(frame, F.REACH), load_integer(frame, F.DIVISORS)
-    first = task * load_integer(frame, F.TASK_WINDOWS)
-    last = min(load_integer(frame, F.PLANES) * P * Q, first + load_integer(frame, F.TASK_WINDOWS))
-    image = load_integer(frame, F.INPUT) + size * (first // (P * Q)) * H * W
+    size, lanes, S = w.itemsize, w.lanes, args.S
+    H, W, P, Q = args.H, args.W, args.P, args.Q
+    step, left = args.right, args.left
+    out, indices = args.output, args.indices
+    reach, divisors = args.reach, args.divisors
+    first = task * args.task_windows
+    last = min(args.planes * P * Q, first + args.task_windows)
+    image = args.input + size * (first // (P * Q)) * H * W
     p, q = first // Q % P, first % Q
     room = desk(w)
     for u in range(first, last, lanes):
@@ -53,12 +53,3 @@ def _pool(w, frame, task):
                 p = 0
                 image += size * H * W
         deliver_desk(w, room, out + size * u, indices + 8 * u if indices != 0 else 0, count)
-
-
-def wide_task(w: Windows) -> int:
-    """The address of the task."""
-
-    def pool_wide(frame, task, slot):
-        _pool(w, frame, task)
-
-    return address_of(pool_wide, 3)
