@@ -12,17 +12,12 @@ from __future__ import annotations
 
 import math
 
-from fastconv.backends.numba_cpu.conv.column_matrix.plan import FOLD_CYCLES, column_job
+from fastconv.backends.numba_cpu.conv.column_matrix.plan import column_job
 from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs, split
 from fastconv.backends.numba_cpu.planner import choose
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
-
-PACK_CYCLES = 2
-"""Cycles of an element of the weight that a lattice packs: its neighbours in the panel lie a whole kernel apart."""
-
-JOB_CYCLES = 20_000
-"""Cycles of a job: a call into compiled code, helpers that come and go, 5 us."""
 
 _MUCH = 1.5
 """Times the multiply-adds that meet a pixel. Below that a convolution is done whole; most of them are."""
@@ -64,14 +59,14 @@ def _met(kernel: int, dilation: int, before: int, stride: int, windows: int, siz
 
 def _cycles(simd: Simd, found: list[Job]) -> float:
     """Predicted for all of them, and for what one way has beside its product and the other hasn't."""
-    total = float(JOB_CYCLES * len(found))
+    total = float(CPU.routes.job * len(found))
     for job in found:
         p = job.problem
         candidate = choose(simd, p, None, weight=job.along_rows)
         assert candidate is not None
         total += candidate.cycles
         if job.columns is not None:
-            total += FOLD_CYCLES * math.prod(job.target)
+            total += CPU.routes.fold * math.prod(job.target)
         elif candidate.algorithm not in ("winograd", "depthwise"):
-            total += PACK_CYCLES * p.groups * p.rows * p.channels * len(p.taps)
+            total += CPU.routes.pack * p.groups * p.rows * p.channels * len(p.taps)
     return total

@@ -7,42 +7,10 @@ from functools import lru_cache
 
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
 
-STEPS = 384
-"""Steps of the reduction in one go. A panel of 14 x 384 floats takes 21 KiB of the L1 cache's 32 or 48; going through
-the tile's result once in 384 steps costs 1% of the multiply-adds."""
-
-BLOCK_BYTES = 384 << 10
-"""Of the gathered block; it shares an L2 cache of 1 MiB or more with the weight's panels that pass through."""
-
-PIXELS = 256
-"""Steps of the reduction over pixels in one go."""
-
-NARROWEST = 128
-"""Columns of the weight's gradient that a task should have, so that transposing the output's gradient, which every
-block of columns does anew, stays below 5% of the work."""
-
-PARTS_BYTES = 4 << 20
-"""Of all the parts together into which a reduction over pixels may be split."""
-
-TRANSPOSE_CYCLES = 5
-"""Of a vector that is transposed with its neighbours."""
-
-TASKS = 16
-"""Tasks worth having: a few for each thread, so that one who comes late takes fewer. It must not depend on the number
-of threads."""
-
-SMALL_CYCLES = 40_000
-"""Of a problem that a thread does alone, some 10 us: cut into more tasks than need be, it would only copy more."""
-
-PLANE_BYTES = 384 << 10
-"""Size limit of the planes that a task copies, in bytes: they stay in the L2 cache."""
-
-TILE_CYCLES = 40
-"""What a tile costs before its first multiply-add."""
-
-WRITE_CYCLES = 4
-"""Cycles of a vector of the result, masks included."""
+COST = CPU.gemm
 
 
 @dataclass(frozen=True)
@@ -97,16 +65,16 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: in
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
-    steps = -(-depth // -(-depth // STEPS))
-    fit = max(1, BLOCK_BYTES // (steps * width * simd.itemsize))
-    enough = max(1, -(-groups * tiles // TASKS))
+    steps = -(-depth // -(-depth // COST.steps))
+    fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
+    enough = max(1, ceil(groups * tiles, TASKS))
     block_tiles = min(fit, enough)
     blocks = -(-tiles // block_tiles)
-    block_panels = -(-panels // min(panels, -(-TASKS // (groups * blocks))))
+    block_panels = ceil(panels, min(panels, tasks_for(groups * blocks)))
     panel_blocks = -(-panels // block_panels)
     gather = gather_cycles(simd, row, steps / taps) * groups * panel_blocks * tiles * vectors * depth
     passes = -(-depth // steps)
-    tile = depth * tile_rows * vectors + passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
+    tile = depth * tile_rows * vectors + passes * (COST.tile + COST.write * tile_rows * vectors)
     return Tiling(
         tile_rows,
         vectors,
@@ -131,26 +99,26 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
-    steps = min(PIXELS, -(-pixels // simd.lanes) * simd.lanes)
-    fit = max(1, BLOCK_BYTES // (steps * width * simd.itemsize))
-    most_panels = max(1, BLOCK_BYTES // (steps * tile_rows * simd.itemsize))
-    blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // TASKS), -(-NARROWEST // width))))
+    steps = min(COST.pixels, -(-pixels // simd.lanes) * simd.lanes)
+    fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
+    most_panels = max(1, COST.block_bytes // (steps * tile_rows * simd.itemsize))
+    blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // TASKS), -(-COST.narrowest // width))))
     block_tiles = -(-tiles // blocks)
     panel_blocks = -(-panels // most_panels)
     # Parts of the pixels cost an addition at the end; more blocks of panels would gather every column again for each.
     part_bytes = groups * rows * columns * simd.itemsize
-    most_splits = max(1, min(-(-pixels // (4 * steps)), PARTS_BYTES // part_bytes))
-    wanted = min(most_splits, -(-TASKS // (groups * blocks * panel_blocks)))
+    most_splits = max(1, min(-(-pixels // (4 * steps)), COST.parts_bytes // part_bytes))
+    wanted = min(most_splits, tasks_for(groups * blocks * panel_blocks))
     while groups * blocks * panel_blocks * wanted < TASKS // 2 and panel_blocks < panels // 4:
         panel_blocks *= 2
     block_panels = -(-panels // panel_blocks)
     panel_blocks = -(-panels // block_panels)
     chunks = -(-pixels // steps)
-    split_steps = -(-chunks // wanted) * steps
+    splits, split_steps = parts_of(pixels, wanted, steps)
     vectors_of_pixels = -(-pixels // simd.lanes)
     gather = gather_cycles(simd, row, block_tiles * width / taps)
-    pack = (gather + TRANSPOSE_CYCLES) * columns * panel_blocks + TRANSPOSE_CYCLES * rows * blocks
-    tile = pixels * tile_rows * vectors + chunks * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
+    pack = (gather + COST.transpose) * columns * panel_blocks + COST.transpose * rows * blocks
+    tile = pixels * tile_rows * vectors + chunks * (COST.tile + COST.write * tile_rows * vectors)
     cycles = groups * (vectors_of_pixels * pack + panels * tiles * tile)
     return Tiling(
         tile_rows,
@@ -164,7 +132,7 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
         panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
         cycles,
-        splits=-(-pixels // split_steps),
+        splits=splits,
         split_steps=split_steps,
     )
 
@@ -202,7 +170,7 @@ def _tiles_of(simd: Simd, rows: int) -> tuple[Ranked, ...]:
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
         padded_rows = -(-rows // tile_rows) * tile_rows
-        loads = 1 + 0.1 * ((tile_rows + vectors) / (tile_rows * vectors))
-        few = max(1.0, 8 / (tile_rows * vectors))
+        loads = CPU.issue.factor(tile_rows, vectors)
+        few = CPU.issue.shortage(tile_rows, vectors)
         found.append(Ranked(padded_rows * loads * few, place, (tile_rows, vectors), (padded_rows, loads, few)))
     return ranked(found)

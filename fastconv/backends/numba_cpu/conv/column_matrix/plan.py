@@ -29,21 +29,13 @@ from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
-
-COLUMNS_BYTES = 8 << 20
-"""Size limit of the columns of some images, in bytes: they stay in the L3 cache between the product and the sum."""
-
-MOST_BYTES = 64 << 20
-"""Size limit of one image's columns, in bytes: a workspace that grows with the kernel must end somewhere."""
-
-FOLD_CYCLES = 2
-"""Cycles of a number of the columns that is written, read and added."""
 
 
 def column_job(g: ConvGeometry, itemsize: int) -> Job | None:
     """The product of all images; None where one image's columns take too much memory."""
-    if math.prod(g.columns_shape[1:]) * itemsize > MOST_BYTES:
+    if math.prod(g.columns_shape[1:]) * itemsize > CPU.routes.most_bytes:
         return None
     # A convolution of 1 x 1: grad's channels are its source's, and each element of a kernel is a target channel.
     pixels = 1, g.P * g.Q
@@ -54,7 +46,7 @@ def column_job(g: ConvGeometry, itemsize: int) -> Job | None:
 
 
 def _images_at_once(g: ConvGeometry, itemsize: int) -> int:
-    return min(g.N, max(1, COLUMNS_BYTES // (math.prod(g.columns_shape[1:]) * itemsize)))
+    return min(g.N, max(1, CPU.routes.columns_bytes // (math.prod(g.columns_shape[1:]) * itemsize)))
 
 
 class ColumnGradient:

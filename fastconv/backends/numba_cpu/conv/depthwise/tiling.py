@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu.conv.depthwise.rows import Shape
-from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, TASKS
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, parts_of, tasks_for
+
+COST = CPU.depthwise
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,6 @@ class PlaneTiling:
         return f"{self.planes} planes, {self.block_rows} rows of each, at a time, {self.used:.0%} of the lanes wanted"
 
 
-TASK_CYCLES = 20000
-"""Worth a task, some microseconds."""
-
-LOAD_CYCLES = 1.0
-"""Of a vector that lies across two cache lines."""
-
-FREE_TAPS, SPILL_CYCLES = 12, 0.5
-"""So many taps' weights and pixels stay in registers; each further one is read again."""
-
-LINE_CYCLES, CALL_CYCLES = 2, 60
-"""Of a vector in a plane's row before its first tap, and of a plane, or the part of one that is a vector wide."""
-
-
 @lru_cache(maxsize=1024)
 def plane_tiling(
     simd: Simd, images: int, groups: int, rows: int, lattice: tuple[int, int], shape: Shape, *, weight: bool
@@ -62,23 +52,28 @@ def plane_tiling(
     I, J = lattice
     vectors = -(-J // simd.lanes)
     taps = shape.rows * shape.columns
-    loads = (shape.rows - shape.kept) * shape.columns * (LOAD_CYCLES if shape.step == 1 else 2 * LOAD_CYCLES)
-    line = vectors * (LINE_CYCLES * shape.target_step + taps + SPILL_CYCLES * max(0, taps - FREE_TAPS) + loads)
-    before = vectors * (CALL_CYCLES + 2 * taps)
+    loads = (shape.rows - shape.kept) * shape.columns * (COST.load if shape.step == 1 else 2 * COST.load)
+    line = vectors * (COST.line * shape.target_step + taps + COST.spill * max(0, taps - COST.free_taps) + loads)
+    before = vectors * (COST.call + 2 * taps)
     cycles = images * groups * rows * (I * line + before)
     planes, lines = (groups * rows, images * I) if weight else (images * groups, I)
     repeats = 1 if weight else rows
     # Tasks of some planes where there are enough, of some rows of one where there are not.
-    together = max(1, min(-(-planes // TASKS), int(TASK_CYCLES // (repeats * lines * line)) + 1))
+    together = max(1, min(-(-planes // TASKS), int(COST.task // (repeats * lines * line)) + 1))
     parts = -(-planes // together)
-    block_rows = -(-I // max(1, min(-(-TASKS // parts), int(repeats * lines * line // TASK_CYCLES) or 1)))
+    block_rows = -(-I // max(1, min(tasks_for(parts), int(repeats * lines * line // COST.task) or 1)))
     blocks = -(-I // block_rows)
     used = J / (vectors * simd.lanes)
     if not weight:
         return PlaneTiling(together, parts, block_rows, blocks, cycles, used)
     units = images * blocks
-    most = max(1, min(units, PARTS_BYTES // (groups * rows * taps * simd.itemsize), int(lines * line // TASK_CYCLES)))
-    split_steps = -(-units // min(most, -(-TASKS // parts)))
-    return PlaneTiling(
-        together, parts, block_rows, blocks, cycles, used, splits=-(-units // split_steps), split_steps=split_steps
+    most = max(
+        1,
+        min(
+            units,
+            CPU.gemm.parts_bytes // (groups * rows * taps * simd.itemsize),
+            int(lines * line // COST.task),
+        ),
     )
+    splits, split_steps = parts_of(units, min(most, tasks_for(parts)))
+    return PlaneTiling(together, parts, block_rows, blocks, cycles, used, splits=splits, split_steps=split_steps)

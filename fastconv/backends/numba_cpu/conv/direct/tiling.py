@@ -7,21 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
-from fastconv.backends.numba_cpu.gemm.tiling import (
-    PARTS_BYTES,
-    PLANE_BYTES,
-    SMALL_CYCLES,
-    TASKS,
-    TILE_CYCLES,
-    WRITE_CYCLES,
-)
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, parts_of, tasks_for
 
-PIECE_CYCLES = 3
-"""Cycles of a vector of the result in a row of its own, written from the registers; more where it may be in several."""
-
-COPY_CYCLES, ROW_CYCLES = 6, 10
-"""Cycles of a vector that is copied into a plane, and of a row to begin with."""
+COST = CPU.direct
 
 
 @dataclass(frozen=True)
@@ -91,19 +81,21 @@ def direct_tiling(
     widths = -(-narrowest // simd.lanes) * simd.lanes, max(narrowest, simd.lanes // 2)
     tiles = _tiles_of(simd, rows, channels * taps)
     best = None
-    wanted = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {-(-TASKS // (images * groups))}
+    wanted = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {tasks_for(images * groups)}
     for block_rows in dict.fromkeys(-(-I // parts) for parts in wanted if parts <= I):
         blocks = -(-I // block_rows)
         for plane_w in dict.fromkeys(widths):
             channel = phases * (block_rows + reach[0]) * plane_w
-            if channels * channel * simd.itemsize > (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES):
+            if channels * channel * simd.itemsize > (
+                CPU.gemm.plane_bytes if block_rows > 1 else 4 * CPU.gemm.plane_bytes
+            ):
                 continue
             points = (block_rows - 1) * plane_w + J
-            line = ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes)
+            line = COST.row + COST.copy * -(-plane_w // simd.lanes)
             copy = channels * phases * (block_rows + reach[0]) * line
             # Vectors that end one row and begin another.
             both = max(0, simd.lanes - 1 - (plane_w - J)) / plane_w
-            write = PIECE_CYCLES + (PIECE_CYCLES + 5 * both if _pieces(simd, plane_w) > 1 else 0)
+            write = COST.piece + (COST.piece + 5 * both if _pieces(simd, plane_w) > 1 else 0)
             below = math.inf if best is None else best[0]
             found = _cheapest_tile(simd, tiles, rows, points, copy, write, images * groups * blocks, below)
             if found is not None:
@@ -113,7 +105,7 @@ def direct_tiling(
     cycles, tile, block_rows, blocks, plane_w, channel, points = best
     tile_rows, vectors = tile.shape
     panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
-    wanted_tasks = TASKS if cycles > SMALL_CYCLES else 1
+    wanted_tasks = TASKS if cycles > CPU.gemm.small else 1
     block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,
@@ -140,10 +132,9 @@ def _tiles_of(simd: Simd, rows: int, products: int) -> tuple[Ranked, ...]:
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
         panels = -(-rows // tile_rows)
-        loads = 1 + 0.1 * (tile_rows + vectors) / (tile_rows * vectors)
-        multiply = products * max(tile_rows * vectors * loads, 8)
-        rest = WRITE_CYCLES * rows * vectors * simd.lanes / panels if rows % tile_rows else 0
-        bound = panels * (TILE_CYCLES + 5 * tile_rows + multiply + rest) / (vectors * simd.lanes)
+        multiply = products * CPU.issue.step(tile_rows, vectors)
+        rest = CPU.gemm.write * rows * vectors * simd.lanes / panels if rows % tile_rows else 0
+        bound = panels * (CPU.gemm.tile + 5 * tile_rows + multiply + rest) / (vectors * simd.lanes)
         found.append(Ranked(bound, place, (tile_rows, vectors), (panels, multiply, rest)))
     return ranked(found)
 
@@ -163,9 +154,9 @@ def _cheapest_tile(
 
     def cost(tile: Ranked) -> float:
         (tile_rows, vectors), (panels, multiply, rest) = tile.shape, tile.known
-        cycles = TILE_CYCLES + 5 * tile_rows + write * tile_rows * vectors + multiply + rest
+        cycles = CPU.gemm.tile + 5 * tile_rows + write * tile_rows * vectors + multiply + rest
         cycles = parts * (copy + panels * -(-points // (vectors * simd.lanes)) * cycles)
-        return cycles * 1.1 if few and cycles > SMALL_CYCLES else cycles
+        return cycles * 1.1 if few and cycles > CPU.gemm.small else cycles
 
     fixed = parts * (copy + points * write * rows / simd.lanes)
     return cheapest(tiles, cost, scale=parts * points, fixed=fixed, below=below)
@@ -193,12 +184,12 @@ def direct_weight_tiling(
         channel = phases * (wanted + reach[0]) * plane_w
         plane = -(-wanted * plane_w // simd.lanes) * simd.lanes
         numbers = channels * channel + rows * plane
-        if numbers * simd.itemsize > (2 * PLANE_BYTES if wanted > 1 else 8 * PLANE_BYTES):
+        if numbers * simd.itemsize > (2 * CPU.gemm.plane_bytes if wanted > 1 else 8 * CPU.gemm.plane_bytes):
             continue
         blocks = -(-I // wanted)
         steps = plane // simd.lanes
         copied = channels * phases * (wanted + reach[0]) + rows * wanted
-        copy = copied * (ROW_CYCLES + COPY_CYCLES * -(-plane_w // simd.lanes))
+        copy = copied * (COST.row + COST.copy * -(-plane_w // simd.lanes))
         found = _cheapest_weight_tile(tiles, steps)
         here = images * groups * blocks * (copy + found[0])
         if best is None or here < best[0]:
@@ -207,10 +198,9 @@ def direct_weight_tiling(
         return None
     cycles, (m, t), block_rows, blocks, channel, steps = best
     units, panels = images * blocks, -(-rows // m)
-    splits = max(1, min(units, -(-TASKS // groups), PARTS_BYTES // (groups * rows * columns * simd.itemsize)))
-    split_steps = -(-units // splits)
-    splits = -(-units // split_steps)
-    block_panels = -(-panels // min(panels, -(-TASKS // (4 * groups * splits))))
+    most = CPU.gemm.parts_bytes // (groups * rows * columns * simd.itemsize)
+    splits, split_steps = parts_of(units, max(1, min(units, tasks_for(groups), most)))
+    block_panels = -(-panels // min(panels, tasks_for(4 * groups * splits)))
     return DirectTiling(
         m,
         t,
@@ -236,7 +226,7 @@ def _weight_tiles_of(simd: Simd, rows: int, columns: int) -> tuple[Ranked, ...]:
     found = []
     for place, (m, t) in enumerate((m, t) for m in range(1, 9) for t in range(1, 9) if m * t + t <= accumulators):
         tiles = -(-rows // m) * -(-columns // t)
-        ends = tiles * (TILE_CYCLES + WRITE_CYCLES * m * t)
+        ends = tiles * (CPU.gemm.tile + CPU.gemm.write * m * t)
         found.append(Ranked(tiles * max(m * t, m + 2 * t, 8), place, (m, t), (ends,)))
     return ranked(found)
 

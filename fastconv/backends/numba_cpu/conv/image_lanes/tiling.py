@@ -8,9 +8,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
-from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, PLANE_BYTES, TASKS, TILE_CYCLES, WRITE_CYCLES
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, parts_of, tasks_for
+
+COST = CPU.image_lanes
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,9 @@ class BatchTiling:
         return f"{tile}; {self.blocks} blocks of {self.block_rows} rows"
 
 
-CHAIN = 512
-"""Products, about, that are added up in one chain."""
-
-VECTOR_CYCLES, LINE_CYCLES = 8, 30
-"""Of a vector that is interleaved or separated, in squares; and of a row to begin with."""
-
-TAP_CYCLES = 6
-"""Of a tap that the micro-kernel goes to, besides its channels."""
-
-MISS_CYCLES = 7
-"""Cycles of a tap that a tile looks at and that meets no pixel: few, but for kernels about as large as the image."""
-
-L1_BYTES = 24 << 10
-"""Of the gradient's rows and the pixels that they are multiplied with."""
-
-
 def _squares(simd: Simd, columns: int) -> int:
     """Cycles to interleave or separate a row."""
-    return LINE_CYCLES + -(-columns // simd.lanes) * simd.lanes * VECTOR_CYCLES
+    return COST.line + -(-columns // simd.lanes) * simd.lanes * COST.vector
 
 
 def _met(points: int, step: int, shifts: tuple[int, ...], size: int, together: int = 1) -> int:
@@ -105,7 +92,7 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
     tap_rows, tap_columns = p.grid
     batches = -(-p.images // simd.lanes)
     taps = len(p.taps)
-    steps = -(-p.channels // -(-p.channels // max(1, CHAIN // taps)))
+    steps = -(-p.channels // -(-p.channels // max(1, COST.chain // taps)))
     passes = -(-p.channels // steps)
     met_rows = _met(I, down, tap_rows, p.size[0])
     met = [met_rows * _met(J, right, tap_columns, p.size[1], vectors) for vectors in range(1, 5)]
@@ -113,7 +100,7 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
     def cost(tile: Ranked) -> float:
         (_, vectors), (panels, start, product) = tile.shape, tile.known
         points, meets = I * -(-J // vectors), met[vectors - 1]
-        missed = MISS_CYCLES * passes * (taps * points - meets)
+        missed = COST.miss * passes * (taps * points - meets)
         return batches * p.groups * (panels * (points * start + meets * product) + missed)
 
     tiles = _tiles_of(simd, p.rows, p.channels, passes)
@@ -130,10 +117,10 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
         channel = _channel(simd, read, plane_w)
         row_bytes = tile_rows * block_rows * tiles_across * vectors * simd.lanes * simd.itemsize
         slab_bytes = steps * channel * simd.itemsize
-        if slab_bytes + row_bytes > (2 * PLANE_BYTES if block_rows > 1 else 8 * PLANE_BYTES):
+        if slab_bytes + row_bytes > (2 * CPU.gemm.plane_bytes if block_rows > 1 else 8 * CPU.gemm.plane_bytes):
             continue
-        fit = max(1, (PLANE_BYTES if block_rows > 1 else 4 * PLANE_BYTES) // row_bytes)
-        block_panels = -(-panels // min(panels, max(-(-panels // fit), -(-TASKS // (batches * p.groups * blocks)))))
+        fit = max(1, (CPU.gemm.plane_bytes if block_rows > 1 else 4 * CPU.gemm.plane_bytes) // row_bytes)
+        block_panels = -(-panels // min(panels, max(-(-panels // fit), tasks_for(batches * p.groups * blocks))))
         panel_blocks = -(-panels // block_panels)
         reading = batches * p.groups * blocks * panel_blocks * p.channels * read * _squares(simd, columns)
         writing = batches * p.groups * p.rows * I * _squares(simd, J)
@@ -174,8 +161,8 @@ def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
         panels = -(-rows // tile_rows)
-        multiply = channels * max(tile_rows * vectors + 0.1 * (tile_rows + vectors), 8) + passes * TAP_CYCLES
-        start = passes * (TILE_CYCLES + WRITE_CYCLES * tile_rows * vectors)
+        multiply = channels * CPU.issue.step(tile_rows, vectors) + passes * COST.tap
+        start = passes * (CPU.gemm.tile + CPU.gemm.write * tile_rows * vectors)
         found.append(Ranked(panels * multiply / vectors, place, (tile_rows, vectors), (panels, start, multiply)))
     return ranked(found)
 
@@ -219,9 +206,8 @@ def batch_weight_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
     panel_blocks = -(-panels // block_panels)
     units = batches * blocks
     part_bytes = p.groups * p.rows * p.channels * len(p.taps) * simd.itemsize
-    splits = max(1, min(units, -(-TASKS // (p.groups * panel_blocks)), PARTS_BYTES // part_bytes))
-    split_steps = -(-units // splits)
-    splits = -(-units // split_steps)
+    most = max(1, min(units, tasks_for(p.groups * panel_blocks), CPU.gemm.parts_bytes // part_bytes))
+    splits, split_steps = parts_of(units, most)
     return BatchTiling(
         m,
         c,
@@ -265,7 +251,7 @@ def _cheapest_weight_tile(
     """The least cycles of a batch and a group, the tile, and the panels in a task; None if they aren't ``below``."""
     J, tap_rows, tap_columns = p.lattice[1], *map(len, p.grid)
     vector = simd.lanes * simd.itemsize
-    most = (2 * PLANE_BYTES if block.rows > 1 else 8 * PLANE_BYTES) // simd.itemsize
+    most = (2 * CPU.gemm.plane_bytes if block.rows > 1 else 8 * CPU.gemm.plane_bytes) // simd.itemsize
     if p.channels * block.channel + block.rows * J * simd.lanes > most:
         return None
     read_cycles = p.channels * block.blocks * block.read * _squares(simd, min(p.size[1], block.plane_w))
@@ -275,18 +261,18 @@ def _cheapest_weight_tile(
         """The least cycles, and the panels in a task; infinity where there isn't memory enough for any."""
         (m, c), (panels, across) = tile.shape, tile.known
         # Beyond the L1 cache a cycle brings half a vector.
-        near = (m * block.rows * J + min(c, p.channels) * block.read * block.plane_w) * vector <= L1_BYTES
+        near = (m * block.rows * J + min(c, p.channels) * block.read * block.plane_w) * vector <= COST.near_bytes
         product = max(m * c, (m + c) / 2 if near else (m + c) * vector / 32, 8)
-        ends = block.blocks * tap_rows * across * (TILE_CYCLES + WRITE_CYCLES * m * c + 3 * m * c)
+        ends = block.blocks * tap_rows * across * (CPU.gemm.tile + CPU.gemm.write * m * c + 3 * m * c)
         work = panels * (block.met * across * product + ends)
         found = math.inf, 0
-        for panel_blocks in {1, -(-panels // max(1, PLANE_BYTES // (m * block.rows * J * vector)))}:
+        for panel_blocks in {1, -(-panels // max(1, CPU.gemm.plane_bytes // (m * block.rows * J * vector)))}:
             block_panels = -(-panels // panel_blocks)
             if p.channels * block.channel + block_panels * m * block.rows * J * simd.lanes <= most:
                 found = min(found, (work + (panel_blocks * read_cycles + grad_cycles), int(block_panels)))
         return found
 
-    some_near = (block.rows * J + block.read * block.plane_w) * vector <= L1_BYTES
+    some_near = (block.rows * J + block.read * block.plane_w) * vector <= COST.near_bytes
     tiles = _weight_tiles_of(simd, p.rows, p.channels * tap_columns, some_near)
     fixed = read_cycles + grad_cycles
     found = cheapest(tiles, lambda tile: cut(tile)[0], scale=block.met, fixed=fixed, below=below)

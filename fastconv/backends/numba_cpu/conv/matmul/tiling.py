@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
-from fastconv.backends.numba_cpu.gemm.tiling import SMALL_CYCLES, TASKS, TILE_CYCLES, TRANSPOSE_CYCLES, WRITE_CYCLES
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS
 
-STEPS = 192
-"""Of the reduction in one go: of two vectors each 24 KiB, in the L1 cache."""
-
-MOST_BYTES = 8 << 20
-"""Of b: of 150 MB, rows of 16 KiB, every other one is on a page whose address has to be looked up; twice the time."""
-
-SETS, WAYS, LINE = 64, 8, 64
-"""Of an L1 cache of 32 KiB: lines whose addresses differ by a multiple of 4 KiB share a set of eight."""
+COST = CPU.matmul
 
 
 @dataclass(frozen=True)
@@ -96,9 +90,9 @@ def _cut(
     simd: Simd, products: int, rows: int, columns: int, depth: int, width: int, *, transposed: bool = False
 ) -> MatrixTiling | None:
     """The cut with the fewest cycles; None where b is too large, or its rows would push each other out."""
-    if depth * width * simd.itemsize > MOST_BYTES:
+    if depth * width * simd.itemsize > COST.most_bytes:
         return None
-    steps = -(-depth // -(-depth // STEPS))
+    steps = -(-depth // -(-depth // COST.steps))
     chunks = -(-depth // steps)
 
     def cost(tile: Ranked) -> float:
@@ -111,8 +105,10 @@ def _cut(
         for height, many in ((tile_rows, rows // tile_rows), (rows % tile_rows, 1)):
             for across, count in ((vectors, whole), (last, 1)):
                 if height and across:
-                    step = max(height * across + 0.1 * (height + across), 8)
-                    cycles += many * count * (depth * step + chunks * (TILE_CYCLES + WRITE_CYCLES * height * across))
+                    step = CPU.issue.step(height, across)
+                    cycles += (
+                        many * count * (depth * step + chunks * (CPU.gemm.tile + CPU.gemm.write * height * across))
+                    )
         return cycles
 
     found = cheapest(_tiles_of(simd), cost, scale=rows * columns * depth / simd.lanes)
@@ -122,8 +118,8 @@ def _cut(
     panels, tiles = -(-rows // tile_rows), -(-columns // (vectors * simd.lanes))
     cycles *= products
     if transposed:
-        cycles += TRANSPOSE_CYCLES * depth * width / simd.lanes
-    wanted = TASKS if cycles > SMALL_CYCLES else 1
+        cycles += CPU.gemm.transpose * depth * width / simd.lanes
+    wanted = TASKS if cycles > CPU.gemm.small else 1
     blocks = min(tiles, max(1, -(-wanted // products)))
     block_tiles = -(-tiles // blocks)
     blocks = -(-tiles // block_tiles)
@@ -150,7 +146,7 @@ def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
         size = tile_rows * vectors
-        bound = max(1 + 0.1 * (tile_rows + vectors) / size, 8 / size)
+        bound = CPU.issue.step(tile_rows, vectors) / size
         found.append(Ranked(bound, place, (tile_rows, vectors)))
     return ranked(found)
 
@@ -158,7 +154,7 @@ def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
 def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:
     """Whether ``steps`` rows of a tile's columns stay in the L1 cache beside each other."""
     row = width * simd.itemsize
-    if row % LINE:
+    if row % COST.line:
         return True  # any of the sets, sooner or later
-    sets = SETS // math.gcd(SETS, row // LINE)
-    return steps * -(-vectors * simd.lanes * simd.itemsize // LINE) <= sets * WAYS
+    sets = COST.sets // math.gcd(COST.sets, row // COST.line)
+    return steps * -(-vectors * simd.lanes * simd.itemsize // COST.line) <= sets * COST.ways

@@ -16,8 +16,6 @@ from fastconv.backends.numba_cpu.fused.sparse_grad import winners
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import (
-    LIVE,
-    SPREAD_CYCLES,
     WinnersTiling,
     input_tiling,
     weight_tiling,
@@ -26,6 +24,7 @@ from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.planner import choose
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
 
 PLANS_BYTES = 32 << 20
@@ -97,10 +96,10 @@ def _make_plans(
     p = job.problem
     if p.lattice != (g.P, g.Q) or not g.N or min(p.lattice) < 2:
         return None, None
-    live = LIVE if relu else 1.0
+    live = CPU.winners.live if relu else 1.0
     cuts = weight_tiling(simd, p, live) if weight else None, input_tiling(simd, p, live) if image else None
     dense = _dense("conv2d_weight", simd, g) if weight else 0.0, _dense("conv2d_input", simd, g) if image else 0.0
-    spreading = SPREAD_CYCLES * math.prod(g.output_shape)
+    spreading = CPU.winners.spread * math.prod(g.output_shape)
     best = spreading + sum(dense), (False, False)
     for choice in ((True, False), (False, True), (True, True)):
         parts = list(zip(choice, cuts, dense, (weight, image), strict=True))

@@ -7,46 +7,12 @@ from dataclasses import dataclass
 
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fits, patch_numbers, strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.winners import most_vectors
-from fastconv.backends.numba_cpu.gemm.tiling import PARTS_BYTES, TASKS
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import parts_of, tasks_for
 
-STRIP_VECTORS = 4
-"""Of a patch that lies in a strip: a first layer's, 5 x 5 taps on one channel or 3 x 3 on three, has two with 512 bits
-and four with 256."""
-
-STRIPS_BYTES = 128 << 10
-"""Of the strips of a block, an eighth of the L2 cache; those of a 28 x 28 image take 15 KiB."""
-
-PLANE_BYTES = 32 << 10
-"""Of a plane that is read, in the L1 cache."""
-
-WHOLE_BYTES = 256 << 10
-"""Of the planes that a task of the adjoint for the image fills, in the L2 cache."""
-
-SUMS_BYTES = 256 << 10
-"""Of a task's sums, in the L2 cache, through which they go once for each image."""
-
-LISTS_BYTES = 64 << 10
-"""Of the lists of the channels that are taken together."""
-
-LIST_CYCLES, CALL_CYCLES = 4, 20
-"""Of a winner that is listed; and of a list that a kernel goes through."""
-
-LOAD_CYCLES, UPDATE_CYCLES = 1.2, 2.5
-"""Of a vector of a patch, which is multiplied and added; and of one that is added to and written back."""
-
-SQUARE_CYCLES = 8
-"""Of a vector that comes or goes in a square of lanes x lanes."""
-
-SUM_CYCLES, WEIGHT_CYCLES = 4, 2
-"""Of a vector of sums that comes and goes with a list; and of one of weights."""
-
-SPREAD_CYCLES = 2.5
-"""Of a number of the gradient of all results, zero or not, which the dense way makes first."""
-
-LIVE = 0.65
-"""Of all winners, those that have a gradient behind ReLU: of digits, 0.5 to 0.8 in the networks of models/."""
+COST = CPU.winners
 
 
 @dataclass(frozen=True)
@@ -117,10 +83,10 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     strips = -(-patch_numbers(p) // simd.lanes)
     pooled_rows, pooled_columns = p.lattice[0] // 2, p.lattice[1] // 2
     tap_rows, tap_columns = p.grid
-    if strips <= STRIP_VECTORS:
+    if strips <= COST.strip_vectors:
         rows, columns, groups, wide = 1, strips, 1, 0
         row_bytes = strip_numbers(simd, p) * simd.itemsize
-        block_rows = max(1, min(pooled_rows, STRIPS_BYTES // (2 * row_bytes)))
+        block_rows = max(1, min(pooled_rows, COST.strips_bytes // (2 * row_bytes)))
         step = 0
         filling = 2.0 * pooled_rows * strip_numbers(simd, p) * 2
     else:
@@ -128,7 +94,7 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
         wide = (p.lattice[1] - 1) * p.source_step[1] + columns
         row_bytes = wide * simd.lanes * simd.itemsize
         reach = tap_rows[-1] - tap_rows[0]
-        fit = (PLANE_BYTES // row_bytes - reach - 1) // (2 * p.source_step[0])
+        fit = (COST.plane_bytes // row_bytes - reach - 1) // (2 * p.source_step[0])
         block_rows = max(1, min(pooled_rows, fit))
         step = (tap_rows[1] - tap_rows[0]) * wide * simd.lanes if rows > 1 else 0
         read = -(-pooled_rows // block_rows) * ((2 * block_rows - 1) * p.source_step[0] + reach + 1)
@@ -138,19 +104,18 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
         return None
     patch_bytes = groups * rows * columns * simd.lanes * simd.itemsize
     pixels = block_rows * pooled_columns
-    together = min(SUMS_BYTES // patch_bytes, LISTS_BYTES // list_bytes(simd, pixels))
+    together = min(COST.sums_bytes // patch_bytes, COST.lists_bytes // list_bytes(simd, pixels))
     channel_blocks = -(-p.rows // max(1, min(p.rows, together)))
     channels = -(-p.rows // channel_blocks)
     channel_blocks = -(-p.rows // channels)
     part_bytes = p.rows * p.channels * len(p.taps) * simd.itemsize
-    splits = max(1, min(p.images, -(-TASKS // channel_blocks), PARTS_BYTES // part_bytes))
-    images = -(-p.images // splits)
-    splits = -(-p.images // images)
+    most = max(1, min(p.images, tasks_for(channel_blocks), CPU.gemm.parts_bytes // part_bytes))
+    splits, images = parts_of(p.images, most)
     blocks = -(-pooled_rows // block_rows)
     calls = blocks * groups * -(-rows // tile_rows)
-    kernel = groups * _kernel_cycles(rows, columns, tile_rows, LOAD_CYCLES)
-    work = pooled_rows * pooled_columns * (LIST_CYCLES + live * kernel)
-    ends = calls * CALL_CYCLES + SUM_CYCLES * blocks * groups * rows * columns
+    kernel = groups * _kernel_cycles(rows, columns, tile_rows, COST.load)
+    work = pooled_rows * pooled_columns * (COST.list + live * kernel)
+    ends = calls * COST.call + COST.sums * blocks * groups * rows * columns
     cycles = p.images * (p.rows * (work + ends) + channel_blocks * filling) + 4 * splits * part_bytes / simd.itemsize
     return WinnersTiling(
         rows,
@@ -183,15 +148,15 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     tile_rows = _tile_rows(simd, rows, columns)
     pooled = I // 2, J // 2
     list_of_channel = list_bytes(simd, math.prod(pooled))
-    if tile_rows is None or plane_bytes > WHOLE_BYTES or list_of_channel > LISTS_BYTES:
+    if tile_rows is None or plane_bytes > COST.whole_bytes or list_of_channel > COST.lists_bytes:
         return None
-    blocks = min(groups, max(-(-groups * plane_bytes // WHOLE_BYTES), -(-TASKS // p.images)))
+    blocks = min(groups, max(-(-groups * plane_bytes // COST.whole_bytes), tasks_for(p.images)))
     task_groups = -(-groups // blocks)
     blocks = -(-groups // task_groups)
     step = (tap_rows[1] - tap_rows[0]) * wide * simd.lanes if rows > 1 else 0
-    kernel = groups * _kernel_cycles(rows, columns, tile_rows, UPDATE_CYCLES)
-    work = math.prod(pooled) * (blocks * LIST_CYCLES + live * kernel)
-    calls = groups * (-(-rows // tile_rows) * CALL_CYCLES + WEIGHT_CYCLES * rows * columns)
+    kernel = groups * _kernel_cycles(rows, columns, tile_rows, COST.update)
+    work = math.prod(pooled) * (blocks * COST.list + live * kernel)
+    calls = groups * (-(-rows // tile_rows) * COST.call + COST.weights * rows * columns)
     write = groups * (p.size[0] * _row_cycles(simd, p.size[1]) + 2 * plane_rows * wide)
     cycles = p.images * (p.rows * (work + calls) + write)
     return WinnersTiling(
@@ -200,7 +165,7 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
         tile_rows,
         groups,
         task_groups,
-        min(p.rows, LISTS_BYTES // list_of_channel),
+        min(p.rows, COST.lists_bytes // list_of_channel),
         pooled[0],
         wide,
         plane_rows,
@@ -222,4 +187,4 @@ def _kernel_cycles(rows: int, columns: int, tile_rows: int, vector: float) -> fl
 
 def _row_cycles(simd: Simd, columns: int) -> int:
     """Of a row that is interleaved or separated."""
-    return 30 + -(-columns // simd.lanes) * simd.lanes * SQUARE_CYCLES
+    return 30 + -(-columns // simd.lanes) * simd.lanes * COST.square
