@@ -25,6 +25,7 @@ print(twice(21), sum(twice.stats.cache_hits.values()))
 ADDRESS_OF = """
 import ctypes, os
 import numpy as np
+from numba.core.types import intp
 from fastconv.backends import jit
 from fastconv.backends.numba_cpu.simd import store_integer
 from part import part
@@ -35,7 +36,7 @@ def made(factor):
     return twice
 
 place = np.zeros(1, np.int64)
-address = jit.address_of(made(int(os.environ.get("FACTOR", "2"))), 2)
+address = jit.address_of(made(int(os.environ.get("FACTOR", "2"))), intp, intp)
 ctypes.CFUNCTYPE(None, ctypes.c_ssize_t, ctypes.c_ssize_t)(address)(place.ctypes.data, 21)
 print(place[0], jit._kept[-1].cache_hits)
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -50,7 +51,7 @@ GEOMETRIES = [
     ConvGeometry(2, 18, 15, 8, 4, 2, 2, stride=(5, 3)),
     image(33, 4, 5, 6, 3, 3, padding=(4, 4, 3, 3)),
 ]
-SMALL = {"STRIPS_BYTES": 1, "PLANE_BYTES": 1, "SUMS_BYTES": 1, "LISTS_BYTES": 4096}
+SMALL = {"strips_bytes": 1, "plane_bytes": 1, "sums_bytes": 1, "lists_bytes": 4096}
 
 
 def draw(g: ConvGeometry, dtype: str) -> dict[str, np.ndarray]:
@@ -87,8 +88,7 @@ def input_plan(simd: Simd, g: ConvGeometry) -> WinnersInputGradient | None:
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
 @pytest.mark.parametrize("sizes", [{}, SMALL], ids=["whole", "in small blocks"])
 def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in sizes.items():
-        monkeypatch.setattr(winners_tiles, name, value)
+    monkeypatch.setattr(winners_tiles, "COST", dataclasses.replace(winners_tiles.COST, **sizes))
     in_planes, in_strips, several = 0, 0, 0
     for g in GEOMETRIES:
         given = draw(g, simd.dtype)

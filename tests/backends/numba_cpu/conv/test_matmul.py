@@ -60,7 +60,7 @@ def test_groups_and_planes(matrix: NumbaCpu, simd: Simd) -> None:
 
 def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
     """Steps in several goes, in the last of which the floor counts; columns and rows in several tasks."""
-    steps = matrix_tiles.STEPS
+    steps = matrix_tiles.COST.steps
     long, many = image(2 * steps + 3, 5, 3, 4, 1, 1, N=2), image(90, 14, 15, 130, 1, 1)
     dense = linear(70, 3 * steps + 1, 75)
     assert_all_exact(matrix, [long, many, dense], simd)
@@ -81,7 +81,7 @@ def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
 def test_the_floor(matrix: NumbaCpu, simd: Simd, dense: bool) -> None:
     """Of complete sums, bias and all."""
     rng = np.random.default_rng(3)
-    steps = 2 * matrix_tiles.STEPS
+    steps = 2 * matrix_tiles.COST.steps
     g = linear(5, steps, 7) if dense else image(steps, 2, 9, 7, 1, 1, N=2)
     x, w, b = (rng.integers(-3, 4, shape).astype(simd.dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
     y = matrix.conv2d(x, w, b, g)

@@ -1,6 +1,6 @@
 """Many threads at once in one process, beside Numba's own threading layers: the test's seconds, or minutes by hand.
 
-NUMBA_THREADING_LAYER=omp python -m tests.backends.numba_stress 60 --parallel 1
+NUMBA_THREADING_LAYER=omp python -m tests.backends.numba_cpu.runtime.stress 60 --parallel 1
 """
 
 from __future__ import annotations

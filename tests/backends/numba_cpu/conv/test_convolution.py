@@ -63,14 +63,14 @@ def test_every_remainder_of_pixels(numba: NumbaCpu, simd: Simd) -> None:
     assert_all_exact(numba, (image(1, 5, count, 2, 3, 2, stride=(2, 2)) for count in counts[2::3]), simd)
 
 
-@pytest.mark.parametrize("steps", [tiles.STEPS, 2 * tiles.STEPS], ids=lambda steps: f"{steps}_steps")
+@pytest.mark.parametrize("steps", [tiles.COST.steps, 2 * tiles.COST.steps], ids=lambda steps: f"{steps}_steps")
 def test_remainders_of_the_reduction(steps: int, numba: NumbaCpu, simd: Simd) -> None:
     for depth in (steps - 1, steps, steps + 1):
         assert_all_exact(numba, [image(depth, 1, 3, 5, 1, 1)], simd)
     assert_all_exact(numba, [image(steps // 9 + 1, 2, 3, 4, 3, 3)], simd)
 
 
-@pytest.mark.parametrize("steps", [tiles.PIXELS, 4 * tiles.PIXELS], ids=lambda steps: f"{steps}_pixels")
+@pytest.mark.parametrize("steps", [tiles.COST.pixels, 4 * tiles.COST.pixels], ids=lambda steps: f"{steps}_pixels")
 def test_remainders_of_the_reduction_over_pixels(steps: int, numba: NumbaCpu, simd: Simd) -> None:
     for pixels in (steps - 1, steps, steps + 1):
         assert_all_exact(numba, [image(1, 1, pixels, 3, 1, 2)], simd)
@@ -236,7 +236,7 @@ def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str |
     ]
     for g in problems:
         for plan in plans(numba, g, simd.dtype):
-            assert plan.slot_bytes <= WORKSPACE, (type(plan.cut).__name__, g)
+            assert plan.thread_bytes <= WORKSPACE, (type(plan.cut).__name__, g)
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
+from fastconv.backends.numba_cpu.pooling import launch as pooling_launch
 from fastconv.backends.numba_cpu.pooling.average import avg_pool2d, avg_pool2d_backward
-from fastconv.backends.numba_cpu.pooling.fields import AHEAD
 from fastconv.backends.numba_cpu.pooling.max import max_pool2d, max_pool2d_backward, max_pool2d_values
 from fastconv.backends.numba_cpu.pooling.plan import forward, max_backward
 from fastconv.backends.numba_cpu.pooling.windows.state import VALUES
-from fastconv.backends.numba_cpu.runtime import launch as memory
+from fastconv.backends.numba_cpu.runtime import launch as runtime_launch
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import PoolGeometry
 from fastconv.torch import functional
@@ -209,7 +209,7 @@ def test_gradient_of_pairs(wrong: int | None, simd: Simd, draw) -> None:
 def test_gradient_that_no_cache_holds(draw) -> None:
     x = draw(1, 2, 1400, 1210)
     simd = Simd(instruction_set.chosen(), x.dtype.name)
-    assert max_backward(simd, 2, (1400, 1210), (700, 605)).kept[0][AHEAD] > 0
+    assert max_backward(simd, 2, (1400, 1210), (700, 605)).kept[0]["ahead"] > 0
     _check_max(simd, x, 2, {}, draw, 2)
 
 
@@ -229,7 +229,8 @@ def test_average_gradients_round_as_torchs_do(kernel: int, stride: int, padding:
 
 def test_addresses_the_slow_way(simd: Simd, draw, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on an interpreter whose arrays are laid out in another way."""
-    monkeypatch.setattr(memory, "_PLAIN", False)
+    for module in (runtime_launch, pooling_launch):
+        monkeypatch.setattr(module, "PLAIN", False)
     _check_max(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
     _check_average(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
 

@@ -61,7 +61,7 @@ def test_strides_dilations_and_groups(batch: NumbaCpu, simd: Simd) -> None:
 
 def test_blocks_of_rows_and_channels(batch: NumbaCpu, simd: Simd) -> None:
     """Channels in several passes; rows, target channels and units of the weight's reduction in several blocks."""
-    chain = batch_tiles.CHAIN // 9
+    chain = batch_tiles.COST.chain // 9
     wide, high = image(2 * chain + 1, 6, 7, 5, 3, 3, N=2), image(2, 40, 30, 3, 3, 3, N=2)
     many = image(3, 6, 5, 40 * most_rows(simd.instructions), 3, 3)
     assert_all_exact(batch, [wide, high, many, image(1, 28, 28, 30, 5, 5, N=2 * simd.lanes + 1)], simd)

@@ -18,7 +18,7 @@ import fastconv
 import fastconv.torch.functional as fct
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.runtime import thread_pool as pools
-from tests.backends.numba_stress import GEOMETRIES, results, stress
+from tests.backends.numba_cpu.runtime.stress import GEOMETRIES, results, stress
 
 X = np.arange(2 * 16 * 28 * 28, dtype=np.float32).reshape(2, 16, 28, 28) % 7
 W = np.arange(24 * 16 * 9, dtype=np.float32).reshape(24, 16, 3, 3) % 5
@@ -68,7 +68,9 @@ def test_eight_threads_at_once() -> None:
 def test_beside_numbas_own_threads() -> None:
     """In a process of its own: whether Numba's layer bears callers from two threads is for the layer to say."""
     layer = "import numba; numba.config.THREADING_LAYER = 'omp'\n"
-    count, wrong = run(f"{layer}from tests.backends.numba_stress import stress; print(*stress(1, 4, 1))").split()
+    count, wrong = run(
+        f"{layer}from tests.backends.numba_cpu.runtime.stress import stress; print(*stress(1, 4, 1))"
+    ).split()
     assert int(count) > 4
     assert wrong == "[]"
 
@@ -227,7 +229,7 @@ threading.Thread(target=work, daemon=True).start()
 def test_on_one_core() -> None:
     """With one thread by default, and with more of them than cores when asked."""
     program = """
-from tests.backends.numba_stress import stress
+from tests.backends.numba_cpu.runtime.stress import stress
 print(fastconv.get_num_threads(), *stress(1, 4), len(os.sched_getaffinity(0)))
 """
     keep = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])"
@@ -307,5 +309,5 @@ def test_helpers_compute_in_the_callers_floating_point_mode() -> None:
     ],
 )
 def test_kernels_are_written_for_what_numba_compiles_for(variables: dict[str, str], name: str) -> None:
-    program = "from fastconv.backends.numba_cpu import instruction_set; print(instruction_set.chosen().name)"
+    program = "from fastconv.backends.numba_cpu.simd import instruction_set; print(instruction_set.chosen().name)"
     assert run(program, FASTCONV_INSTRUCTION_SET=None, **variables) == f"{name}\n"

@@ -52,14 +52,14 @@ def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd) -> None:
 
 def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd) -> None:
     """Over channels, and over the patches of the batch."""
-    steps, patches = winograd_tiles.WINOGRAD_STEPS, winograd_tiles.WINOGRAD_PATCHES
+    steps, patches = winograd_tiles.COST.steps, winograd_tiles.COST.patches
     assert_all_exact(winograd, (square(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
     assert_all_exact(winograd, (square(2, 4, 2 * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
 
 
 def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd) -> None:
     """So many that the adjoint for the weight takes them in several blocks, with and without parts of the patches."""
-    most = winograd_tiles.WINOGRAD_CHANNELS
+    most = winograd_tiles.COST.channels
     assert_all_exact(winograd, [square(most + 5, 4, 5, 7), square(7, 4, 5, most + 5), square(150, 6, 6, 140)], simd)
     assert_all_exact(winograd, [square(9, 30, 30, 10, N=4)], simd)
 
@@ -78,7 +78,7 @@ def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd) -> None:
     assert_all_exact(winograd, (image(3, 9, 11, 4, R, S, N=2) for R, S in sizes), simd)
     assert_all_exact(winograd, (image(35, 8, 9, 17, R, S) for R, S in ((5, 5), (2, 7))), simd)
     assert_all_exact(winograd, [image(4, 9, 11, 6, 5, 4, groups=2, padding=(0, 2, 3, 1))], simd)
-    most = winograd_tiles.WINOGRAD_CHANNELS
+    most = winograd_tiles.COST.channels
     assert_all_exact(winograd, [image(most + 5, 5, 6, 7, 4, 5), image(3, 20, 20, 4, 5, 5, N=6)], simd)
 
 
