@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -46,13 +47,21 @@ def in_a_child(snapshot: str) -> dict[str, str]:
 
 
 def assert_unchanged(expected: dict[str, str], found: dict[str, str]) -> None:
-    """Raises an error that lists each name whose value changed, with the words of it that did."""
-    changed = [name for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)]
+    """Raises an error that lists each name whose value changed, with the words that did: the earlier, the graver."""
+    names = sorted(expected.keys() | found.keys())
+    changed = [name for name in names if expected.get(name) != found.get(name)]
+    changed.sort(key=lambda name: _first_difference(expected.get(name, ""), found.get(name, "")))
     told = [f"{name}\n    {_difference(expected.get(name), found.get(name))}" for name in changed[:_MOST]]
     more = f"\nand {len(changed) - _MOST} more" if len(changed) > _MOST else ""
     assert not changed, (
         f"{len(changed)} of {len(expected)} values changed; if they were meant to: {RENEW}\n" + "\n".join(told) + more
     )
+
+
+def _first_difference(before: str, after: str) -> int:
+    """Returns the number of words before the first that changed."""
+    pairs = itertools.zip_longest(before.split(), after.split())
+    return next(place for place, (one, other) in enumerate(pairs) if one != other)
 
 
 def _difference(before: str | None, after: str | None) -> str:

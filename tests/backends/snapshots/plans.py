@@ -57,7 +57,7 @@ def _convolutions(simd: Simd, g: ConvGeometry) -> Iterator[tuple[str, str]]:
                 "incomplete": not complete,
                 "tasks": candidate.tasks,
                 "slot_bytes": plan.slot_bytes,
-                **{f"not_{each.algorithm}": each.cycles for each in others},
+                **{f"not_{each.algorithm}": each.cycles for each in sorted(others, key=lambda each: each.algorithm)},
                 "alone": pool.threads_for(p.flops) == 1,
             }
             yield f"{operation} {number}", f"{candidate.algorithm} {_words(asdict(plan.cut))} {_words(what)}"
