@@ -1,18 +1,20 @@
-"""What the backend `numba` asks Numba for: names of the functions that it wants the addresses of."""
+"""What the backend `numba` asks Numba for: names of the functions that it wants compiled."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 from numba.core.ccallback import CFunc
+from numba.core.dispatcher import Dispatcher
 
 from fastconv.backends import jit
 from fastconv.backends.numba_cpu.simd import Simd
 
 asked_for: list[str] = []
-"""Names of all functions of which an address was asked for, in order."""
+"""Names of all functions that were asked for, in order."""
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -50,6 +52,26 @@ class _Noted(CFunc):
         super().__init__(function, *rest, **options)
 
 
-def note(*, compiling: bool) -> None:
-    """Note what is asked for, in this process from now on; without ``compiling`` nothing that is planned can run."""
-    jit.CFunc = _Noted if compiling else _NotCompiled
+def do_not_compile() -> None:
+    """Note what is asked for, in this process from now on, and compile nothing: what is planned can't run."""
+    jit.CFunc = _NotCompiled
+
+
+def note_compiled() -> None:
+    """Note what is asked for, in this process from now on, and what else Python calls, for each kind of arguments."""
+    jit.CFunc = _Noted
+    modules = [module for name, module in sys.modules.items() if name.startswith("fastconv.")]
+    functions = [value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)]
+    for function in {id(each): each for each in functions}.values():
+        _note_calls(function)
+
+
+def _note_calls(function: Dispatcher) -> None:
+    """Note the calls from Python that find no code for their arguments; compiled code has ways of its own."""
+    compile_for = function._compile_for_args
+
+    def noted(*arguments: Any) -> Any:
+        asked_for.append(f"{function.__name__} from Python")
+        return compile_for(*arguments)
+
+    function._compile_for_args = noted

@@ -10,14 +10,13 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from numba.core.dispatcher import Dispatcher
 
 import fastconv
 from fastconv.backends.block import Activation, Pooling
 from fastconv.backends.numba_cpu import instruction_set, planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.geometry import ConvGeometry, PoolGeometry
-from tests.backends.snapshots.addresses import asked_for, note
+from tests.backends.snapshots.addresses import asked_for, note_compiled
 from tests.backends.snapshots.lines import text_of
 from tests.forced import image
 
@@ -58,8 +57,8 @@ def _pool(numba: NumbaCpu) -> None:
 
 
 def kernels() -> dict[str, str]:
-    """Returns the functions that each part of the workload is the first to need, and what else was compiled."""
-    note(compiling=True)
+    """Returns the functions that each part of the workload is the first to need."""
+    note_compiled()
     fastconv.set_num_threads(1)
     numba = NumbaCpu("noted", instruction_set.AVX2)
     found: dict[str, str] = {}
@@ -78,19 +77,7 @@ def kernels() -> dict[str, str]:
         add(name)
     _pool(numba)
     add("poolings")
-    return found | _called_from_python()
-
-
-def _called_from_python() -> dict[str, str]:
-    """Returns, for each compiled function that Python calls itself, for how many kinds of arguments it was compiled."""
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("fastconv.")]
-    functions = {
-        id(value): value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)
-    }
-    compiled = [
-        each for each in functions.values() if each.overloads and each.targetoptions.get("no_cpython_wrapper") is None
-    ]
-    return {f"python {each.__name__}": str(len(each.overloads)) for each in compiled}
+    return found
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from fastconv.backends.numba_cpu.pooling_plans import average_backward, forward,
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.windows import AVERAGES, PLACES, VALUES
 from fastconv.backends.numba_cpu.winners_plan import winners_plans
-from tests.backends.snapshots.addresses import asked_for, note
+from tests.backends.snapshots.addresses import asked_for, do_not_compile
 from tests.backends.snapshots.lines import text_of
 from tests.backends.snapshots.simds import SIMDS
 
@@ -101,7 +101,7 @@ def plans() -> dict[str, str]:
 
 def main() -> None:
     """Print the plans, for one thread and for two: only whether a problem is left to one may differ."""
-    note(compiling=False)
+    do_not_compile()
     with event.install_recorder("numba:compile") as compilations:
         fastconv.set_num_threads(1)
         alone = plans()
