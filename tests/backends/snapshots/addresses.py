@@ -58,11 +58,19 @@ def do_not_compile() -> None:
 
 
 def note_compiled() -> None:
-    """Note what is asked for, in this process from now on, and what else Python calls, for each kind of arguments."""
+    """Note what is asked for, in this process from now on, and what else Python calls, for each kind of arguments.
+
+    Functions that compiled code calls too are left out: whether they have code already depends on the cache.
+    """
     jit.CFunc = _Noted
     modules = [module for name, module in sys.modules.items() if name.startswith("fastconv.")]
     functions = [value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)]
-    for function in {id(each): each for each in functions}.values():
+    within = {
+        id(function.py_func.__globals__.get(name))
+        for function in functions
+        for name in function.py_func.__code__.co_names
+    }
+    for function in {id(each): each for each in functions if id(each) not in within}.values():
         _note_calls(function)
 
 

@@ -64,8 +64,8 @@ def _convolutions(simd: Simd, g: ConvGeometry) -> Iterator[tuple[str, str]]:
     winners = winners_plans(simd, g, weight=True, image=True, relu=True)
     for name, each in zip(("weight", "input"), winners, strict=True):
         if each is not None:
-            what = f"winners {_words(asdict(each.cut))} {_words({'slot_bytes': each.slot_bytes})}"
-            yield f"through_max_pooling {name}", what
+            told = f"winners {_words(vars(each.cut))} {_words({'slot_bytes': each.slot_bytes})}"
+            yield f"through_max_pooling {name}", told
 
 
 def _poolings(simd: Simd, g: PoolGeometry, kind: str) -> Iterator[tuple[str, str]]:
