@@ -13,8 +13,9 @@ import numpy as np
 
 import fastconv
 from fastconv.backends.block import Activation, Pooling
-from fastconv.backends.numba_cpu import instruction_set, planner
+from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.simd import instruction_set
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from tests.backends.snapshots.addresses import asked_for, note_compiled
 from tests.backends.snapshots.lines import text_of
@@ -69,7 +70,7 @@ def kernels() -> dict[str, str]:
         found[f"{part} in all"] = str(len(asked_for))
         asked_for.clear()
 
-    for algorithm in planner.ALGORITHMS:
+    for algorithm in ALGORITHMS:
         _convolve(numba.variant(algorithm), _SPECIAL.get(algorithm, IMAGE))
         add(algorithm)
     for name, (activation, pool) in BLOCKS.items():

@@ -12,20 +12,21 @@ from numba.core import event
 import fastconv
 from bench.problems import PROBLEMS, Problem
 from fastconv import ConvGeometry, PoolGeometry
-from fastconv.backends.numba_cpu import planner, pool, pooling_fields
+from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.pooling_plans import average_backward, forward, max_backward
+from fastconv.backends.numba_cpu.fused.sparse_grad.plan import winners_plans
+from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward, max_backward
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
+from fastconv.backends.numba_cpu.runtime import thread_pool as pool
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.numba_cpu.windows import AVERAGES, PLACES, VALUES
-from fastconv.backends.numba_cpu.winners_plan import winners_plans
 from tests.backends.snapshots.addresses import asked_for, do_not_compile
 from tests.backends.snapshots.lines import text_of
 from tests.backends.snapshots.simds import SIMDS
 
 OPERATIONS = ("conv2d", "conv2d_input", "conv2d_weight")
 
-_CUT = ("TASKS", "TASK_PLANES", "TASK_ROWS", "TASK_WINDOWS", "ROW_BLOCKS", "BLOCK_ROWS", "AHEAD")
-"""Fields of a pooling's frame that say how it is cut."""
+_CUT = ("tasks", "task_planes", "task_rows", "task_windows", "row_blocks", "block_rows", "ahead")
+"""Arguments of a pooling that say how it is cut."""
 
 
 _WHOLE = ("splits", 1)
@@ -56,7 +57,7 @@ def _convolutions(simd: Simd, g: ConvGeometry) -> Iterator[tuple[str, str]]:
                 "columns": job.columns is not None,
                 "incomplete": not complete,
                 "tasks": candidate.tasks,
-                "slot_bytes": plan.slot_bytes,
+                "thread_bytes": plan.thread_bytes,
                 **{f"not_{each.algorithm}": each.cycles for each in sorted(others, key=lambda each: each.algorithm)},
                 "alone": pool.threads_for(p.flops) == 1,
             }
@@ -64,7 +65,7 @@ def _convolutions(simd: Simd, g: ConvGeometry) -> Iterator[tuple[str, str]]:
     winners = winners_plans(simd, g, weight=True, image=True, relu=True)
     for name, each in zip(("weight", "input"), winners, strict=True):
         if each is not None:
-            told = f"winners {_words(vars(each.cut))} {_words({'slot_bytes': each.slot_bytes})}"
+            told = f"winners {_words(vars(each.cut))} {_words({'thread_bytes': each.thread_bytes})}"
             yield f"through_max_pooling {name}", told
 
 
@@ -78,9 +79,9 @@ def _poolings(simd: Simd, g: PoolGeometry, kind: str) -> Iterator[tuple[str, str
     else:
         jobs = {"avg_pool2d": forward(simd, g, AVERAGES), "avg_pool2d_backward": average_backward(simd, g)[0]}
     for operation, job in jobs.items():
-        frame = job.kept[0]
-        task = asked_for[int(frame[pooling_fields.TASK]) - 1]
-        yield operation, f"{task} {_words({name: int(frame[getattr(pooling_fields, name)]) for name in _CUT})}"
+        (args,) = job.kept[0]
+        task = asked_for[int(args["task"]) - 1]
+        yield operation, f"{task} {_words({name: int(args[name]) for name in _CUT})}"
 
 
 def _plans(problem: Problem, simd: Simd) -> Iterator[tuple[str, str]]:

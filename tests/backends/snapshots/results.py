@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv.backends.block import Activation, Pooling
-from fastconv.backends.numba_cpu import planner
+from fastconv.backends.numba_cpu import algorithms
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry, PoolGeometry
@@ -62,7 +62,7 @@ POOLINGS = {
     "dilated": PoolGeometry(1, 2, 15, 37, 3, 2, (2, 1), (1, 1), (2, 3)),
 }
 
-ALGORITHMS = (*planner.ALGORITHMS, "planned", "poolings")
+ALGORITHMS = (*algorithms.ALGORITHMS, "planned", "poolings")
 """What hashes are grouped by: those of one algorithm each, of what the planner chooses, and of poolings."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastconv.backends.numba_cpu import instruction_set
-from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 
 SIMDS = [*(Simd(row, "float32") for row in instruction_set.ALL.values()), Simd(instruction_set.AVX512, "float64")]

@@ -30,7 +30,7 @@ def task(arguments: type[Arguments]) -> Callable[[Callable[..., None]], Task]:
             def run(args, number, thread):
                 compiled(simd, args, number, thread)
 
-            run.__module__, run.__qualname__ = body.__module__, body.__qualname__
+            run.__module__, run.__qualname__, run.__name__ = body.__module__, body.__qualname__, body.__name__
             return address_of(run, arguments.type, intp, intp)
 
         address.__doc__ = body.__doc__
