@@ -29,7 +29,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -87,7 +87,8 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     """
 
     def indirect_kernel(depth, a, b, offsets, c, step, table, bias, floor):
-        _indirect_tile(simd, rows, vectors, pieces, depth, a, b, offsets, c, step, table, bias, floor)
+        values = depth, a, b, offsets, c, step, table, bias, floor
+        _indirect_tile(simd, rows, vectors, pieces, values)
 
     return address_of(indirect_kernel, *[intp] * 9)
 
@@ -102,7 +103,8 @@ def by_taps(simd: Simd, rows: int, vectors: int) -> int:
     """
 
     def tap_kernel(taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
-        _tap_tile(simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor)
+        values = taps, table, channels, a, b, channel, distance, c, step, bias, start, floor
+        _tap_tile(simd, rows, vectors, values)
 
     return address_of(tap_kernel, *[intp] * 12)
 
@@ -126,28 +128,29 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
 
 
 @intrinsic(prefer_literal=True)
-def _tap_tile(typing, simd, rows, vectors, taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
+def _tap_tile(typing, simd, rows, vectors, values):
     """See `by_taps`."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
-        taps, table, channels, a, b, channel, distance, c, step, bias, start, floor = arguments[3:]
+        values = cgutils.unpack_tuple(builder, arguments[3], 12)
+        taps, table, channels, a, b, channel, distance, c, step, bias, start, floor = values
         tile.reduce_taps(taps, table, channels, a, b, channel, distance)
         tile.finish_matrix(c, step, bias, start, floor)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, *[intp] * 12), generate
+    return types.void(simd, rows, vectors, types.UniTuple(intp, 12)), generate
 
 
 @intrinsic(prefer_literal=True)
-def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c, step, table, bias, floor):
+def _indirect_tile(typing, simd, rows, vectors, pieces, values):
     """See `indirect`."""
     shape, count = (rows.literal_value, vectors.literal_value), pieces.literal_value
 
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
-        depth, a, b, offsets, c, step, table, bias, floor = arguments[4:]
+        depth, a, b, offsets, c, step, table, bias, floor = cgutils.unpack_tuple(builder, arguments[4], 9)
         lanes = simd.simd.lanes
         tile.reduce_in_blocks(depth, a, b, lambda k: tile.integer(offsets, k))
         goes = []
@@ -173,4 +176,4 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, depth, a, b, offsets, c,
         tile.finish_with_bias(bias, floor, write)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, pieces, *[intp] * 9), generate
+    return types.void(simd, rows, vectors, pieces, types.UniTuple(intp, 9)), generate

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -57,31 +57,13 @@ _I64 = ir.IntType(64)
 
 
 @intrinsic(prefer_literal=True)
-def _convolve_rows(
-    typing,
-    simd,
-    rows,
-    columns,
-    step,
-    kept,
-    target_step,
-    source,
-    args,
-    offsets,
-    nowhere,
-    table,
-    weights,
-    bias,
-    target,
-    bits,
-    first,
-    end,
-):
+def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values):
     """See `convolve_kernel`."""
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        source, args, offsets, nowhere, table, weights, bias, target, bits, first, end = arguments[6:]
+        values = cgutils.unpack_tuple(builder, arguments[6], 11)
+        source, args, offsets, nowhere, table, weights, bias, target, bits, first, end = values
         taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table)
         lanes = simd.simd.lanes
 
@@ -107,7 +89,7 @@ def _convolve_rows(
         for_each_row(taps, first, end, [], body)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, step, kept, target_step, *[intp] * 11), generate
+    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(intp, 11)), generate
 
 
 def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, Any]]:
@@ -137,25 +119,8 @@ def convolve_kernel(simd: Simd, shape: Shape) -> int:
     rows, columns, step, kept, target_step = shape
 
     def convolve_rows(source, args, offsets, nowhere, table, weights, bias, target, bits, first, end):
-        _convolve_rows(
-            simd,
-            rows,
-            columns,
-            step,
-            kept,
-            target_step,
-            source,
-            args,
-            offsets,
-            nowhere,
-            table,
-            weights,
-            bias,
-            target,
-            bits,
-            first,
-            end,
-        )
+        values = source, args, offsets, nowhere, table, weights, bias, target, bits, first, end
+        _convolve_rows(simd, rows, columns, step, kept, target_step, values)
 
     return address_of(convolve_rows, *[intp] * 11)
 

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -53,30 +53,13 @@ _I64 = ir.IntType(64)
 
 
 @intrinsic(prefer_literal=True)
-def _correlate_rows(
-    typing,
-    simd,
-    rows,
-    columns,
-    step,
-    kept,
-    target_step,
-    source,
-    args,
-    offsets,
-    nowhere,
-    table,
-    gradient,
-    bits,
-    sums,
-    first,
-    end,
-):
+def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values):
     """See `correlate_kernel`."""
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        source, args, offsets, nowhere, table, gradient, bits, sums, first, end = arguments[6:]
+        values = cgutils.unpack_tuple(builder, arguments[6], 10)
+        source, args, offsets, nowhere, table, gradient, bits, sums, first, end = values
         taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table)
         nothing = ir.Constant(vector_of(simd).llvm, None)
         mask = mask_of_bits(builder, simd.simd.lanes, bits)
@@ -97,7 +80,7 @@ def _correlate_rows(
             store_vector(builder, simd, builder.fadd(load_vector(builder, simd, sums, place), total), sums, place)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, step, kept, target_step, *[intp] * 10), generate
+    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(intp, 10)), generate
 
 
 @cache
@@ -111,24 +94,8 @@ def correlate_kernel(simd: Simd, shape: Shape) -> int:
     rows, columns, step, kept, target_step = shape
 
     def correlate_rows(source, args, offsets, nowhere, table, gradient, bits, sums, first, end):
-        _correlate_rows(
-            simd,
-            rows,
-            columns,
-            step,
-            kept,
-            target_step,
-            source,
-            args,
-            offsets,
-            nowhere,
-            table,
-            gradient,
-            bits,
-            sums,
-            first,
-            end,
-        )
+        values = source, args, offsets, nowhere, table, gradient, bits, sums, first, end
+        _correlate_rows(simd, rows, columns, step, kept, target_step, values)
 
     return address_of(correlate_rows, *[intp] * 10)
 

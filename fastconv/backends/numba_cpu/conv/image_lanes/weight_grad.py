@@ -22,7 +22,7 @@ from functools import cache
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -71,49 +71,20 @@ def kernel(simd: Simd, rows: int, columns: int) -> int:
     """
 
     def correlate(down, across, gradient, plane, line, source, down_step, right_step, table, target, step):
-        _correlate(
-            simd,
-            rows,
-            columns,
-            down,
-            across,
-            gradient,
-            plane,
-            line,
-            source,
-            down_step,
-            right_step,
-            table,
-            target,
-            step,
-        )
+        values = down, across, gradient, plane, line, source, down_step, right_step, table, target, step
+        _correlate(simd, rows, columns, values)
 
     return address_of(correlate, *[intp] * 11)
 
 
 @intrinsic(prefer_literal=True)
-def _correlate(
-    typing,
-    simd,
-    rows,
-    columns,
-    down,
-    across,
-    gradient,
-    plane,
-    line,
-    source,
-    down_step,
-    right_step,
-    table,
-    target,
-    step,
-):
+def _correlate(typing, simd, rows, columns, values):
     """See `kernel`."""
     M, C = rows.literal_value, columns.literal_value
 
     def generate(context, builder, signature, arguments):
-        down, across, gradient, plane, line, source, down_step, right_step, table, target, step = arguments[3:]
+        values = cgutils.unpack_tuple(builder, arguments[3], 11)
+        down, across, gradient, plane, line, source, down_step, right_step, table, target, step = values
         kind = vector_of(simd).llvm
         lanes = simd.simd.lanes
         places = [(m, c) for m in range(M) for c in range(C)]
@@ -180,7 +151,7 @@ def _correlate(
                 builder.store(builder.fadd(builder.load(where), total), where)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, *[intp] * 11), generate
+    return types.void(simd, rows, columns, types.UniTuple(intp, 11)), generate
 
 
 @inner

@@ -23,7 +23,7 @@ from __future__ import annotations
 from functools import cache
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -54,39 +54,21 @@ def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
     """
 
     def matrix_kernel(depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor):
-        _matrix_tile(
-            simd, rows, vectors, whole, depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor
-        )
+        values = depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor
+        _matrix_tile(simd, rows, vectors, whole, values)
 
     return address_of(matrix_kernel, *[intp] * 12)
 
 
 @intrinsic(prefer_literal=True)
-def _matrix_tile(
-    typing,
-    simd,
-    rows,
-    vectors,
-    whole,
-    depth,
-    a,
-    row_step,
-    depth_step,
-    b,
-    width,
-    rest,
-    c,
-    step,
-    bias,
-    start,
-    floor,
-):
+def _matrix_tile(typing, simd, rows, vectors, whole, values):
     """See `kernel`."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
-        depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor = arguments[4:]
+        values = cgutils.unpack_tuple(builder, arguments[4], 12)
+        depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor = values
         if not whole.literal_value:
             tile.mask = mask_between(builder, simd.simd.lanes, ir.Constant(_I64, 0), rest)
         begins = [builder.mul(row_step, ir.Constant(_I64, i)) for i in range(shape[0])]
@@ -100,7 +82,7 @@ def _matrix_tile(
         tile.finish_matrix(c, step, bias, start, floor)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, whole, *[intp] * 12), generate
+    return types.void(simd, rows, vectors, whole, types.UniTuple(intp, 12)), generate
 
 
 @inner

@@ -51,6 +51,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -104,7 +105,7 @@ def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
 
 
 @intrinsic
-def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask0, mask1, mask2, mask3, odd):
+def _transform_sums(typing, simd, source, step, bias, floor, target, below, masks, odd):
     """16 vectors, ``step`` elements apart, to A' m A: 2 x 2 pixels of each lane, from ``target`` and ``below`` on.
 
     ``bias`` and ``floor`` are addresses of numbers; the masks say which lanes to write of the two vectors in each row.
@@ -112,7 +113,8 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
     """
 
     def generate(context, builder, signature, arguments):
-        _, source, step, bias, floor, target, below, *masks, odd = arguments
+        _, source, step, bias, floor, target, below, masks, odd = arguments
+        masks = cgutils.unpack_tuple(builder, masks, 4)
         lanes = simd.simd.lanes
         nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
         start, lowest = (
@@ -133,7 +135,7 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
                 masked_store(builder, shuffled(builder, pixels[0], pixels[1], order), pointer, mask, simd.simd.itemsize)
         return odd
 
-    return vector_of(simd)(simd, *[intp] * 10, vector_of(simd)), generate
+    return vector_of(simd)(simd, *[intp] * 6, types.UniTuple(intp, 4), vector_of(simd)), generate
 
 
 @inner
@@ -150,20 +152,9 @@ def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhe
             base = table + 8 * CHUNK_WORDS * chunk
             here = sums + simd.itemsize * (m * width + load_integer(base, 0))
             place = load_integer(base, 13) + simd.itemsize * m * I * J
-            odd = _transform_sums(
-                simd,
-                here,
-                step,
-                start,
-                floor,
-                place,
-                place + simd.itemsize * J,
-                load_integer(base, 14),
-                load_integer(base, 15),
-                load_integer(base, 16),
-                load_integer(base, 17),
-                odd,
-            )
+            masks = load_integer(base, 14), load_integer(base, 15), load_integer(base, 16), load_integer(base, 17)
+            below = place + simd.itemsize * J
+            odd = _transform_sums(simd, here, step, start, floor, place, below, masks, odd)
     return is_zero(simd, odd)
 
 

@@ -176,11 +176,12 @@ def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, 
 
 
 @inner
-def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, R, S, r, s):
+def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, kernel, first_tap):
     """The gradients of rows x ``wanted`` kernels, by way of ``taps``, to the target; whether all are finite.
 
-    Those of a piece of 3 x 3 taps, as far as there are so many, of kernels of R x S, from tap (r, s) on.
+    Those of a piece of 3 x 3 taps, as far as there are so many, of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
     """
+    (R, S), (r, s) = kernel, first_tap
     finite = True
     for row in range(rows):
         for c in range(0, wanted, simd.lanes):
@@ -272,5 +273,5 @@ def multiply(simd, args, task, thread):
         target = args.partial + size * split * args.groups * rows * depth * R * S
     target += size * R * S * ((group * rows + first_row) * depth + first_column)
     wanted = end_column - first_column
-    if not _write_taps(simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth, R, S, r, s):
+    if not _write_taps(simd, sums, sum_step, end_row - first_row, wanted, columns, taps, target, depth, (R, S), (r, s)):
         args.infinite = 1
