@@ -101,11 +101,11 @@ def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: py
         in_strips, in_planes = in_strips + (by_weight.cut.plane_w == 0), in_planes + (by_weight.cut.plane_w > 0)
         several += by_weight.cut.channels < g.K and by_weight.cut.block_rows < g.P // 2
         target = np.full(g.weight_shape, np.nan, simd.dtype)
-        assert by_weight.weight_gradient(given["x"], given["grad"], given["indices"], target)
+        assert by_weight._execute(given["x"], given["grad"], given["indices"], target)
         np.testing.assert_array_equal(target, for_w, f"weight {g}")
         assert by_image is not None
         target = np.full(g.input_shape, np.nan, simd.dtype)
-        assert by_image.input_gradient(given["grad"], given["w"], given["indices"], target)
+        assert by_image._execute(given["grad"], given["w"], given["indices"], target)
         np.testing.assert_array_equal(target, for_x, f"image {g}")
     assert min(in_planes, in_strips) >= 4
     assert (several > 4) == bool(sizes)

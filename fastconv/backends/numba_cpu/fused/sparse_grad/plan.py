@@ -52,10 +52,6 @@ class WinnersWeightGradient(WeightGradient):
         self.args["kernel"] = self._kernels.ctypes.data
         self._first = winners_weight.accumulate(simd), cut.splits * int(blocks)
 
-    def weight_gradient(self, source: np.ndarray, grad: np.ndarray, indices: np.ndarray, target: np.ndarray) -> bool:
-        """Fill ``target`` from the pooled ``grad``; whether the source was finite, else what is there is no use."""
-        return self._execute(source, grad, indices, target)
-
 
 class WinnersInputGradient(Plan):
     """The image's gradient, from the pooled gradient, the weight, and the indices that pooling kept."""
@@ -77,10 +73,6 @@ class WinnersInputGradient(Plan):
         self.args["kernel"] = self._kernels.ctypes.data
         self._first = winners_input.pack(simd), p.rows
         self._second = winners_input.distribute(simd), p.images * -(-cut.groups // cut.task_groups)
-
-    def input_gradient(self, grad: np.ndarray, weight: np.ndarray, indices: np.ndarray, target: np.ndarray) -> bool:
-        """Fill ``target`` from the pooled ``grad``; whether the weight was finite, else what is there is no use."""
-        return self._execute(grad, weight, indices, target)
 
 
 def _kernels(make: Callable[[Simd, int, int], int], simd: Simd, cut: WinnersTiling) -> np.ndarray:
