@@ -112,6 +112,33 @@ def test_more_epochs(digits: Dataset, console: Console, tmp_path: Path) -> None:
     assert kept(run.path) == kept(whole.path)
 
 
+@pytest.mark.parametrize("step", [1, 2, STEPS, STEPS + 1])
+def test_more_epochs_in_the_middle_of_one(digits: Dataset, console: Console, tmp_path: Path, step: int) -> None:
+    """Stopped in an epoch of two, gone on with as three: as if three had been asked for from the first."""
+    whole = train.train(chosen(backend="torch", epochs=3), digits, console, tmp_path / "whole")
+    with stopped_in(step):
+        train.train(chosen(backend="torch", epochs=2), digits, console, tmp_path / "run")
+    with stopped_in(1):
+        go_on(tmp_path / "run", digits, recipe=chosen(epochs=3).recipe)
+    assert go_on(tmp_path / "run", digits).kept.number == 3
+    assert kept(tmp_path / "run") == kept(whole.path)
+
+
+def test_fewer_epochs_in_the_middle_of_one(digits: Dataset, console: Console, tmp_path: Path) -> None:
+    """Two of three, when the second is begun, are two from the first; one is too few, and changes nothing."""
+    whole = train.train(chosen(backend="torch", epochs=2), digits, console, tmp_path / "whole")
+    run = tmp_path / "run"
+    with stopped_in(STEPS + 1):
+        train.train(chosen(backend="torch", epochs=3), digits, console, run)
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    says = "epoch 2 is begun; --epochs must be 2 or more"
+    with pytest.raises(ModelsError, match=says):
+        go_on(run, digits, recipe=chosen(epochs=1).recipe)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    go_on(run, digits, recipe=chosen(epochs=2).recipe)
+    assert kept(run) == kept(whole.path)
+
+
 def test_finished_is_left_as_it_is(digits: Dataset, console: Console, tmp_path: Path) -> None:
     run = train.train(chosen(backend="torch", epochs=1), digits, console, tmp_path / "run")
     before = {file.name: file.read_bytes() for file in run.path.iterdir()}
