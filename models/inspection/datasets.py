@@ -75,7 +75,7 @@ def is_own(found: Dataset, facts: Facts, dataset: str | None, data_dir: Path | N
     if found.name != facts.dataset or dataset not in (None, own(facts)):
         return False
     known = facts.source.data_dir if facts.source is not None else None
-    return data_dir is None or own(facts) in OF_DATASETS or str(data_dir.resolve()) == known
+    return data_dir is None or own(facts) in OF_DATASETS or known in (None, str(data_dir.resolve()))
 
 
 def own(facts: Facts) -> str:
