@@ -165,6 +165,24 @@ def test_a_file_cut_on_its_way_is_not_kept(
     assert names(tmp_path) == ["data"]
 
 
+def test_ctrl_c_leaves_nothing(
+    mirror: Mirror, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    """In the middle of a file; the next attempt gets it whole."""
+
+    def interrupted(*_: object) -> None:
+        assert [path.name for path in (tmp_path / "cache").glob(".download-*/*")] == ["train-images-idx3-ubyte.gz"]
+        raise KeyboardInterrupt
+
+    with mirrors(monkeypatch, mirror(files)):
+        with monkeypatch.context() as patch:
+            patch.setattr(download._Bar, "update", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                mnist.mnist(None, console)
+        assert names(tmp_path / "cache") == []
+        mnist.mnist(None, console)
+
+
 def test_no_cache_folder_is_no_crash(
     files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
 ) -> None:

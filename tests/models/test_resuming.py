@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from models.data.dataset import Dataset
-from models.errors import ModelsError, StoppedError
+from models.errors import ModelsError, StoppedError, TrainingError
 from models.training import run as run_module
 from models.training import train
 from models.training.loop import Training
@@ -209,6 +211,30 @@ def test_second_ctrl_c_ends_at_once(
         train.train(chosen(backend="torch"), digits, console, tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_full_disk_costs_one_line_and_no_checkpoint(
+    digits: Dataset, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fills up when the second epoch's checkpoint is written; with room again all goes on to the bit."""
+    whole = train.train(chosen(backend="torch"), digits, console, tmp_path / "whole")
+    save, saved = RunFolder.save_checkpoint, []
+
+    def full(self: RunFolder, content: bytes) -> None:
+        saved.append(content)
+        if len(saved) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(self, content)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", full)
+    run = tmp_path / "run"
+    says = "No space left on device.*; make room and go on with --resume, or begin elsewhere with --run-dir"
+    with pytest.raises(TrainingError, match=says):
+        train.train(chosen(backend="torch"), digits, console, run)
+    assert (run / "checkpoint.safetensors").read_bytes() == saved[0]
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
+    go_on(run, digits)
+    assert kept(run) == kept(whole.path)
 
 
 def test_other_images_are_refused(digits: Dataset, console: Console, tmp_path: Path) -> None:
