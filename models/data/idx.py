@@ -25,7 +25,7 @@ import numpy.typing as npt
 from models.errors import ModelsError
 
 UNSIGNED_BYTE, INTEGER = 8, 12
-DTYPES = {UNSIGNED_BYTE: np.dtype(np.uint8), INTEGER: np.dtype(">i4")}
+DTYPES: dict[int, np.dtype[Any]] = {UNSIGNED_BYTE: np.dtype(np.uint8), INTEGER: np.dtype(">i4")}
 NAMES = {UNSIGNED_BYTE: "unsigned byte", INTEGER: "integer"}
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 20

@@ -14,7 +14,7 @@ from models.errors import ModelsError
 
 T = TypeVar("T")
 
-KINDS: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+KINDS: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "a text"}
 LARGEST = 2**1023
 """Integers below it have a float."""
 
