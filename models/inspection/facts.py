@@ -106,7 +106,7 @@ def read_facts(path: Path) -> Facts:
 
 def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
     """``config`` with what runs of earlier versions don't tell."""
-    config = {"source": None} | config
+    config = config | {"source": config.get("source") or None}
     if isinstance(config.get("dataset"), dict):
         config["dataset"] = {"classes": list(DIGITS), "preprocessing": None} | config["dataset"]
     return config
