@@ -6,6 +6,8 @@ torch, fastconv and the data sets are imported by the commands that need them, s
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,20 +26,30 @@ from models.training.schedules import SCHEDULES
 from models.waits import short_waits
 
 
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ModelsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise typer.Exit(130) from None
+
+
 class _OneLineErrors(TyperGroup):
     """Ends with one line and an exit code, not a traceback, where the person can do something about it."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _one_line_errors():
+            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
         escape_what_cannot_be_shown()
         os.environ.pop("MPLBACKEND", None)  # no command opens a window, and one that isn't there keeps matplotlib away
-        try:
+        with _one_line_errors():
             return super().invoke(ctx)
-        except ModelsError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            typer.echo("stopped", err=True)
-            raise typer.Exit(130) from None
 
 
 app = typer.Typer(

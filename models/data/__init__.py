@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DATASETS = {
     "mnist": "MNIST and nothing else: from --data-dir, the cache or the public mirrors, checked by SHA-256",
-    "folder": "any data set of MNIST's four files in --data-dir (Fashion-MNIST, KMNIST), unchecked",
+    "folder": "any data set of MNIST's four files in --data-dir (Fashion-MNIST, KMNIST, QMNIST, EMNIST), unchecked",
     "images": "your own pictures in --data-dir: train/CLASS/* and test/CLASS/*, or CLASS/*, then a fifth is tested on",
     "digits": "scikit-learn's 1,797 handwritten digits, enlarged to 28 x 28; needs no network",
     "auto": "mnist, or digits when there are no files and no network",

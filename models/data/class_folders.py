@@ -32,7 +32,8 @@ def find_pictures(folder: Path) -> tuple[Labelled, Labelled, tuple[str, ...]]:
     can't be read or has fewer than two classes, a class without pictures, and a class that is tested only.
     """
     if not folder.is_dir():
-        raise ModelsError(f"{folder}: no such folder; --data-dir takes the one that holds the classes' folders")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise ModelsError(f"{folder}: {what}; --data-dir takes the folder that holds the classes' folders")
     there = [name for name in (TRAIN, TEST) if (folder / name).is_dir()]
     if len(there) == 1:
         missing = TEST if there == [TRAIN] else TRAIN

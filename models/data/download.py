@@ -17,6 +17,7 @@ from models.errors import DownloadError, ModelsError
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
 CHUNK = 1 << 16
+PROXY_WANTS_PASSWORD = 407
 
 
 def download(target: Path, mirrors: Sequence[str], check: Callable[[Path], object], console: Console) -> None:
@@ -52,14 +53,20 @@ def _fetch(url: str, path: Path, host: str, console: Console) -> None:
 def _reason(error: Exception, name: str) -> str:
     """In a few words; the full texts of ``requests`` and of the temporary path help nobody."""
     match error:
-        case HTTPError() if error.response is not None:
+        case HTTPError() if error.response is not None and error.response.status_code != PROXY_WANTS_PASSWORD:
             return f"HTTP {error.response.status_code}"
+        case HTTPError() | ProxyError() if str(PROXY_WANTS_PASSWORD) in str(error):
+            return "the proxy wants a password; write HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT"
+        case ProxyError():
+            return "the proxy can't be reached or refuses; correct HTTPS_PROXY, or unset it"
         case Timeout():
             return "no answer in time"
-        case SSLError():
+        case SSLError() if any(said in str(error) for said in ("certificate has expired", "is not yet valid")):
+            return "its certificate is of another time; is this machine's clock right?"
+        case SSLError() if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return "its certificate isn't trusted; is there a proxy with its own, to be named by REQUESTS_CA_BUNDLE?"
-        case ProxyError():
-            return "the proxy of the environment (HTTPS_PROXY) refuses or can't be reached"
+        case SSLError():
+            return "no secure connection; correct HTTPS_PROXY, which begins with http://, and REQUESTS_CA_BUNDLE"
         case ConnectionError():
             return "no connection"
         case ModelsError():

@@ -1,4 +1,4 @@
-"""Any data set of MNIST's four files, in a folder: MNIST itself, Fashion-MNIST, KMNIST."""
+"""Any data set of MNIST's four files, in a folder: MNIST itself, Fashion-MNIST, KMNIST, QMNIST, EMNIST."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.data.idx import Bytes, read_idx
-from models.data.idx_names import EMNIST, LETTERS, TEST_FILES, TRAIN_FILES, Place, found
+from models.data.idx import Bytes, read_idx, read_integers
+from models.data.idx_names import EMNIST, INTEGERS, LETTERS, TEST_FILES, TRAIN_FILES, Place, found
 from models.data.split import Split
 from models.errors import ModelsError
 
-LEAST_CLASSES = 2
 IMAGES, LABELS = 3, 1  # dimensions
 NO_CHECKSUMS: Mapping[str, str] = {}
 
@@ -53,15 +52,25 @@ def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Pa
 
 
 def _check_classes(folder: Path, train: Split, test: Split) -> None:
-    last = int(train.labels.max())
-    if last + 1 < LEAST_CLASSES:
-        raise ModelsError(f"{folder}: all training labels are 0; at least {LEAST_CLASSES} classes are needed")
+    first, last = int(train.labels.min()), int(train.labels.max())
+    if first == last:
+        raise ModelsError(f"{folder}: all training labels are {last}; at least two classes are needed")
     if test.labels.max() > last:
         at = int((test.labels > last).argmax())
         raise ModelsError(
             f"{folder}: label {test.labels[at]} at position {at} of {TEST_FILES[1]} is outside 0..{last}, "
             "the labels of training; the splits are of two data sets"
         )
+
+
+def _read_labels(path: Path, sha256: str | None) -> Bytes:
+    """The labels in a file of bytes, or the first column of a table of integers, as QMNIST keeps them."""
+    if INTEGERS not in path.name:
+        return read_idx(path, LABELS, sha256)
+    table = read_integers(path, 2, sha256)
+    if table.shape[1] == 0 or not ((table[:, 0] >= 0) & (table[:, 0] <= 255)).all():
+        raise ModelsError(f"{path}: its first column holds no labels of 0 to 255; is it the right file?")
+    return table[:, 0].astype(np.uint8)
 
 
 def _read_split(place: Place, files: tuple[str, str], sha256: Mapping[str, str]) -> Split:
@@ -72,7 +81,7 @@ def _read_split(place: Place, files: tuple[str, str], sha256: Mapping[str, str])
             raise ModelsError(f"{place.folder}: has no {wanted} (plain or .gz); put the data set's four files there")
     images_from, labels_from = (path for path in paths if path is not None)
     images = read_idx(images_from, IMAGES, sha256.get(files[0]))
-    labels = read_idx(labels_from, LABELS, sha256.get(files[1]))
+    labels = _read_labels(labels_from, sha256.get(files[1]))
     split = check_split(images, labels, images_from, labels_from)
     if place.prefix.startswith(EMNIST):
         split = split._replace(images=np.ascontiguousarray(split.images.transpose(0, 2, 1)))

@@ -1,7 +1,7 @@
 """The IDX format: arrays of bytes behind a header of big-endian sizes, as MNIST and its kin are published.
 
     offset 0   2 bytes   zero
-           2   1 byte    type code; 8 is unsigned byte, the only one these data sets use
+           2   1 byte    type code; 8 is unsigned byte, 12 a signed integer of four bytes, big-endian
            3   1 byte    number of dimensions D
            4   4 D bytes the sizes, big-endian
            then          the values, last dimension fastest
@@ -17,18 +17,25 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from models.errors import ModelsError
 
-UNSIGNED_BYTE = 8
+UNSIGNED_BYTE, INTEGER = 8, 12
+DTYPES: dict[int, np.dtype[Any]] = {UNSIGNED_BYTE: np.dtype(np.uint8), INTEGER: np.dtype(">i4")}
+NAMES = {UNSIGNED_BYTE: "unsigned byte", INTEGER: "integer"}
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK = 1 << 20
 
 Bytes = npt.NDArray[np.uint8]
+
+
+def read_integers(path: Path, dimensions: int, sha256: str | None = None) -> npt.NDArray[np.int32]:
+    """The array of integers in the file ``path``; the rest as in :func:`read_idx`."""
+    return _read(path, dimensions, sha256, INTEGER).astype(np.int32)
 
 
 def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> Bytes:
@@ -40,14 +47,18 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> Bytes:
     Raises ModelsError, in one line, for a file that is missing, unreadable, damaged, of another format or
     dimension, cut short, too long, or of another checksum.
     """
+    return _read(path, dimensions, sha256, UNSIGNED_BYTE)
+
+
+def _read(path: Path, dimensions: int, sha256: str | None, type_code: int) -> npt.NDArray[Any]:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == GZIP_MAGIC
             raw.seek(0)
             stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-            header, shape = _read_header(path, stream, dimensions)
-            wanted = math.prod(shape)
+            header, shape = _read_header(path, stream, dimensions, type_code)
+            wanted = math.prod(shape) * DTYPES[type_code].itemsize
             # One byte more than wanted: it shows trailing content, and makes gzip check its own sum.
             content = _read_up_to(stream, wanted + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -66,16 +77,16 @@ def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> Bytes:
             f"{path}: not the original file (its uncompressed SHA-256 is {digest.hexdigest()[:12]}..., "
             f"not {sha256[:12]}...); download it again, or use --dataset folder for another data set"
         )
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+    return np.frombuffer(content, DTYPES[type_code]).reshape(shape)
 
 
-def _read_header(path: Path, stream: BinaryIO, dimensions: int) -> tuple[bytes, tuple[int, ...]]:
+def _read_header(path: Path, stream: BinaryIO, dimensions: int, type_code: int) -> tuple[bytes, tuple[int, ...]]:
     magic = _read_up_to(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise ModelsError(f"{path}: not an IDX file (it begins with {bytes(magic)!r}); is it the right file?")
-    type_code, found = magic[2:]
-    if type_code != UNSIGNED_BYTE:
-        raise ModelsError(f"{path}: IDX type code {type_code}, not 8 (unsigned byte); is it the right file?")
+    code, found = magic[2:]
+    if code != type_code:
+        raise ModelsError(f"{path}: IDX type code {code}, not {type_code} ({NAMES[type_code]}); is it the right file?")
     if found != dimensions:
         raise ModelsError(
             f"{path}: has {found} dimensions where {dimensions} are expected; are images and labels swapped?"

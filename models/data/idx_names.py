@@ -3,8 +3,9 @@
     train-images-idx3-ubyte[.gz] ...          in the folder itself
     raw/train-images-idx3-ubyte ...           as torchvision keeps them, below FashionMNIST/, KMNIST/, MNIST/
     emnist-letters-train-images-idx3-ubyte    EMNIST, also in gzip/; its test files are "test", not "t10k"
+    qmnist-train-labels-idx2-int              QMNIST, whose labels are the first column of a table of integers
 
-A folder with several of EMNIST's sets is named with the set's: ``--data-dir my/gzip/emnist-letters``.
+A folder with several sets is named with the set's: ``--data-dir my/gzip/emnist-letters``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from models.errors import ModelsError
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-EMNIST, LETTERS = "emnist-", "emnist-letters-"
+EMNIST, LETTERS, QMNIST = "emnist-", "emnist-letters-", "qmnist-"
+INTEGERS = "idx2-int"
 BELOW = ("raw", "gzip")
-_ANY = re.compile(r"(emnist-[a-z]+-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
+_ANY = re.compile(
+    r"(emnist-[a-z]+-|qmnist-)?(train|t10k|test)-(images[-.]idx3-ubyte|labels[-.]idx(1-ubyte|2-int))(\.gz)?"
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Place:
         """The file that MNIST calls ``name``, plain or with ``.gz``, or None."""
         names = [f"{self.prefix}{name}"]
         names += [each.replace("t10k", "test") for each in names]
+        names += [each.replace("idx1-ubyte", INTEGERS) for each in names if self.prefix == QMNIST]
         names += [each.replace("-idx", ".idx") for each in names]
         paths = (self.folder / f"{each}{ending}" for each in names for ending in ("", ".gz"))
         return next((path for path in paths if path.is_file()), None)
@@ -41,10 +46,11 @@ class Place:
 def found(folder: Path) -> Place:
     """The place of the one data set in ``folder``; raises ModelsError for none, and for several, with their names."""
     prefix = ""
-    if not folder.is_dir() and folder.name.startswith(EMNIST) and folder.parent.is_dir():
+    if not folder.is_dir() and folder.name.startswith((EMNIST, QMNIST[:-1])) and folder.parent.is_dir():
         folder, prefix = folder.parent, f"{folder.name}-"
     if not folder.is_dir():
-        raise ModelsError(f"{folder}: no such folder; --data-dir takes the one that holds {TRAIN_FILES[0]} etc.")
+        what = "is a file" if folder.exists() else "no such folder"
+        raise ModelsError(f"{folder}: {what}; --data-dir takes the folder that holds {TRAIN_FILES[0]} etc.")
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir())
         levels = [[folder], [folder / name for name in BELOW], [path / name for path in inside for name in BELOW]]

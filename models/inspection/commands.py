@@ -41,6 +41,10 @@ Out = Annotated[
     typer.Option(help="The PNG.", show_default="in the run's folder, or here for a run that comes along"),
 ]
 
+CONFUSION = "confusion.png"
+LONGEST_NAME = 50
+"""Characters of a data set's name in a file's, which may have 255 bytes."""
+
 show = typer.Typer(no_args_is_help=True, help="Draw what is in a run: its filters, its feature maps, its training.")
 
 
@@ -59,20 +63,22 @@ def evaluate(
     backend: Backend = None,
     out: Out = None,
 ) -> None:
-    """Test RUN: accuracy, a table of the classes, and the confusion matrix as a PNG."""
+    """Test RUN: accuracy, a table of the classes, and the confusion matrix as a PNG, named after data not RUN's own."""
     if dataset is not None:
         check_name(dataset)
     from models.inspection.confusion import confusion_picture
-    from models.inspection.datasets import load_for
+    from models.inspection.datasets import is_own, load_for
     from models.inspection.evaluation import class_table, evaluate
     from models.inspection.output import place, save_picture
     from models.inspection.trained import open_run
 
     console = screen()
     trained = open_run(run, backend)
-    path = place(trained, "confusion.png", out)
+    path = place(trained, CONFUSION, out)
     named, fallback = given(ctx, data_dir)
     data = load_for(trained.facts, dataset, named, console, fallback)
+    if out is None and not is_own(data, trained.facts, dataset, named):
+        path = path.with_stem(f"{path.stem}-{data.name[:LONGEST_NAME]}")
     found = evaluate(trained, data, console)
     console.print(class_table(found))
     said = f"{data.name}: {found.correct:,} of {found.images:,} right, {found.accuracy:.2%}; mean loss {found.loss:.4f}"

@@ -13,6 +13,7 @@ from torch import Tensor
 from models import data
 from models.data.dataset import Dataset
 from models.data.images import renormalised
+from models.data.preprocessing import OF_DATASETS
 from models.errors import ModelsError
 from models.inspection.facts import Facts
 
@@ -67,6 +68,14 @@ def _by_name(found: Dataset, classes: tuple[str, ...]) -> Tensor:
 def _list(names: Sequence[str]) -> str:
     shown = ", ".join(names[:MOST_NAMED])
     return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED:,} more"
+
+
+def is_own(found: Dataset, facts: Facts, dataset: str | None, data_dir: Path | None) -> bool:
+    """Whether ``found``, by the name ``dataset`` and from the folder ``data_dir`` if they were named, is the run's."""
+    if found.name != facts.dataset or dataset not in (None, own(facts)):
+        return False
+    known = facts.source.data_dir if facts.source is not None else None
+    return data_dir is None or own(facts) in OF_DATASETS or known in (None, str(data_dir.resolve()))
 
 
 def own(facts: Facts) -> str:

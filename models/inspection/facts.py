@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 from torch import nn
@@ -16,10 +17,30 @@ from models.data.preprocessing import SUBJECTS, Preprocessing, assumed
 from models.data.source import Source
 from models.errors import ModelsError
 from models.recipes import MOST_VALUES, ImageShape
-from models.training.records import record
+from models.training.checks import check_seed
+from models.training.records import read_object, record
 
 DIGITS = tuple("0123456789")
 """The classes' names where a run doesn't tell them."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    name: str
+    shape: list[int]
+    classes: list[str]
+    mean: float
+    deviation: float
+    preprocessing: Preprocessing | None
+
+
+@dataclass(frozen=True)
+class _Config:
+    network: str
+    backend: str
+    seed: int
+    dataset: _Data
+    source: Source | None
 
 
 @dataclass(frozen=True)
@@ -57,53 +78,59 @@ class Facts:
 def read_facts(path: Path) -> Facts:
     """The facts in the configuration ``path``; raises ModelsError, which names what is wrong, if they aren't there."""
     try:
-        config: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise ModelsError(f"{path}: can't be read ({error.strerror}); is its folder that of a run?") from None
-    except (ValueError, RecursionError):
-        raise ModelsError(f"{path}: isn't JSON; is it damaged, or something else's?") from None
+    config = read_object(content, path)
     try:
-        data = config["dataset"]
-        channels, height, width = (_number(size, 1) for size in data["shape"])
-        classes = tuple(_text(name) for name in data.get("classes", DIGITS))
-        mean, deviation = float(data["mean"]), float(data["deviation"])
-        if not (
-            channels * height * width <= MOST_VALUES and classes and math.isfinite(mean) and 0 < deviation < math.inf
-        ):
-            raise ValueError
+        told = record(_Config, _with_defaults(config), others=True)
+        check_seed(told.seed)
+        data = told.dataset
+        _check_images(data)
+        channels, height, width = data.shape
         return Facts(
-            _text(config["network"]),
-            _text(config["backend"]),
-            _number(config["seed"], 0),
-            _text(data["name"]),
+            told.network,
+            told.backend,
+            told.seed,
+            data.name,
             (channels, height, width),
-            classes,
-            mean,
-            deviation,
-            record(Source, config["source"]) if config.get("source") else None,
-            _preprocessing(data["preprocessing"]) if data.get("preprocessing") else None,
+            tuple(data.classes),
+            data.mean,
+            data.deviation,
+            told.source,
+            data.preprocessing,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else "values that can't be"
-        raise ModelsError(f"{path}: isn't the configuration of a run, it has {what}") from None
+    except (ValueError, ModelsError) as error:
+        raise ModelsError(f"{path}: isn't the configuration of a run: {error}") from None
 
 
-def _preprocessing(value: Any) -> Preprocessing:
-    how = record(Preprocessing, value)
-    for size in (how.channels, how.height, how.width):
-        _number(size, 1)
-    if how.subject not in SUBJECTS or how.channels * how.height * how.width > MOST_VALUES:
-        raise ValueError
-    return how
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` with what runs of earlier versions don't tell."""
+    config = config | {"source": config.get("source") or None}
+    if isinstance(config.get("dataset"), dict):
+        config["dataset"] = {"classes": list(DIGITS), "preprocessing": None} | config["dataset"]
+    return config
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+def _check_images(data: _Data) -> None:
+    """Raises ValueError for images that can't be."""
+    _check_size("dataset.shape", data.shape)
+    if not data.classes:
+        raise ValueError("dataset.classes is empty; it must name one class at least")
+    if not math.isfinite(data.mean):
+        raise ValueError(f"dataset.mean is {data.mean}; it must be finite")
+    if not 0 < data.deviation < math.inf:
+        raise ValueError(f"dataset.deviation is {data.deviation}; it must be finite and above 0")
+    how = data.preprocessing
+    if how is not None:
+        _check_size("the size in dataset.preprocessing", [how.channels, how.height, how.width])
+        if how.subject not in SUBJECTS:
+            allowed = ", ".join(SUBJECTS)
+            raise ValueError(f"dataset.preprocessing.subject is {short(how.subject)}; it must be one of: {allowed}")
 
 
-def _number(value: Any, least: int) -> int:
-    if type(value) is not int or not least <= value < 2**32:
-        raise ValueError
-    return value
+def _check_size(name: str, sizes: Sequence[int]) -> None:
+    """Channels, height and width."""
+    if len(sizes) != 3 or min(sizes) < 1 or math.prod(sizes) > MOST_VALUES:
+        allowed = f"it must be channels, height and width, 1 or more each, of {MOST_VALUES:,} values at most"
+        raise ValueError(f"{name} is {short(sizes)}; {allowed}")

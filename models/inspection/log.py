@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import ModelsError
+from models.training.checks import MOST_IMAGES
+from models.training.records import LARGEST
 from models.training.run_folder import LOG
 
 
@@ -43,13 +45,23 @@ def read_log(folder: Path) -> History:
         try:
             record = json.loads(line)
             if record["event"] == "step":
-                steps[int(record["epoch"]), int(record["step"])] = float(record["loss"])
+                steps[_count(record["epoch"]), _count(record["step"])] = float(record["loss"])
             elif record["event"] == "epoch":
-                epochs[int(record["number"])] = _figures(record)
-        except (ValueError, KeyError, TypeError, RecursionError):
+                epochs[_count(record["number"])] = _figures(record)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise ModelsError(f"{path}: line {number} isn't a record of a run; is it damaged?") from None
     return History([(*at, loss) for at, loss in sorted(steps.items())], dict(sorted(epochs.items())))
 
 
 def _figures(record: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in record.items() if type(value) in (int, float)}
+    figures = {name: value for name, value in record.items() if type(value) in (int, float)}
+    if any(type(value) is int and abs(value) >= LARGEST for value in figures.values()):
+        raise ValueError
+    return figures
+
+
+def _count(value: Any) -> int:
+    """The number of an epoch or a step."""
+    if type(value) is not int or not 1 <= value <= MOST_IMAGES:
+        raise ValueError
+    return value

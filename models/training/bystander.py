@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ def shared(opened: AbstractContextManager[RunFolder], group: Group) -> Iterator[
     """The folder that ``opened`` gives in the process that leads ``group``; in the others what stands for it."""
     if group.leads:
         with opened as folder:
-            group.spread(str(folder.path).encode())
+            group.spread(os.fsencode(folder.path))
             yield folder
     else:
-        yield Bystander(Path(group.spread(b"").decode()))
+        yield Bystander(Path(os.fsdecode(group.spread(b""))))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,17 @@ from torch import Tensor
 
 from models.errors import ModelsError
 from models.training.loop import Training
-from models.training.position import Epoch, Position
+from models.training.position import Position
 from models.training.records import record
 
 VERSION = 1
 MEMORY = {"adam": ("exp_avg", "exp_avg_sq", "step"), "sgd": ("momentum_buffer",)}
 """What an optimiser remembers of a weight, by torch's names; ``step`` is one number, the others are like the weight."""
+
+
+@dataclass(frozen=True)
+class _Log:
+    log_length: int
 
 
 def pack(training: Training, position: Position, identity: Mapping[str, object], log_length: int) -> bytes:
@@ -63,13 +68,12 @@ def restore(content: bytes, path: Path, training: Training, identity: Mapping[st
             here = f"its {name} is {told.get(name)}, the run's {identity[name]}"
             raise ModelsError(f"{path}: is of another run ({here}); put the run's own checkpoint there")
         position = record(Position, facts["position"])
-        position.epochs = [record(Epoch, epoch) for epoch in facts["position"]["epochs"]]
-        if position.step < 0 or [epoch.number for epoch in position.epochs] != list(range(1, position.epoch)):
+        length = record(_Log, facts, others=True).log_length
+        if min(position.step, length) < 0 or [each.number for each in position.epochs] != [*range(1, position.epoch)]:
             raise ValueError("no such position")
-        length = int(facts["log_length"])
         if training.scaler:
             training.scaler.load_state_dict(facts["scaler"])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ModelsError(f"{path}: is no checkpoint of a training ({error}); put the run's own there") from None
     _check(tensors, training, path)
     _put(tensors, training)

@@ -17,6 +17,7 @@ MOST_LEARNING_RATE = 1e6
 """Beyond any use, and safely below what overflows a float32 weight at the first step."""
 MOST_WEIGHT_DECAY = 100.0
 """Beyond any use."""
+MOST_SEED = 2**32 - 1
 MOST_IMAGES = 10**9
 """Of a batch or epochs: beyond any use, and within every library's integers."""
 
@@ -47,6 +48,12 @@ def check_momentum_counts(recipe: Recipe) -> None:
         raise ModelsError(
             f"momentum is SGD's, the optimizer is {recipe.optimizer}; leave it out or use --optimizer sgd"
         )
+
+
+def check_seed(seed: int) -> None:
+    """What torch and NumPy both take."""
+    if not 0 <= seed <= MOST_SEED:
+        raise ModelsError(f"the seed is {seed}; it must be 0 to {MOST_SEED}")
 
 
 def check_threads(threads: int | None) -> None:

@@ -105,7 +105,10 @@ def _continued(config: Config, chosen: Mapping[str, Any], path: Path) -> Setting
     if "backend" in others:
         others["backend"] = str(parse_backend(others["backend"]))
     continued = replace(config.settings, recipe=replace(recipe, epochs=epochs), **others)
-    check(continued)
+    try:
+        check(continued)
+    except ModelsError as error:
+        raise error if chosen else ModelsError(f"{path / CONFIG}: {error}") from None
     return continued
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,13 +14,28 @@ import numpy as np
 import torch
 
 import fastconv
+from models.data import check_name
 from models.data.checksum import checksum
 from models.data.dataset import Dataset
+from models.data.form import Form
 from models.data.source import Source
 from models.errors import ModelsError
-from models.recipes import Recipe
-from models.training.records import record
-from models.training.settings import Settings
+from models.training.records import read_object, record
+from models.training.settings import Settings, check_values
+
+ABOUT = ("source", "dataset", "threads_used", "started", "machine", "versions")
+"""What a configuration holds besides the settings."""
+
+
+@dataclass(frozen=True)
+class _Images:
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Data:
+    source: Source | None
+    dataset: _Images
 
 
 @dataclass(frozen=True)
@@ -63,21 +77,21 @@ def describe(settings: Settings, dataset: Dataset, source: Source | None) -> dic
 
 
 def parse(content: bytes, path: Path) -> Config:
-    """The configuration in the file ``path`` of this ``content``; its settings are checked in kind, not in value.
+    """The configuration in the file ``path`` of this ``content``; what this machine can't do isn't seen here.
 
-    Raises ModelsError for what isn't one.
+    Raises ModelsError, which names the setting and what is allowed, for what isn't one.
     """
+    whole = read_object(content, path)
     try:
-        whole = json.loads(content)
-        chosen = {name: whole[name] for name in Settings.__annotations__}
-        settings = record(Settings, {**chosen, "recipe": record(Recipe, chosen["recipe"])})
-        source = record(Source, whole["source"]) if whole["source"] else None
-        whole["dataset"]["sha256"]
-    except KeyError as error:
-        raise ModelsError(f"{path}: is no configuration of a run that can go on ({error} is missing)") from None
-    except (TypeError, ValueError) as error:
-        raise ModelsError(f"{path}: is no configuration of a run ({error}); put back the one written with it") from None
-    return Config(settings, source, whole)
+        settings = record(Settings, {name: value for name, value in whole.items() if name not in ABOUT})
+        about = record(_Data, whole, others=True)
+        check_values(settings)
+        if about.source is not None:
+            check_name(about.source.dataset)
+            Form(about.source.size, about.source.channels)
+    except (ValueError, ModelsError) as error:
+        raise ModelsError(f"{path}: is no configuration of a run that can go on: {error}") from None
+    return Config(settings, about.source, whole)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:

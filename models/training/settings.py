@@ -65,9 +65,16 @@ def settings(
 
 def check(chosen: Settings) -> None:
     """Raises ModelsError for what can't be trained with, or not here."""
-    checks.check_recipe(chosen.recipe)
+    check_values(chosen)
     parse(chosen.backend)
     checks.check_threads(chosen.threads)
+    checks.check_device(chosen.device)
+
+
+def check_values(chosen: Settings) -> None:
+    """Raises ModelsError for what can't be trained with on any machine."""
+    networks.load(chosen.network)
+    checks.check_recipe(chosen.recipe)
+    checks.check_seed(chosen.seed)
     checks.check_validation(chosen.validation, chosen.patience)
     checks.check_precision(chosen.precision)
-    checks.check_device(chosen.device)

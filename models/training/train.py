@@ -95,7 +95,9 @@ def _one_line_errors() -> Iterator[None]:
     except UnsupportedError as error:
         raise TrainingError(str(error)) from error
     except OSError as error:
-        raise TrainingError(f"the run can't be written ({error}); make room, or choose with --run-dir") from error
+        raise TrainingError(
+            f"the run can't be written ({error}); make room and go on with --resume, or begin elsewhere with --run-dir"
+        ) from error
 
 
 def _trained(run: Run, folder: RunFolder) -> TrainedRun:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import HealthCheck, given, strategies
+from hypothesis import settings as hypothesis_settings
 from rich.console import Console
 
 from models.data.dataset import Dataset
+from models.data.source import Source
 from models.errors import ModelsError
+from models.inspection.facts import read_facts
 from models.training import checkpoint, train
 from models.training.config import describe, identity, parse
 from models.training.loop import begin
 from models.training.position import Position
 from models.training.settings import Settings, settings
+from tests.models.inspection.conftest import change
 from tests.models.runs import go_on
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -124,24 +130,81 @@ def test_of_an_untouched_training(digits: Dataset, tmp_path: Path) -> None:
     assert not again.optimizer.state
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (lambda config: "{", "is no configuration of a run"),
-        (lambda config: "[1]", "is no configuration of a run"),
-        (lambda config: json.dumps({**config, "seed": "0"}), "seed is '0'"),
-        (lambda config: json.dumps({**config, "seed": True}), "seed is True"),
-        (lambda config: json.dumps({**config, "recipe": {"epochs": 1}}), "batch_size is missing"),
-        (lambda config: json.dumps({**config, "recipe": {**config["recipe"], "x": 1}}), "x is unknown"),
-        (lambda config: json.dumps({name: config[name] for name in config if name != "source"}), "'source' is missing"),
-        (lambda config: json.dumps({**config, "dataset": {}}), "'sha256' is missing"),
-    ],
+NUMBERS = strategies.integers() | strategies.floats() | strategies.just(10**400)
+ANY_JSON = strategies.recursive(
+    strategies.none() | strategies.booleans() | NUMBERS | strategies.text(),
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(), inner, max_size=3),
+    max_leaves=4,
 )
-def test_configurations_are_checked(run: Path, change: Callable[[dict[str, object]], str], says: str) -> None:
-    path = run / "config.json"
-    with pytest.raises(ModelsError, match=says) as caught:
-        parse(change(json.loads(path.read_text())).encode(), path)
+
+
+@pytest.fixture
+def described(digits: Dataset, tmp_path: Path) -> Path:
+    """A folder of a configuration alone."""
+    whole = describe(settings("lenet5", "torch"), digits, Source("digits"))
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"seed": "0"}, "seed is '0'; it must be a whole number"),
+        ({"seed": True}, "seed is True; it must be a whole number"),
+        ({"seed": 1.0}, "seed is 1.0; it must be a whole number"),
+        ({"seed": 2**32}, "the seed is 4294967296; it must be 0 to 4294967295"),
+        ({"seed": 10**400}, "the seed is 1000"),
+        ({"seed": None}, "seed is missing"),
+        ({"sede": 0}, "'sede' is unknown; known are network, backend, recipe, seed"),
+        ({"network": "lenet6"}, "no network is called 'lenet6'; the networks are"),
+        ({"patience": "x"}, "patience is 'x'; it must be a whole number or null"),
+        ({"patience": 3}, "patience needs a validation split"),
+        ({"precision": "x"}, "no precision is called 'x'; the precisions are float32"),
+        ({"validation": float("nan")}, "the share of images for validation is nan; it must be at least 0 and below 1"),
+        ({"recipe": [1]}, r"recipe is \[1\]; it must be an object"),
+        ({"recipe": None}, "recipe is missing"),
+        ({"recipe__batch_size": None}, "recipe.batch_size is missing"),
+        ({"recipe__batch_sise": 1}, "recipe.'batch_sise' is unknown; known are learning_rate, batch_size"),
+        ({"recipe__batch_size": 0}, "the batch size is 0; it must be at least 1"),
+        ({"recipe__learning_rate": "x" * 9999}, r"recipe.learning_rate is 'x*\.\.\.x*'; it must be a number"),
+        ({"recipe__learning_rate": 10**400}, "recipe.learning_rate is 10"),
+        ({"recipe__learning_rate": float("inf")}, "the learning rate is inf; it must be above 0"),
+        ({"recipe__momentum": True}, "recipe.momentum is True; it must be a number"),
+        ({"recipe__schedule": []}, r"recipe.schedule is \[\]; it must be a text"),
+        ({"source": None}, "source is missing"),
+        ({"source": 1}, "source is 1; it must be an object"),
+        ({"source": {"dataset": "nist", "data_dir": None, "size": None, "channels": None}}, "no data set is called"),
+        ({"source": {"dataset": "mnist", "data_dir": None, "size": -1, "channels": None}}, "the size of images is -1"),
+        ({"dataset": []}, r"dataset is \[\]; it must be an object"),
+        ({"dataset__sha256": None}, "dataset.sha256 is missing"),
+        ({"dataset__sha256": 1}, "dataset.sha256 is 1; it must be a text"),
+    ],
+    ids=str,
+)
+def test_configurations_are_checked(described: Path, values: dict[str, object], says: str) -> None:
+    path = described / "config.json"
+    change(described, **values)
+    with pytest.raises(ModelsError, match=f"is no configuration of a run that can go on: {says}") as caught:
+        parse(path.read_bytes(), path)
     assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 600
+
+
+@given(strategies.data())
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_value_of_a_configuration_is_a_bug(described: Path, data: strategies.DataObject) -> None:
+    """Whatever stands at a key: it is taken, or said to be wrong."""
+    whole = json.loads((described / "config.json").read_text())
+    parts = [whole, whole["recipe"], whole["source"], whole["dataset"], whole["dataset"]["preprocessing"]]
+    place = data.draw(strategies.sampled_from(parts))
+    place[data.draw(strategies.sampled_from(sorted(place)))] = data.draw(ANY_JSON)
+    content = json.dumps(whole).encode()
+    with suppress(ModelsError):
+        parse(content, described / "config.json")
+    (described / "other.json").write_bytes(content)
+    with suppress(ModelsError):
+        read_facts(described / "other.json")
 
 
 @pytest.mark.parametrize(("content", "says"), [(b"", "is empty"), (None, "is gone, and weights.safetensors is there")])

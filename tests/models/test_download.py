@@ -21,19 +21,26 @@ from models.data import download, load, mnist
 from models.data.idx_names import Place
 from models.errors import DownloadError, ModelsError
 
+VERIFY = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
 Mirror = Callable[[dict[str, bytes]], str]
 
 
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
-    """Starts a server of files, by name, and gives its URL; a file it doesn't have is a 404."""
+    """Starts a server of files, by name, and gives its URL; a file it doesn't have is a 404. As a proxy it refuses."""
     servers = []
 
     def serve(files: dict[str, bytes]) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 content = files.get(self.path.rpartition("/")[2])
-                self.send_response(404 if content is None else 200)
+                self._answer(404 if content is None else 200, content)
+
+            def do_CONNECT(self) -> None:
+                self._answer(407, None)
+
+            def _answer(self, status: int, content: bytes | None) -> None:
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(content or b"")))
                 self.end_headers()
                 self.wfile.write(content or b"")
@@ -158,6 +165,24 @@ def test_a_file_cut_on_its_way_is_not_kept(
     assert names(tmp_path) == ["data"]
 
 
+def test_ctrl_c_leaves_nothing(
+    mirror: Mirror, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    """In the middle of a file; the next attempt gets it whole."""
+
+    def interrupted(*_: object) -> None:
+        assert [path.name for path in (tmp_path / "cache").glob(".download-*/*")] == ["train-images-idx3-ubyte.gz"]
+        raise KeyboardInterrupt
+
+    with mirrors(monkeypatch, mirror(files)):
+        with monkeypatch.context() as patch:
+            patch.setattr(download._Bar, "update", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                mnist.mnist(None, console)
+        assert names(tmp_path / "cache") == []
+        mnist.mnist(None, console)
+
+
 def test_no_cache_folder_is_no_crash(
     files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
 ) -> None:
@@ -183,11 +208,26 @@ def test_progress_reaches_the_end(mirror: Mirror, files: dict[str, bytes], tmp_p
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (requests.exceptions.SSLError("self-signed"), "its certificate isn't trusted; .*REQUESTS_CA_BUNDLE"),
-        (requests.exceptions.ProxyError("refused"), "the proxy of the environment"),
+        (
+            requests.exceptions.SSLError(f"{VERIFY}: self-signed certificate"),
+            "its certificate isn't trusted; .*REQUESTS_CA_BUNDLE",
+        ),
+        (
+            requests.exceptions.SSLError(f"{VERIFY}: certificate has expired"),
+            "its certificate is of another time; .*clock",
+        ),
+        (requests.exceptions.SSLError(f"{VERIFY}: certificate is not yet valid"), "its certificate is of another time"),
+        (
+            requests.exceptions.SSLError("[X509] no certificate or crl found"),
+            "no secure connection; .*REQUESTS_CA_BUNDLE",
+        ),
+        (
+            requests.exceptions.ProxyError("Tunnel connection failed: 403"),
+            "the proxy can't be reached or refuses; correct",
+        ),
         (requests.exceptions.ConnectionError("no route"), "no connection"),
     ],
-    ids=["certificate", "proxy", "offline"],
+    ids=["certificate", "expired", "not yet valid", "bundle", "proxy", "offline"],
 )
 def test_certificates_and_proxies_are_told_from_being_offline(
     tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
@@ -201,3 +241,47 @@ def test_certificates_and_proxies_are_told_from_being_offline(
     monkeypatch.setattr("models.data.mnist.MIRRORS", ("https://a.org/",))
     assert load("auto", None, console).name == "digits"
     assert re.search(says, console.file.getvalue())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "proxy", "says"),
+    [
+        ("https", None, "no secure connection; correct HTTPS_PROXY"),
+        ("https", "server", "the proxy wants a password; write HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT"),
+        ("http", "refuses all", "the proxy wants a password"),
+        ("https", "nobody", "the proxy can't be reached or refuses; correct HTTPS_PROXY, or unset it"),
+        ("https", "nonsense://here", "unsupported scheme nonsense"),
+    ],
+)
+def test_real_proxies_and_servers_without_tls(
+    mirror: Mirror,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+    proxy: str | None,
+    says: str,
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    server = mirror({})
+    if proxy == "refuses all":
+        monkeypatch.setattr(BaseHTTPRequestHandler, "send_response", _as_a_proxy(BaseHTTPRequestHandler.send_response))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+        places = {"server": server, "refuses all": server, "nobody": nobody}
+        if proxy is not None:
+            monkeypatch.setenv(f"{scheme.upper()}_PROXY", places.get(proxy, proxy))
+        url = f"{scheme}://a.invalid/" if proxy is not None else server.replace("http:", "https:")
+        with pytest.raises(DownloadError, match=re.escape(says)) as caught:
+            download.download(tmp_path / "file", [url], lambda _: None, console)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _as_a_proxy(send: Callable[..., None]) -> Callable[..., None]:
+    def refused(self: BaseHTTPRequestHandler, status: int, message: str | None = None) -> None:
+        send(self, 407, message)
+
+    return refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,13 +58,22 @@ def test_missing_folder(tmp_path: Path) -> None:
     ("name", "array", "says"),
     [
         (TRAIN_FILES[1], np.zeros(39), "39 labels for the 40 images of train-images-idx3-ubyte"),
-        (TRAIN_FILES[1], np.zeros(40), "all training labels are 0; at least 2 classes"),
+        (TRAIN_FILES[1], np.zeros(40), "all training labels are 0; at least two classes"),
+        (TRAIN_FILES[1], np.full(40, 7), "all training labels are 7; at least two classes"),
         (TEST_FILES[1], np.arange(20) // 19 * 10, r"label 10 at position 19 of t10k-labels\S* is outside 0..9"),
         (TRAIN_FILES[0], np.zeros((0, 28, 28)), "holds no images"),
         (TEST_FILES[0], np.zeros((20, 28, 0)), "holds no images"),
         (TEST_FILES[0], np.zeros((20, 32, 32)), "training images are 28 x 28, test images 32 x 32"),
     ],
-    ids=["fewer labels", "one class", "one test label too large", "no images", "no pixels", "two sizes"],
+    ids=[
+        "fewer labels",
+        "one class",
+        "one class, not 0",
+        "one test label too large",
+        "no images",
+        "no pixels",
+        "two sizes",
+    ],
 )
 def test_what_does_not_belong_together(
     idx_folder: Path, to_idx: Callable[..., bytes], name: str, array: np.ndarray, says: str
@@ -127,3 +137,55 @@ def test_emnist_is_turned_and_its_letters_count_from_a(
         assert (split.images == images).all()
     with pytest.raises(ModelsError, match="has no emnist-byclass-train-images-idx3-ubyte"):
         read_folder(folder / "emnist-byclass")
+
+
+@pytest.fixture
+def qmnist_folder(idx_folder: Path) -> Path:
+    """The files under QMNIST's names, as torchvision keeps them: labels in the first of eight columns of integers."""
+    folder = idx_folder / "QMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for (images, labels), part in ((TRAIN_FILES, "train"), (TEST_FILES, "test")):
+        (idx_folder / images).rename(folder / f"qmnist-{part}-images-idx3-ubyte")
+        content = gzip.decompress((idx_folder / f"{labels}.gz").read_bytes())
+        (idx_folder / f"{labels}.gz").unlink()
+        table = np.full((len(content) - 8, 8), 2**31 - 1)
+        table[:, 0] = np.frombuffer(content, np.uint8, offset=8)
+        (folder / f"qmnist-{part}-labels-idx2-int").write_bytes(table_of(table))
+    return folder
+
+
+def table_of(table: np.ndarray) -> bytes:
+    return b"\0\0\x0c\2" + struct.pack(">2I", *table.shape) + table.astype(">i4").tobytes()
+
+
+def test_qmnist(qmnist_folder: Path, console: Console) -> None:
+    for folder in (qmnist_folder, qmnist_folder.parent, qmnist_folder.parent.parent, qmnist_folder / "qmnist"):
+        train, test = read_folder(folder)
+        assert train.labels.tolist() == [i % 10 for i in range(40)]
+        assert test.labels.tolist() == [i % 10 for i in range(20)]
+        assert (train.images.shape, test.images.shape) == ((40, 28, 28), (20, 28, 28))
+    assert load("folder", qmnist_folder, console).name == "QMNIST"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (table_of(np.full((20, 8), 300)), "its first column holds no labels of 0 to 255"),
+        (table_of(np.full((20, 8), -1)), "its first column holds no labels of 0 to 255"),
+        (table_of(np.zeros((20, 0))), "its first column holds no labels of 0 to 255"),
+        (table_of(np.zeros((19, 8))), "19 labels for the 20 images"),
+        (table_of(np.zeros((20, 8)))[:-1], "cut short, 639 bytes where its header says 20 x 8"),
+        (b"\0\0\x08\1\0\0\0\x14" + bytes(20), r"IDX type code 8, not 12 \(integer\)"),
+    ],
+    ids=["large", "negative", "no columns", "fewer", "cut", "bytes"],
+)
+def test_qmnists_labels_are_checked(qmnist_folder: Path, content: bytes, says: str) -> None:
+    (qmnist_folder / "qmnist-test-labels-idx2-int").write_bytes(content)
+    with pytest.raises(ModelsError, match=f"qmnist-test-labels-idx2-int: {says}"):
+        read_folder(qmnist_folder)
+
+
+def test_a_file_is_no_folder(idx_folder: Path, console: Console) -> None:
+    for name in ("mnist", "folder", "images"):
+        with pytest.raises(ModelsError, match=r"ubyte: is a file; --data-dir takes the folder"):
+            load(name, idx_folder / TRAIN_FILES[0], console)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +17,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from models.data.dataset import Dataset
-from models.errors import ModelsError, StoppedError
+from models.errors import ModelsError, StoppedError, TrainingError
 from models.training import run as run_module
 from models.training import train
 from models.training.loop import Training
@@ -112,6 +114,33 @@ def test_more_epochs(digits: Dataset, console: Console, tmp_path: Path) -> None:
     assert kept(run.path) == kept(whole.path)
 
 
+@pytest.mark.parametrize("step", [1, 2, STEPS, STEPS + 1])
+def test_more_epochs_in_the_middle_of_one(digits: Dataset, console: Console, tmp_path: Path, step: int) -> None:
+    """Stopped in an epoch of two, gone on with as three: as if three had been asked for from the first."""
+    whole = train.train(chosen(backend="torch", epochs=3), digits, console, tmp_path / "whole")
+    with stopped_in(step):
+        train.train(chosen(backend="torch", epochs=2), digits, console, tmp_path / "run")
+    with stopped_in(1):
+        go_on(tmp_path / "run", digits, recipe=chosen(epochs=3).recipe)
+    assert go_on(tmp_path / "run", digits).kept.number == 3
+    assert kept(tmp_path / "run") == kept(whole.path)
+
+
+def test_fewer_epochs_in_the_middle_of_one(digits: Dataset, console: Console, tmp_path: Path) -> None:
+    """Two of three, when the second is begun, are two from the first; one is too few, and changes nothing."""
+    whole = train.train(chosen(backend="torch", epochs=2), digits, console, tmp_path / "whole")
+    run = tmp_path / "run"
+    with stopped_in(STEPS + 1):
+        train.train(chosen(backend="torch", epochs=3), digits, console, run)
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    says = "epoch 2 is begun; --epochs must be 2 or more"
+    with pytest.raises(ModelsError, match=says):
+        go_on(run, digits, recipe=chosen(epochs=1).recipe)
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
+    go_on(run, digits, recipe=chosen(epochs=2).recipe)
+    assert kept(run) == kept(whole.path)
+
+
 def test_finished_is_left_as_it_is(digits: Dataset, console: Console, tmp_path: Path) -> None:
     run = train.train(chosen(backend="torch", epochs=1), digits, console, tmp_path / "run")
     before = {file.name: file.read_bytes() for file in run.path.iterdir()}
@@ -182,6 +211,30 @@ def test_second_ctrl_c_ends_at_once(
         train.train(chosen(backend="torch"), digits, console, tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_full_disk_costs_one_line_and_no_checkpoint(
+    digits: Dataset, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fills up when the second epoch's checkpoint is written; with room again all goes on to the bit."""
+    whole = train.train(chosen(backend="torch"), digits, console, tmp_path / "whole")
+    save, saved = RunFolder.save_checkpoint, []
+
+    def full(self: RunFolder, content: bytes) -> None:
+        saved.append(content)
+        if len(saved) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(self, content)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", full)
+    run = tmp_path / "run"
+    says = "No space left on device.*; make room and go on with --resume, or begin elsewhere with --run-dir"
+    with pytest.raises(TrainingError, match=says):
+        train.train(chosen(backend="torch"), digits, console, run)
+    assert (run / "checkpoint.safetensors").read_bytes() == saved[0]
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save)
+    go_on(run, digits)
+    assert kept(run) == kept(whole.path)
 
 
 def test_other_images_are_refused(digits: Dataset, console: Console, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from models.data.dataset import Dataset
 from models.inspection.trained import KEPT
-from tests.models.inspection.conftest import command
+from tests.models.inspection.conftest import change, command
 
 
 def is_png(path: Path) -> bool:
@@ -47,7 +48,7 @@ def test_pictures_and_their_places(words: tuple[str, ...], name: str, run: Path,
     before = sorted(KEPT.rglob("*"))
     for which, out, expected in (
         (str(run), (), run / f"{name}.png"),
-        ("lenet5", (), Path(f"lenet5-{name}.png")),
+        ("lenet5", (), Path(f"lenet5-{name}{'-digits' if name == 'confusion' else ''}.png")),  # it is of MNIST
         (str(run), ("--out", "new/mine.PNG"), Path("new/mine.PNG")),
     ):
         result = command(*words, which, *more, *out)
@@ -56,6 +57,35 @@ def test_pictures_and_their_places(words: tuple[str, ...], name: str, run: Path,
         assert is_png(expected)
         assert result.stderr == ""
     assert sorted(KEPT.rglob("*")) == before
+
+
+def test_other_datas_confusion_has_its_name(run: Path, idx_folder: Path, tmp_path: Path) -> None:
+    """And leaves the run's own alone, whose data may have moved."""
+    change(run, source={"dataset": "folder", "data_dir": str(idx_folder), "size": None, "channels": None})
+    change(run, dataset__name="data")
+    own, other = run / "confusion.png", run / "confusion-data.png"
+    assert command("evaluate", str(run)).exit_code == 0
+    pictures = {"confusion.png": own.read_bytes()}
+    moved = tmp_path / "elsewhere" / "data"
+    moved.parent.mkdir()
+    long = tmp_path / ("\u00e9" * 120)
+    for words, name in (
+        (["--dataset", "digits"], "confusion-digits.png"),
+        (["--data-dir", str(shutil.copytree(idx_folder, moved))], other.name),
+        (["--data-dir", str(shutil.copytree(idx_folder, long))], f"confusion-{long.name[:50]}.png"),
+    ):
+        result = command("evaluate", str(run), *words)
+        assert result.exit_code == 0, result.output
+        assert name in result.output.replace("\n", "")
+        assert is_png(run / name)
+        pictures[name] = (run / name).read_bytes()
+    assert {path.name: path.read_bytes() for path in run.glob("*.png")} == pictures
+    before = own.stat().st_mtime_ns
+    for words in ([], ["--data-dir", str(idx_folder)], ["--dataset", "folder"]):
+        assert command("evaluate", str(run), *words).exit_code == 0
+        assert own.stat().st_mtime_ns != before
+        before = own.stat().st_mtime_ns
+    assert {path.name for path in run.glob("*.png")} == set(pictures)
 
 
 def test_evaluate_prints_the_figures(run: Path, short_digits: Dataset) -> None:

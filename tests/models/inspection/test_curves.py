@@ -41,7 +41,17 @@ def test_what_is_said_twice_counts_once_and_half_a_line_never() -> None:
     assert history.of("train_loss") == ([1], [1.0])
 
 
-@pytest.mark.parametrize("line", ["nothing", "[]", '{"event": "step"}', '{"event": "epoch", "number": []}', "3"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("nothing", "3", "[]", '{"event": "step"}', '{"event": "epoch", "number": []}'),
+        *('{"event": "epoch", "number": 1e999}', '{"event": "epoch", "number": 0}'),
+        '{"event": "step", "epoch": 1, "step": 0, "loss": 1}',
+        f'{{"event": "step", "epoch": 1, "step": 1, "loss": {10**400}}}',
+        f'{{"event": "epoch", "number": 1, "test_loss": {10**400}}}',
+    ],
+    ids=lambda line: line[:50],
+)
 def test_damaged_logs_name_the_line(run: Path, line: str) -> None:
     with (run / "log.jsonl").open("a") as file:
         file.write(f"{line}\n")

@@ -58,6 +58,32 @@ def test_names_that_are_not_utf8(run: Path) -> None:
     assert "[1].png" in result.output
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names are bytes on POSIX alone")
+def test_data_classes_and_runs_that_are_not_utf8() -> None:
+    """From the training to the export; a name may hold the end of a line, too."""
+    data, run = os.fsdecode(b"d\xe9"), os.fsdecode(b"run\xe9")
+    for name in (b"caf\xe9", b"new\nline", ODD.encode()):
+        folder = Path(data, os.fsdecode(name))
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(np.full((28, 28), 80 * number, np.uint8)).save(folder / f"{number}.png")
+    picture = str(Path(data, os.fsdecode(b"caf\xe9"), "1.png"))
+    for words in (
+        ["train", "lenet5", "--backend", "torch", *("--dataset", "images", "--data-dir", data), "--run-dir", run],
+        ["train", "--resume", run, "--epochs", "6"],
+        ["evaluate", run],
+        ["predict", run, picture],
+        ["show", "features", run],
+        ["show", "curves", run],
+        ["export", run, "--onnx"],
+        ["pack", run, "--out", os.fsdecode(b"small\xe9")],
+    ):
+        result = command(*words)
+        assert result.exit_code == 0, (words, result.output, result.exception)
+    made = {path.name for path in Path(run).iterdir()}
+    assert made >= {"confusion.png", "prediction.png", "features.png", "curves.png", "network.onnx"}
+
+
 def test_a_notebooks_backend_is_no_trouble(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     assert command("show", "filters", str(run)).exit_code == 0

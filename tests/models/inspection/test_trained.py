@@ -16,6 +16,7 @@ from models import networks
 from models.data.dataset import Dataset
 from models.errors import ModelsError
 from models.inspection.trained import KEPT, names, open_run
+from models.training.config import parse
 from models.training.loop import begin, score
 from models.training.settings import settings
 from tests.models.inspection.conftest import change
@@ -134,25 +135,37 @@ def test_a_file_is_no_run(run: Path) -> None:
     ("values", "says"),
     [
         ({"network": "lenet6"}, r"config.json: no network is called 'lenet6'"),
-        ({"network": None}, "no 'network'"),
-        ({"network": 3}, "values that can't be"),
-        ({"dataset": None}, "no 'dataset'"),
-        ({"dataset": [1]}, "values that can't be"),
-        ({"dataset__shape": [1, 28]}, "values that can't be"),
-        ({"dataset__shape": [1, 28, "28"]}, "values that can't be"),
-        ({"dataset__shape": [1, 0, 28]}, "values that can't be"),
+        ({"network": None}, "network is missing"),
+        ({"network": 3}, "network is 3; it must be a text"),
+        ({"dataset": None}, "dataset is missing"),
+        ({"dataset": [1]}, r"dataset is \[1\]; it must be an object"),
+        ({"dataset__shape": [1, 28]}, r"dataset.shape is \[1, 28\]; it must be channels, height and width, 1 or more"),
+        ({"dataset__shape": [1, 28, "28"]}, r"dataset.shape\[2\] is '28'; it must be a whole number"),
+        ({"dataset__shape": [1, 0, 28]}, r"dataset.shape is \[1, 0, 28\]; it must be channels, height and width, 1 or"),
         ({"dataset__shape": [1, 27, 27]}, r"config.json: lenet5 reads square images of 28 or 32"),
         (
             {"dataset__shape": [3, 28, 28]},
             r"doesn't fit lenet5, whose conv1.weight is 6 x 3 x 5 x 5; the file's is 6 x 1",
         ),
-        ({"dataset__deviation": 0}, "values that can't be"),
-        ({"dataset__mean": float("nan")}, "values that can't be"),
-        ({"dataset__classes": []}, "values that can't be"),
-        ({"dataset__classes": [0, 1]}, "values that can't be"),
-        ({"seed": -1}, "values that can't be"),
-        ({"seed": True}, "values that can't be"),
-        ({"network": "mlp", "dataset__shape": [1, 10**6, 10**6]}, "values that can't be"),
+        ({"dataset__deviation": 0}, "dataset.deviation is 0.0; it must be finite and above 0"),
+        ({"dataset__deviation": 10**400}, r"dataset.deviation is 10*\.\.\.0*; it must be a number"),
+        ({"dataset__mean": float("nan")}, "dataset.mean is nan; it must be finite"),
+        ({"dataset__mean": None}, "dataset.mean is missing"),
+        ({"dataset__classes": []}, "dataset.classes is empty"),
+        ({"dataset__classes": [0, 1]}, r"dataset.classes\[0\] is 0; it must be a text"),
+        ({"seed": -1}, "the seed is -1; it must be 0 to 4294967295"),
+        ({"seed": True}, "seed is True; it must be a whole number"),
+        ({"source": 3}, "source is 3; it must be an object"),
+        ({"dataset__preprocessing": {"subject": "digit"}}, "dataset.preprocessing.channels is missing"),
+        (
+            {"dataset__preprocessing": {"subject": "dog", "channels": 1, "height": 28, "width": 28}},
+            "dataset.preprocessing.subject is 'dog'; it must be one of: digit, whole digit, picture",
+        ),
+        (
+            {"dataset__preprocessing": {"subject": "digit", "channels": 0, "height": 28, "width": 28}},
+            r"the size in dataset.preprocessing is \[0, 28, 28\]",
+        ),
+        ({"network": "mlp", "dataset__shape": [1, 10**6, 10**6]}, "of 100,000,000 values at most"),
         ({"network": "mlp", "dataset__shape": [1, 10**4, 10**4]}, "doesn't fit mlp"),  # and takes no memory
     ],
     ids=str,
@@ -161,14 +174,35 @@ def test_foreign_configurations(run: Path, values: dict[str, Any], says: str) ->
     change(run, **values)
     with pytest.raises(ModelsError, match=says) as caught:
         open_run(str(run))
+    assert str(run) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b'"text"', b"null"], ids=repr)
-def test_damaged_configurations(run: Path, content: bytes) -> None:
-    (run / "config.json").write_bytes(content)
-    with pytest.raises(ModelsError, match=r"config.json: isn't"):
-        open_run(str(run))
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b'{"seed": 1', r"isn't JSON \(Expecting ',' delimiter: line 1 column 11"),
+        (b"\xff\xfe", "isn't JSON"),
+        (b'{"seed": "\xff"}', "isn't JSON .*codec can't decode"),
+        (b"[" * 100_000, "isn't JSON .*recursion"),
+        (b'{"seed": 1' + b"0" * 5000 + b"}", "isn't JSON .*limit"),
+        (b"[]", r"isn't a JSON object but \[\]"),
+        (b'"text"', "isn't a JSON object but 'text'"),
+        (b"null", "isn't a JSON object but None"),
+    ],
+    ids=["empty", "blank", "cut", "mark", "bytes", "deep", "digits", "list", "text", "null"],
+)
+def test_damaged_configurations(run: Path, content: bytes, says: str) -> None:
+    """The same is said to those who look into a run and to those who go on with it."""
+    path = run / "config.json"
+    path.write_bytes(content)
+    for read in (lambda: open_run(str(run)), lambda: parse(content, path)):
+        with pytest.raises(ModelsError, match=f"config.json: {says}") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < len(str(path)) + 300
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
