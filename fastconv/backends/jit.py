@@ -16,7 +16,7 @@ import inspect
 import os
 import pickle
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,6 +169,29 @@ class _InnerCompiler(_FunctionCompiler):
         context = self.targetdescr.target_context
         context.insert_user_function(result.entry_point, result.fndesc, [result.library])
         return result
+
+
+def once(make: Callable[..., T]) -> Callable[..., T]:
+    """Return ``make``, which compiles, as a function that does so once for the same arguments and keeps the result.
+
+    `functools.cache` alone would let threads that ask at the same time compile the same code each, and lose what was
+    compiled for a call that a signal handler ends.
+    """
+    made: dict[tuple[Any, ...], T] = {}
+
+    def found_or_made(arguments: tuple[Any, ...]) -> T:
+        with global_compiler_lock:
+            if arguments not in made:
+                made[arguments] = make(*arguments)
+            return made[arguments]
+
+    # In front of it, since it finds what it has ten times as fast.
+    @cache
+    @wraps(make)
+    def kept(*arguments: Any) -> T:
+        return _compiled(lambda: found_or_made(arguments))
+
+    return kept
 
 
 def address_of(function: Callable[..., None], arguments: int) -> int:

@@ -16,7 +16,7 @@ After W. Cody and W. Waite, "Software manual for the elementary functions" (1980
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
@@ -116,7 +116,7 @@ def _through_relu(typing, simd, grad, y):
     return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
 
 
-@cache
+@once
 def _tanh_task(simd: Simd) -> int:
     """The task that replaces a chunk of numbers by their tanh."""
 
@@ -130,7 +130,7 @@ def _tanh_task(simd: Simd) -> int:
     return address_of(tanh_chunk, 3)
 
 
-@cache
+@once
 def _gradient_task(simd: Simd, relu: bool) -> int:
     """The task that takes a chunk of gradients through ReLU's derivative, or through that of tanh."""
 

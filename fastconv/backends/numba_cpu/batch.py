@@ -20,9 +20,7 @@ The layout is that of A. Krizhevsky's cuda-convnet (2012), whose threads are ima
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.interleave import clear, interleave, separate
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
@@ -226,7 +224,7 @@ def _pack_weight(simd, frame, task):
         store_integer(frame, F.INFINITE, 1)
 
 
-@cache
+@once
 def weight_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that packs a panel of the weight; it needs no workspace."""
 
@@ -236,7 +234,7 @@ def weight_task(simd: Simd) -> int:
     return address_of(pack_by_taps, 3)
 
 
-@cache
+@once
 def convolve_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 

@@ -18,7 +18,6 @@ own, and these are added in order.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -26,7 +25,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.batch import read_rows, rows_read
 from fastconv.backends.numba_cpu.direct_weight import add_lanes
@@ -59,7 +58,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: 
     return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
 
 
-@cache
+@once
 def kernel(simd: Simd, rows: int, columns: int) -> int:
     """The address of the kernel for ``rows`` x ``columns`` sums, compiled at the first call.
 
@@ -271,7 +270,7 @@ def _accumulate(simd, frame, task, slot):
                 c += here
 
 
-@cache
+@once
 def accumulate_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that sums one part of the blocks."""
 

@@ -10,11 +10,11 @@ task is a channel.
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
@@ -80,7 +80,7 @@ def _sum_short(simd, frame, channel):
     store_scalar(simd, load_integer(frame, F.TARGET), channel, total)
 
 
-@cache
+@once
 def _task(simd: Simd) -> int:
     def sum_channel(frame, task, slot):
         _sum_channel(simd, frame, task, slot)
@@ -88,7 +88,7 @@ def _task(simd: Simd) -> int:
     return address_of(sum_channel, 3)
 
 
-@cache
+@once
 def _short_task(simd: Simd) -> int:
     def sum_short(frame, task, slot):
         _sum_short(simd, frame, task)

@@ -15,7 +15,6 @@ A task is a number of planes, or of a plane's rows where there are few.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -23,7 +22,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.panels import is_finite
 from fastconv.backends.numba_cpu.plane_rows import COLUMN_WORDS, Shape, Taps, describe_columns, for_each_row, literals
@@ -117,7 +116,7 @@ def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, An
     return found
 
 
-@cache
+@once
 def convolve_kernel(simd: Simd, shape: Shape) -> int:
     """The address of the kernel for a shape, compiled at the first call.
 
@@ -210,7 +209,7 @@ def _convolve(simd, frame, task, slot):
                 )
 
 
-@cache
+@once
 def convolve_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that convolves some planes."""
 

@@ -11,7 +11,6 @@ A task is a number of target channels, over a part of the batch; parts are added
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +18,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.direct_weight import add_lanes
 from fastconv.backends.numba_cpu.plane_rows import COLUMN_WORDS, Shape, Taps, describe_columns, for_each_row, literals
@@ -92,7 +91,7 @@ def _correlate_rows(
     return types.void(simd, rows, columns, step, kept, target_step, *[intp] * 10), generate
 
 
-@cache
+@once
 def correlate_kernel(simd: Simd, shape: Shape) -> int:
     """The address of the kernel of the adjoint for the weight, compiled at the first call.
 
@@ -192,7 +191,7 @@ def _correlate(simd, frame, task, slot):
                 store_scalar(simd, target, m * taps + t + i, load_scalar(simd, here, i))
 
 
-@cache
+@once
 def correlate_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes some channels' gradients of the weight."""
 

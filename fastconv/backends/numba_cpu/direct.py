@@ -21,9 +21,7 @@ stride, and the last channels where the tile's rows don't divide them, go throug
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import PIECE_WORDS
 from fastconv.backends.numba_cpu.simd import (
@@ -188,7 +186,7 @@ def _convolve(simd, frame, task, slot):
                 _deliver(simd, frame, scratch, width, v, rows, first_row, n, row, valid, target)
 
 
-@cache
+@once
 def convolve_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 

@@ -20,7 +20,6 @@ and these are added in order.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -28,7 +27,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.direct import copy_planes
 from fastconv.backends.numba_cpu.simd import (
@@ -56,7 +55,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: i
     return -(-numbers * simd.itemsize // 64) * 64 + 128
 
 
-@cache
+@once
 def kernel(simd: Simd, rows: int, taps: int) -> int:
     """The address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
 
@@ -224,7 +223,7 @@ def _accumulate(simd, frame, task, slot):
                 call(load_integer(kernels, edge), (steps, here, plane, source, offsets, sums, columns))
 
 
-@cache
+@once
 def accumulate_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that sums one part of the batch."""
 

@@ -6,11 +6,11 @@ They are for what is small beside a convolution, so one task does it all.
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import weight_gemm
 from fastconv.backends.numba_cpu.program import Place, Recorder, Step
@@ -36,7 +36,7 @@ def _frame(rows: int, columns: int, parts: int = 0) -> np.ndarray:
     return frame
 
 
-@cache
+@once
 def _clear_task(simd: Simd) -> int:
     def clear(frame, task, slot):
         target, count = load_integer(frame, F.TARGET), load_integer(frame, F.J)
@@ -46,7 +46,7 @@ def _clear_task(simd: Simd) -> int:
     return address_of(clear, 3)
 
 
-@cache
+@once
 def _bias_task(simd: Simd, relu: bool) -> int:
     def add_bias(frame, task, slot):
         target, bias = load_integer(frame, F.TARGET), load_integer(frame, F.BIAS)
@@ -65,7 +65,7 @@ def _bias_task(simd: Simd, relu: bool) -> int:
     return address_of(add_bias, 3)
 
 
-@cache
+@once
 def _look_task(simd: Simd) -> int:
     def look(frame, task, slot):
         source = load_integer(frame, F.SOURCE)

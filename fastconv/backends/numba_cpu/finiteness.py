@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu import buffers
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import pool as workers
@@ -18,7 +16,7 @@ _CHUNK = 1 << 15
 """Numbers that a task looks at."""
 
 
-@cache
+@once
 def _look_task(simd: Simd) -> int:
     def look_at_chunk(frame, task, slot):
         first = task * _CHUNK

@@ -12,9 +12,7 @@ down instead.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -80,7 +78,7 @@ def _fold(simd, frame, plane):
                 _add_run(simd, pixel + size * p * down * W, number + size * p * Q, end_q - first_q, right, 1)
 
 
-@cache
+@once
 def fold_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that makes one plane; it needs no workspace."""
 

@@ -23,9 +23,7 @@ doesn't matter to any result: each is made by one task, in a fixed order.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
@@ -172,7 +170,7 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
             n += 1
 
 
-@cache
+@once
 def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 

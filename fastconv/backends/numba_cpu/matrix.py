@@ -20,14 +20,12 @@ A task takes a block of columns and of rows, of one group of an image:
 
 from __future__ import annotations
 
-from functools import cache
-
 from llvmlite import ir
 from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE, Tile
 from fastconv.backends.numba_cpu.simd import (
@@ -43,7 +41,7 @@ from fastconv.backends.numba_cpu.simd import (
 _I64 = ir.IntType(64)
 
 
-@cache
+@once
 def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
     """The address of the kernel for a tile of rows x vectors, compiled at the first call.
 
@@ -192,7 +190,7 @@ def _correlate(simd, frame, task):
     _multiply(simd, frame, task, grad, transposed, width, load_integer(frame, F.TARGET), pixels, 0, floor)
 
 
-@cache
+@once
 def convolve_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes a block of a convolution."""
 
@@ -202,7 +200,7 @@ def convolve_task(simd: Simd) -> int:
     return address_of(multiply_in_place, 3)
 
 
-@cache
+@once
 def transpose_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that transposes some numbers of all rows."""
 
@@ -212,7 +210,7 @@ def transpose_task(simd: Simd) -> int:
     return address_of(transpose_rows, 3)
 
 
-@cache
+@once
 def correlate_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes a block of an adjoint for the weight."""
 

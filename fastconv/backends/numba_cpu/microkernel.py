@@ -26,7 +26,6 @@ After F. Van Zee and R. van de Geijn, "BLIS: a framework for rapidly instantiati
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -34,7 +33,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -80,7 +79,7 @@ def tile_vectors(rows: int, instructions: InstructionSet) -> int:
     return max(1, min(4, (instructions.registers - 1) // (rows + 1)))
 
 
-@cache
+@once
 def packed(simd: Simd, rows: int, vectors: int) -> int:
     """The address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
@@ -95,7 +94,7 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
     return address_of(packed_kernel, 8)
 
 
-@cache
+@once
 def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     """The address of the indirect kind for a tile of rows x vectors, each in so many pieces, compiled at first.
 
@@ -110,7 +109,7 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     return address_of(indirect_kernel, 9)
 
 
-@cache
+@once
 def by_taps(simd: Simd, rows: int, vectors: int) -> int:
     """The address of the kind by taps for a tile of rows x vectors, compiled at the first call.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -138,7 +136,7 @@ def is_finite(simd, numbers, count):
     return is_zero(simd, fused(simd, rest, nothing, total))
 
 
-@cache
+@once
 def weight_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that packs a panel of the weight; it needs no workspace."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from fastconv.backends.jit import once
 from fastconv.backends.numba_cpu import pool as threads
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.memory import execute_pooling
@@ -26,7 +26,7 @@ _JOB_BYTES = 1024
 """Size of a job's objects besides its tables, in bytes."""
 
 
-@cache
+@once
 def _address(make: Callable[[Any], int], vectors: Any) -> int:
     return make(vectors)
 

@@ -20,9 +20,7 @@ result is the same for any number of threads.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
@@ -220,7 +218,7 @@ def add_tasks(numbers: int) -> int:
     return -(-numbers // _CHUNK)
 
 
-@cache
+@once
 def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 
@@ -230,7 +228,7 @@ def multiply_task(simd: Simd) -> int:
     return address_of(multiply, 3)
 
 
-@cache
+@once
 def add_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that adds the parts."""
 

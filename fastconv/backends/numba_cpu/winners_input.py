@@ -15,9 +15,7 @@ make NaN of the zeros that are left out here, so whoever meets one says so.
 
 from __future__ import annotations
 
-from functools import cache
-
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.channel_planes import write_plane
 from fastconv.backends.numba_cpu.interleave import clear
@@ -108,7 +106,7 @@ def _distribute(simd, frame, task, slot):
         write_plane(simd, frame, n, (first_group + group) * lanes, planes + size * group * plane)
 
 
-@cache
+@once
 def pack_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that packs the weights of a target channel."""
 
@@ -118,7 +116,7 @@ def pack_task(simd: Simd) -> int:
     return address_of(pack_channel, 3)
 
 
-@cache
+@once
 def distribute_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes some channels of an image."""
 

@@ -16,11 +16,9 @@ of threads. A pixel that isn't finite would make NaN of the zeros that are left 
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.channel_planes import fill_plane
 from fastconv.backends.numba_cpu.panels import is_finite
@@ -157,7 +155,7 @@ def _accumulate(simd, frame, task, slot):
             store_scalar(simd, target, (first_channel + k) * numbers + i, total)
 
 
-@cache
+@once
 def accumulate_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that sums one part of the batch."""
 

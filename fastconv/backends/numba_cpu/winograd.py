@@ -48,7 +48,6 @@ After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -56,7 +55,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.panels import is_finite, pack_panel
@@ -343,7 +342,7 @@ def _multiply(simd, frame, task, slot):
         store_integer(frame, F.INFINITE, 1)
 
 
-@cache
+@once
 def weight_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that transforms a panel of the weight."""
 
@@ -353,7 +352,7 @@ def weight_task(simd: Simd) -> int:
     return address_of(transform_weight, 3)
 
 
-@cache
+@once
 def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 

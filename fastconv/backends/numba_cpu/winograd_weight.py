@@ -26,7 +26,6 @@ transformed anew for each block of the other's channels: with 128 of them that t
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -34,7 +33,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.panels import is_finite, pack_rows, pack_squares
@@ -277,7 +276,7 @@ def _multiply(simd, frame, task, slot):
         store_integer(frame, F.INFINITE, 1)
 
 
-@cache
+@once
 def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block over one part of the patches."""
 
