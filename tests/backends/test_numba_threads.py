@@ -17,6 +17,7 @@ import torch
 import fastconv
 import fastconv.torch.functional as fct
 from fastconv.backends.numba_cpu import pool as pools
+from fastconv.backends.numba_cpu import pool_state
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from tests.backends.numba_stress import GEOMETRIES, results, stress
 
@@ -84,12 +85,12 @@ def test_helpers_take_part() -> None:
 def test_called_from_inside_a_job() -> None:
     """Whoever finds the pool taken does all of the work: here by a thread that holds it until the other is done."""
     words = pools.pool._words
-    status = words[pools._STATUS]
-    words[pools._STATUS] = status + pools._CLAIMED
+    status = words[pool_state.STATUS]
+    words[pool_state.STATUS] = status + pool_state.CLAIMED
     try:
         assert sums() == expected()
     finally:
-        words[pools._STATUS] = status
+        words[pool_state.STATUS] = status
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -236,6 +237,33 @@ print(fastconv.get_num_threads(), *stress(1, 4), len(os.sched_getaffinity(0)))
         threads, found, wrong, cores = run(program, keep, FASTCONV_NUM_THREADS=count, **others).split()
         assert (threads, wrong, cores) == (count or "1", "[]", "1")
         assert int(found) > 0
+
+
+BOUND = """
+from fastconv import machine
+fastconv.conv2d(x, w, backend="numba")
+mine = os.sched_getaffinity(0)
+others = [os.sched_getaffinity(each.native_id) for each in threading.enumerate() if each.name == "fastconv-0"]
+print(fastconv.get_num_threads(), machine.usable_cores(), len(mine), len(mine.union(*others)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system can't keep a thread to a core")
+@pytest.mark.parametrize(
+    ("first", "variable", "value"),
+    [
+        ("torch, fastconv", "OMP_PROC_BIND", "true"),
+        ("fastconv, torch", "OMP_PROC_BIND", "spread"),
+        ("torch, fastconv", "OMP_PLACES", "cores"),
+        ("torch, fastconv", "GOMP_CPU_AFFINITY", "0-1023"),
+    ],
+)
+def test_a_main_thread_that_openmp_has_bound_to_a_core(first: str, variable: str, value: str) -> None:
+    """Helpers inherit the binding of the thread that starts them, and must not keep it."""
+    nothing = dict.fromkeys(("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))
+    cores = len(os.sched_getaffinity(0))
+    environment = {**nothing, variable: value}
+    assert run(BOUND, f"import os, threading, {first}", **environment) == f"{cores} {cores} 1 {cores}\n"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ channel_planes.py    or vector by vector, with channels in the lanes
 winners.py           those pixels that max pooling took, and nothing else (winners_tiles.py winners_plan.py)
 winners_weight.py    the adjoint for the weight from them
 winners_input.py     and that for the image
-pool.py atomics.py   threads that share a job, in the caller's floating-point mode (floating_mode.py)
+pool.py atomics.py   threads that share a job (pool_state.py), in the caller's floating-point mode (floating_mode.py),
+                     or the host program's threads in their place (host_team.py)
 buffers.py memory.py memory that is used again, and the call into compiled code
 backend.py           all of it behind the contract
 """
