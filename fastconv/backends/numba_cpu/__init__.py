@@ -29,7 +29,8 @@ max_pooling.py average_pooling.py, and the files that they name
 activations.py       what may follow a convolution, and its gradient
 program.py           jobs one after another, in a single call into compiled code
 blocks.py            convolution, activation and pooling as such jobs, some images at a time (elementwise.py)
-chain.py             blocks one behind another, forwards and backwards, as a program each
+chain.py             blocks one behind another, forwards and backwards, as a program each (separate_blocks.py where
+                     numbers aren't finite)
 strips.py            all pixels under the kernel, side by side
 channel_planes.py    or vector by vector, with channels in the lanes
 winners.py           those pixels that max pooling took, and nothing else (winners_tiles.py winners_plan.py)
