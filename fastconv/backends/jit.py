@@ -15,6 +15,7 @@ import importlib.resources
 import inspect
 import os
 import pickle
+import time
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib.resources.abc import Traversable
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 _DIGEST = hashlib.sha256().digest_size
 """Bytes of the checksum that a cache entry begins with."""
+
+_ABANDONED = 3600
+"""Seconds after which no process writes to an unfinished entry any more: to write one takes milliseconds."""
 
 
 class _ForgivingCache(FunctionCache):
@@ -76,6 +80,10 @@ class _EntryFiles(IndexDataCacheFile):
         for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
             if not old.name.startswith(self._prefix):
                 old.unlink(missing_ok=True)
+        # A process that was killed while it wrote has left what it had.
+        for unfinished in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc.tmp.*"):
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED:
+                unfinished.unlink(missing_ok=True)
 
     def load(self, key: Any) -> Any:
         try:

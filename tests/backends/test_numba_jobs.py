@@ -108,7 +108,7 @@ def test_values_and_special_values(g: ConvGeometry, parts: bool, monkeypatch: py
         assert_equal(numba.conv2d_weight(x, grad, g), for_w, "weight")
         block = numba.chain((Block(g, None, None),), np.dtype(dtype))
         if block is not None:  # there is none where taps are left out
-            in_block = [np.empty_like(each) for each in (y, for_x, for_w)]
+            in_block = [np.empty(each.shape, dtype) for each in (y, for_x, for_w)]
             result, at_x, at_w = (address(each) for each in in_block)
             kept = np.empty(block.kept_bytes + 1, np.uint8)
             operands = Operands(address(x), (address(w), 0), result, address(kept))
