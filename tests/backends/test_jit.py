@@ -170,25 +170,6 @@ def test_what_killed_processes_left_is_removed(folder: Path) -> None:
     assert set(entry.parent.glob("*.tmp.*")) == {written}
 
 
-REMOVED = """
-import os, shutil
-from fastconv.backends.jit import jit
-
-@jit
-def twice(x):
-    return x + x
-
-print(twice(21))
-shutil.rmtree(os.environ["NUMBA_CACHE_DIR"])
-print(twice(21.0))
-"""
-
-
-def test_a_folder_that_is_removed_meanwhile(tmp_path: Path) -> None:
-    (tmp_path / "kernel.py").write_text(REMOVED)
-    assert _run(tmp_path) == ["42", "42.0"]
-
-
 PACKAGED = """
 from fastconv.backends.jit import jit
 from kernels.below.part import part
