@@ -224,48 +224,6 @@ threading.Thread(target=work, daemon=True).start()
         run(program)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system can't keep a process to a core")
-def test_on_one_core() -> None:
-    """With one thread by default, and with more of them than cores when asked."""
-    program = """
-from tests.backends.numba_stress import stress
-print(fastconv.get_num_threads(), *stress(1, 4), len(os.sched_getaffinity(0)))
-"""
-    keep = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])"
-    others = {"NUMBA_NUM_THREADS": None, "OMP_NUM_THREADS": None}
-    for count in (None, "3"):
-        threads, found, wrong, cores = run(program, keep, FASTCONV_NUM_THREADS=count, **others).split()
-        assert (threads, wrong, cores) == (count or "1", "[]", "1")
-        assert int(found) > 0
-
-
-BOUND = """
-from fastconv import machine
-fastconv.conv2d(x, w, backend="numba")
-mine = os.sched_getaffinity(0)
-others = [os.sched_getaffinity(each.native_id) for each in threading.enumerate() if each.name == "fastconv-0"]
-print(fastconv.get_num_threads(), machine.usable_cores(), len(mine), len(mine.union(*others)))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system can't keep a thread to a core")
-@pytest.mark.parametrize(
-    ("first", "variable", "value"),
-    [
-        ("torch, fastconv", "OMP_PROC_BIND", "true"),
-        ("fastconv, torch", "OMP_PROC_BIND", "spread"),
-        ("torch, fastconv", "OMP_PLACES", "cores"),
-        ("torch, fastconv", "GOMP_CPU_AFFINITY", "0-1023"),
-    ],
-)
-def test_a_main_thread_that_openmp_has_bound_to_a_core(first: str, variable: str, value: str) -> None:
-    """Helpers inherit the binding of the thread that starts them, and must not keep it."""
-    nothing = dict.fromkeys(("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"))
-    cores = len(os.sched_getaffinity(0))
-    environment = {**nothing, variable: value}
-    assert run(BOUND, f"import os, threading, {first}", **environment) == f"{cores} {cores} 1 {cores}\n"
-
-
 @pytest.mark.parametrize(
     ("variables", "threads"),
     [
