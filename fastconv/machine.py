@@ -17,6 +17,7 @@ from fastconv import threads
 from fastconv._version import __version__
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "torch", "numba-cuda")
+_FORCING = ("FASTCONV_INSTRUCTION_SET", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 _THREADING_LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue"}
 
 
@@ -57,8 +58,8 @@ def instruction_set() -> str:
     features = llvm.get_host_cpu_features()
     widest = next((name for name in ("avx512f", "avx2", "avx", "sse2", "sve", "neon") if features.get(name)), "unknown")
     fused = " with fused multiply-add" if features.get("fma") or widest in ("neon", "sve") else ""
-    forced = os.environ.get("FASTCONV_INSTRUCTION_SET")
-    note = f"; the environment forces {forced} on numba" if forced else ""
+    forced = [f"{name}={os.environ[name]}" for name in _FORCING if os.environ.get(name)]
+    note = f"; the environment forces {', '.join(forced)} on numba" if forced else ""
     return f"{widest}{fused} ({llvm.get_host_cpu_name()}){note}"
 
 

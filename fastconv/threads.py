@@ -11,15 +11,16 @@ import os
 from typing import NamedTuple
 
 from fastconv.errors import ArgumentTypeError, ArgumentValueError
+from fastconv.openmp import cores_of_places
 
 VARIABLES = ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 """Of the environment; the first that holds a number counts."""
 
 
 def usable_cores() -> list[int]:
-    """The cores that this thread, and those that it starts, may run on."""
+    """Return the cores that threads of this process may run on, though this thread itself may be bound to one."""
     if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
+        return sorted(os.sched_getaffinity(0) | cores_of_places())
     return list(range(os.cpu_count() or 1))
 
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import fastconv
+from fastconv import machine
 from fastconv.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("own_registry")
@@ -21,6 +22,12 @@ def test_info_shows_machine_and_backends(capsys) -> None:
         assert word in shown
     for backend in fastconv.backends():
         assert backend.name in shown
+
+
+@pytest.mark.parametrize("variable", ["FASTCONV_INSTRUCTION_SET", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"])
+def test_info_says_what_the_environment_forces(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "generic")
+    assert f"{variable}=generic" in machine.instruction_set()
 
 
 def test_info_says_why_not(capsys, monkeypatch) -> None:

@@ -52,7 +52,7 @@ def test_a_network_at_many_sizes_fits() -> None:
     numba._plans("conv2d", np.dtype(np.float32), ConvGeometry(1, 512, 14, 14, 8, 3, 3))
     assert 0 < numba._plans.kept_bytes * 8 * 3 * 200 < PLANS_BYTES / 2
     layers = 8 * 200
-    for cache in (chains._chain, numba._single, arguments.conv_geometry, arguments.pool_geometry):
+    for cache in (chains._chain, arguments.conv_geometry, arguments.pool_geometry):
         assert cache.cache_parameters()["maxsize"] > layers
     # For a layer, whatever its size.
     assert sequential._convolution_stage.cache_parameters()["maxsize"] > 200

@@ -51,15 +51,13 @@ class Auto(Backend):
         raise UnsupportedError(f"no backend can do {operation} on {geometry} in {dtype} on {device}: {why}")
 
     def chain(self, blocks: tuple[Block, ...], dtype: Any) -> Chain | None:
-        return self.select("conv2d_block", blocks[0].geometry, dtype).chain(blocks, dtype)
+        return self.select("conv2d", blocks[0].geometry, dtype).chain(blocks, dtype)
 
     def channel_sum(self, grad: Any) -> Any:
         return self.select("channel_sum", None, grad.dtype).channel_sum(grad)
 
     conv2d = _delegate("conv2d")
     conv2d_activated = _delegate("conv2d_activated")
-    conv2d_block = _delegate("conv2d_block")
-    conv2d_block_backward = _delegate("conv2d_block_backward")
     conv2d_input = _delegate("conv2d_input")
     conv2d_weight = _delegate("conv2d_weight")
     max_pool2d = _delegate("max_pool2d")

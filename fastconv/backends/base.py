@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv.backends.block import Activation, Block, Pooling, activate, activation_gradient, pairs_of
+from fastconv.backends.block import Activation, Block, activate, activation_gradient
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
@@ -36,8 +36,6 @@ INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 OPERATIONS = (
     "conv2d",
     "conv2d_activated",
-    "conv2d_block",
-    "conv2d_block_backward",
     "conv2d_input",
     "conv2d_weight",
     "max_pool2d",
@@ -138,59 +136,10 @@ class Backend(ABC):
         """
         return activation_gradient(grad, y, activation)
 
-    def conv2d_block(
-        self,
-        x: Array,
-        w: Array,
-        b: Array | None,
-        geometry: ConvGeometry,
-        activation: Activation | None,
-        pool: Pooling | None,
-    ) -> tuple[Array, Array]:
-        """Convolution, activation if any, and pooling if any of 2 x 2 windows side by side: (N, K, P // 2, Q // 2).
-
-        The second result is what the gradient needs besides: for "max" the indices, for "avg" what was averaged, and
-        else nothing, of shape (0,).
-        """
-        y = (
-            self.conv2d(x, w, b, geometry)
-            if activation is None
-            else self.conv2d_activated(x, w, b, geometry, activation)
-        )
-        if pool is None:
-            return y, np.empty(0, y.dtype) if isinstance(y, np.ndarray) else y.new_empty(0)
-        window = pairs_of(geometry)
-        return self.max_pool2d(y, window) if pool == "max" else (self.avg_pool2d(y, window), y)
-
-    def conv2d_block_backward(
-        self,
-        grad: Array,
-        x: Array,
-        w: Array,
-        result: Array,
-        kept: Array,
-        geometry: ConvGeometry,
-        activation: Activation | None,
-        pool: Pooling | None,
-        wanted: tuple[bool, bool, bool],
-    ) -> tuple[Array | None, Array | None, Array | None]:
-        """The gradients of x, w and b, those of the three that are wanted, from grad and both results of the block."""
-        if pool == "avg":
-            grad, result = self.avg_pool2d_backward(grad, pairs_of(geometry)), kept
-        # Of max pooling's results, before an index is looked up: while there are a quarter as many.
-        grad = change = grad if activation is None else self.activation_backward(grad, result, activation)
-        if pool == "max":
-            change = self.max_pool2d_gradient(grad, kept, pairs_of(geometry))
-        return (
-            self.conv2d_input(change, w, geometry) if wanted[0] else None,
-            self.conv2d_weight(x, change, geometry) if wanted[1] else None,
-            self.channel_sum(grad) if wanted[2] else None,
-        )
-
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
         """Blocks one behind another as a single step each way, for arrays of ``dtype``; None where it has no such step.
 
-        Blocks that it has are the same to rounding as each by `conv2d_block`.
+        Blocks that it has are the same to rounding as each by the primitives.
         """
         return None
 

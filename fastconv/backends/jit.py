@@ -15,8 +15,9 @@ import importlib.resources
 import inspect
 import os
 import pickle
+import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 _DIGEST = hashlib.sha256().digest_size
 """Bytes of the checksum that a cache entry begins with."""
+
+_ABANDONED = 3600
+"""Seconds after which no process writes to an unfinished entry any more: to write one takes milliseconds."""
 
 
 class _ForgivingCache(FunctionCache):
@@ -80,6 +84,10 @@ class _EntryFiles(IndexDataCacheFile):
         for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
             if not old.name.startswith(self._prefix):
                 old.unlink(missing_ok=True)
+        # A process that was killed while it wrote has left what it had.
+        for unfinished in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc.tmp.*"):
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED:
+                unfinished.unlink(missing_ok=True)
 
     def load(self, key: Any) -> Any:
         try:
@@ -187,6 +195,29 @@ class _InnerCompiler(_FunctionCompiler):
         context = self.targetdescr.target_context
         context.insert_user_function(result.entry_point, result.fndesc, [result.library])
         return result
+
+
+def once(make: Callable[..., T]) -> Callable[..., T]:
+    """Return ``make``, which compiles, as a function that does so once for the same arguments and keeps the result.
+
+    `functools.cache` alone would let threads that ask at the same time compile the same code each, and lose what was
+    compiled for a call that a signal handler ends.
+    """
+    made: dict[tuple[Any, ...], T] = {}
+
+    def found_or_made(arguments: tuple[Any, ...]) -> T:
+        with global_compiler_lock:
+            if arguments not in made:
+                made[arguments] = make(*arguments)
+            return made[arguments]
+
+    # In front of it, since it finds what it has ten times as fast.
+    @cache
+    @wraps(make)
+    def kept(*arguments: Any) -> T:
+        return _compiled(lambda: found_or_made(arguments))
+
+    return kept
 
 
 def address_of(function: Callable[..., None], *arguments: Any) -> int:

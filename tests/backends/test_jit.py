@@ -158,6 +158,19 @@ def test_code_of_older_sources_is_removed(folder: Path) -> None:
     assert before != after
 
 
+def test_what_killed_processes_left_is_removed(folder: Path) -> None:
+    """But not what another process may be writing at this moment."""
+    _run(folder)
+    (entry,) = (folder / "cache").rglob("*.nbc")
+    left, written = (entry.with_name(f"{entry.name}.tmp.{name}") for name in ("left", "written"))
+    for file in (left, written):
+        file.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    entry.unlink()
+    _run(folder)
+    assert set(entry.parent.glob("*.tmp.*")) == {written}
+
+
 PACKAGED = """
 from fastconv.backends.jit import jit
 from kernels.below.part import part
@@ -237,3 +250,51 @@ other.join()
 def test_a_child_forked_while_another_thread_compiles_can_compile(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(FORK)
     assert _run(tmp_path, PYTHONWARNINGS="ignore") == ["42"]
+
+
+ONCE = """
+import signal, sys, threading, time
+from fastconv.backends import jit
+from fastconv.backends.numba_cpu.simd import store_integer
+
+compiled = []
+
+@jit.once
+def task(factor):
+    compiled.append(factor)
+    time.sleep(0.3)
+    def multiply(place, x):
+        store_integer(place, 0, factor * x)
+    return jit.address_of(multiply, 2)
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+"""
+
+BY_THREADS = """
+found = set()
+ask = lambda factor: found.add((factor, task(factor)))
+threads = [threading.Thread(target=ask, args=(factor,)) for factor in (2, 3) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(*sorted(compiled), len(found))
+"""
+
+INTERRUPTED = """
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    task(2)
+except KeyboardInterrupt:
+    print("interrupted")
+print(task(2) != 0, *compiled)
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept_on_disk", "not_kept"])
+@pytest.mark.parametrize(("program", "printed"), [(BY_THREADS, "2 3 2"), (INTERRUPTED, "interrupted True 2")])
+def test_code_is_compiled_once(program: str, printed: str, kept: bool, tmp_path: Path) -> None:
+    """For threads that ask at the same time, and where a signal ends the first call."""
+    (tmp_path / "kernel.py").write_text(ONCE + program)
+    nowhere = {"NUMBA_CACHE_DIR": os.devnull, "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    assert " ".join(_run(tmp_path, **({} if kept else nowhere))) == printed

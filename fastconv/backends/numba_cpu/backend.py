@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,13 +42,6 @@ PLANS_BYTES = 256 << 20
 _WITH_RELU = "_relu"
 """Marks the plans of a convolution whose results are raised to 0."""
 
-_PARTS = {
-    "conv2d_activated": ("conv2d",),
-    "conv2d_block": ("conv2d",),
-    "conv2d_block_backward": ("conv2d_input", "conv2d_weight"),
-}
-"""The convolution and its adjoints in other operations."""
-
 _COMMON_CONVOLUTIONS = [
     ConvGeometry(images, C, size, size, K, kernel, kernel, (stride, stride), (kernel // 2,) * 4, groups=groups)
     for images in (1, 32, 100)
@@ -74,10 +67,6 @@ def _bytes_of(made: tuple[list[Any], list[Job], bool]) -> int:
     return sum(each.nbytes for each in made[0])
 
 
-def _address_of(array: np.ndarray | None) -> int:
-    return 0 if array is None else address(array)
-
-
 class NumbaCpu(Backend):
     """Vectors, tiles and threads; ``instructions`` are the processor's best by default."""
 
@@ -95,7 +84,6 @@ class NumbaCpu(Backend):
         self._instructions = instructions
         # A geometry's plans are found by the geometry, which the API keeps, in half a microsecond.
         self._plans = Kept(self._make_plans, _bytes_of, PLANS_BYTES)
-        self._single = lru_cache(maxsize=4096)(self._make_single)
 
     @property
     def instructions(self) -> InstructionSet:
@@ -123,8 +111,7 @@ class NumbaCpu(Backend):
         if 0 in (*geometry.input_shape, *geometry.output_shape):
             return None
         simd = self._simd(np.dtype(str(dtype).removeprefix("torch.")))
-        parts = _PARTS.get(operation, (operation,))
-        found = [job for part in parts for job in jobs(part, geometry)[0]]
+        found, _ = jobs(operation.removesuffix("_activated"), geometry)
         if all(planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows) for job in found):
             return None
         return f"the algorithm {self.algorithm!r} is for {ALGORITHMS[self.algorithm].limits}"
@@ -158,11 +145,20 @@ class NumbaCpu(Backend):
                 self.max_pool2d_backward(values, indices, (pool.H, pool.W))
                 self.avg_pool2d_backward(self.avg_pool2d(x, pool), pool)
             for activation, pooling in _COMMON_BLOCKS:
-                block = ConvGeometry(1, 1, 5, 5, 1, 2, 2)
-                x, w = np.ones(block.input_shape, dtype), np.ones(block.weight_shape, dtype)
-                result, kept = self.conv2d_block(x, w, None, block, activation, pooling)
-                wanted = True, True, True
-                self.conv2d_block_backward(result, x, w, result, kept, block, activation, pooling, wanted)
+                self._warm_chain(Block(ConvGeometry(1, 1, 5, 5, 1, 2, 2), activation, pooling), dtype)
+
+    def _warm_chain(self, block: Block, dtype: np.dtype[Any]) -> None:
+        """Compile what `fastconv.torch` runs for a block, by its programs for both directions."""
+        chain = self.chain((block,), dtype)
+        if chain is None:
+            return
+        g = block.geometry
+        x, w, b = (np.ones(shape, dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
+        result, kept = np.ones(block.result_shape, dtype), np.zeros(chain.kept_bytes, np.uint8)
+        at = Operands(address(x), (address(w), address(b)), address(result), address(kept))
+        chain.forward(at)
+        grad = result.copy()
+        chain.backward(at, Gradients(address(grad), address(x), (address(w), address(b))))
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         return self.convolve(x, w, b, geometry, None, buffers.empty(geometry.output_shape, x.dtype))
@@ -217,70 +213,13 @@ class NumbaCpu(Backend):
         if any(0 in shape for shape in shapes) or any(self._leaves_out(dtype, block.geometry) for block in blocks):
             return None
         for block in blocks:
-            if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d_block", "conv2d_block_backward")):
+            if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d", "conv2d_input", "conv2d_weight")):
                 return None
         return NumbaChain(self, self._simd(dtype), blocks, self)
 
     def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
         """Whether taps are left out, which blocks' programs know nothing of."""
         return any(job.left_out for job in chosen_jobs(self._simd(dtype), "conv2d", geometry, self.algorithm)[0])
-
-    def _make_single(
-        self, dtype: np.dtype[Any], geometry: ConvGeometry, activation: Activation | None, pool: Pooling | None
-    ) -> Chain | None:
-        """None where the block is done by primitives, which see to taps that are left out."""
-        if 0 not in geometry.output_shape and self._leaves_out(dtype, geometry):
-            return None
-        return NumbaChain(self, self._simd(dtype), (Block(geometry, activation, pool),), self)
-
-    def conv2d_block(
-        self,
-        x: np.ndarray,
-        w: np.ndarray,
-        b: np.ndarray | None,
-        geometry: ConvGeometry,
-        activation: Activation | None,
-        pool: Pooling | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        block = self._single(x.dtype, geometry, activation, pool)
-        if block is None:
-            return super().conv2d_block(x, w, b, geometry, activation, pool)
-        (only,) = block.blocks
-        result = buffers.empty(only.result_shape, x.dtype)
-        kept = buffers.empty(*only.kept(x.dtype))
-        if result.size:
-            x, w, b = _contiguous(x), _contiguous(w), None if b is None else _contiguous(b)
-            block.forward(Operands(address(x), (address(w), _address_of(b)), address(result), address(kept)))
-        return result, kept
-
-    def conv2d_block_backward(
-        self,
-        grad: np.ndarray,
-        x: np.ndarray,
-        w: np.ndarray,
-        result: np.ndarray,
-        kept: np.ndarray,
-        geometry: ConvGeometry,
-        activation: Activation | None,
-        pool: Pooling | None,
-        wanted: tuple[bool, bool, bool],
-    ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        shapes = geometry.input_shape, geometry.weight_shape, (geometry.K,)
-        if not grad.size or not x.size:
-            # No pixel, so no sum has a term.
-            zeros = [np.zeros(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)]
-            return zeros[0], zeros[1], zeros[2]
-        block = self._single(x.dtype, geometry, activation, pool)
-        if block is None:
-            return super().conv2d_block_backward(grad, x, w, result, kept, geometry, activation, pool, wanted)
-        grad, x, w, result, kept = [_contiguous(array) for array in (grad, x, w, result, kept)]
-        for_x, for_w, for_b = [
-            buffers.empty(shape, x.dtype) if want else None for shape, want in zip(shapes, wanted, strict=True)
-        ]
-        operands = Operands(address(x), (address(w), 0), address(result), address(kept))
-        parameters = _address_of(for_w), _address_of(for_b)
-        block.backward(operands, Gradients(address(grad), _address_of(for_x), parameters))
-        return for_x, for_w, for_b
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         return self.adjoint_for_input(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastconv.backends.block import Block
+from fastconv.backends.chain import Gradients, Operands
 from fastconv.backends.numba_cpu import routes
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.routes import chosen_jobs
+from fastconv.backends.numba_cpu.runtime.launch import address
 from fastconv.geometry import ConvGeometry
 from tests import oracle
 from tests.forced import assert_same_bits, how, image
@@ -101,13 +104,18 @@ def test_values_and_special_values(g: ConvGeometry, parts: bool, monkeypatch: py
         y = oracle.conv2d(x, w, None, how(g))
         for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
         assert_equal(numba.conv2d(x, w, None, g), y, "forward")
-        assert_equal(numba.conv2d_block(x, w, None, g, None, None)[0], y, "block")
         assert_equal(numba.conv2d_input(grad, w, g), for_x, "input")
         assert_equal(numba.conv2d_weight(x, grad, g), for_w, "weight")
-        empty = np.empty(0, dtype)
-        found = numba.conv2d_block_backward(grad, x, w, y, empty, g, None, None, (True, True, False))
-        assert_equal(found[0], for_x, "input, block")
-        assert_equal(found[1], for_w, "weight, block")
+        block = numba.chain((Block(g, None, None),), np.dtype(dtype))
+        if block is not None:  # there is none where taps are left out
+            in_block = [np.empty(each.shape, dtype) for each in (y, for_x, for_w)]
+            result, at_x, at_w = (address(each) for each in in_block)
+            kept = np.empty(block.kept_bytes + 1, np.uint8)
+            operands = Operands(address(x), (address(w), 0), result, address(kept))
+            block.forward(operands)
+            block.backward(operands, Gradients(address(grad), at_x, (at_w, 0)))
+            for found, right, name in zip(in_block, (y, for_x, for_w), ("block", "input", "weight"), strict=True):
+                assert_equal(found, right, f"{name}, in a block")
 
 
 @pytest.mark.parametrize("g", [TEXT, POOLED, GENERATOR], ids=str)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.simd import instruction_set
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from tests.backends.snapshots.addresses import asked_for, note_compiled
+from tests.backends.snapshots.blocks import OneBlock
 from tests.backends.snapshots.lines import text_of
 from tests.forced import image
 
@@ -43,10 +43,10 @@ def _convolve(numba: NumbaCpu, g: ConvGeometry) -> None:
 
 
 def _block(numba: NumbaCpu, activation: Activation, pool: Pooling) -> None:
-    how: tuple[Any, ...] = (IMAGE, activation, pool)
     x, w, b = _ones(IMAGE.input_shape, IMAGE.weight_shape, (IMAGE.K,))
-    result, kept = numba.conv2d_block(x, w, b, *how)
-    numba.conv2d_block_backward(result, x, w, result, kept, *how, (True, True, True))
+    one = OneBlock(numba, "float32", IMAGE, activation, pool)
+    result, _ = one.forward(x, w, b)
+    one.backward(result, x.shape, w.shape, b.shape)
 
 
 def _pool(numba: NumbaCpu) -> None:

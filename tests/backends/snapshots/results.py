@@ -20,6 +20,7 @@ from fastconv.backends.numba_cpu import algorithms
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry, PoolGeometry
+from tests.backends.snapshots.blocks import OneBlock
 from tests.backends.snapshots.lines import text_of
 from tests.backends.snapshots.simds import SIMDS
 from tests.forced import image
@@ -97,10 +98,11 @@ def _block(
 ) -> Iterator[tuple[str, str]]:
     g = block[0]
     x, w, b = _random(dtype, g.input_shape, g.weight_shape, (g.K,))
-    result, kept = numba.conv2d_block(x, w, b, *block)
+    one = OneBlock(numba, dtype, *block)
+    result, kept = one.forward(x, w, b)
     yield "forward", _hash(result, kept)
     (grad,) = _random(dtype, result.shape)
-    yield "backward", _hash(*numba.conv2d_block_backward(grad, x, w, result, kept, *block, (True, True, True)))
+    yield "backward", _hash(*one.backward(grad, x.shape, w.shape, b.shape))
 
 
 def _pooling(numba: NumbaCpu, g: PoolGeometry, dtype: str) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,6 @@ from numba.extending import intrinsic
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
-from fastconv.backends.numba_cpu.runtime.task import Task, task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
@@ -39,6 +38,7 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
+from fastconv.backends.numba_cpu.simd.task import Task, task
 from fastconv.threads import get_num_threads
 
 _CHUNK = 1 << 14

@@ -17,7 +17,6 @@ import numpy as np
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, Workspace
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -30,6 +29,7 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
+from fastconv.backends.numba_cpu.simd.task import task
 from fastconv.threads import get_num_threads
 
 SHORT = 16

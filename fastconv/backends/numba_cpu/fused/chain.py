@@ -12,6 +12,7 @@ from fastconv.backends.base import Backend
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.kept import Kept
+from fastconv.backends.numba_cpu.fused import separate_blocks
 from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.program import Place, Program, Recorder
@@ -127,9 +128,7 @@ class NumbaChain(Chain):
     def _forward_separately(self, at: Operands) -> None:
         for block, arrays in zip(self.blocks, self._arrays(at), strict=True):
             source, w, b, y, more = arrays
-            y[...], more[...] = Backend.conv2d_block(
-                self._separate, source, w, b, block.geometry, block.activation, block.pool
-            )
+            y[...], more[...] = separate_blocks.block_forward(self._separate, source, w, b, block)
 
     def _backward_separately(self, at: Operands, gradients: Gradients) -> None:
         arrays = self._arrays(at)
@@ -139,9 +138,7 @@ class NumbaChain(Chain):
             g, (source, w, _, y, more) = block.geometry, arrays[number]
             further = bool(gradients.x) or any(gradients.parameters[: 2 * number])
             wanted = further, bool(pair[0]), bool(pair[1])
-            back, *found = Backend.conv2d_block_backward(
-                self._separate, change, source, w, y, more, g, block.activation, block.pool, wanted
-            )
+            back, *found = separate_blocks.block_backward(self._separate, change, source, w, y, more, block, wanted)
             for target, shape, value in zip(pair, (g.weight_shape, (g.K,)), found, strict=True):
                 if target:
                     self._array(target, shape)[...] = value

@@ -8,9 +8,9 @@ from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
+from fastconv.backends.numba_cpu.simd.task import task
 
 _CHUNK = 1 << 15
 """Numbers that a task looks at."""

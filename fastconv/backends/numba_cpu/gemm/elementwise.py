@@ -9,7 +9,6 @@ import math
 from functools import lru_cache
 
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
-from fastconv.backends.numba_cpu.runtime.task import Task, task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -21,6 +20,7 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
+from fastconv.backends.numba_cpu.simd.task import Task, task
 
 
 class ElementwiseArguments(Arguments):

@@ -25,7 +25,6 @@ After F. Van Zee and R. van de Geijn, "BLIS: a framework for rapidly instantiati
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -33,7 +32,7 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu.gemm.tile_emitter import Tile
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -62,7 +61,7 @@ def tile_vectors(rows: int, instructions: InstructionSet) -> int:
     return max(1, min(4, (instructions.registers - 1) // (rows + 1)))
 
 
-@cache
+@once
 def packed(simd: Simd, rows: int, vectors: int) -> int:
     """The address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
@@ -77,7 +76,7 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
     return address_of(packed_kernel, *[intp] * 8)
 
 
-@cache
+@once
 def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     """The address of the indirect kind for a tile of rows x vectors, each in so many pieces, compiled at first.
 
@@ -93,7 +92,7 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     return address_of(indirect_kernel, *[intp] * 9)
 
 
-@cache
+@once
 def by_taps(simd: Simd, rows: int, vectors: int) -> int:
     """The address of the kind by taps for a tile of rows x vectors, compiled at the first call.
 

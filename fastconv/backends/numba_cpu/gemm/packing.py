@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     fused,
     is_zero,
@@ -19,6 +18,7 @@ from fastconv.backends.numba_cpu.simd import (
     zero,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 @inner

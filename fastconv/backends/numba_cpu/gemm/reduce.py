@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import Simd, load_scalar, store_scalar
+from fastconv.backends.numba_cpu.simd.task import task
 
 _CHUNK = 4096
 

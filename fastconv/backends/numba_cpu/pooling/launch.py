@@ -13,9 +13,9 @@ from fastconv.backends.numba_cpu.runtime import thread_pool as threads
 from fastconv.backends.numba_cpu.runtime.atomics import RELEASE
 from fastconv.backends.numba_cpu.runtime.launch import PLAIN, WORD, held
 from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
-from fastconv.backends.numba_cpu.runtime.task import Task
 from fastconv.backends.numba_cpu.runtime.thread_pool import launch
 from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
+from fastconv.backends.numba_cpu.simd.task import Task
 from fastconv.geometry import PoolGeometry
 
 TASK_BYTES = 192 << 10

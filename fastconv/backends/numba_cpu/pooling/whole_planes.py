@@ -9,7 +9,6 @@ from __future__ import annotations
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.lanes import deliver_desk, desk, no_pixels, pixels, put_on_desk
 from fastconv.backends.numba_cpu.pooling.windows.state import merge
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     broadcast,
     lanes_between,
@@ -18,6 +17,7 @@ from fastconv.backends.numba_cpu.simd import (
     store,
     store_where,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 @task(PoolingArguments)

@@ -1,4 +1,4 @@
-"""Calls into the OpenMP runtime that the host program computes with, by the addresses of its functions.
+"""A job done by the OpenMP team that the host program computes with, through the addresses of its runtime's functions.
 
 They are those of GCC's libgomp: ``GOMP_parallel(function, data, threads, flags)`` calls the function with the data once
 on each thread of the caller's team and returns when all have.
@@ -6,12 +6,37 @@ on each thread of the caller's team and returns when all have.
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
+from fastconv.backends.jit import address_of, jit, once
+from fastconv.backends.numba_cpu.runtime.atomics import atomic_add, atomic_load, atomic_store
+from fastconv.backends.numba_cpu.runtime.floating_mode import floating_mode, set_floating_mode
+from fastconv.backends.numba_cpu.runtime.pool_state import (
+    CLOCK,
+    HELPERS,
+    LATE,
+    MEMBER,
+    MODE,
+    SIZE,
+    SLOT,
+    STARTED,
+    TEAM,
+    do_tasks,
+)
+from fastconv.backends.numba_cpu.simd import load_integer, store_integer
+from fastconv.threads import HostTeam
+
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+_LATE_AFTER = 300_000
+"""Nanoseconds after which a member of the host's team is late: one that sleeps is there in 50,000 to 100,000."""
+
+_WITHOUT_TEAM = 100_000_000
+"""Nanoseconds for which helpers do the jobs then. A late member costs 4 ms, so this way it costs 4%."""
 
 
 def _call(builder, address, result, *arguments):
@@ -51,3 +76,47 @@ def nanoseconds(typing, clock):
         return builder.fptosi(builder.fmul(seconds, ir.Constant(ir.DoubleType(), 1e9)), _I64)
 
     return intp(intp), generate
+
+
+def _member(state):
+    slot = atomic_add(state, SLOT, 1)
+    if slot > atomic_load(state, HELPERS):
+        return
+    now = nanoseconds(load_integer(state, CLOCK))
+    if now - load_integer(state, STARTED) > _LATE_AFTER:
+        atomic_store(state, LATE, now)
+    before = floating_mode()
+    set_floating_mode(atomic_load(state, MODE))
+    do_tasks(state, slot)
+    set_floating_mode(before)
+
+
+@once
+def _member_address() -> int:
+    return address_of(_member, 1)
+
+
+@jit
+def run_on_team(state, helpers):
+    """Let the host's team do the job that is noted, if it is of about the right size and was in time lately."""
+    parallel = atomic_load(state, TEAM)
+    if parallel == 0:
+        return False
+    size = team_size(load_integer(state, SIZE))
+    now = nanoseconds(load_integer(state, CLOCK))
+    if not helpers < size <= 2 * (helpers + 1) or now - atomic_load(state, LATE) < _WITHOUT_TEAM:
+        return False
+    store_integer(state, STARTED, now)
+    atomic_store(state, SLOT, 0)
+    run_team(parallel, load_integer(state, MEMBER), state)
+    return True
+
+
+def join(words: np.ndarray, team: HostTeam | None) -> None:
+    """Note in a pool's state which team there is, if any."""
+    if team is not None:
+        words[MEMBER] = _member_address()
+        words[SIZE], words[CLOCK] = team.size, team.clock
+        words[LATE] = -_WITHOUT_TEAM
+    # Last: another thread may launch a job at this moment.
+    words[TEAM] = 0 if team is None else team.parallel

@@ -13,8 +13,9 @@ torch's operations, whose own workers spin for 8 ms after each, a job of 133 us 
 
 Where the program computes with torch, the job goes to the team of OpenMP threads that torch keeps for its own
 operations (`host_team`): they spin on the other cores then, and helpers would have to take the cores from them. On two
-cores ResNet-18 at batch 1 takes 14.4 ms so, and 18 with helpers. A team is waited for as a whole, so after a member has
-come late, as it does where a busy process has its core, helpers do the jobs of the next tenth of a second.
+cores ResNet-18, converted, takes 14.4 ms so for one image of 224 x 224, and 18 with helpers: timed by hand, each way in
+a process of its own, the second after ``fastconv.threads.host_team = None``. A team is waited for as a whole, so after
+a member has come late, as it does where a busy process has its core, helpers do the jobs of the next tenth of a second.
 
 One job runs at a time. A caller who finds the pool taken, by another thread or by itself, does all tasks alone, so
 nothing can block or nest. None of Numba's threading layers is used: they may be in use beside this one.
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -34,10 +36,9 @@ import time
 from typing import Any
 
 import numpy as np
-from numba.core.types import intp
 
 from fastconv import threads as settings
-from fastconv.backends.jit import address_of, jit
+from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu.runtime.atomics import (
     ACQUIRE,
     RELEASE,
@@ -52,159 +53,118 @@ from fastconv.backends.numba_cpu.runtime.atomics import (
 )
 from fastconv.backends.numba_cpu.runtime.cores import current_core, keep_to, yield_core
 from fastconv.backends.numba_cpu.runtime.floating_mode import floating_mode, set_floating_mode
-from fastconv.backends.numba_cpu.runtime.host_team import nanoseconds, run_team, team_size
+from fastconv.backends.numba_cpu.runtime.host_team import join, run_on_team
+from fastconv.backends.numba_cpu.runtime.pool_state import (
+    ASLEEP,
+    AVOIDS,
+    CLAIMED,
+    CORES,
+    FRAME,
+    FUNCTION,
+    HELPER,
+    HELPERS,
+    JOB,
+    LOCK,
+    MASK,
+    MODE,
+    NEXT,
+    OPEN,
+    STATUS,
+    STOP,
+    TASKS,
+    THREAD,
+    do_tasks,
+)
 from fastconv.backends.numba_cpu.simd import call, load_integer, store_integer
 from fastconv.threads import get_num_threads, usable_cores
 
-# The pool's state, in 64-bit words; what different threads write at the same time lies in different cache lines.
-_STATUS = 0  # the number of helpers inside, the two flags below, and above them the number of the job
-_NEXT = 8  # the next task that nobody has taken
-_FUNCTION, _FRAME, _TASKS, _HELPERS, _STOP, _MODE = 16, 17, 18, 19, 20, 21
-_CORES = 24  # 16 words: the cores that this process may use, a bit each
-_MASK = 40  # 16 words: those left for a helper
-_HELPER = 64  # from here on, 8 words for each helper
-_ASLEEP, _LOCK, _THREAD, _AVOIDS = range(4)
-_SLOT = 9  # the next member of the host's team
-_TEAM, _SIZE, _CLOCK, _MEMBER = 56, 57, 58, 59  # addresses: of the team's three functions, of what members do
-_STARTED, _LATE = 60, 61  # nanoseconds: when the team began, and when it was late the last time
-
-_CLAIMED, _OPEN, _JOB = 1 << 20, 1 << 21, 1 << 22
-
 _LOOKS = 2000
 """How often a helper looks for work before it sleeps: 50 us at 25 ns each."""
-
-_LATE_AFTER = 300_000
-"""Nanoseconds after which a member of the host's team is late: one that sleeps is there in 50,000 to 100,000."""
-
-_WITHOUT_TEAM = 100_000_000
-"""Nanoseconds for which helpers do the jobs then. A late member costs 4 ms, so this way it costs 4%."""
 
 _MOST_HELPERS = 1023
 _LINUX = sys.platform == "linux"
 
 
 @jit
-def _do_tasks(state, slot):
-    function, frame, tasks = (
-        atomic_load(state, _FUNCTION),
-        atomic_load(state, _FRAME),
-        atomic_load(state, _TASKS),
-    )
-    while True:
-        task = atomic_add(state, _NEXT, 1)
-        if task >= tasks:
-            return
-        call(function, (frame, task, slot))
-
-
-@jit
 def _wake(state, helper, release_lock):
     """Wake a sleeping helper, on another core than this one."""
-    base = _HELPER + 8 * helper
-    if not (atomic_load(state, base + _ASLEEP) == 1 and atomic_swap(state, base + _ASLEEP, 1, 0)):
+    base = HELPER + 8 * helper
+    if not (atomic_load(state, base + ASLEEP) == 1 and atomic_swap(state, base + ASLEEP, 1, 0)):
         return
     if _LINUX:
         core = current_core()
-        if core != load_integer(state, base + _AVOIDS) and core < 1024:
-            store_integer(state, base + _AVOIDS, core)
+        if core != load_integer(state, base + AVOIDS) and core < 1024:
+            store_integer(state, base + AVOIDS, core)
             left = 0
             for word in range(16):
-                cores = load_integer(state, _CORES + word)
+                cores = load_integer(state, CORES + word)
                 if word == core // 64:
                     cores &= ~(1 << (core % 64))
-                store_integer(state, _MASK + word, cores)
+                store_integer(state, MASK + word, cores)
                 left |= cores
             if left != 0:
-                keep_to(load_integer(state, base + _THREAD), 128, state + 8 * _MASK)
-    release(load_integer(state, base + _LOCK), release_lock)
-
-
-def _member(state):
-    slot = atomic_add(state, _SLOT, 1)
-    if slot > atomic_load(state, _HELPERS):
-        return
-    now = nanoseconds(load_integer(state, _CLOCK))
-    if now - load_integer(state, _STARTED) > _LATE_AFTER:
-        atomic_store(state, _LATE, now)
-    before = floating_mode()
-    set_floating_mode(atomic_load(state, _MODE))
-    _do_tasks(state, slot)
-    set_floating_mode(before)
-
-
-@jit
-def _run_team(state, helpers):
-    """Let the host's team do the job that is noted, if it is of about the right size and was in time lately."""
-    if load_integer(state, _TEAM) == 0:
-        return False
-    size = team_size(load_integer(state, _SIZE))
-    now = nanoseconds(load_integer(state, _CLOCK))
-    if not helpers < size <= 2 * (helpers + 1) or now - atomic_load(state, _LATE) < _WITHOUT_TEAM:
-        return False
-    store_integer(state, _STARTED, now)
-    atomic_store(state, _SLOT, 0)
-    run_team(load_integer(state, _TEAM), load_integer(state, _MEMBER), state)
-    return True
+                keep_to(load_integer(state, base + THREAD), 128, state + 8 * MASK)
+    release(load_integer(state, base + LOCK), release_lock)
 
 
 @jit
 def launch(state, function, frame, tasks, helpers, release_lock):
     """Do all the tasks of a job, with the help of at most ``helpers`` threads."""
-    status = atomic_load(state, _STATUS)
-    if helpers == 0 or tasks <= 1 or status % _JOB != 0 or not atomic_swap(state, _STATUS, status, status + _CLAIMED):
+    status = atomic_load(state, STATUS)
+    if helpers == 0 or tasks <= 1 or status % JOB != 0 or not atomic_swap(state, STATUS, status, status + CLAIMED):
         for task in range(tasks):
             call(function, (frame, task, 0))
         return
-    atomic_store(state, _FUNCTION, function)
-    atomic_store(state, _FRAME, frame)
-    atomic_store(state, _TASKS, tasks)
-    atomic_store(state, _HELPERS, helpers)
-    atomic_store(state, _MODE, floating_mode())
-    atomic_store(state, _NEXT, 0)
-    if _run_team(state, helpers):
-        atomic_add(state, _STATUS, _JOB - _CLAIMED)
+    atomic_store(state, FUNCTION, function)
+    atomic_store(state, FRAME, frame)
+    atomic_store(state, TASKS, tasks)
+    atomic_store(state, HELPERS, helpers)
+    atomic_store(state, MODE, floating_mode())
+    atomic_store(state, NEXT, 0)
+    if run_on_team(state, helpers):
+        atomic_add(state, STATUS, JOB - CLAIMED)
         return
-    atomic_add(state, _STATUS, _OPEN - _CLAIMED)
+    atomic_add(state, STATUS, OPEN - CLAIMED)
     for helper in range(min(helpers, tasks - 1)):
         _wake(state, helper, release_lock)
-    _do_tasks(state, 0)
-    atomic_add(state, _STATUS, _CLAIMED - _OPEN)
+    do_tasks(state, 0)
+    atomic_add(state, STATUS, CLAIMED - OPEN)
     looks = 0
-    while atomic_load(state, _STATUS) % _CLAIMED != 0:
+    while atomic_load(state, STATUS) % CLAIMED != 0:
         pause()
         looks += 1
         if looks % 4096 == 0:
             yield_core()
-    atomic_add(state, _STATUS, _JOB - _CLAIMED)
+    atomic_add(state, STATUS, JOB - CLAIMED)
 
 
 @jit
 def _help(state, helper, looks, acquire_lock):
     """A helper's life."""
-    base = _HELPER + 8 * helper
+    base = HELPER + 8 * helper
     while True:
         idle = 0
-        while idle < looks and atomic_load(state, _STOP) == 0:
-            status = atomic_load(state, _STATUS)
+        while idle < looks and atomic_load(state, STOP) == 0:
+            status = atomic_load(state, STATUS)
             inside = (
-                status & _OPEN != 0
-                and helper < atomic_load(state, _HELPERS)
-                and atomic_load(state, _NEXT) < atomic_load(state, _TASKS)
+                status & OPEN != 0
+                and helper < atomic_load(state, HELPERS)
+                and atomic_load(state, NEXT) < atomic_load(state, TASKS)
                 # The number of the job is part of the status: a job that has ended in between can't be entered.
-                and atomic_swap(state, _STATUS, status, status + 1)
+                and atomic_swap(state, STATUS, status, status + 1)
             )
             if inside:
-                set_floating_mode(atomic_load(state, _MODE))
-                _do_tasks(state, 1 + helper)
-                atomic_add(state, _STATUS, -1)
+                set_floating_mode(atomic_load(state, MODE))
+                do_tasks(state, 1 + helper)
+                atomic_add(state, STATUS, -1)
                 idle = 0
             else:
                 pause()
                 idle += 1
-        atomic_store(state, base + _ASLEEP, 1)
-        if atomic_load(state, _STOP) != 0:
+        atomic_store(state, base + ASLEEP, 1)
+        if atomic_load(state, STOP) != 0:
             return
-        acquire(load_integer(state, base + _LOCK), acquire_lock)
+        acquire(load_integer(state, base + LOCK), acquire_lock)
 
 
 class Pool:
@@ -215,7 +175,7 @@ class Pool:
         self._team: settings.HostTeam | None = None
         self._asked = 0
         self._counting = _thread.allocate_lock()
-        words = np.zeros(_HELPER + 8 * _MOST_HELPERS + 8, np.int64)
+        words = np.zeros(HELPER + 8 * _MOST_HELPERS + 8, np.int64)
         first = -words.ctypes.data % 64 // 8
         self._words = words[first:]
         self.state = self._words.ctypes.data
@@ -240,17 +200,10 @@ class Pool:
         if helpers > self._asked:
             self._start(helpers)
         if self._team is not settings.host_team:
-            self._join(settings.host_team)
+            team = settings.host_team
+            join(self._words, team)
+            self._team = team  # after it: an interrupt leaves it to the next call
         return max(helpers, 0)
-
-    def _join(self, team: settings.HostTeam | None) -> None:
-        self._words[_TEAM] = 0
-        if team is not None:
-            self._words[_MEMBER] = address_of(_member, intp)
-            self._words[_SIZE], self._words[_CLOCK] = team.size, team.clock
-            self._words[_LATE] = -_WITHOUT_TEAM
-            self._words[_TEAM] = team.parallel
-        self._team = team
 
     def _start(self, count: int) -> None:
         """Start helpers until there are ``count``.
@@ -272,7 +225,7 @@ class Pool:
         for core in usable_cores():
             if core < 1024:
                 cores[core // 64] |= np.uint64(1 << core % 64)
-        self._words.view(np.uint64)[_CORES : _CORES + 16] = cores
+        self._words.view(np.uint64)[CORES : CORES + 16] = cores
 
     def _serve(self, count: int) -> None:
         # Only helpers take this lock, and no signal interrupts them.
@@ -282,17 +235,21 @@ class Pool:
             helper = self.serving
             self.serving += 1
         threading.current_thread().name = f"fastconv-{helper}"
-        base = _HELPER + 8 * helper
-        self._words[base + _LOCK] = taken_lock()
-        self._words[base + _THREAD] = threading.get_native_id()
-        self._words[base + _AVOIDS] = -1
+        if _LINUX:
+            # The thread that started this one may be bound to a single core.
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, usable_cores())
+        base = HELPER + 8 * helper
+        self._words[base + LOCK] = taken_lock()
+        self._words[base + THREAD] = threading.get_native_id()
+        self._words[base + AVOIDS] = -1
         _help(self.state, helper, _LOOKS, ACQUIRE)
         with self._counting:
             self.serving -= 1
 
     def stop(self) -> None:
         """Send the helpers home; calls in progress end first."""
-        self._words[_STOP] = 1
+        self._words[STOP] = 1
         for _ in range(1000):
             for helper in range(self._asked):
                 _wake(self.state, helper, RELEASE)

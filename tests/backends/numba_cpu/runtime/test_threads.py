@@ -17,6 +17,7 @@ import torch
 import fastconv
 import fastconv.torch.functional as fct
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.runtime import pool_state
 from fastconv.backends.numba_cpu.runtime import thread_pool as pools
 from tests.backends.numba_cpu.runtime.stress import GEOMETRIES, results, stress
 
@@ -86,12 +87,12 @@ def test_helpers_take_part() -> None:
 def test_called_from_inside_a_job() -> None:
     """Whoever finds the pool taken does all of the work: here by a thread that holds it until the other is done."""
     words = pools.pool._words
-    status = words[pools._STATUS]
-    words[pools._STATUS] = status + pools._CLAIMED
+    status = words[pool_state.STATUS]
+    words[pool_state.STATUS] = status + pool_state.CLAIMED
     try:
         assert sums() == expected()
     finally:
-        words[pools._STATUS] = status
+        words[pool_state.STATUS] = status
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -223,21 +224,6 @@ threading.Thread(target=work, daemon=True).start()
 """
     for _ in range(5):
         run(program)
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system can't keep a process to a core")
-def test_on_one_core() -> None:
-    """With one thread by default, and with more of them than cores when asked."""
-    program = """
-from tests.backends.numba_cpu.runtime.stress import stress
-print(fastconv.get_num_threads(), *stress(1, 4), len(os.sched_getaffinity(0)))
-"""
-    keep = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])"
-    others = {"NUMBA_NUM_THREADS": None, "OMP_NUM_THREADS": None}
-    for count in (None, "3"):
-        threads, found, wrong, cores = run(program, keep, FASTCONV_NUM_THREADS=count, **others).split()
-        assert (threads, wrong, cores) == (count or "1", "[]", "1")
-        assert int(found) > 0
 
 
 @pytest.mark.parametrize(

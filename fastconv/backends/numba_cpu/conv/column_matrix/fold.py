@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.column_matrix.arguments import FoldArguments
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     add,
     lanes_between,
@@ -26,6 +25,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_where,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 @inner

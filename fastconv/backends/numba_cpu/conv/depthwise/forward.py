@@ -15,7 +15,6 @@ A task is a number of planes, or of a plane's rows where there are few.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -23,7 +22,7 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -34,7 +33,6 @@ from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     literals,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     bits_between,
@@ -52,6 +50,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_at,
 )
 from fastconv.backends.numba_cpu.simd.arguments import address_of_arguments
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 
@@ -107,7 +106,7 @@ def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, An
     return found
 
 
-@cache
+@once
 def convolve_kernel(simd: Simd, shape: Shape) -> int:
     """The address of the kernel for a shape, compiled at the first call.
 

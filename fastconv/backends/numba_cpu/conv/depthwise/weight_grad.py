@@ -11,7 +11,6 @@ A task is a number of target channels, over a part of the batch; parts are added
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +18,7 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -30,7 +29,6 @@ from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     literals,
 )
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     bits_between,
@@ -48,6 +46,7 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.arguments import address_of_arguments
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 
@@ -83,7 +82,7 @@ def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values
     return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(intp, 10)), generate
 
 
-@cache
+@once
 def correlate_kernel(simd: Simd, shape: Shape) -> int:
     """The address of the kernel of the adjoint for the weight, compiled at the first call.
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.gemm.micro_kernel import PIECE_WORDS
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -38,6 +37,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int, pieces: int) -> int:

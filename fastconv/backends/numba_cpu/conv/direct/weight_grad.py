@@ -20,7 +20,6 @@ and these are added in order.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -28,10 +27,9 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.conv.direct.forward import copy_planes
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -47,6 +45,7 @@ from fastconv.backends.numba_cpu.simd import (
     zero,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -57,7 +56,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: i
     return -(-numbers * simd.itemsize // 64) * 64 + 128
 
 
-@cache
+@once
 def kernel(simd: Simd, rows: int, taps: int) -> int:
     """The address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
 

@@ -25,7 +25,6 @@ from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArgument
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -35,6 +34,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zero,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 TAP_WORDS = 2
 """Integers that tell the micro-kernel of a tap."""

@@ -18,7 +18,6 @@ own, and these are added in order.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -26,13 +25,12 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
 from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.forward import read_rows, rows_read
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import interleave
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -44,6 +42,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zero,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -59,7 +58,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: 
     return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
 
 
-@cache
+@once
 def kernel(simd: Simd, rows: int, columns: int) -> int:
     """The address of the kernel for ``rows`` x ``columns`` sums, compiled at the first call.
 

@@ -24,7 +24,6 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -38,6 +37,7 @@ from fastconv.backends.numba_cpu.simd import (
     transpose,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 def workspace_bytes(

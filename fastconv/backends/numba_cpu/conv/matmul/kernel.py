@@ -20,17 +20,14 @@ A task takes a block of columns and of rows, of one group of an image:
 
 from __future__ import annotations
 
-from functools import cache
-
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -40,11 +37,12 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     transpose,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 
 
-@cache
+@once
 def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
     """The address of the kernel for a tile of rows x vectors, compiled at the first call.
 
@@ -169,7 +167,7 @@ def transpose_block(simd, args, task, thread):
 def correlate(simd, args, task, thread):
     """A block of target channels by one of source channels: a sum along the pixels of the only image."""
     width, pixels = args.width, args.pixels
-    grad, transposed = args.weight, args.transposed
+    grad, transposed = args.grad, args.transposed
     # A bias, and with it the floor, comes after the sum.
     floor = args.limits
     _multiply(simd, args, task, grad, transposed, width, args.target, pixels, 0, floor)

@@ -67,7 +67,6 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     read_patches,
 )
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
@@ -85,6 +84,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 

@@ -13,7 +13,6 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.patches import POINTS, store_points
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     load,
@@ -24,6 +23,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 

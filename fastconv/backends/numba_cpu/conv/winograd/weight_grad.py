@@ -47,7 +47,6 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -61,6 +60,7 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 

@@ -22,7 +22,6 @@ from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, 
 from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -32,6 +31,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zero,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 def plane_numbers(simd: Simd, cut: WinnersTiling) -> int:

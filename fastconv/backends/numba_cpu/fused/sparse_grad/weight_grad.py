@@ -26,7 +26,6 @@ from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, 
 from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -37,6 +36,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 def pixel_numbers(simd: Simd, p: Problem, cut: WinnersTiling) -> int:

@@ -19,7 +19,6 @@ matrices: multiplication and permuted transposition", ACM TOMS 4(3), 1978.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from llvmlite import ir
@@ -27,7 +26,7 @@ from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
@@ -73,7 +72,7 @@ def list_winners(simd, count, gradient, indices, before, table, places, numbers)
     return found
 
 
-@cache
+@once
 def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
     """The address of the kernel for the weight's gradient, for so many vectors of a patch, compiled at the first call.
 
@@ -87,7 +86,7 @@ def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
     return address_of(gather, *[intp] * 6)
 
 
-@cache
+@once
 def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
     """The address of the kernel for the image's gradient, for so many vectors of a patch, compiled at the first call.
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.backward.scatter_pairs import place_pairs
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     lanes_between,
     load_integer,
@@ -25,6 +24,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_where,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 _BLOCK = 16
 """Windows that the same lines are asked for: one of the gradient and two of indices, in float32."""

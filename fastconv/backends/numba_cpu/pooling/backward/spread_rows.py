@@ -26,8 +26,8 @@ from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.memory import interleaved, load_visible, write_visible
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import broadcast_value, load_integer, load_scalar, vector_of
+from fastconv.backends.numba_cpu.simd.task import task
 
 _I64 = ir.IntType(64)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import (
     add,
     broadcast,
@@ -27,6 +26,7 @@ from fastconv.backends.numba_cpu.simd import (
     zero,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 @jit

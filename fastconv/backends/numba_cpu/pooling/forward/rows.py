@@ -18,8 +18,8 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.rows import ask, deliver, row_of_windows
 from fastconv.backends.numba_cpu.pooling.windows.state import merge, nothing
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import load_integer
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 @inner

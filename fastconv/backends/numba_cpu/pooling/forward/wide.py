@@ -12,8 +12,8 @@ from __future__ import annotations
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.lanes import deliver_desk, desk, no_pixels, pixels, put_on_desk
 from fastconv.backends.numba_cpu.pooling.windows.state import merge
-from fastconv.backends.numba_cpu.runtime.task import task
 from fastconv.backends.numba_cpu.simd import load_integer
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 @task(PoolingArguments)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from numba.core.types import intp
 
-from fastconv.backends.jit import address_of, inner
+from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 Task = Callable[[Any], int]
@@ -25,7 +24,7 @@ def task(arguments: type[Arguments]) -> Callable[[Callable[..., None]], Task]:
     def decorate(body: Callable[..., None]) -> Task:
         compiled = inner(body)
 
-        @cache
+        @once
         def address(simd: Any) -> int:
             def run(args, number, thread):
                 compiled(simd, args, number, thread)
