@@ -74,9 +74,12 @@ class Layer(nn.Module):
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)
             return input.tracer.create_proxy("call_module", path, (input, *further), {})
-        if computes_by_torch(self, input, getattr(self, "weight", None)):
+        if self._is_left_to_torch(input):
             return super().forward(input, *further)
         return self._compute(input, *further)
+
+    def _is_left_to_torch(self, input: Tensor) -> bool:
+        return computes_by_torch(self, input, getattr(self, "weight", None))
 
     def _compute(self, input: Tensor) -> Any:
         raise NotImplementedError
@@ -104,11 +107,20 @@ def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
     return torch.nn.functional.pad(input, sides, mode=layer.padding_mode), 0
 
 
-class Conv1d(_Convolution, nn.Conv1d):
-    """`torch.nn.Conv1d` with a ``backend``; input (N, C, L) or (C, L)."""
+class _Plain(_Convolution):
+    """A convolution, whose ``_conv_forward`` tells which weight is in use and so decides who computes."""
+
+    def _is_left_to_torch(self, input: Tensor) -> bool:
+        return False
 
     def _compute(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)
+        layer: Any = self
+        result: Tensor = layer._conv_forward(input, layer.weight, layer.bias)
+        return result
+
+
+class Conv1d(_Plain, nn.Conv1d):
+    """`torch.nn.Conv1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if computes_by_torch(self, input, weight):
@@ -118,11 +130,8 @@ class Conv1d(_Convolution, nn.Conv1d):
         return F.conv1d(image, weight, bias, *how, backend=self._fastconv_backend)
 
 
-class Conv2d(_Convolution, nn.Conv2d):
+class Conv2d(_Plain, nn.Conv2d):
     """`torch.nn.Conv2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
-
-    def _compute(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if computes_by_torch(self, input, weight):
