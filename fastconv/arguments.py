@@ -69,6 +69,13 @@ def integers(name: str, value: IntOrPair, count: int, at_least: int) -> tuple[in
 
 def pair(name: str, value: IntOrPair, at_least: int) -> Pair:
     """Height and width, from an integer for both, a 1-sequence or a 2-sequence."""
+    if (
+        type(value) is tuple
+        and len(value) == 2
+        and type(value[0]) is type(value[1]) is int
+        and at_least <= min(value) <= max(value) <= MOST
+    ):
+        return value  # as layers have it: a third of the time that the general way takes
     height, width = integers(name, value, 2, at_least)
     return height, width
 
@@ -123,26 +130,19 @@ def conv_parameters(
     """How a convolution by ``kernel`` (R, S) goes about it, from arguments as the API takes them."""
     if type(stride) is type(padding) is type(dilation) is type(groups) is int:
         return _plain_parameters(stride, padding, dilation, groups)
-    if (
-        type(stride) is type(padding) is type(dilation) is tuple
-        and {*map(type, (*stride, *padding, *dilation, groups))} == _INT
-    ):
-        return _plain_parameters(stride, padding, dilation, groups)
-    return _parameters(kernel, stride, padding, dilation, groups)
-
-
-_INT = {int}
+    steps, spread = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    return ConvParameters(steps, sides(padding, kernel, steps, spread), spread, integer("groups", groups, 1))
 
 
 @lru_cache(maxsize=512)
-def _plain_parameters(stride: IntOrPair, padding: IntOrPair, dilation: IntOrPair, groups: int) -> ConvParameters:
-    """Those of integers and of tuples of integers, as most calls have: kept, since to look at each takes 2 us."""
-    return _parameters((1, 1), stride, padding, dilation, groups)
-
-
-def _parameters(kernel: Pair, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int) -> ConvParameters:
-    steps, spread = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    return ConvParameters(steps, sides(padding, kernel, steps, spread), spread, integer("groups", groups, 1))
+def _plain_parameters(stride: int, padding: int, dilation: int, groups: int) -> ConvParameters:
+    """Those of four integers, which most calls have: kept, since to look at each takes 2 us."""
+    steps, (height, width), spread = (
+        pair("stride", stride, 1),
+        pair("padding", padding, 0),
+        pair("dilation", dilation, 1),
+    )
+    return ConvParameters(steps, (height, height, width, width), spread, integer("groups", groups, 1))
 
 
 def image_dims(name: str, shape: Shape, spatial: int) -> None:
