@@ -69,6 +69,13 @@ def integers(name: str, value: IntOrPair, count: int, at_least: int) -> tuple[in
 
 def pair(name: str, value: IntOrPair, at_least: int) -> Pair:
     """Height and width, from an integer for both, a 1-sequence or a 2-sequence."""
+    if (
+        type(value) is tuple
+        and len(value) == 2
+        and type(value[0]) is type(value[1]) is int
+        and at_least <= min(value) <= max(value) <= MOST
+    ):
+        return value  # as layers have it: a third of the time that the general way takes
     height, width = integers(name, value, 2, at_least)
     return height, width
 

@@ -70,7 +70,7 @@ def is_plain(x: Tensor) -> bool:
         type(x) is Tensor
         and x.ndim == 4
         and x.dtype in _COMPUTED
-        and x.device.type == "cpu"
+        and x.is_cpu
         and x.is_contiguous()
         and layout_of(x) is torch.contiguous_format
         and not torch.is_autocast_enabled("cpu")
@@ -138,7 +138,7 @@ def apply(run: Run, x: Tensor) -> Tensor:
     wanted = x.requires_grad or any(p is not None and p.requires_grad for p in run.parameters)
     if torch.is_grad_enabled() and wanted:
         function = _Chained if len(run.chain.blocks) > 1 else _Block
-        result: Tensor = super(Function, function).apply(run, x, *run.parameters)[0]
+        result: Tensor = super(Function, function).apply(run, x, *run.parameters)
         return result
     result = _empty(run.chain, run.shape, x.dtype)
     run.chain.forward(Operands(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0))
@@ -148,7 +148,7 @@ def apply(run: Run, x: Tensor) -> Tensor:
 def _is_alike(parameter: Tensor, x: Tensor) -> bool:
     return (
         parameter.dtype is x.dtype
-        and parameter.device.type == "cpu"
+        and parameter.is_cpu
         and parameter.is_contiguous()
         and not parameter.is_neg()
         and is_held(parameter)
@@ -192,17 +192,17 @@ def _version(x: Tensor | None) -> int:
 
 class _Chained(Function):
     @staticmethod
-    def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The result, and what its gradient needs besides."""
+    def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> Tensor:
         chain = run.chain
         result = _empty(chain, run.shape, x.dtype)
-        kept = _empty(chain, (chain.kept_bytes,), torch.uint8)
-        chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), kept.data_ptr()))
+        # Each tensor that is saved costs 3 us of the two passes, so one of no bytes is not made.
+        kept = [_empty(chain, (chain.kept_bytes,), torch.uint8)] if chain.kept_bytes else []
+        chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), *_addresses(kept or [None])))
         ctx.chain, ctx.shape, ctx.backend = chain, run.shape, run.backend
         # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
         ctx.biases = parameters[1::2]
         ctx.bias_versions = [_version(bias) for bias in ctx.biases]
-        saved = [x, *(weight for weight in parameters[::2] if weight is not None), kept]
+        saved = [x, *(weight for weight in parameters[::2] if weight is not None), *kept]
         last = chain.blocks[-1]
         ctx.pooled = None
         if last.activation is not None:
@@ -215,12 +215,11 @@ class _Chained(Function):
                 ctx.pooled_version = _version(ctx.pooled)
         ctx.save_for_backward(*saved)
         ctx.forms = [(each.shape, each.dtype) for each in saved]
-        ctx.mark_non_differentiable(kept)
         ctx.set_materialize_grads(False)
-        return result, kept
+        return result
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, _: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor | None) -> Any:
         chain, count = ctx.chain, len(ctx.biases)
         if grad is None:
             return None, None, *[None] * (2 * count)
@@ -231,7 +230,9 @@ class _Chained(Function):
             return None, *gradients_again(partial(_separately, chain, ctx.shape, ctx.backend), operands, grad, wanted)
         x, *others = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
         parameters = _in_turn(others[:count], ctx.biases)
-        kept, result = others[count], others[-1].data_ptr() if len(others) > 1 + count else 0
+        further = _addresses(others[count:])
+        kept = further.pop(0) if chain.kept_bytes else 0
+        result = further[0] if further else 0
         if ctx.pooled is not None:
             pooled = ctx.pooled
             if _version(pooled) != ctx.pooled_version:
@@ -247,7 +248,7 @@ class _Chained(Function):
         ]
         for_x, *gradients = _addresses(found)
         chain.backward(
-            Operands(x.data_ptr(), _addresses(parameters), result, kept.data_ptr()),
+            Operands(x.data_ptr(), _addresses(parameters), result, kept),
             Gradients(grad.data_ptr(), for_x, gradients),
         )
         return None, *found

@@ -37,8 +37,11 @@ def show_layers(
 
     Raises:
         ValueError, TypeError, RuntimeError: a source that gives no model, a shape that is none or doesn't fit.
+        OSError: a file that can't be written; then nothing is measured.
     """
     sizes = [_size(shape) for shape in shapes]
+    if json_file is not None:
+        _check_writable(Path(json_file))
     if threads is not None:
         set_num_threads(threads)
         torch.set_num_threads(threads)
@@ -69,6 +72,15 @@ def load(source: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError("model", repr(source), f"it gives a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def _check_writable(file: Path) -> None:
+    """Refuse a file that can't be written, and leave the folder as it is."""
+    is_new = not file.exists()
+    with file.open("a"):
+        pass
+    if is_new:
+        file.unlink()
 
 
 def _size(text: str) -> tuple[int, ...]:

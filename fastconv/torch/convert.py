@@ -3,7 +3,8 @@
 A layer changes its class in place, so the object, its Parameters, buffers, hooks and mode stay what they were:
 optimizers and state_dicts go on working, and other models that use the same classes aren't touched. Layers are
 swapped, calls of torch.nn.functional inside a model's own ``forward`` are not. A converted layer is still an instance
-of torch's class, but ``type(layer) is nn.Conv2d`` no longer holds.
+of torch's class, and its own class is equal to that, so that tables by class know it; but ``type(layer) is nn.Conv2d``
+no longer holds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fastconv import registry
 from fastconv.torch import modules
 from fastconv.torch.modules import Layer
 from fastconv.torch.sequential import Sequential
+from fastconv.torch.stand_in import StandIn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -203,7 +205,8 @@ def _derived(cls: type[nn.Module], layer: type[nn.Module]) -> type[nn.Module]:
     for name in ("backend", "qconfig"):
         if hasattr(cls, name):  # means something else there, and goes on doing so
             own[name] = inspect.getattr_static(cls, name)
-    return type(cls.__name__, (layer, cls, _Derived), own)
+    derived: Any = StandIn(cls.__name__, (layer, cls, _Derived), own, of=cls)
+    return derived
 
 
 class _Derived:

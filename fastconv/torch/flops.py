@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+from torch.utils.flop_counter import conv_flop_count, flop_registry, register_flop_formula
 
 from fastconv.arguments import make_conv_geometry
 from fastconv.geometry import ConvParameters
 from fastconv.torch import ops as _ops  # noqa: F401  defines the operators
 
 _fastconv = torch.ops.fastconv
+for _operator in (_fastconv.conv2d, _fastconv.conv2d_input, _fastconv.conv2d_weight):
+    flop_registry.pop(_operator, None)  # of an earlier import of this module; torch takes no second formula
 Shape = Sequence[int]
 
 

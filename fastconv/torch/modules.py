@@ -14,12 +14,13 @@ from torch.fx import Proxy
 
 from fastconv import registry
 from fastconv.torch import functional as F
+from fastconv.torch.stand_in import StandIn
 from fastconv.torch.tracing import computes_by_torch, refuse_to_be_scripted
 
 Tensor = torch.Tensor
 
 
-class Layer(nn.Module):
+class Layer(nn.Module, metaclass=StandIn):
     """What fastconv's layers share: a backend by name, None meaning the choice in force at each call.
 
     Raises UnknownBackendError or BackendUnavailableError for a backend that isn't or that can't run here.
@@ -74,9 +75,12 @@ class Layer(nn.Module):
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)
             return input.tracer.create_proxy("call_module", path, (input, *further), {})
-        if computes_by_torch(self, input, getattr(self, "weight", None)):
+        if self._is_left_to_torch(input):
             return super().forward(input, *further)
         return self._compute(input, *further)
+
+    def _is_left_to_torch(self, input: Tensor) -> bool:
+        return computes_by_torch(self, input, getattr(self, "weight", None))
 
     def _compute(self, input: Tensor) -> Any:
         raise NotImplementedError
@@ -104,11 +108,20 @@ def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
     return torch.nn.functional.pad(input, sides, mode=layer.padding_mode), 0
 
 
-class Conv1d(_Convolution, nn.Conv1d):
-    """`torch.nn.Conv1d` with a ``backend``; input (N, C, L) or (C, L)."""
+class _Plain(_Convolution):
+    """A convolution, whose ``_conv_forward`` tells which weight is in use and so decides who computes."""
+
+    def _is_left_to_torch(self, input: Tensor) -> bool:
+        return False
 
     def _compute(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)
+        layer: Any = self
+        result: Tensor = layer._conv_forward(input, layer.weight, layer.bias)
+        return result
+
+
+class Conv1d(_Plain, nn.Conv1d, of=nn.Conv1d):
+    """`torch.nn.Conv1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if computes_by_torch(self, input, weight):
@@ -118,11 +131,8 @@ class Conv1d(_Convolution, nn.Conv1d):
         return F.conv1d(image, weight, bias, *how, backend=self._fastconv_backend)
 
 
-class Conv2d(_Convolution, nn.Conv2d):
+class Conv2d(_Plain, nn.Conv2d, of=nn.Conv2d):
     """`torch.nn.Conv2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
-
-    def _compute(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight, self.bias)
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if computes_by_torch(self, input, weight):
@@ -149,11 +159,11 @@ class _Transposed(_Convolution):
         return function(input, layer.weight, layer.bias, *how, backend=self._fastconv_backend)
 
 
-class ConvTranspose1d(_Transposed, nn.ConvTranspose1d):
+class ConvTranspose1d(_Transposed, nn.ConvTranspose1d, of=nn.ConvTranspose1d):
     """`torch.nn.ConvTranspose1d` with a ``backend``; input (N, K, Q) or (K, Q)."""
 
 
-class ConvTranspose2d(_Transposed, nn.ConvTranspose2d):
+class ConvTranspose2d(_Transposed, nn.ConvTranspose2d, of=nn.ConvTranspose2d):
     """`torch.nn.ConvTranspose2d` with a ``backend``; input (N, K, P, Q) or (K, P, Q)."""
 
 
@@ -170,21 +180,21 @@ def _max_pooled(layer: Any, function: Any, input: Tensor) -> Any:
     )
 
 
-class MaxPool1d(Layer, nn.MaxPool1d):
+class MaxPool1d(Layer, nn.MaxPool1d, of=nn.MaxPool1d):
     """`torch.nn.MaxPool1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
     def _compute(self, input: Tensor) -> Any:
         return _max_pooled(self, F.max_pool1d, input)
 
 
-class MaxPool2d(Layer, nn.MaxPool2d):
+class MaxPool2d(Layer, nn.MaxPool2d, of=nn.MaxPool2d):
     """`torch.nn.MaxPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
     def _compute(self, input: Tensor) -> Any:
         return _max_pooled(self, F.max_pool2d, input)
 
 
-class AvgPool1d(Layer, nn.AvgPool1d):
+class AvgPool1d(Layer, nn.AvgPool1d, of=nn.AvgPool1d):
     """`torch.nn.AvgPool1d` with a ``backend``; input (N, C, L) or (C, L)."""
 
     def _compute(self, input: Tensor) -> Tensor:
@@ -199,7 +209,7 @@ class AvgPool1d(Layer, nn.AvgPool1d):
         )
 
 
-class AvgPool2d(Layer, nn.AvgPool2d):
+class AvgPool2d(Layer, nn.AvgPool2d, of=nn.AvgPool2d):
     """`torch.nn.AvgPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
     def _compute(self, input: Tensor) -> Tensor:
@@ -215,14 +225,14 @@ class AvgPool2d(Layer, nn.AvgPool2d):
         )
 
 
-class AdaptiveAvgPool2d(Layer, nn.AdaptiveAvgPool2d):
+class AdaptiveAvgPool2d(Layer, nn.AdaptiveAvgPool2d, of=nn.AdaptiveAvgPool2d):
     """`torch.nn.AdaptiveAvgPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
     def _compute(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(input, self.output_size, backend=self._fastconv_backend)
 
 
-class AdaptiveMaxPool2d(Layer, nn.AdaptiveMaxPool2d):
+class AdaptiveMaxPool2d(Layer, nn.AdaptiveMaxPool2d, of=nn.AdaptiveMaxPool2d):
     """`torch.nn.AdaptiveMaxPool2d` with a ``backend``; input (N, C, H, W) or (C, H, W)."""
 
     def _compute(self, input: Tensor) -> Any:

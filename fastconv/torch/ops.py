@@ -27,6 +27,7 @@ from fastconv.arguments import (
 from fastconv.backends.base import INTEGERS, Backend
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
+from fastconv.torch import library
 from fastconv.torch.memory import check_held
 from fastconv.torch.vmap import Rule, conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
@@ -38,8 +39,6 @@ _INTEGERS = tuple(getattr(torch, name) for name in INTEGERS)
 
 OPEN = ""
 """For a backend's name: the choice in force when the operator runs."""
-
-_library = torch.library.Library("fastconv", "DEF")
 
 _CONV = "int[] stride, int[] padding, int[] dilation, int groups"
 _POOL = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
@@ -126,12 +125,7 @@ def _operator(schema: str, rule: Callable[[Rule], Rule] = image_rule) -> Callabl
             return _allocate(plan(_FAKE, *arguments))
 
         _plans[name] = plan
-        _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-        _library.impl(name, kernel, "CompositeExplicitAutograd")
-        torch.library.register_fake(f"fastconv::{name}", fake, lib=_library)
-        operator = getattr(torch.ops.fastconv, name).default
-        torch.library.register_vmap(f"fastconv::{name}", rule(operator), lib=_library)
-        return operator
+        return library.define(schema, kernel, fake, rule)
 
     return define
 

@@ -15,6 +15,7 @@ from fastconv.torch import chains
 from fastconv.torch.blocks import ConvBlock2d
 from fastconv.torch.chains import Run, Stage, run_of
 from fastconv.torch.modules import AvgPool2d, Conv2d, MaxPool2d
+from fastconv.torch.stand_in import StandIn
 from fastconv.torch.tracing import refuse_to_be_scripted
 
 Tensor = torch.Tensor
@@ -23,7 +24,7 @@ _POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
-class Sequential(nn.Sequential):
+class Sequential(nn.Sequential, metaclass=StandIn, of=nn.Sequential):
     """`torch.nn.Sequential`; layers of fastconv's that follow one another run as one step forwards and one backwards.
 
     Such a run begins with a `Conv2d` or `ConvBlock2d` and takes in those that follow on the same backend, nn.ReLU and
@@ -41,7 +42,7 @@ class Sequential(nn.Sequential):
         layers: list[Any] = list(self._modules.values())
         result = input
         while layers:
-            begins = type(layers[0]) in (ConvBlock2d, Conv2d) and chains.is_plain(result)
+            begins = _is_convolution(layers[0]) and chains.is_plain(result)
             run = _first_run(layers, result) if begins else None
             if run is None:
                 result = layers.pop(0)(result)
@@ -70,7 +71,7 @@ def _first_run(layers: list[Any], x: Tensor) -> Run | None:
         kind = type(layer)
         if not _is_free(layer):
             break
-        if kind is ConvBlock2d or kind is Conv2d:
+        if _is_convolution(layer):
             own = registry.resolve(layer._fastconv_backend)
             if flat or layer.padding_mode != "zeros" or own is not (backend or own):
                 break
@@ -88,6 +89,11 @@ def _first_run(layers: list[Any], x: Tensor) -> Run | None:
     if backend is None:
         return None
     return run_of(backend, x, tuple(stages), parameters, flat=flat, layers=taken)
+
+
+def _is_convolution(layer: nn.Module) -> bool:
+    # By identity, since a class of torch's is equal to its stand-in.
+    return type(layer) is Conv2d or type(layer) is ConvBlock2d
 
 
 def _is_free(layer: nn.Module) -> bool:
@@ -135,7 +141,7 @@ def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: boo
 
 def _pool(layer: Any) -> Pooling | None:
     """Which pooling of 2 x 2 windows a layer is, if it is one."""
-    if type(layer) not in (MaxPool2d, AvgPool2d):
+    if type(layer) is not MaxPool2d and type(layer) is not AvgPool2d:
         return None
     if _pair(layer.kernel_size) != (2, 2) or _pair(layer.stride) != (2, 2) or _pair(layer.padding) != (0, 0):
         return None

@@ -34,7 +34,7 @@ def computes_by_torch(layer: Any, input: Any, weight: Tensor | None = None) -> b
         and isinstance(input, Tensor)
         and input.ndim == 4
         and input.dtype is torch.float32
-        and input.device.type == "cpu"
+        and input.is_cpu
         and not in_transform()
         and layout_of(*(x for x in (input, weight) if x is not None)) is torch.channels_last
         and registry.get_backend() == "auto"

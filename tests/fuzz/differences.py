@@ -64,6 +64,12 @@ def _unchecked_beside_a_word(mistake: Mistake, said: Refusal) -> bool:
     return said is None and _has(mistake, "conv") and isinstance(mistake.call.arguments["padding"], str)
 
 
+def _no_dilation_of_nothing(mistake: Mistake, said: Refusal) -> bool:
+    arrays = [array for array in mistake.call.operands.values() if isinstance(array, np.ndarray)]
+    refused = said is None and _has(mistake, "conv") and mistake.argument == "dilation"
+    return refused and 0 in np.atleast_1d(mistake.value) and any(array.size == 0 for array in arrays)
+
+
 def _shrunk_to_nothing(mistake: Mistake, said: Refusal) -> bool:
     return said is None and _has(mistake, "conv_transpose")
 
@@ -101,6 +107,7 @@ DIFFERENCES = (
         "torch lets no channels, and the mean of no pixels, through some adaptive poolings", _pooled_from_nothing
     ),
     Difference('torch doesn\'t check all arguments beside "same" and "valid"', _unchecked_beside_a_word),
+    Difference("torch lets a dilation of 0 through where an operand is empty", _no_dilation_of_nothing),
     Difference("torch lets a transposed convolution cut all of its result off", _shrunk_to_nothing),
     Difference(
         "torch doesn't check an unpooling's window and axes, only the size that follows from them", _unpooled_anyhow

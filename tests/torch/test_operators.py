@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 import fastconv
 import fastconv.torch as fct
 from fastconv.torch import functional as F
+from fastconv.torch import library
 
 CONV = ((2, 1), (1, 0, 2, 1), (1, 2), 2)
 POOL = ((3, 2), (2, 2), (1, 1), (1, 1), True)
@@ -117,3 +120,45 @@ def test_export(backend: str) -> None:
     program = torch.export.export(layer, (x,))
     assert any("fastconv.conv2d" in str(node.target) for node in program.graph.nodes)
     torch.testing.assert_close(program.module()(x), layer(x))
+
+
+IMPORTED_AGAIN = """
+import gc, sys, torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+x, layers = torch.randn(1, 2, 8, 8, requires_grad=True), []
+for number in range(3):
+    import fastconv.torch
+    from fastconv.backends.im2col import Im2col
+    ran = []
+    class Own(Im2col):
+        def conv2d(self, *operands):
+            ran.append(number)
+            return super().conv2d(*operands)
+    names = [f"import {each}" for each in range(number + 1)]
+    for name in names:
+        fastconv.register_backend(Own(name))
+    layers.append(fastconv.torch.convert(nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2)), names[-1]))
+    for layer in layers:
+        with FlopCounterMode(display=False) as counted:
+            y = layer(x)
+        found = torch.autograd.grad(y.sum(), x)[0]
+        plain = nn.functional.max_pool2d(nn.functional.conv2d(x, layer[0].weight, layer[0].bias), 2)
+        torch.testing.assert_close(found, torch.autograd.grad(plain.sum(), x)[0])
+        assert counted.get_total_flops() == 2 * (2 * 3 * 9 * 36)
+    assert ran == [number] * len(layers)
+    for name in [name for name in sys.modules if name.startswith("fastconv")]:
+        del sys.modules[name]
+    gc.collect()
+"""
+
+
+def test_modules_that_are_dropped_and_imported_again() -> None:
+    """The operators compute by the latest import's backends, for layers of the first one too."""
+    subprocess.run([sys.executable, "-c", IMPORTED_AGAIN], check=True, timeout=120)
+
+
+def test_an_operator_has_one_schema_a_process() -> None:
+    with pytest.raises(RuntimeError, match="fastconv::conv2d: another version of fastconv"):
+        library.define("conv2d(Tensor input) -> Tensor", torch.clone, torch.clone, lambda rule: rule)

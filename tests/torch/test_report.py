@@ -232,9 +232,17 @@ def fails():
             (["some_nets:net", "--input", "1,2,9,9"], "example: got 1x2x9x9 float32, but the model fails on it"),
             (["some_nets:net", "--input", "1,3,9,9", "--backend", "nope"], "backend: got 'nope'"),
             (["some_nets:net", "--input", "1,3,9,9", "--threads", "0"], "threads: got 0"),
-            (["some_nets:net", "--input", "1,3,9,9", "--json", "/no/such/folder/x"], "No such file or directory"),
+            (["some_nets:fails", "--input", "1,3,9,9", "--json", "/no/such/folder/x"], "No such file or directory"),
+            (["some_nets:fails", "--input", "1,3,9,9", "--json", "/"], "Is a directory"),
+            (["some_nets:fails", "--input", "1,3,9,9", "--json", "kept.json"], "it fails: KeyError: 'x'"),
+            (["some_nets:fails", "--input", "1,3,9,9", "--json", "new.json"], "it fails: KeyError: 'x'"),
         ],
     )
-    def test_errors(self, arguments: list[str], message: str, capsys) -> None:
+    def test_errors(self, arguments: list[str], message: str, capsys, tmp_path: Path, monkeypatch) -> None:
+        """A file that can't be written is told before the model is made; one that can is left as it was."""
+        monkeypatch.chdir(tmp_path)
+        Path("kept.json").write_text("kept")
         assert main(["layers", *arguments]) == 2
         assert message in capsys.readouterr().err
+        assert Path("kept.json").read_text() == "kept"
+        assert not Path("new.json").exists()
