@@ -65,7 +65,7 @@ def test_list() -> None:
         (["run", "--set", "vgg"], "no set is called vgg; the sets are"),
         (["run", "--op", "sideways"], "no operation is called sideways; they are forward"),
         (["run", "--contestant", "cudnn"], "no contestant is called cudnn; here are fastconv.naive"),
-        (["run", "--problem", "N=1"], "lacks ['C', 'H', 'K', 'R']"),
+        (["run", "--problem", "N=1"], "problem 'N=1': C, H, K, R are missing; N, C, H, K, R are needed"),
         (["report", "missing.json"], "missing.json: can't be read (No such file or directory)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
