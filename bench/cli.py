@@ -18,7 +18,7 @@ from bench.results import Results, ResultsError, check_writable, load, save
 from bench.training.cli import app as training
 from fastconv import machine
 from models.errors import ModelsError
-from models.screen import escape_what_cannot_be_shown, screen
+from models.screen import prepare_process, screen
 
 
 class BenchError(Exception):
@@ -27,7 +27,7 @@ class BenchError(Exception):
 
 class _OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
-        escape_what_cannot_be_shown()
+        prepare_process()
         try:
             return super().invoke(ctx)
         except (BenchError, ProblemError, ResultsError, ModelsError, NetworkError) as error:

@@ -81,7 +81,7 @@ def run(
     packages = ["torch", *(name for name in helpers if name in ("onnxruntime", "openvino"))]
     described = environment.describe(packages, rules.threads)
     results = NetworkResults(described, [])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(events))
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bench import limit
 from bench.cli import app
-from bench.results import Limit, Record, ResultsError, load
+from bench.results import Limit, Record, Results, ResultsError, load, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +75,24 @@ def test_wrong_words_get_one_line(words: list[str], message: str) -> None:
     assert done.exit_code == 2
     assert f"error: {message}" in done.output or message in done.output
     assert len(done.output.strip().splitlines()) == 1
+
+
+def test_a_notebooks_backend_a_broken_matplotlibrc_and_brackets_are_no_trouble(small: Results, tmp_path: Path) -> None:
+    """Either setting keeps matplotlib from being imported, and rich would take the folder's name for markup."""
+    folder = tmp_path / "[cuda13]"
+    save(small, folder / "results.json")
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: caf\xe9\n")
+    settings = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+    }
+    words = ["report", str(folder / "results.json"), "--out", str(folder / "report")]
+    command = [sys.executable, "-m", "bench", *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **settings}, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(folder / "report" / "overview.png") in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "limit": {"flops": "x"}}'])
