@@ -139,7 +139,8 @@ def compare(
     after: Annotated[Path, typer.Argument(help="File of results.")],
 ) -> None:
     """Show what changed between two files of results, with a verdict where that is outside the spread."""
-    from bench.compare import compare, to_table
+    from bench.report.changes import to_table
+    from bench.report.compare import compare
 
     screen().print(to_table(compare(load(before), load(after))))
 
