@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench run | report | compare | choices | training | networks | list``."""
+"""The command line: ``python -m bench run | report | compare | choices | training | networks | gpu | list``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from bench.gpu.cli import main as gpu
 from bench.networks.cli import app as networks
 from bench.networks.vision import NetworkError
 from bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.add_typer(training, name="training")
 app.add_typer(networks, name="networks")
+app.command("gpu")(gpu)
 RESULTS = Path("bench/results")
 
 Sets = Annotated[
@@ -73,8 +75,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="File of results. Default: a new one in bench/results.")] = None,
 ) -> None:
     """Hold the contest and write a file of results; Ctrl-C keeps what is there."""
-    from bench import contestants, environment, limit
-    from bench.contest import Rules, hold
+    from bench import contestants, environment
+    from bench.contest import hold
+    from bench.devices import cpu_limits
+    from bench.event import Rules
     from bench.report.grid import to_rich
     from bench.report.listings import everything
     from bench.report.races import by_stage, races
@@ -94,7 +98,7 @@ def run(
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         events = sum(operation in p.operations for p in problems for operation in operations)
         task = progress.add_task("the machine's limits", total=events + 1)
-        limits = limit.measure(rules.threads)
+        limits = cpu_limits.measure(rules.threads)
 
         def tell(what: str) -> None:
             progress.update(task, description=what, advance=1)

@@ -2,7 +2,9 @@
 
 A contestant turns a problem and its operands into a call without arguments, which is what gets timed: everything that
 can be done once, such as copying operands into the library's own arrays or compiling, is done before. It computes in
-float32 on ``threads`` threads, in a process of its own.
+float32 on ``threads`` threads.
+
+A further peer takes an adapter module here and a row of the table `_PEERS`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import fastconv
-from bench.arrays import Operands
+from bench.operands import Operands
 from bench.problems import Problem
+from bench.results import GRAPH, REFERENCE, TF32
 
 Call = Callable[[], Any]
+
+CPU, CUDA = "cpu", "cuda"
+"""The devices that contestants compute on; `bench.devices` has what a contest needs of each."""
+
+OURS_ON_CUDA = "fastconv.cuda"
 
 
 class NotOfferedError(Exception):
@@ -31,7 +39,7 @@ class Contestant(Protocol):
         """The call to time; NotOfferedError where there is none."""
 
     def arrays(self, result: Any) -> tuple[Any, ...]:
-        """What a call gave, as NumPy arrays in the order of `bench.arrays.expected`."""
+        """What a call gave, as NumPy arrays, or tensors on a GPU, in the order of `bench.truth.expected`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,16 @@ class Entry:
     """The largest problem it is asked to do."""
     named: bool = False
     """Whether it takes part only where it is asked for by name."""
+    tf32: bool = False
+    """Whether it may multiply float32 as TF32, with ten bits of each factor."""
+    graph: bool = False
+    """Whether its calls are captured in a CUDA graph, which is replayed."""
+    poolings: bool = True
+    """Whether poolings make a difference to it: they multiply nothing, and `cuda` does them in one way."""
+
+    def joins(self, problem: Problem) -> bool:
+        """Whether it takes part in a problem."""
+        return self.poolings or problem.kind == "conv"
 
 
 _MOST_FLOPS = {"naive": 5e8}
@@ -58,13 +76,27 @@ _PEERS = {
     "jax": Entry("jax", "", ("jax",)),
     "tinygrad": Entry("tinygrad", "", ("tinygrad",)),
 }
+"""The processor's contestants beside fastconv: a row for each, and a module NAME_adapter.py here."""
+
+_ON_CUDA = {
+    REFERENCE: Entry("torch", "contiguous", ("torch",)),
+    REFERENCE + GRAPH: Entry("torch", "contiguous", ("torch",), graph=True),
+    REFERENCE + TF32: Entry("torch", "contiguous", ("torch",), tf32=True, poolings=False),
+    OURS_ON_CUDA: Entry("fastconv", "cuda"),
+    OURS_ON_CUDA + GRAPH: Entry("fastconv", "cuda", graph=True),
+    OURS_ON_CUDA + TF32: Entry("fastconv", "cuda:tf32", tf32=True, poolings=False),
+}
+"""A GPU's contestants, torch being cuDNN there, but for the single rungs of the backend's ladder."""
 
 
-def entries() -> dict[str, Entry]:
-    """Every contestant that can take part here: fastconv's backends first, then the installed peers.
+def entries(device: str = CPU) -> dict[str, Entry]:
+    """Every contestant that can take part on a device.
 
-    A backend that can be told how to do things is a contestant in each of these ways too, for who names it.
+    On the processor these are fastconv's backends first, then the installed peers. A backend that can be told how to do
+    things is a contestant in each of these ways too, where it is asked for by name.
     """
+    if device == CUDA:
+        return {**_ON_CUDA, **_rungs()}
     own = {}
     for backend in fastconv.backends():
         if backend.available and backend.name != "auto":
@@ -78,15 +110,26 @@ def entries() -> dict[str, Entry]:
     return {**own, **installed}
 
 
+def _rungs() -> dict[str, Entry]:
+    """The rungs of the ladder that multiply float32 as such."""
+    from fastconv.backends.numba_cuda.ladder import ALGORITHMS
+
+    return {
+        f"{OURS_ON_CUDA}:{rung}": Entry("fastconv", f"cuda:{rung}", named=True, poolings=False)
+        for rung in ALGORITHMS
+        if rung != "tf32"
+    }
+
+
 def way(contestant: Contestant, problem: Problem, operation: str) -> str | None:
     """How a contestant goes about an operation; None where its adapter has no such method, or it has no choice."""
     told: Callable[[Problem, str], str | None] = getattr(contestant, "way", lambda *_: None)
     return told(problem, operation)
 
 
-def make(name: str, threads: int) -> Contestant:
+def make(name: str, threads: int, device: str = CPU) -> Contestant:
     """The contestant called ``name``, which `entries` lists; imports its library into this process."""
-    entry = entries()[name]
+    entry = entries(device)[name]
     adapter = importlib.import_module(f"bench.contestants.{entry.module}_adapter")
     contestant: Contestant = adapter.make(entry.variant, threads)
     return contestant

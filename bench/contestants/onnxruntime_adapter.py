@@ -6,9 +6,9 @@ from typing import Any
 
 import onnxruntime
 
-from bench.arrays import Operands
 from bench.contestants import Call
 from bench.contestants.onnx_model import model
+from bench.operands import Operands
 from bench.problems import Problem
 
 

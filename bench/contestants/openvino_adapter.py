@@ -8,8 +8,8 @@ import numpy as np
 import openvino
 from openvino import opset15 as ops
 
-from bench.arrays import Operands
 from bench.contestants import Call, NotOfferedError
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
 

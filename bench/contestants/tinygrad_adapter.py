@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from bench.arrays import Operands
 from bench.contestants import Call, NotOfferedError
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
 

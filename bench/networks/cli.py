@@ -53,7 +53,7 @@ def run(
     if context.invoked_subcommand:
         return
     from bench import environment
-    from bench.contest import Rules
+    from bench.event import Rules
     from bench.networks import contestants
     from bench.networks.contest import hold
     from bench.networks.results import Event, NetworkResults, save

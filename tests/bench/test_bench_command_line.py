@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import limit
 from bench.cli import app
+from bench.devices import cpu_limits
 from bench.results import Limit, Record, Results, ResultsError, load, save
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ def _invoke(*arguments: str):
 
 
 def test_run_writes_a_file_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit, "measure", lambda threads: Limit(1e9 * threads, {2**20: 1e9}))
+    monkeypatch.setattr(cpu_limits, "measure", lambda threads: Limit(1e9 * threads, {2**20: 1e9}))
     out = tmp_path / "results.json"
     words = ["--problem", "N=1 C=2 H=6 K=2 R=3", "--op", "forward", "--bursts", "2", "--seconds", "0.001"]
     who = ["--contestant", "fastconv.im2col", "--contestant", "torch", "--threads", "1", "--out", str(out)]
@@ -43,7 +43,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path: Path, monkeypatch: py
         yield Record("p", [], "conv", "forward", "torch", 1, 1, [0.1])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(limit, "measure", lambda threads: Limit(1e9, {2**20: 1e9}))
+    monkeypatch.setattr(cpu_limits, "measure", lambda threads: Limit(1e9, {2**20: 1e9}))
     monkeypatch.setattr("bench.contest.hold", hold)
     out = tmp_path / "results.json"
     done = _invoke("run", "--set", "smoke", "--contestant", "torch", "--out", str(out))
