@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from bench import apart, contestants, together
+from bench import apart, contestants, environment, together
+from bench.child import Child
 from bench.contestants import CPU, CUDA
+from bench.devices import cpu_limits, cuda_limits
 from bench.event import Rules
 from bench.problems import Problem
-from bench.results import Record
+from bench.results import Limit, Record
 
 _EVENTS = {CPU: apart.events, CUDA: together.events}
 
@@ -37,3 +39,12 @@ def hold(
             for operation in (o for o in operations if o in problem.operations):
                 tell(f"{problem.name} {operation}")
                 yield from event(problem, operation)
+
+
+def surroundings(names: Sequence[str], threads: int, device: str = CPU) -> tuple[Limit, dict[str, str]]:
+    """A device's limits, measured in some 15 s, and the environment of a run on it with these contestants."""
+    if device == CPU:
+        return cpu_limits.measure(threads), environment.describe(names, threads)
+    with Child() as child:
+        found: tuple[Limit, dict[str, str]] = child.ask(cuda_limits.measure, patience=together.PATIENCE)
+    return found

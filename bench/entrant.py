@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from math import nan
 from typing import Any
@@ -51,7 +50,6 @@ class Entrant:
         self._contestant = contestant = self._contestant or contestants.make(self.name, self._threads, device.name)
         self._call, self._calls = contestant.prepare(problem, operation, device.operands(problem)), 1
         way = contestants.way(contestant, problem, operation)
-        gc.collect()
         arrays = contestant.arrays(self._call())
         if self._entry.graph:
             self._call, self._calls = device.captured(self._call)

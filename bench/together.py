@@ -20,7 +20,7 @@ from bench.problems import Problem
 from bench.results import Record
 
 PATIENCE = 600.0
-"""Seconds that an event may take."""
+"""Seconds that an event may take, and the measuring of a GPU's limits."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import fastconv
@@ -42,6 +43,13 @@ class Contestant(Protocol):
         """What a call gave, as NumPy arrays, or tensors on a GPU, in the order of `bench.truth.expected`."""
 
 
+class NetworkContestant(Contestant, Protocol):
+    """A contestant that runs whole networks too."""
+
+    def network(self, path: Path, x: Any) -> Call:
+        """A forward pass of the ONNX file ``path`` for the images ``x``, a NumPy array; see `Contestant.arrays`."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A contestant: the module that adapts it, a word for that, the packages it can't do without."""
@@ -57,6 +65,8 @@ class Entry:
     """Whether it may multiply float32 as TF32, with ten bits of each factor."""
     graph: bool = False
     """Whether its calls are captured in a CUDA graph, which is replayed."""
+    networks: bool = False
+    """Whether its adapter's contestant has a method `network`, which runs whole networks, forwards."""
     poolings: bool = True
     """Whether poolings make a difference to it: they multiply nothing, and `cuda` does them in one way."""
 
@@ -68,11 +78,11 @@ class Entry:
 _MOST_FLOPS = {"naive": 5e8}
 """Plain loops do about a GFLOP a second, and a problem takes some ten calls."""
 
-_PEERS = {
+_PEERS: dict[str, Entry] = {
     "torch": Entry("torch", "contiguous", ("torch",)),
     "torch.channels_last": Entry("torch", "channels_last", ("torch",)),
-    "onnxruntime": Entry("onnxruntime", "", ("onnx", "onnxruntime")),
-    "openvino": Entry("openvino", "", ("openvino",)),
+    "onnxruntime": Entry("onnxruntime", "", ("onnx", "onnxruntime"), networks=True),
+    "openvino": Entry("openvino", "", ("openvino",), networks=True),
     "jax": Entry("jax", "", ("jax",)),
     "tinygrad": Entry("tinygrad", "", ("tinygrad",)),
 }
@@ -104,10 +114,12 @@ def entries(device: str = CPU) -> dict[str, Entry]:
             own[name] = Entry("fastconv", backend.name, most_flops=_MOST_FLOPS.get(backend.name))
             for option in backend.options:
                 own[f"{name}:{option}"] = Entry("fastconv", f"{backend.name}:{option}", named=True)
-    installed = {
-        name: entry for name, entry in _PEERS.items() if all(importlib.util.find_spec(p) for p in entry.packages)
-    }
-    return {**own, **installed}
+    return {**own, **{name: entry for name, entry in _PEERS.items() if installed(*entry.packages)}}
+
+
+def installed(*packages: str) -> bool:
+    """Whether all these packages can be imported here."""
+    return all(importlib.util.find_spec(package) for package in packages)
 
 
 def _rungs() -> dict[str, Entry]:

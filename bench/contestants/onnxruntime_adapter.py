@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
@@ -24,6 +25,11 @@ class OnnxRuntime:
         content = model(problem, operation, arrays).SerializeToString()
         session = onnxruntime.InferenceSession(content, self.options, providers=["CPUExecutionProvider"])
         feed = {"x": arrays.x}
+        return lambda: session.run(None, feed)
+
+    def network(self, path: Path, x: Any) -> Call:
+        session = onnxruntime.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: x}
         return lambda: session.run(None, feed)
 
     def arrays(self, result: Any) -> tuple[Any, ...]:

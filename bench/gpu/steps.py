@@ -20,7 +20,6 @@ from rich.text import Text
 from bench import contest, contestants
 from bench.child import ENVIRONMENT, Child, ChildError
 from bench.contestants import CUDA
-from bench.devices import cuda_limits
 from bench.entrant import NOT_OFFERED
 from bench.event import Rules
 from bench.gpu import problems, training
@@ -40,7 +39,7 @@ HOW_TO_GET_IT = (
 )
 
 PATIENCE = 600.0
-"""Seconds that limits and training may take."""
+"""Seconds that training may take."""
 
 
 RULES = Rules(threads=machine.usable_cores(), seconds=0.01, patience=0.05)
@@ -136,8 +135,7 @@ class Notebook:
 
 def measure_limits(notebook: Notebook, console: Console) -> None:
     """The card's limits, and what is to be known of the machine."""
-    with Child() as child:
-        limit, environment = child.ask(cuda_limits.measure, patience=PATIENCE)
+    limit, environment = contest.surroundings([], RULES.threads, CUDA)
     notebook.note(limit, environment)
     console.print(f"peak {peak(limit)}; copying {bandwidths(limit)}", highlight=False)
 

@@ -78,7 +78,7 @@ def run(
     if busy is not None and busy > environment.BUSY:
         console.print(f"warning: others use {busy:.0%} of this machine; the figures will be theirs too")
     rules = Rules(threads or machine.usable_cores(), bursts, seconds)
-    packages = ["torch", *(name for name in helpers if name in ("onnxruntime", "openvino"))]
+    packages = ["torch", *(name for name in helpers if name in contestants.forwards_only())]
     described = environment.describe(packages, rules.threads)
     results = NetworkResults(described, [])
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from bench.cli import app
@@ -66,11 +67,14 @@ def test_list() -> None:
         (["run", "--op", "sideways"], "no operation is called sideways; they are forward"),
         (["run", "--contestant", "cudnn"], "no contestant is called cudnn; here are fastconv.naive"),
         (["run", "--problem", "N=1"], "problem 'N=1': C, H, K, R are missing; N, C, H, K, R are needed"),
+        (["run", "--device", "tpu"], "no device is called tpu; they are cpu and cuda"),
+        (["run", "--device", "cuda"], "--device cuda: torch finds no NVIDIA GPU here"),
         (["report", "missing.json"], "missing.json: can't be read (No such file or directory)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_words_get_one_line(words: list[str], message: str) -> None:
+def test_wrong_words_get_one_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = _invoke(*words)
     assert done.exit_code == 2
     assert f"error: {message}" in done.output or message in done.output

@@ -1,10 +1,11 @@
-"""``python -m bench.gpu`` as far as it goes without a GPU: the contest by a clock that is told the time, its processes,
+"""``python -m bench gpu`` as far as it goes without a GPU: the contest by a clock that is told the time, its process,
 its arithmetic, its tables."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from time import sleep
@@ -16,20 +17,24 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench.arrays import expected as expected_by_numpy
-from bench.arrays import operands as numpy_operands
-from bench.gpu import __main__ as command
-from bench.gpu import contestants, limits, problems, small_cases, steps, summary, training
-from bench.gpu.child import Child, ChildError
-from bench.gpu.clock import CAPTURED
-from bench.gpu.contest import WRONG, Rules, event, record
-from bench.gpu.contestants import CONTESTANTS, Contestant, names
-from bench.gpu.steps import Notebook, SkippedError, StepError
+from bench import contest, contestants, together
+from bench.child import Child, ChildError
+from bench.cli import app
+from bench.contestants import CUDA, OURS_ON_CUDA, Entry
+from bench.contestants.fastconv_adapter import Fastconv
+from bench.devices import cuda_limits as limits
+from bench.devices.cuda import Cuda
+from bench.devices.events import CAPTURED, LAPS
+from bench.event import WRONG, Rules, record
+from bench.gpu import cli as command
+from bench.gpu import problems, small_cases, steps, summary, training
+from bench.gpu.steps import Notebook, SkippedError, StepError, names
 from bench.gpu.targets import EPOCH, Target, targets, worst
-from bench.gpu.truth import TF32_ERROR, allowed, expected, fault
+from bench.operands import on_cpu
 from bench.problems import Problem, conv, parse, pool
 from bench.report import write_report
 from bench.results import Limit, Results, load, save
+from bench.truth import TF32_ERROR, allowed, expected, fault
 
 CONV = parse("N=1 C=2 H=4 K=2 R=3 padding=1")
 POOL = pool("tiny", "tiny", "max", 1, 2, 4, 2)
@@ -69,19 +74,30 @@ def _tensors(result: Any) -> list[torch.Tensor]:
 
 
 def hold(problem: Problem, operation: str, who: list[str], clock: ToldClock, **rules: Any) -> dict[str, Any]:
-    records = event(problem, operation, who, Rules(**{"bursts": 3, **rules}), "cpu", clock)
+    given = Rules(**{"threads": torch.get_num_threads(), "bursts": 3, **rules})
+    records = together.in_one_process(problem, operation, who, given, Cuda("cpu", clock))
     return {each.contestant: each for each in records}
 
 
-def planted(name: str, result: Callable[[torch.Tensor], torch.Tensor], graph: bool = False) -> Contestant:
-    """A contestant whose results are torch's, changed."""
+def plant(
+    monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[torch.Tensor], torch.Tensor], graph: bool = False
+) -> None:
+    """Let a contestant take part whose results are torch's, changed."""
+    genuine = contestants.make
 
-    class Planted(Contestant):
-        def call(self, *given: Any) -> Any:
-            genuine = super().call(*given)
-            return lambda: result(genuine())
+    def make(wanted: str, threads: int, device: str) -> Any:
+        contestant = genuine("torch" if wanted == name else wanted, threads, device)
+        if wanted == name:
+            prepare = contestant.prepare
+            monkeypatch.setattr(contestant, "prepare", lambda *given: _changed(prepare(*given), change), raising=False)
+        return contestant
 
-    return Planted(name, None, graph=graph)
+    monkeypatch.setattr(contestants, "make", make)
+    monkeypatch.setitem(contestants._ON_CUDA, name, Entry("torch", graph=graph))
+
+
+def _changed(call: Callable[[], Any], change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], Any]:
+    return lambda: change(call())
 
 
 # Problems
@@ -107,7 +123,7 @@ def test_problems_are_those_of_the_table_at_batches_for_gpus() -> None:
 
 def test_every_contestant_convolves_rightly() -> None:
     records = hold(CONV, "forward", names(quick=False), ToldClock())
-    assert list(records) == list(CONTESTANTS)
+    assert list(records) == list(contestants.entries(CUDA))
     assert {name: each.trouble for name, each in records.items() if each.trouble} == {}
     assert all(len(each.bursts) == 3 for each in records.values())
     assert records["fastconv.cuda:direct"].way == "direct"
@@ -129,16 +145,16 @@ def test_poolings_are_for_those_to_whom_they_differ(kind: str, operation: str) -
 
 
 def test_quick_leaves_out_the_rungs() -> None:
-    assert names(quick=True) == [name for name in CONTESTANTS if ":" not in name]
+    assert names(quick=True) == [name for name in contestants.entries(CUDA) if ":" not in name]
     assert "fastconv.cuda:gemm" in names(quick=False)
 
 
 def test_a_turn_is_many_launches_and_another_is_first_each_round() -> None:
     clock = ToldClock(1e-5)
-    records = hold(CONV, "forward", ["torch", "torch.tf32", "torch.graph"], clock, lap=2e-3)
+    records = hold(CONV, "forward", ["torch", "torch.tf32", "torch.graph"], clock, seconds=0.01)
     assert records["torch"].bursts == [1e-5] * 3
     assert records["torch.graph"].bursts == [1e-5 / CAPTURED] * 3
-    turns = [timed for timed in clock.timed if timed[1] > 1]
+    turns = [timed for timed in clock.timed if timed[1] == LAPS]
     assert [launches for _, _, launches, _ in turns] == [200] * 9
     calls = [call for call, *_ in turns]
     assert [calls.index(call) for call in calls] == [0, 1, 2, 1, 2, 0, 2, 0, 1]
@@ -148,16 +164,17 @@ def test_a_turn_is_many_launches_and_another_is_first_each_round() -> None:
 
 def test_who_is_slow_has_one_burst_of_one_call() -> None:
     clock = ToldClock(0.2)
-    records = hold(CONV, "forward", ["torch"], clock, patience=0.1)
-    assert records["torch"].bursts == [0.2]
-    assert {(laps, launches) for _, laps, launches, _ in clock.timed} == {(1, 1)}
+    records = hold(CONV, "forward", ["torch", "torch.graph"], clock, patience=0.01)
+    assert (records["torch"].bursts, records["torch.graph"].bursts) == ([0.2], [0.2 / CAPTURED])
+    assert [(laps, launches) for _, laps, launches, _ in clock.timed] == [(1, 1)] * 2
 
 
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_wrong_result_is_not_timed(graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for change in (lambda y: y * 1.001, lambda y: y[:, :1].clone(), lambda y: y.flip(3), lambda y: y * torch.nan):
-        monkeypatch.setitem(CONTESTANTS, "wrong", planted("wrong", change, graph))
-        records = hold(CONV, "forward", ["wrong", "torch"], ToldClock())
+        with monkeypatch.context() as patch:
+            plant(patch, "wrong", change, graph)
+            records = hold(CONV, "forward", ["wrong", "torch"], ToldClock())
         assert records["wrong"].trouble.startswith(WRONG)
         assert records["wrong"].bursts == []
         assert len(records["torch"].bursts) == 3
@@ -176,7 +193,7 @@ def test_who_breaks_has_the_error_for_a_record_unless_the_device_is_lost(monkeyp
     def broken(y: torch.Tensor) -> torch.Tensor:
         raise MemoryError("too little\nof it")
 
-    monkeypatch.setitem(CONTESTANTS, "broken", planted("broken", broken))
+    plant(monkeypatch, "broken", broken)
     records = hold(CONV, "forward", ["broken", "torch"], ToldClock())
     assert records["broken"].trouble == "MemoryError: too little"
     assert records["torch"].bursts
@@ -188,11 +205,11 @@ def test_who_breaks_has_the_error_for_a_record_unless_the_device_is_lost(monkeyp
 
 
 @pytest.mark.parametrize(("problem", "operation"), [(CONV, "backward"), (CONV, "weight"), (POOL, "backward")])
-def test_the_truth_is_that_of_the_other_bench(problem: Problem, operation: str) -> None:
-    arrays = numpy_operands(problem)
-    given = contestants.Operands(*(torch.from_numpy(each) for each in (arrays.x, arrays.w, arrays.b, arrays.grad)))
-    right = [torch.from_numpy(each) for each in expected_by_numpy(problem, operation, arrays)]
-    assert fault(expected(problem, operation, given), right, 1e-12) is None
+def test_the_truth_is_that_of_the_naive_backend(problem: Problem, operation: str) -> None:
+    given = on_cpu(problem)
+    naive = Fastconv("naive")
+    found = naive.arrays(naive.call(problem, operation, given)())
+    assert fault(found, expected(problem, operation, given), 1e-6) is None
 
 
 def test_what_is_allowed() -> None:
@@ -224,7 +241,7 @@ def test_small_cases_run_every_rung() -> None:
 
 
 def test_small_cases_find_a_wrong_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_cases, "fastconv_call", lambda *_: lambda: torch.zeros(1, 2, 2, 2))
+    monkeypatch.setattr(Fastconv, "call", lambda *_: lambda: torch.zeros(1, 2, 2, 2))
     _, faults = small_cases.run("cpu", (POOL,))
     assert [text.partition(":")[0] for text in faults] == ["tiny_n1 forward cuda", "tiny_n1 backward cuda"]
 
@@ -272,9 +289,10 @@ def test_an_epoch_of_both_networks() -> None:
 
 
 def test_networks_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        training, "models_on", lambda _: {name: training._plain() for name in ("fastconv.cuda", "torch")}
-    )
+    genuine = training.models_on
+    other = genuine("torch")["torch"]
+    torch.nn.init.zeros_(next(other.parameters()))
+    monkeypatch.setattr(training, "models_on", lambda backend: {**genuine("torch"), OURS_ON_CUDA: other})
     with pytest.raises(RuntimeError, match="the networks differ before training"):
         training.epoch("cpu", images=100)
 
@@ -313,7 +331,7 @@ class FragileChild:
 
 def test_of_contestants_that_bring_a_process_down_only_the_guilty_lacks_a_record() -> None:
     child: Any = FragileChild("fastconv.cuda.graph")
-    found = steps.run_event(child, POOL, "forward", names(quick=False), Rules())
+    found = together.survived(child, POOL, "forward", names(quick=False), Rules(1))
     assert {each.contestant: each.trouble for each in found if each.trouble} == {
         "fastconv.cuda.graph": "its process died"
     }
@@ -323,13 +341,13 @@ def test_of_contestants_that_bring_a_process_down_only_the_guilty_lacks_a_record
 def test_the_contest_keeps_what_it_has_and_fails_if_one_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(problems, "contest", lambda: [POOL])
     console = Console(quiet=True)
-    monkeypatch.setattr(steps, "Child", Fragile := type("Fragile", (FragileChild, Child), {}))
+    monkeypatch.setattr(together, "Child", Fragile := type("Fragile", (FragileChild, Child), {}))
     monkeypatch.setattr(
         Fragile, "__init__", lambda self: (Child.__init__(self), FragileChild.__init__(self, "torch"))[0]
     )
     notebook = Notebook.opened(tmp_path / "card.json", anew=True)
     with pytest.raises(StepError, match="2 of all contestants' events came to nothing"):
-        steps.hold_contest(notebook, ["torch", "fastconv.cuda"], Rules(), console)
+        steps.hold_contest(notebook, ["torch", "fastconv.cuda"], Rules(1), console)
     kept = load(tmp_path / "card.json").records
     assert [(each.operation, each.contestant) for each in kept if each.bursts] == [
         ("forward", "fastconv.cuda"),
@@ -395,7 +413,7 @@ def results(speeds: dict[str, float], leave_out: str = "", epoch: tuple[str, str
         for problem in problems.contest()
         for operation in problem.operations
         for name, speed in speeds.items()
-        if CONTESTANTS[name].joins(problem) and problem.name != leave_out
+        if contestants.entries(CUDA)[name].joins(problem) and problem.name != leave_out
     ]
     environment = {
         EPOCH.format(name): f"{time} s" for name, time in zip(("torch", "fastconv.cuda"), epoch or (), strict=False)
@@ -490,9 +508,29 @@ def test_the_report_reads_the_file(tmp_path: Path) -> None:
 # The command
 
 
+def test_the_contest_is_that_of_every_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bench run` with a GPU: its contestants, its clock, its limits."""
+
+    @contextmanager
+    def here(who: list[str], rules: Rules) -> Iterator[Callable[[Problem, str], Any]]:
+        device = Cuda("cpu", ToldClock())
+        yield lambda problem, operation: together.in_one_process(problem, operation, who, rules, device)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(contest._EVENTS, CUDA, here)
+    monkeypatch.setattr(contest, "surroundings", lambda who, threads, device: (LIMIT, {"processor": device}))
+    words = ["--device", "cuda", "--problem", "N=1 C=2 H=4 K=2 R=3 padding=1", "--op", "weight", "--bursts", "2"]
+    done = CliRunner().invoke(app, ["run", *words, "--out", str(tmp_path / "out.json")], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    found = load(tmp_path / "out.json")
+    assert (found.environment, found.limit) == ({"processor": "cuda"}, LIMIT)
+    assert [each.contestant for each in found.records] == names(quick=True)
+    assert [each.bursts for each in found.records if "graph" not in each.contestant] == [[1e-4] * 2] * 4
+
+
 def test_without_a_gpu_it_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    done = CliRunner().invoke(command.app, ["--out", str(tmp_path)])
+    done = CliRunner().invoke(app, ["gpu", "--out", str(tmp_path)])
     assert done.exit_code == 2
     assert done.output == f"{command.NO_GPU}\n"
     assert list(tmp_path.iterdir()) == []
@@ -521,7 +559,7 @@ def test_the_command_goes_on_after_a_failed_step(
     for name, function in (("limits", "measure_limits"), ("contest", "hold_contest"), ("training", "train")):
         monkeypatch.setattr(steps, function, note(name))
     Notebook.opened(tmp_path / "nvidia-h200-cuda.json", anew=True).note(LIMIT, results(SPEEDS).environment)
-    done = CliRunner().invoke(command.app, ["--out", str(tmp_path), *words], env={"COLUMNS": "160"})
+    done = CliRunner().invoke(app, ["gpu", "--out", str(tmp_path), *words], env={"COLUMNS": "160"})
     assert done.exit_code == 1, done.output
     assert tuple(took) == chosen
     assert "failed: no limits" in done.output
@@ -529,13 +567,13 @@ def test_the_command_goes_on_after_a_failed_step(
 
 def test_a_file_is_shown_without_a_gpu(tmp_path: Path) -> None:
     save(results(SPEEDS), tmp_path / "card.json")
-    done = CliRunner().invoke(command.app, ["--show", str(tmp_path / "card.json")])
+    done = CliRunner().invoke(app, ["gpu", "--show", str(tmp_path / "card.json")])
     assert done.exit_code == 0
     assert "21 of 28 targets met" in done.output
     assert "MNIST's layers at 100, forward, in a CUDA graph: over cuDNN" in done.output
 
 
 def test_a_step_that_there_is_not(tmp_path: Path) -> None:
-    done = CliRunner().invoke(command.app, ["--step", "sideways"], env={"COLUMNS": "160"})
+    done = CliRunner().invoke(app, ["gpu", "--step", "sideways"], env={"COLUMNS": "160"})
     assert done.exit_code == 2
     assert "no step is called sideways" in done.output
