@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Container
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,6 +26,13 @@ def imported(path: Path, modules: Container[str]) -> set[str]:
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             waiting += ast.iter_child_nodes(node)
     return {name for name in found if name in modules}
+
+
+def test_a_contestants_process_loads_no_librarys_threads_but_its_own() -> None:
+    """A process begins with the modules of the command and of the worker."""
+    program = "import sys, bench.__main__, bench.worker; print(*sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == ""
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
