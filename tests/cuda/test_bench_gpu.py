@@ -1,12 +1,10 @@
-"""``python -m bench gpu`` as far as it goes without a GPU: the contest by a clock that is told the time, its process,
-its arithmetic, its tables."""
+"""``python -m bench gpu`` as far as it goes without a GPU: limits, training, the process that may die, steps, words."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from time import sleep
 from types import SimpleNamespace
@@ -17,234 +15,19 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench import contest, contestants, together
+from bench import contest, together
 from bench.child import Child, ChildError
 from bench.cli import app
-from bench.contestants import CUDA, OURS_ON_CUDA, Entry
-from bench.contestants.fastconv_adapter import Fastconv
+from bench.contestants import CUDA, OURS_ON_CUDA
 from bench.devices import cuda_limits as limits
 from bench.devices.cuda import Cuda
-from bench.devices.events import CAPTURED, LAPS
-from bench.event import WRONG, Rules, record
+from bench.event import Rules, record
 from bench.gpu import cli as command
-from bench.gpu import problems, small_cases, steps, summary, training
+from bench.gpu import problems, steps, training
 from bench.gpu.steps import Notebook, SkippedError, StepError, names
-from bench.gpu.targets import EPOCH, Target, targets, worst
-from bench.operands import on_cpu
-from bench.problems import Problem, conv, parse, pool
-from bench.report import write_report
-from bench.results import Limit, Results, load, save
-from bench.truth import TF32_ERROR, allowed, expected, fault
-
-CONV = parse("N=1 C=2 H=4 K=2 R=3 padding=1")
-POOL = pool("tiny", "tiny", "max", 1, 2, 4, 2)
-
-LIMIT = Limit(60e12, {2**24: 6e12, 2**31: 4e12})
-
-
-class ToldClock:
-    """Each call takes as long as its contestant was said to; who is timed is noted."""
-
-    def __init__(self, seconds: float = 1e-4, lost: bool = False) -> None:
-        self.seconds = seconds
-        self.lost = lost
-        self.timed: list[tuple[Callable[[], Any], int, int, bool]] = []
-
-    def laps(self, call: Callable[[], Any], laps: int, launches: int) -> list[float]:
-        self.timed.append((call, laps, launches, torch.backends.cudnn.allow_tf32))
-        return [self.seconds] * laps
-
-    def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        result = call()
-
-        def replay() -> Any:
-            for old, new in zip(_tensors(result), _tensors(call()), strict=True):
-                old.copy_(new)
-            return result
-
-        return replay
-
-    def settle(self) -> None:
-        if self.lost:
-            raise RuntimeError("the device is lost")
-
-
-def _tensors(result: Any) -> list[torch.Tensor]:
-    return [each for each in (result if isinstance(result, tuple) else (result,)) if each is not None]
-
-
-def hold(problem: Problem, operation: str, who: list[str], clock: ToldClock, **rules: Any) -> dict[str, Any]:
-    given = Rules(**{"threads": torch.get_num_threads(), "bursts": 3, **rules})
-    records = together.in_one_process(problem, operation, who, given, Cuda("cpu", clock))
-    return {each.contestant: each for each in records}
-
-
-def plant(
-    monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[torch.Tensor], torch.Tensor], graph: bool = False
-) -> None:
-    """Let a contestant take part whose results are torch's, changed."""
-    genuine = contestants.make
-
-    def make(wanted: str, threads: int, device: str) -> Any:
-        contestant = genuine("torch" if wanted == name else wanted, threads, device)
-        if wanted == name:
-            prepare = contestant.prepare
-            monkeypatch.setattr(contestant, "prepare", lambda *given: _changed(prepare(*given), change), raising=False)
-        return contestant
-
-    monkeypatch.setattr(contestants, "make", make)
-    monkeypatch.setitem(contestants._ON_CUDA, name, Entry("torch", graph=graph))
-
-
-def _changed(call: Callable[[], Any], change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], Any]:
-    return lambda: change(call())
-
-
-# Problems
-
-
-def test_problems_are_those_of_the_table_at_batches_for_gpus() -> None:
-    found = problems.contest()
-    by_name = {problem.name: problem for problem in found}
-    assert len(by_name) == len(found)
-    for name in ("lenet5.conv1_n100", "two_layer_cnn.conv2_n4096", "resnet50.2a_n32", "vgg16.1_2_n32"):
-        assert by_name[name].kind == "conv"
-    assert by_name["vgg16.1_2_n32"].geometry.input_shape == (32, 64, 224, 224)
-    assert {p.name for p in problems.depthwise()} >= {"mobilenet.dw1_n32", "mobilenet.dw2_down_n32"}
-    assert all(p.geometry.groups > 1 for p in problems.depthwise())
-    assert {p.geometry.R for p in problems.dense("3x3")} == {3}
-    assert {p.geometry.R for p in problems.dense("pointwise")} == {1}
-    assert {p.geometry.N for p in problems.poolings()} == {32, 4096}
-    assert not any("stem" in name for name in by_name)
-
-
-# The contest
-
-
-def test_every_contestant_convolves_rightly() -> None:
-    records = hold(CONV, "forward", names(quick=False), ToldClock())
-    assert list(records) == list(contestants.entries(CUDA))
-    assert {name: each.trouble for name, each in records.items() if each.trouble} == {}
-    assert all(len(each.bursts) == 3 for each in records.values())
-    assert records["fastconv.cuda:direct"].way == "direct"
-    assert records["torch"].way is None
-
-
-@pytest.mark.parametrize("operation", ["backward", "input", "weight"])
-def test_gradients_are_right(operation: str) -> None:
-    records = hold(CONV, operation, ["torch", "torch.tf32", "torch.graph", "fastconv.cuda"], ToldClock())
-    assert [each.trouble for each in records.values()] == [None] * 4
-
-
-@pytest.mark.parametrize("kind", ["max", "avg"])
-@pytest.mark.parametrize("operation", POOL.operations)
-def test_poolings_are_for_those_to_whom_they_differ(kind: str, operation: str) -> None:
-    records = hold(pool("tiny", "tiny", kind, 1, 2, 4, 2), operation, names(quick=False), ToldClock())
-    assert list(records) == ["torch", "torch.graph", "fastconv.cuda", "fastconv.cuda.graph"]
-    assert not any(each.trouble for each in records.values())
-
-
-def test_quick_leaves_out_the_rungs() -> None:
-    assert names(quick=True) == [name for name in contestants.entries(CUDA) if ":" not in name]
-    assert "fastconv.cuda:gemm" in names(quick=False)
-
-
-def test_a_turn_is_many_launches_and_another_is_first_each_round() -> None:
-    clock = ToldClock(1e-5)
-    records = hold(CONV, "forward", ["torch", "torch.tf32", "torch.graph"], clock, seconds=0.01)
-    assert records["torch"].bursts == [1e-5] * 3
-    assert records["torch.graph"].bursts == [1e-5 / CAPTURED] * 3
-    turns = [timed for timed in clock.timed if timed[1] == LAPS]
-    assert [launches for _, _, launches, _ in turns] == [200] * 9
-    calls = [call for call, *_ in turns]
-    assert [calls.index(call) for call in calls] == [0, 1, 2, 1, 2, 0, 2, 0, 1]
-    tf32 = [allow for *_, allow in turns]
-    assert tf32 == [False, True, False, True, False, False, False, False, True]
-
-
-def test_who_is_slow_has_one_burst_of_one_call() -> None:
-    clock = ToldClock(0.2)
-    records = hold(CONV, "forward", ["torch", "torch.graph"], clock, patience=0.01)
-    assert (records["torch"].bursts, records["torch.graph"].bursts) == ([0.2], [0.2 / CAPTURED])
-    assert [(laps, launches) for _, laps, launches, _ in clock.timed] == [(1, 1)] * 2
-
-
-@pytest.mark.parametrize("graph", [False, True])
-def test_a_wrong_result_is_not_timed(graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    for change in (lambda y: y * 1.001, lambda y: y[:, :1].clone(), lambda y: y.flip(3), lambda y: y * torch.nan):
-        with monkeypatch.context() as patch:
-            plant(patch, "wrong", change, graph)
-            records = hold(CONV, "forward", ["wrong", "torch"], ToldClock())
-        assert records["wrong"].trouble.startswith(WRONG)
-        assert records["wrong"].bursts == []
-        assert len(records["torch"].bursts) == 3
-
-
-def test_a_replay_that_does_nothing_is_found_out() -> None:
-    class Idle(ToldClock):
-        def capture(self, call: Callable[[], Any]) -> Callable[[], Any]:
-            result = call()
-            return lambda: result
-
-    assert hold(CONV, "forward", ["torch.graph"], Idle())["torch.graph"].trouble.startswith(WRONG)
-
-
-def test_who_breaks_has_the_error_for_a_record_unless_the_device_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(y: torch.Tensor) -> torch.Tensor:
-        raise MemoryError("too little\nof it")
-
-    plant(monkeypatch, "broken", broken)
-    records = hold(CONV, "forward", ["broken", "torch"], ToldClock())
-    assert records["broken"].trouble == "MemoryError: too little"
-    assert records["torch"].bursts
-    with pytest.raises(RuntimeError, match="the device is lost"):
-        hold(CONV, "forward", ["broken"], ToldClock(lost=True))
-
-
-# What is right
-
-
-@pytest.mark.parametrize(("problem", "operation"), [(CONV, "backward"), (CONV, "weight"), (POOL, "backward")])
-def test_the_truth_is_that_of_the_naive_backend(problem: Problem, operation: str) -> None:
-    given = on_cpu(problem)
-    naive = Fastconv("naive")
-    found = naive.arrays(naive.call(problem, operation, given)())
-    assert fault(found, expected(problem, operation, given), 1e-6) is None
-
-
-def test_what_is_allowed() -> None:
-    assert allowed(CONV, "forward", tf32=False) == 2e-5
-    assert allowed(CONV, "weight", tf32=True) == TF32_ERROR
-    (large,) = [p for p in problems.mnist(4096) if p.name == "lenet5.conv1_n4096"]
-    assert allowed(large, "forward", tf32=False) == 2e-5
-    assert allowed(large, "weight", tf32=False) == pytest.approx(2 * 2**-24 * (4096 * 784 / 6) ** 0.5)
-    assert allowed(large, "weight", tf32=False) < 1e-4
-
-
-def test_faults_are_found() -> None:
-    right = [torch.ones(4, dtype=torch.float64)]
-    assert fault([torch.ones(4)], right, 1e-5) is None
-    for wrong in (
-        [torch.ones(4), torch.ones(4)],
-        [torch.ones(2, 2)],
-        [torch.ones(4) * 1.1],
-        [torch.full((4,), torch.nan)],
-    ):
-        assert fault(wrong, right, 1e-5)
-
-
-def test_small_cases_run_every_rung() -> None:
-    tiny = (conv("tiny", "tiny", 1, 2, 4, 3, 3, padding=1), POOL)
-    calls, faults = small_cases.run("cpu", tiny)
-    assert faults == []
-    assert calls == 3 * len(small_cases.ALGORITHMS) + 2
-
-
-def test_small_cases_find_a_wrong_rung(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fastconv, "call", lambda *_: lambda: torch.zeros(1, 2, 2, 2))
-    _, faults = small_cases.run("cpu", (POOL,))
-    assert [text.partition(":")[0] for text in faults] == ["tiny_n1 forward cuda", "tiny_n1 backward cuda"]
-
+from bench.problems import Problem
+from bench.results import load, save
+from tests.cuda.told import LIMIT, POOL, SPEEDS, ToldClock, results
 
 # Limits and training
 
@@ -401,108 +184,6 @@ def test_programs_run_on_the_real_gpu_and_their_failure_is_the_steps(monkeypatch
     assert ran[0] == (["-m", "pytest", "tests/gpu", "-q"], "0", None)
     assert ran[1][0][:2] == ["--tool", "racecheck"]
     assert ran[1][1:] == ("0", "1")
-
-
-# Targets
-
-
-def results(speeds: dict[str, float], leave_out: str = "", epoch: tuple[str, str] | None = None) -> Results:
-    """Everything at so many times the limit's speed."""
-    records = [
-        record(problem, operation, name, [LIMIT.floor(problem.flops(operation), problem.bytes(operation)) / speed])
-        for problem in problems.contest()
-        for operation in problem.operations
-        for name, speed in speeds.items()
-        if contestants.entries(CUDA)[name].joins(problem) and problem.name != leave_out
-    ]
-    environment = {
-        EPOCH.format(name): f"{time} s" for name, time in zip(("torch", "fastconv.cuda"), epoch or (), strict=False)
-    }
-    return Results({"processor": "Synthetic GPU", "commit": "0123abc", **environment}, LIMIT, records)
-
-
-SPEEDS = {
-    "torch": 0.8,
-    "torch.graph": 0.8,
-    "torch.tf32": 2.0,
-    "fastconv.cuda": 0.72,
-    "fastconv.cuda.graph": 0.9,
-    "fastconv.cuda.tf32": 1.0,
-    "fastconv.cuda:gemm": 0.7,
-}
-
-
-def test_targets_are_geometric_means_with_verdicts() -> None:
-    found = {target.title: target for target in targets(results(SPEEDS, epoch=("2.0", "1.0")))}
-    expected_values = {
-        "MNIST's layers at 100, forward: over cuDNN": (0.9, "missed"),
-        "MNIST's layers at 4096, backward, in a CUDA graph: over cuDNN": (1.125, "met"),
-        "ResNet-50's and VGG-16's 3x3, weight: over cuDNN": (0.9, "met"),
-        "ResNet-50's and VGG-16's pointwise, input, TF32: over cuDNN's": (0.5, "met"),
-        "poolings, forward: over torch": (0.9, "missed"),
-        "poolings of over 64 MiB, backward, in a CUDA graph: of copying": (0.9, "met"),
-        "ResNet-50's and VGG-16's, the best of all: of the float32 peak": (0.72, "met"),
-        "an epoch of LeNet-5: over torch": (2.0, "met"),
-    }
-    for title, (value, verdict) in expected_values.items():
-        assert found[title].value == pytest.approx(value), title
-        assert found[title].verdict == verdict, title
-    assert found["MNIST's layers at 100, forward: over cuDNN"].wanted == 7
-    assert len(found) == 28
-
-
-def test_mean_and_best_of_a_target() -> None:
-    ratios = {("a", "forward"): 2.0, ("b", "forward"): 0.125}
-    assert Target("t", 0.5, ratios, 2).value == pytest.approx(0.5)
-    assert Target("t", 2.0, ratios, 2, best=True).verdict == "met"
-
-
-def test_a_target_without_all_its_events_is_not_met() -> None:
-    found = {target.title: target for target in targets(results(SPEEDS, leave_out="lenet5.conv2_n100"))}
-    target = found["MNIST's layers at 100, forward, in a CUDA graph: over cuDNN"]
-    assert (len(target.found), target.wanted, target.verdict) == (6, 7, "missed")
-    assert target.value == pytest.approx(1.125)
-    assert found["an epoch of LeNet-5: over torch"].verdict == "not measured"
-
-
-def test_nothing_measured_is_no_verdict() -> None:
-    assert {target.verdict for target in targets(Results({}, LIMIT, []))} == {"not measured"}
-
-
-def test_the_worst_are_those_furthest_below_their_goals() -> None:
-    found = [
-        Target("one", 1.0, {("a", "forward"): 0.6, ("b", "forward"): 0.5}, 2),
-        Target("other", 0.4, {("c", "input"): 0.1}, 1),
-        Target("peak", 0.7, {("d", "input"): 0.01}, 1, unit="%"),
-    ]
-    assert [event[0] for event, _ in worst(found)] == ["c", "b", "a"]
-    assert all(
-        one[1].found[one[0]] / one[1].goal <= other[1].found[other[0]] / other[1].goal
-        for one, other in pairwise(worst(targets(results(SPEEDS))))
-    )
-
-
-def test_tables_say_what_was_found() -> None:
-    measured = results(SPEEDS, leave_out="lenet5.conv2_n100")
-    found = targets(measured)
-    rows = {row[0].text: [cell.marked for cell in row] for row in summary.overview(found).rows}
-    assert rows["MNIST's layers at 100, forward: over cuDNN"][1:] == ["1.00x", "0.90x", "0.90x", "6 of 7", "▼ missed"]
-    assert rows["ResNet-50's and VGG-16's, the best of all: of the float32 peak"][1] == "70%"
-    assert rows["an epoch of LeNet-5: over torch"][2:] == ["-", "-", "0 of 1", "not measured"]
-    grid = summary.worst_events(found, measured)
-    assert len(grid.rows) == 10
-    assert [cell.marked for cell in grid.rows[0][4:7]] == ["▼ 0.90", "1.00", "72%"]
-
-
-def test_the_report_reads_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "card-cuda.json"
-    measured = results(SPEEDS, epoch=("2.0", "1.0"))
-    kept = [each for each in measured.records if each.problem in ("lenet5.conv1_n4096", "lenet5.pool1_n4096")]
-    save(Results(measured.environment, measured.limit, kept), path)
-    write_report(load(path), tmp_path / "report")
-    text = (tmp_path / "report" / "report.md").read_text()
-    for word in ("Synthetic GPU", "fastconv.cuda.graph", "torch.tf32", "lenet5.conv1_n4096", "LeNet-5 epoch"):
-        assert word in text
 
 
 # The command
