@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from bench.cli import app
 from bench.contestants import CUDA, OURS_ON_CUDA
 from bench.devices import cuda_limits as limits
 from bench.devices.cuda import Cuda
+from bench.entrant import NOT_OFFERED
 from bench.event import Rules, record
 from bench.gpu import cli as command
 from bench.gpu import problems, steps, training
@@ -136,6 +138,19 @@ def test_the_contest_keeps_what_it_has_and_fails_if_one_did(tmp_path: Path, monk
         ("forward", "fastconv.cuda"),
         ("backward", "fastconv.cuda"),
     ]
+
+
+def test_what_a_contestant_does_not_offer_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(*_: Any) -> Iterator[Any]:
+        yield record(POOL, "forward", "torch", [1.0])
+        yield record(POOL, "forward", "fastconv.cuda:gemm", trouble=f"{NOT_OFFERED}no such rung [cuda13]")
+
+    monkeypatch.setattr(contest, "hold", held)
+    output = io.StringIO()
+    notebook = Notebook.opened(tmp_path / "card.json", anew=True)
+    steps.hold_contest(notebook, [], Rules(1), Console(file=output, markup=False, width=120))
+    assert len(load(tmp_path / "card.json").records) == 2
+    assert "fastconv.cuda:gemm: not offered: no such rung [cuda13]" in output.getvalue()
 
 
 def test_single_steps_add_to_the_file(tmp_path: Path) -> None:
