@@ -18,7 +18,7 @@ THREAD_VARIABLES = (
 
 
 def keep_to(threads: int) -> None:
-    """Stay on so many cores, the same for every contestant, for the libraries that take all they see."""
+    """Keeps this process on ``threads`` cores, the same for every contestant: some libraries take all they see."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 

@@ -37,5 +37,5 @@ class OnnxRuntime:
 
 
 def make(variant: str, threads: int) -> OnnxRuntime:
-    """onnxruntime on so many threads."""
+    """onnxruntime on ``threads`` threads."""
     return OnnxRuntime(threads)

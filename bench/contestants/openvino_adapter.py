@@ -64,5 +64,5 @@ def _node(problem: Problem, x: Any, arrays: Operands) -> Any:
 
 
 def make(variant: str, threads: int) -> OpenVino:
-    """OpenVINO on so many threads."""
+    """OpenVINO on ``threads`` threads."""
     return OpenVino(threads)

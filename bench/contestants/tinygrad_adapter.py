@@ -39,6 +39,6 @@ class Tinygrad:
 
 
 def make(variant: str, threads: int) -> Tinygrad:
-    """tinygrad's CPU device on so many threads."""
+    """tinygrad's CPU device on ``threads`` threads."""
     os.environ.update(DEV="CPU", CPU_COUNT=str(threads))
     return Tinygrad()

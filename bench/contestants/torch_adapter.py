@@ -50,6 +50,6 @@ class Torch:
 
 
 def make(variant: str, threads: int) -> Torch:
-    """torch on so many threads; ``variant`` names a memory format."""
+    """torch on ``threads`` threads; ``variant`` names a memory format."""
     torch.set_num_threads(threads)
     return Torch(torch.channels_last if variant == "channels_last" else torch.contiguous_format)
