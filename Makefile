@@ -3,7 +3,7 @@
 # make check  formatting, lint and types
 # make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see python -m bench run --help
 # make gpu    on an NVIDIA GPU: test and time the backend `cuda` against cuDNN; GPU="--quick" chooses, see
-#             python -m bench.gpu --help; CUDA=12 where nvidia-smi shows a driver for CUDA 12
+#             python -m bench gpu --help; CUDA=12 where nvidia-smi shows a driver for CUDA 12
 #
 # Each makes .venv and installs what it needs there; a second call does its job at once.
 # PYTHON names the interpreter, 3.11 to 3.13.
@@ -33,7 +33,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m bench report bench/results/latest.json --out bench/report-out
 
 gpu: $(VENV)/.gpu$(CUDA)
-	$(BIN)/python -m bench.gpu $(GPU)
+	$(BIN)/python -m bench gpu $(GPU)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

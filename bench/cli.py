@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench run | report | compare | choices | training | networks | list``."""
+"""The command line: ``python -m bench run | report | compare | choices | training | networks | gpu | list``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from typer.core import TyperGroup
 
+from bench.contestants import CPU, CUDA
+from bench.gpu.cli import main as gpu
 from bench.networks.cli import app as networks
 from bench.networks.vision import NetworkError
 from bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
@@ -18,7 +20,7 @@ from bench.results import Results, ResultsError, check_writable, load, save
 from bench.training.cli import app as training
 from fastconv import machine
 from models.errors import ModelsError
-from models.screen import escape_what_cannot_be_shown, screen
+from models.screen import prepare_process, screen
 
 
 class BenchError(Exception):
@@ -27,7 +29,7 @@ class BenchError(Exception):
 
 class _OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
-        escape_what_cannot_be_shown()
+        prepare_process()
         try:
             return super().invoke(ctx)
         except (BenchError, ProblemError, ResultsError, ModelsError, NetworkError) as error:
@@ -44,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(training, name="training")
 app.add_typer(networks, name="networks")
+app.command("gpu")(gpu)
 RESULTS = Path("bench/results")
 
 Sets = Annotated[
@@ -63,6 +66,7 @@ def run(
     sets: Sets = None,
     problem: Custom = None,
     op: Operations = None,
+    device: Annotated[str, typer.Option(help=f"What computes: {CPU}, or {CUDA} for an NVIDIA GPU.")] = CPU,
     contestant: Annotated[
         list[str] | None,
         typer.Option("--contestant", help="Who takes part, repeatable; see `list`. Default: all here."),
@@ -73,8 +77,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="File of results. Default: a new one in bench/results.")] = None,
 ) -> None:
     """Hold the contest and write a file of results; Ctrl-C keeps what is there."""
-    from bench import contestants, environment, limit
-    from bench.contest import Rules, hold
+    from bench import contestants, environment
+    from bench.contest import hold, surroundings
+    from bench.event import Rules
     from bench.report.grid import to_rich
     from bench.report.listings import everything
     from bench.report.races import by_stage, races
@@ -84,7 +89,7 @@ def run(
     check_writable(path)
     problems = _problems(sets, problem)
     operations = _operations(op)
-    known = contestants.entries()
+    known = contestants.entries(_device(device))
     names = _known_contestants(contestant, list(known)) or [name for name, entry in known.items() if not entry.named]
     rules = Rules(threads or machine.usable_cores(), bursts, seconds)
     busy = environment.busy_share()
@@ -94,14 +99,14 @@ def run(
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         events = sum(operation in p.operations for p in problems for operation in operations)
         task = progress.add_task("the machine's limits", total=events + 1)
-        limits = limit.measure(rules.threads)
+        limits, described = surroundings(names, rules.threads, device)
 
         def tell(what: str) -> None:
             progress.update(task, description=what, advance=1)
 
-        results = Results(environment.describe(names, rules.threads), limits, [])
+        results = Results(described, limits, [])
         try:
-            results.records.extend(hold(problems, operations, names, rules, tell))
+            results.records.extend(hold(problems, operations, names, rules, tell, device))
         except KeyboardInterrupt:
             console.print(f"stopped after {len(results.by_key())} of {events} events; they are kept")
         finally:
@@ -139,7 +144,8 @@ def compare(
     after: Annotated[Path, typer.Argument(help="File of results.")],
 ) -> None:
     """Show what changed between two files of results, with a verdict where that is outside the spread."""
-    from bench.compare import compare, to_table
+    from bench.report.changes import to_table
+    from bench.report.compare import compare
 
     screen().print(to_table(compare(load(before), load(after))))
 
@@ -192,6 +198,16 @@ def _operations(wanted: list[str] | None) -> list[str]:
     if strange:
         raise BenchError(f"no operation is called {', '.join(sorted(strange))}; they are {', '.join(OPERATIONS)}")
     return wanted or list(OPERATIONS)
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted not in (CPU, CUDA):
+        raise BenchError(f"no device is called {wanted}; they are {CPU} and {CUDA}")
+    if wanted == CUDA and not torch.cuda.is_available():
+        raise BenchError(f"--device {CUDA}: torch finds no NVIDIA GPU here")
+    return wanted
 
 
 def _known_contestants(wanted: list[str] | None, known: list[str]) -> list[str]:

@@ -227,20 +227,62 @@ def parse(text: str) -> Problem:
     N, C, H, K and R are needed; W and S default to H and R, stride, dilation and groups to 1, padding to 0.
 
     Raises:
-        ProblemError: a missing, unknown or impossible part, which the message names.
+        ProblemError: a missing, unknown or impossible field, which the message names.
     """
-    words = text.replace(",", " ").split()
-    if not words or not all(re.fullmatch(r"\w+=\d+", word) for word in words):
-        raise ProblemError(f'problem {text!r}: write it as "N=8 C=64 H=56 K=128 R=3 stride=2 padding=1"')
-    parts = {key: int(value) for key, value in (word.split("=") for word in words)}
-    needed, known = {"N", "C", "H", "K", "R"}, {"W", "S", "stride", "padding", "dilation", "groups"}
-    if needed - parts.keys() or parts.keys() - needed - known:
-        missing, strange = sorted(needed - parts.keys()), sorted(parts.keys() - needed - known)
-        raise ProblemError(f"problem {text!r}: it lacks {missing or 'nothing'} and {strange or 'nothing'} is unknown")
-    if min(value for key, value in parts.items() if key != "padding") < 1:
-        raise ProblemError(f"problem {text!r}: all but padding must be at least 1")
-    groups = parts.get("groups", 1)
-    if parts["C"] % groups or parts["K"] % groups:
-        raise ProblemError(f"problem {text!r}: groups must divide C and K")
-    name = "_".join(f"{key}{value}" for key, value in parts.items() if key != "N")
-    return conv(name, "custom", **parts)
+    try:
+        fields = _fields(text)
+        _check_sizes(fields)
+        name = "_".join(f"{key}{value}" for key, value in fields.items() if key != "N")
+        return conv(name, "custom", **fields)
+    except ProblemError as error:
+        raise ProblemError(f"problem {text!r}: {error}") from None
+
+
+_NEEDED = ("N", "C", "H", "K", "R")
+_OPTIONAL = ("W", "S", "stride", "padding", "dilation", "groups")
+
+_MOST = 2**31 - 1
+"""The largest size of an axis."""
+
+_MOST_BYTES = 2**62
+"""NumPy has no arrays of 2**63 bytes or more; below that the machine's memory decides."""
+
+
+def _fields(text: str) -> dict[str, int]:
+    """The fields of a problem's text by their names, each given once and as a number that it may be."""
+    fields: dict[str, int] = {}
+    for word in text.replace(",", " ").split():
+        name, sign, value = word.partition("=")
+        least = 0 if name == "padding" else 1
+        if not sign:
+            raise ProblemError(f"{word!r} is no field with a number; write NAME=NUMBER, such as N=8")
+        if name not in _NEEDED + _OPTIONAL:
+            raise ProblemError(f"no field is called {name!r}; they are {', '.join(_NEEDED + _OPTIONAL)}")
+        if name in fields:
+            raise ProblemError(f"{name} is given twice, as {fields[name]} and as {value}")
+        if not (value.isdecimal() and len(value) <= len(str(_MOST)) and least <= int(value) <= _MOST):
+            raise ProblemError(f"{name} is {value!r}, but must be a whole number from {least} to {_MOST}")
+        fields[name] = int(value)
+    missing = [name for name in _NEEDED if name not in fields]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ProblemError(f"{', '.join(missing)} {verb} missing; {', '.join(_NEEDED)} are needed")
+    return fields
+
+
+def _check_sizes(fields: dict[str, int]) -> None:
+    """Raise ProblemError for fields that don't suit one another, or are too large for any machine."""
+    groups, padding, dilation = fields.get("groups", 1), fields.get("padding", 0), fields.get("dilation", 1)
+    for name in ("C", "K"):
+        if fields[name] % groups:
+            raise ProblemError(f"groups is {groups}, but must divide {name}, which is {fields[name]}")
+    for name, size, kernel in (("R", "H", fields["R"]), ("S", "W", fields.get("S", fields["R"]))):
+        reach, image = dilation * (kernel - 1) + 1, fields.get(size, fields["H"]) + 2 * padding
+        if reach > image:
+            given = f"{name} is {kernel}, with which the kernel reaches over {reach} pixels"
+            raise ProblemError(f"{given}; {size} and padding allow {image}")
+    problem = conv("too_large", "custom", **fields)
+    if problem.bytes("backward") > _MOST_BYTES:
+        raise ProblemError(
+            f"its arrays have {problem.bytes('backward'):.0e} bytes; at most {_MOST_BYTES:.0e} can be had"
+        )

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 from unittest import mock
 
-from bench.worker import THREAD_VARIABLES
+from bench.process import THREAD_VARIABLES
 
 LAST_CALL = 5.0
 """Seconds that a process has to end by itself; one that is in the middle of a long call is ended then."""

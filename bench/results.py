@@ -19,6 +19,9 @@ FORMAT = 1
 REFERENCE = "torch"
 """The contestant that ratios are to: torch with contiguous tensors."""
 
+GRAPH, TF32 = ".graph", ".tf32"
+"""End the names of contestants of a GPU whose calls are replayed from a CUDA graph, or multiplied with fewer digits."""
+
 
 class ResultsError(ValueError):
     """A file that holds no results; the message says which and why."""

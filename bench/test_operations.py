@@ -6,15 +6,17 @@ from functools import lru_cache
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
 
-from bench import arrays, contestants
+from bench import contestants, truth
 from bench.conftest import SECONDS
+from bench.operands import on_cpu
 from bench.problems import Problem
 
 
 @lru_cache(maxsize=1)  # contestants on one problem follow one another
-def _right(problem: Problem, operation: str) -> arrays.Result:
-    return arrays.expected(problem, operation, arrays.operands(problem))
+def _right(problem: Problem, operation: str) -> list[Tensor]:
+    return truth.expected(problem, operation, on_cpu(problem))
 
 
 @pytest.mark.benchmark(max_time=SECONDS, min_time=1e-5, warmup=False)
@@ -22,8 +24,8 @@ def test_operation(
     problem: Problem, operation: str, contestant: str, threads: int, benchmark: BenchmarkFixture
 ) -> None:
     adapter = contestants.make(contestant, threads)
-    call = adapter.prepare(problem, operation, arrays.operands(problem))
-    wrong = arrays.fault(adapter.arrays(call()), _right(problem, operation))
+    call = adapter.prepare(problem, operation, on_cpu(problem))
+    wrong = truth.fault(adapter.arrays(call()), _right(problem, operation), truth.allowed(problem, operation))
     assert wrong is None, f"{contestant} is not timed: {wrong}"
     benchmark.group = f"{problem.name} {operation}"
     flops = problem.flops(operation)

@@ -21,7 +21,7 @@ from models.data.options import Channels, DataDir, DatasetName, Size, given
 from models.errors import ModelsError
 from models.inspection import commands
 from models.recipes import MOST_VALUES, ImageShape
-from models.screen import escape_what_cannot_be_shown, screen
+from models.screen import prepare_process, screen
 from models.training.schedules import SCHEDULES
 from models.waits import short_waits
 
@@ -46,8 +46,7 @@ class _OneLineErrors(TyperGroup):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        escape_what_cannot_be_shown()
-        os.environ.pop("MPLBACKEND", None)  # no command opens a window, and one that isn't there keeps matplotlib away
+        prepare_process()
         with _one_line_errors():
             return super().invoke(ctx)
 

@@ -1,4 +1,4 @@
-"""The terminal that commands print on: any name as it is, in any encoding."""
+"""The process of a command: it prints any name as it is, in any encoding, and draws pictures without a display."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def screen(quiet: bool = False) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
     return console
+
+
+def prepare_process() -> None:
+    """Makes this process, a command's own, independent of the terminal and of the user's settings of matplotlib.
+
+    A notebook sets MPLBACKEND for all its programs, to a module that other environments lack: then matplotlib can't be
+    imported. A user's matplotlibrc that can't be read has the same effect. Commands write files and open no window.
+    """
+    escape_what_cannot_be_shown()
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = os.devnull
 
 
 def escape_what_cannot_be_shown() -> None:

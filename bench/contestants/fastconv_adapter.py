@@ -1,12 +1,14 @@
-"""fastconv's backends, through the API on NumPy arrays."""
+"""fastconv's backends, through the API: on NumPy arrays, and on a GPU on torch's tensors."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 import fastconv
-from bench.arrays import Operands
 from bench.contestants import Call, NotOfferedError
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry, UnsupportedError, registry
 
@@ -25,7 +27,7 @@ class Fastconv:
         self.backend = backend
 
     def prepare(self, problem: Problem, operation: str, arrays: Operands) -> Call:
-        call = self._call(problem, operation, arrays)
+        call = self.call(problem, operation, arrays)
         if ":" in self.backend:
             # A backend that is told how to do things refuses what can't be done so.
             try:
@@ -44,7 +46,8 @@ class Fastconv:
         chosen = [fastconv.explain(*how, operation=name, backend=self.backend).algorithm for name in primitives]
         return ", ".join(dict.fromkeys(chosen))
 
-    def _call(self, problem: Problem, operation: str, arrays: Operands) -> Call:
+    def call(self, problem: Problem, operation: str, arrays: Operands) -> Call:
+        """What is timed."""
         g, x, w, grad, backend = problem.geometry, arrays.x, arrays.w, arrays.grad, self.backend
         if isinstance(g, ConvGeometry):
             how = (g.stride, g.padding, g.dilation, g.groups)
@@ -63,7 +66,13 @@ class Fastconv:
         if operation == "forward":
             return lambda: fastconv.max_pool2d(x, *pool, backend=backend)
         indices = fastconv.max_pool2d(x, *pool, return_indices=True, backend=backend)[1]
-        return lambda: fastconv.max_pool2d_backward(grad, indices, x.shape, backend=backend)
+        if isinstance(x, np.ndarray):
+            return lambda: fastconv.max_pool2d_backward(grad, indices, x.shape, backend=backend)
+        from torch import ops
+
+        # What autograd calls: it knows the pooling that the indices are of.
+        whole = (*pool, g.dilation, g.ceil_mode, backend)
+        return lambda: ops.fastconv.max_pool2d_gradient(grad, indices, x.shape, *whole)
 
     def arrays(self, result: Any) -> tuple[Any, ...]:
         return result if isinstance(result, tuple) else (result,)

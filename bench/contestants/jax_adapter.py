@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from bench.arrays import Operands
 from bench.contestants import Call
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry, PoolGeometry
 

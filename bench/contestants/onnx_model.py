@@ -6,8 +6,8 @@ from typing import Any
 
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from bench.arrays import Operands
 from bench.contestants import NotOfferedError
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
 

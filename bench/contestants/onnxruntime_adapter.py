@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from bench.arrays import Operands
 from bench.contestants import Call
 from bench.contestants.onnx_model import model
+from bench.operands import Operands
 from bench.problems import Problem
 
 
@@ -26,10 +27,15 @@ class OnnxRuntime:
         feed = {"x": arrays.x}
         return lambda: session.run(None, feed)
 
+    def network(self, path: Path, x: Any) -> Call:
+        session = onnxruntime.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: x}
+        return lambda: session.run(None, feed)
+
     def arrays(self, result: Any) -> tuple[Any, ...]:
         return tuple(result)
 
 
 def make(variant: str, threads: int) -> OnnxRuntime:
-    """onnxruntime on so many threads."""
+    """onnxruntime on ``threads`` threads."""
     return OnnxRuntime(threads)

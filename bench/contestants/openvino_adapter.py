@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
 from openvino import opset15 as ops
 
-from bench.arrays import Operands
 from bench.contestants import Call, NotOfferedError
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
 
@@ -25,20 +26,24 @@ class OpenVino:
         if operation != "forward":
             raise NotOfferedError("it runs forwards only")
         x = ops.parameter(arrays.x.shape, np.float32)
-        compiled = self.core.compile_model(openvino.Model([_node(problem, x, arrays)], [x]), "CPU", self.settings)
-        request = compiled.create_infer_request()
-        image = arrays.x
-        request.set_input_tensor(openvino.Tensor(image, shared_memory=True))
+        return self._compiled(openvino.Model([_node(problem, x, arrays)], [x]), arrays.x)
+
+    def network(self, path: Path, x: Any) -> Call:
+        return self._compiled(self.core.read_model(path), x)
+
+    def _compiled(self, model: Any, images: Any) -> Call:
+        request = self.core.compile_model(model, "CPU", self.settings).create_infer_request()
+        request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
 
         def call() -> Any:
-            assert image.size  # the call holds the memory that the request reads
+            assert images.size  # the call holds the memory that the request reads
             request.infer()
-            return request.get_output_tensor().data
+            return request.output_tensors
 
         return call
 
     def arrays(self, result: Any) -> tuple[Any, ...]:
-        return (result.copy(),)
+        return tuple(each.data.copy() for each in result)
 
 
 def _node(problem: Problem, x: Any, arrays: Operands) -> Any:
@@ -59,5 +64,5 @@ def _node(problem: Problem, x: Any, arrays: Operands) -> Any:
 
 
 def make(variant: str, threads: int) -> OpenVino:
-    """OpenVINO on so many threads."""
+    """OpenVINO on ``threads`` threads."""
     return OpenVino(threads)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from bench.arrays import Operands
 from bench.contestants import Call, NotOfferedError
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
 
@@ -39,6 +39,6 @@ class Tinygrad:
 
 
 def make(variant: str, threads: int) -> Tinygrad:
-    """tinygrad's CPU device on so many threads."""
+    """tinygrad's CPU device on ``threads`` threads."""
     os.environ.update(DEV="CPU", CPU_COUNT=str(threads))
     return Tinygrad()

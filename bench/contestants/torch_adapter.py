@@ -1,4 +1,4 @@
-"""torch: its functions and the operators of its own backward pass, on tensors that ask for no gradients."""
+"""torch, on any device: its functions and the operators of its own backward pass, which ask for no gradients."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from bench.arrays import Operands
 from bench.contestants import Call
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
 
@@ -25,7 +25,7 @@ class Torch:
         g = problem.geometry
         x, grad = self._tensor(arrays.x), self._tensor(arrays.grad)
         if isinstance(g, ConvGeometry):
-            w, b = self._tensor(arrays.w), torch.from_numpy(arrays.b)
+            w, b = self._tensor(arrays.w), torch.as_tensor(arrays.b)
             how = (g.stride, (g.padding[0], g.padding[2]), g.dilation)
             if operation == "forward":
                 return lambda: F.conv2d(x, w, b, *how, g.groups)
@@ -43,13 +43,13 @@ class Torch:
 
     def arrays(self, result: Any) -> tuple[Any, ...]:
         parts = result if isinstance(result, tuple) else (result,)
-        return tuple(part.numpy() for part in parts if part is not None)
+        return tuple(part if part.is_cuda else part.numpy() for part in parts if part is not None)
 
     def _tensor(self, array: Any) -> torch.Tensor:
-        return torch.from_numpy(array).contiguous(memory_format=self.layout)
+        return torch.as_tensor(array).contiguous(memory_format=self.layout)
 
 
 def make(variant: str, threads: int) -> Torch:
-    """torch on so many threads; ``variant`` names a memory format."""
+    """torch on ``threads`` threads; ``variant`` names a memory format."""
     torch.set_num_threads(threads)
     return Torch(torch.channels_last if variant == "channels_last" else torch.contiguous_format)

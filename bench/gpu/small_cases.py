@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from bench.gpu.calls import fastconv_call, operands, parts
-from bench.gpu.truth import allowed, expected, fault
+from bench.contestants.fastconv_adapter import Fastconv
+from bench.devices.cuda import Cuda
 from bench.problems import Problem, conv, pool
+from bench.truth import allowed, expected, fault
 from fastconv import UnsupportedError
 from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 
@@ -32,13 +33,14 @@ def run(device: str, cases: tuple[Problem, ...] = CASES, rungs: tuple[str, ...] 
     """Call every rung for every operation: how many calls there were, and what was wrong with which."""
     calls, faults = 0, []
     for case in cases:
-        given = operands(case, "cpu")
+        given = Cuda("cpu").operands(case)
         there = given.to(device)
         for operation in (o for o in case.operations if case.kind != "conv" or o != "backward"):
             right = expected(case, operation, given)
             for backend in [f"cuda:{rung}" for rung in rungs] if case.kind == "conv" else ["cuda"]:
+                contestant = Fastconv(backend)
                 try:
-                    result = parts(fastconv_call(case, operation, there, backend)())
+                    result = contestant.arrays(contestant.call(case, operation, there)())
                 except UnsupportedError:
                     continue
                 calls += 1

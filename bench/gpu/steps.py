@@ -8,25 +8,30 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from bench.gpu import contest, limits, problems, training
-from bench.gpu.child import ENVIRONMENT, Child, ChildError
-from bench.gpu.contest import Rules
-from bench.gpu.contestants import CONTESTANTS
+from bench import contest, contestants
+from bench.child import ENVIRONMENT, Child, ChildError
+from bench.contestants import CUDA
+from bench.entrant import NOT_OFFERED
+from bench.event import Rules
+from bench.gpu import problems, training
 from bench.gpu.targets import EPOCH
-from bench.problems import Problem
+from bench.problems import OPERATIONS
 from bench.report.header import bandwidths, peak
 from bench.results import Limit, Record, Results, load, save
+from fastconv import machine
 
 ROOT = Path(__file__).parents[2]
 
 SANITIZER = "compute-sanitizer"
-WATCHED = ("memcheck", "racecheck")
 
 HOW_TO_GET_IT = (
     f"{SANITIZER} is neither on PATH nor in /usr/local/cuda/bin. It comes with the CUDA toolkit "
@@ -34,7 +39,11 @@ HOW_TO_GET_IT = (
 )
 
 PATIENCE = 600.0
-"""Seconds that limits and training may take, and an event of the contest."""
+"""Seconds that training may take."""
+
+
+RULES = Rules(threads=machine.usable_cores(), seconds=0.01, patience=0.05)
+"""A burst is of five laps of 2 ms, in which the GPU's events, good to 0.5 us, err by less than a thousandth."""
 
 
 class StepError(Exception):
@@ -58,7 +67,7 @@ class Outcome:
 
 def taken(step: str, work: Callable[[], None], console: Console) -> Outcome:
     """Do a step under its heading."""
-    console.rule(f"[bold]{step}")
+    console.rule(Text(step, style="bold"))
     start = perf_counter()
     try:
         work()
@@ -67,8 +76,17 @@ def taken(step: str, work: Callable[[], None], console: Console) -> Outcome:
         state, why = "skipped", str(error)
     except (StepError, ChildError) as error:
         state, why = "failed", str(error)
-    console.print(f"{state}{': ' if why else ''}{why}", highlight=False, markup=False)
+    console.print(f"{state}{': ' if why else ''}{why}", highlight=False)
     return Outcome(step, state, why, perf_counter() - start)
+
+
+def ended(outcomes: Sequence[Outcome]) -> Table:
+    """How each step went."""
+    table = Table("step", "ended", "after", title="Steps", title_justify="left")
+    for outcome in outcomes:
+        text = f"{outcome.state}: {outcome.why}" if outcome.why else outcome.state
+        table.add_row(outcome.step, text, f"{outcome.seconds:.0f} s")
+    return table
 
 
 def tests() -> None:
@@ -117,44 +135,36 @@ class Notebook:
 
 def measure_limits(notebook: Notebook, console: Console) -> None:
     """The card's limits, and what is to be known of the machine."""
-    with Child() as child:
-        limit, environment = child.ask(limits.measure, patience=PATIENCE)
+    limit, environment = contest.surroundings([], RULES.threads, CUDA)
     notebook.note(limit, environment)
     console.print(f"peak {peak(limit)}; copying {bandwidths(limit)}", highlight=False)
 
 
+def names(quick: bool) -> list[str]:
+    """All contestants; where it must go quickly, without the single rungs of the ladder."""
+    return [name for name, entry in contestants.entries(CUDA).items() if not (quick and entry.named)]
+
+
 def hold_contest(notebook: Notebook, names: Sequence[str], rules: Rules, console: Console) -> None:
     """All events; raises StepError where a contestant was wrong or broke."""
-    events = [(problem, operation) for problem in problems.contest() for operation in problem.operations]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    troubles = []
-    with Child() as child, Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(events))
-        for problem, operation in events:
-            progress.update(task, description=f"{problem.name} {operation}")
-            records = run_event(child, problem, operation, names, rules)
+    given = problems.contest()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    failed = 0
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("", total=sum(len(problem.operations) for problem in given))
+
+        def tell(what: str) -> None:
+            progress.update(task, description=what)
+
+        for _, found in groupby(contest.hold(given, OPERATIONS, names, rules, tell, CUDA), lambda each: each.key):
+            records = list(found)
             notebook.note(records=records)
-            for record in (r for r in records if r.trouble is not None):
-                console.print(
-                    f"{record.problem} {record.operation} {record.contestant}: {record.trouble}", markup=False
-                )
-                troubles.append(record)
             progress.advance(task)
-    ours = [record for record in troubles if not (record.trouble or "").startswith("UnsupportedError")]
-    if ours:
-        raise StepError(f"{len(ours)} of all contestants' events came to nothing")
-
-
-def run_event(child: Child, problem: Problem, operation: str, names: Sequence[str], rules: Rules) -> list[Record]:
-    """An event's records; if it brings the process down, each contestant's alone, to see whose fault it is."""
-    names = [name for name in names if CONTESTANTS[name].joins(problem)]
-    try:
-        found: list[Record] = child.ask(contest.on_gpu, problem, operation, names, rules, patience=PATIENCE)
-        return found
-    except ChildError as error:
-        if len(names) == 1:
-            return [contest.record(problem, operation, names[0], trouble=str(error))]
-        return [record for name in names for record in run_event(child, problem, operation, [name], rules)]
+            for record in (each for each in records if each.trouble is not None):
+                console.print(f"{record.problem} {record.operation} {record.contestant}: {record.trouble}")
+                failed += not (record.trouble or "").startswith(NOT_OFFERED)
+    if failed:
+        raise StepError(f"{failed} of all contestants' events came to nothing")
 
 
 def train(notebook: Notebook, console: Console) -> None:

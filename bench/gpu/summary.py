@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from bench.gpu.targets import Target, worst
+from rich.console import Console
+from rich.text import Text
+
+from bench.gpu.targets import Target, targets, worst
 from bench.report.cells import ABSENT, Cell, digits, percent, ratio, seconds
-from bench.report.grid import Column, Grid
+from bench.report.grid import Column, Grid, to_rich
 from bench.results import Record, Results
 
 _SIGNS = {"met": "faster", "missed": "slower", "not measured": ""}
 """How a verdict is coloured."""
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the targets, and what is furthest below them."""
+    console.rule(Text("targets", style="bold"))
+    found = targets(results)
+    console.print(to_rich(overview(found)), to_rich(worst_events(found, results)))
 
 
 def overview(found: list[Target]) -> Grid:

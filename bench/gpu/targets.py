@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.contestants import OURS_ON_CUDA as OURS
 from bench.gpu import problems
-from bench.gpu.contestants import GRAPH, OURS, TF32
 from bench.problems import Problem
 from bench.report.races import geometric_mean
-from bench.results import REFERENCE, Record, Results
+from bench.results import GRAPH, REFERENCE, TF32, Record, Results
 
 BEYOND_CACHES = 2**26
 """Bytes from which on a pooling is compared with copying in memory: what is smaller is partly in the L2 cache."""

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench.gpu.contestants import OURS
+from bench.contestants import OURS_ON_CUDA as OURS
 from bench.results import REFERENCE
 from models import networks
+from models.plain import plain
 
 IMAGES, BATCH, BLOCK = 60_000, 100, 50
 """Images of an epoch and of a batch, and steps of a block."""
@@ -83,11 +84,7 @@ def models_on(backend: str) -> dict[str, nn.Module]:
     """The network on a backend, and in torch's own layers, with the same weights."""
     torch.manual_seed(0)
     ours = networks.load(NETWORK).build((1, 28, 28), 10, backend)
-    plain = _plain()
-    with torch.no_grad():
-        for mine, other in zip(plain.parameters(), ours.parameters(), strict=True):
-            mine.copy_(other)
-    return {OURS: ours, REFERENCE: plain}
+    return {OURS: ours, REFERENCE: plain(ours)}
 
 
 @torch.no_grad()
@@ -95,24 +92,6 @@ def _apart(mine: nn.Module, other: nn.Module, images: Tensor) -> float:
     """How far their outputs are from one another, relative to their size."""
     wanted = other(images)
     return float((mine(images) - wanted).norm() / wanted.norm())
-
-
-def _plain() -> nn.Module:
-    """LeNet-5 as who knows torch alone writes it."""
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2),
-        nn.Tanh(),
-        nn.AvgPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.Tanh(),
-        nn.AvgPool2d(2),
-        nn.Conv2d(16, 120, 5),
-        nn.Tanh(),
-        nn.Flatten(),
-        nn.Linear(120, 84),
-        nn.Tanh(),
-        nn.Linear(84, 10),
-    )
 
 
 def _batches(device: str, images: int) -> list[tuple[Tensor, Tensor]]:

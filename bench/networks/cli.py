@@ -53,7 +53,7 @@ def run(
     if context.invoked_subcommand:
         return
     from bench import environment
-    from bench.contest import Rules
+    from bench.event import Rules
     from bench.networks import contestants
     from bench.networks.contest import hold
     from bench.networks.results import Event, NetworkResults, save
@@ -78,10 +78,10 @@ def run(
     if busy is not None and busy > environment.BUSY:
         console.print(f"warning: others use {busy:.0%} of this machine; the figures will be theirs too")
     rules = Rules(threads or machine.usable_cores(), bursts, seconds)
-    packages = ["torch", *(name for name in helpers if name in ("onnxruntime", "openvino"))]
+    packages = ["torch", *(name for name in helpers if name in contestants.forwards_only())]
     described = environment.describe(packages, rules.threads)
     results = NetworkResults(described, [])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(events))
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.contest import Rules
+from bench.event import Rules
 from bench.networks import passes, worker, zoo
 from bench.networks.passes import INFERENCE, Material
 from bench.networks.results import Event, Record
 from bench.networks.zoo import Subject
+from bench.process import trouble
 from bench.racers import Racer, start
-from bench.worker import trouble
 
 Tell = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""Who runs a network: torch in three ways, onnxruntime and OpenVINO, and fastconv in three.
+"""Who runs a network: torch in three ways, peers such as onnxruntime and OpenVINO, and fastconv in three.
 
 torch                 as it comes: contiguous tensors, layer by layer
 torch.channels_last   weights and images in that layout
@@ -11,7 +11,6 @@ fastconv.tuned        the same with ``fuse=True`` and ``tune`` with the batch as
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -20,32 +19,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench import contestants as table
 from bench.networks import passes, peers, zoo
 from bench.networks.passes import INFERENCE, Material, Pass
 from bench.networks.zoo import Subject
 from bench.results import REFERENCE
 
 CHANNELS_LAST, INDUCTOR = "torch.channels_last", "torch.inductor"
-PEERS: dict[str, tuple[str, ...]] = {
-    CHANNELS_LAST: (),
-    INDUCTOR: (),
-    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "openvino"),
-}
-"""Who runs beside plain torch and fastconv, and the packages that it takes."""
+EXPORTERS = ("onnx", "onnxscript")
+"""The packages that write a network as an ONNX file."""
 
-FORWARDS_ONLY = ("onnxruntime", "openvino")
 OURS = ("fastconv.converted", "fastconv.fused", "fastconv.tuned")
 
 
 def installed() -> list[str]:
     """The peers that can take part here."""
-    return [name for name, packages in PEERS.items() if all(importlib.util.find_spec(each) for each in packages)]
+    return [CHANNELS_LAST, INDUCTOR, *forwards_only()]
+
+
+def forwards_only() -> list[str]:
+    """The peers that run exported networks here."""
+    known = table.entries() if table.installed(*EXPORTERS) else {}
+    return [name for name, entry in known.items() if entry.networks]
 
 
 def taking_part(mode: str, chosen: list[str]) -> list[str]:
     """Everyone, plain torch first, with the peers ``chosen`` as far as they can do that."""
-    others = [name for name in chosen if mode == INFERENCE or name not in FORWARDS_ONLY]
+    others = [name for name in chosen if mode == INFERENCE or name not in forwards_only()]
     return [REFERENCE, *others, *OURS]
 
 
@@ -53,7 +53,7 @@ def prepare(
     name: str, subject: Subject, mode: str, material: Material, folder: Path, threads: int, begin: Callable[[], None]
 ) -> Pass:
     """The contestant's way to run the network. ``begin`` is called before what it keeps in memory is made."""
-    if name in FORWARDS_ONLY:
+    if name in forwards_only():
         model = _model(subject, mode, material)
         path = peers.export(model, material.x, folder / f"{name}.onnx")
         del model

@@ -1,14 +1,16 @@
-"""onnxruntime and OpenVINO: libraries that run a network exported to ONNX, forwards only."""
+"""The peers of `bench.contestants` that run a network exported to ONNX, forwards only."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from bench import contestants
+from bench.contestants import NetworkContestant
 from bench.networks.passes import Pass
 
 
@@ -21,36 +23,7 @@ def export(model: nn.Module, x: Tensor, path: Path) -> Path:
 
 
 def session(name: str, path: Path, x: Tensor, threads: int) -> Pass:
-    """The network of ``path`` on the peer ``name``."""
-    return {"onnxruntime": _onnxruntime, "openvino": _openvino}[name](path, x, threads)
-
-
-def _onnxruntime(path: Path, x: Tensor, threads: int) -> Pass:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    network = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feed = {network.get_inputs()[0].name: x.numpy()}
-
-    def call() -> Any:
-        return network.run(None, feed)
-
-    return Pass(lambda: [torch.from_numpy(each) for each in call()], call)
-
-
-def _openvino(path: Path, x: Tensor, threads: int) -> Pass:
-    import openvino
-
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
-    images = x.numpy()
-    request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
-
-    def call() -> Any:
-        assert images.size  # the call holds the memory that the request reads
-        request.infer()
-        return request.output_tensors
-
-    return Pass(lambda: [torch.from_numpy(each.data.copy()) for each in call()], call)
+    """The network of ``path`` on the peer ``name``, by its adapter in `bench.contestants`."""
+    peer = cast(NetworkContestant, contestants.make(name, threads))
+    call = peer.network(path, x.numpy())
+    return Pass(lambda: [torch.from_numpy(each) for each in peer.arrays(call())], call)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
-import torch
-
 PACKAGE = "torchvision"
 INSTALL = "pip install --no-deps torchvision==0.28.0"
 """Without its dependencies: it asks for one release of torch, and pip would fetch that with CUDA."""
@@ -34,6 +32,8 @@ def check() -> None:
 def models() -> Any:
     """The module `torchvision.models`; raises NetworkError where it is missing or can't be imported."""
     check()
+    import torch
+
     if not _declared:
         fragment = torch.library.Library(PACKAGE, "FRAGMENT")
         _declared.append(fragment)

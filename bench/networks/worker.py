@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 import fastconv
+from bench.devices.cpu import burst
 from bench.networks import contestants, passes
 from bench.networks.memory import Meter
 from bench.networks.passes import Material, Pass
 from bench.networks.zoo import Subject
-from bench.worker import burst, keep_to, trouble
+from bench.process import keep_to, trouble
 
 MATERIAL = "material.pt"
 

@@ -1,7 +1,8 @@
 """The report made from a run's results: Markdown, pictures, one HTML page, and the README's tables.
 
 `races` sorts the results out; `summaries` and `listings` make tables of them, which `grid` lays out as Markdown, HTML
-or for the terminal; `bars` and `roofline` draw; `markdown`, `page` and `readme` put it all together.
+or for the terminal; `bars` and `roofline` draw; `markdown`, `page` and `readme` put it all together. `compare` judges
+what changed between two runs, and `changes` makes tables of that.
 """
 
 from __future__ import annotations

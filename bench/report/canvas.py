@@ -1,50 +1,22 @@
-"""What all pictures share: type, lines, the scale of speeds over torch's, and the files they are saved as."""
+"""What all pictures share: the sheet, its panels, the scale of speeds over torch's, and the files they are saved as."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from bench.report.palette import GRID, INK, PALE, Look
-
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "hatch.linewidth": 0.6,
-    "svg.hashsalt": "fastconv",  # the same picture gives the same file
-}
-
+from bench.report.palette import Look
+from models.inspection.style import GRID, INK, PALE
 
 SLOWEST, FASTEST = 1 / 8, 16
 """The ends of the scale of speeds over torch's; what lies beyond is drawn at the end."""
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of every picture, for as long as the block lasts."""
-    with mpl.rc_context(_STYLE):
-        yield
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.text import Text
 
 from bench.report import grid
 from bench.report.cells import Cell, ratio, seconds
+from bench.report.compare import Comparison, Key
 from bench.report.grid import Column, Grid
 from bench.report.races import stage_title, verdict
-
-if TYPE_CHECKING:
-    from bench.compare import Comparison, Key
 
 _KEY = [Column("problem", number=False), Column("operation", number=False), Column("contestant", number=False)]
 

@@ -66,9 +66,10 @@ def to_html(grid: Grid) -> str:
 
 def to_rich(grid: Grid) -> Table:
     """For the terminal."""
-    table = Table(title=grid.title or None, caption=grid.note or None, box=box.SIMPLE_HEAD)
+    table = Table(title=Text(grid.title) if grid.title else None, box=box.SIMPLE_HEAD)
+    table.caption = Text(grid.note) if grid.note else None
     for column in grid.columns:
-        table.add_column(column.title, justify="right" if column.number else "left", no_wrap=not column.number)
+        table.add_column(Text(column.title), justify="right" if column.number else "left", no_wrap=not column.number)
     for row in grid.rows:
         table.add_row(*(Text(cell.marked, style=_COLOURS.get(cell.verdict, "")) for cell in row))
     return table

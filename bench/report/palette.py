@@ -30,8 +30,6 @@ _PEERS = (
     ("#CC79A7", "h"),
 )
 
-INK, PALE, GRID = "#1f2328", "#6e7781", "#d8dee4"
-
 
 @dataclass(frozen=True)
 class Look:

@@ -9,12 +9,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bench.report import bars
-from bench.report.canvas import save, style
+from bench.report.canvas import save
 from bench.report.header import sentence
 from bench.report.palette import looks
 from bench.report.races import Race, Stage, by_stage, contestants, races, stage_title
 from bench.report.roofline import roofline
 from bench.results import Results
+from models.inspection.style import style
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log
 
-from bench.results import REFERENCE, Record, Results
+from bench.results import GRAPH, REFERENCE, TF32, Record, Results
 
 LEVEL = 0.05
 """Ratios this close to 1 are a draw: best bursts repeat within 5% from run to run."""
@@ -51,7 +51,7 @@ def is_way(contestant: str) -> bool:
 
 def is_apart(contestant: str) -> bool:
     """Whether it runs by other rules than the rest: with fewer digits, or replayed without being called."""
-    return contestant.endswith((".tf32", ".graph"))
+    return contestant.endswith((TF32, GRAPH))
 
 
 def is_champion(contestant: str) -> bool:

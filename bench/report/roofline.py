@@ -18,9 +18,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from bench.report.canvas import marker, panel, sheet
 from bench.report.columns import names, panels, spread
 from bench.report.header import size
-from bench.report.palette import GRID, INK, PALE, Look
+from bench.report.palette import Look
 from bench.report.races import Race, stage_title
 from bench.results import Limit, Record
+from models.inspection.style import GRID, INK, PALE
 
 _PANEL, _MARGIN = (5.6, 3.4), (0.75, 0.95)
 """Inches that a panel's axes take, and what stands around them."""

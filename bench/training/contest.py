@@ -16,11 +16,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest import mock
 
+from bench.process import THREAD_VARIABLES
 from bench.training import worker
 from bench.training.contestants import PLAIN
 from bench.training.results import Race
 from bench.training.worker import answer
-from bench.worker import THREAD_VARIABLES
 from models.waits import short_waits
 
 TURN = 1.0

@@ -17,8 +17,8 @@ from unittest import mock
 
 from rich.console import Console
 
+from bench.process import keep_to
 from bench.training import files
-from bench.worker import keep_to
 from models.waits import short_waits
 
 FORMAT = "record 1"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bench.training import files
@@ -25,10 +24,6 @@ class Race:
         """Seconds of an epoch: of the steps that were trained, or reckoned from their mean if they are fewer."""
         made = self.steps[contestant][: self.epoch_steps]
         return sum(made) / len(made) * self.epoch_steps
-
-    def typical_epoch(self, contestant: str) -> float:
-        """Seconds of an epoch all of whose steps take what the median step took: without what others did meanwhile."""
-        return median(self.steps[contestant]) * self.epoch_steps
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.process import keep_to, trouble
 from bench.training import contestants
-from bench.worker import keep_to, trouble
 from models.data import load
 from models.training.batches import Batches
 from models.training.loop import Step, epoch_steps

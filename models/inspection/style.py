@@ -34,6 +34,8 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names of files and classes are nobody's formulas
     "xtick.color": INK,
     "ytick.color": INK,
+    "hatch.linewidth": 0.6,
+    "svg.hashsalt": "fastconv",  # the same picture gives the same file
     "figure.facecolor": "white",
 }
 

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
-from bench import limit
 from bench.cli import app
-from bench.results import Limit, Record, ResultsError, load
+from bench.devices import cpu_limits
+from bench.results import Limit, Record, Results, ResultsError, load, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ def _invoke(*arguments: str):
 
 
 def test_run_writes_a_file_of_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit, "measure", lambda threads: Limit(1e9 * threads, {2**20: 1e9}))
+    monkeypatch.setattr(cpu_limits, "measure", lambda threads: Limit(1e9 * threads, {2**20: 1e9}))
     out = tmp_path / "results.json"
     words = ["--problem", "N=1 C=2 H=6 K=2 R=3", "--op", "forward", "--bursts", "2", "--seconds", "0.001"]
     who = ["--contestant", "fastconv.im2col", "--contestant", "torch", "--threads", "1", "--out", str(out)]
@@ -43,7 +44,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path: Path, monkeypatch: py
         yield Record("p", [], "conv", "forward", "torch", 1, 1, [0.1])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(limit, "measure", lambda threads: Limit(1e9, {2**20: 1e9}))
+    monkeypatch.setattr(cpu_limits, "measure", lambda threads: Limit(1e9, {2**20: 1e9}))
     monkeypatch.setattr("bench.contest.hold", hold)
     out = tmp_path / "results.json"
     done = _invoke("run", "--set", "smoke", "--contestant", "torch", "--out", str(out))
@@ -65,16 +66,37 @@ def test_list() -> None:
         (["run", "--set", "vgg"], "no set is called vgg; the sets are"),
         (["run", "--op", "sideways"], "no operation is called sideways; they are forward"),
         (["run", "--contestant", "cudnn"], "no contestant is called cudnn; here are fastconv.naive"),
-        (["run", "--problem", "N=1"], "lacks ['C', 'H', 'K', 'R']"),
+        (["run", "--problem", "N=1"], "problem 'N=1': C, H, K, R are missing; N, C, H, K, R are needed"),
+        (["run", "--device", "tpu"], "no device is called tpu; they are cpu and cuda"),
+        (["run", "--device", "cuda"], "--device cuda: torch finds no NVIDIA GPU here"),
         (["report", "missing.json"], "missing.json: can't be read (No such file or directory)"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_words_get_one_line(words: list[str], message: str) -> None:
+def test_wrong_words_get_one_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = _invoke(*words)
     assert done.exit_code == 2
     assert f"error: {message}" in done.output or message in done.output
     assert len(done.output.strip().splitlines()) == 1
+
+
+def test_a_notebooks_backend_a_broken_matplotlibrc_and_brackets_are_no_trouble(small: Results, tmp_path: Path) -> None:
+    """Either setting keeps matplotlib from being imported, and rich would take the folder's name for markup."""
+    folder = tmp_path / "[cuda13]"
+    save(small, folder / "results.json")
+    (tmp_path / "matplotlibrc").write_bytes(b"font.family: caf\xe9\n")
+    settings = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
+    }
+    words = ["report", str(folder / "results.json"), "--out", str(folder / "report")]
+    command = [sys.executable, "-m", "bench", *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **settings}, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(folder / "report" / "overview.png") in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "limit": {"flops": "x"}}'])

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.compare import Change, Comparison, compare, to_markdown, to_table
 from bench.problems import select
+from bench.report.changes import to_markdown, to_table
+from bench.report.compare import Change, Comparison, compare
 from bench.results import Limit, Record, Results
 from tests.bench.synthetic import ENVIRONMENT, LIMIT, SPEEDS, record, results
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastconv
-from bench import arrays, contest, worker
-from bench.contest import Rules, event, hold
+from bench import apart, contestants, truth
+from bench.contest import hold
+from bench.contestants import CPU, Entry
+from bench.devices import cpu
+from bench.event import Rules, event
+from bench.operands import on_cpu
 from bench.problems import PROBLEMS, Problem, parse
+from bench.racers import start
+from bench.worker import serve
 
 PROBLEM = parse("N=2 C=2 H=6 K=4 R=3 padding=1")
 
@@ -31,20 +38,18 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.contestants import Entry
-
     entries = {name: Entry("torch") for name in ("right", "wrong", "slow", "broken")}
     entries["small"] = Entry("torch", most_flops=10.0)
-    genuine = contest.contestants.entries()
-    monkeypatch.setattr(contest.contestants, "entries", lambda: {**genuine, **entries})
+    genuine = contestants.entries()
+    monkeypatch.setattr(contestants, "entries", lambda device=CPU: {**genuine, **entries})
 
 
-def _right() -> arrays.Result:
-    return arrays.expected(PROBLEM, "forward", arrays.operands(PROBLEM))
+def _right() -> tuple[np.ndarray, ...]:
+    return tuple(each.numpy() for each in truth.expected(PROBLEM, "forward", on_cpu(PROBLEM)))
 
 
 def _event(*fakes: Fake) -> dict[str, Any]:
-    records = event(PROBLEM, "forward", fakes, Rules(threads=1, bursts=3))  # type: ignore[arg-type]
+    records = event(PROBLEM, "forward", fakes, Rules(threads=1, bursts=3), cpu.Cpu())
     return {record.contestant: record for record in records}
 
 
@@ -60,13 +65,11 @@ def test_a_wrong_result_is_refused_not_timed() -> None:
 
 
 def test_a_record_says_how_its_contestant_went_about_it() -> None:
-    from bench.problems import parse
-
-    with contest.started(["fastconv.numba", "fastconv.naive"], 1) as racers:
+    with apart.events(["fastconv.numba", "fastconv.naive"], Rules(1, bursts=1, seconds=0.001)) as among_them:
         problem = parse("N=2 C=40 H=12 K=24 R=3 padding=1")
         ways = {}
         for operation in ("forward", "backward"):
-            for record in event(problem, operation, racers, Rules(threads=1, bursts=1, seconds=0.001)):
+            for record in among_them(problem, operation):
                 ways[record.contestant, operation] = record.way
     g = problem.geometry
     how = (g.input_shape, g.weight_shape, g.stride, g.padding)
@@ -80,8 +83,9 @@ def test_a_record_says_how_its_contestant_went_about_it() -> None:
 
 def test_rounding_is_no_fault() -> None:
     (right,) = _right()
-    assert arrays.fault((right.astype(np.float32),), (right,)) is None
-    assert arrays.fault((right, right), (right,)) == "2 arrays, 1 expected"
+    wanted = truth.expected(PROBLEM, "forward", on_cpu(PROBLEM))
+    assert truth.fault((right.astype(np.float32),), wanted, truth.ERROR) is None
+    assert truth.fault((right, right), wanted, truth.ERROR) == "2 arrays, 1 expected"
 
 
 def test_turns_rotate_and_the_slow_have_one() -> None:
@@ -89,7 +93,7 @@ def test_turns_rotate_and_the_slow_have_one() -> None:
     prepared = {"prepare": (_right(), "by hand"), "burst": 0.1}
     records = _event(
         Fake("right", prepared, turns),
-        Fake("slow", {**prepared, "burst": 2 * contest.PATIENCE}, turns),
+        Fake("slow", {**prepared, "burst": 2 * Rules(1).patience}, turns),
         Fake("broken", {**prepared, "burst": "MemoryError"}, turns),
         Fake("small", prepared, turns),
     )
@@ -120,7 +124,8 @@ def test_real_processes() -> None:
 
 
 def test_a_real_wrong_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contest, "expected", lambda *problem: tuple(2 * a for a in arrays.expected(*problem)))
+    genuine = truth.expected
+    monkeypatch.setattr(truth, "expected", lambda *problem: [2 * each for each in genuine(*problem)])
     (record,) = hold([PROBLEM], ["forward"], ["fastconv.im2col"], Rules(1, 2, 0.001))
     assert record.trouble is not None
     assert record.trouble.startswith("WRONG RESULT: relative error 5.0e-01")
@@ -128,7 +133,8 @@ def test_a_real_wrong_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_process_that_dies_is_a_trouble_not_a_hang() -> None:
     impossible = dataclasses.replace(PROBLEM, geometry=None)
-    with contest.started(["fastconv.im2col"], 1) as (racer,):
+    with ExitStack() as stack:
+        racer = start("fastconv.im2col", serve, 1, stack)
         value, trouble = racer.ask("prepare", impossible, "forward")
         assert value is None
         assert trouble is not None
@@ -145,17 +151,17 @@ def test_unknown_contestant() -> None:
 def test_a_burst_is_the_median_of_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     durations = iter([9.0, 1.0, 5.0, 3.0, 100.0])  # the first only wakes up
-    monkeypatch.setattr(worker, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cpu, "perf_counter", lambda: now[0])
 
     def call() -> None:
         now[0] += next(durations)
 
-    assert worker.burst(call, 8.5) == 3.0
+    assert cpu.burst(call, 8.5) == 3.0
 
 
 @pytest.mark.parametrize("problem", [PROBLEM], ids=["small"])
 def test_operands_are_the_same_everywhere(problem: Problem) -> None:
-    one, other = arrays.operands(problem), arrays.operands(problem)
+    one, other = on_cpu(problem), on_cpu(problem)
     assert np.array_equal(one.x, other.x)
     assert one.x.dtype == np.float32
-    assert not np.array_equal(one.x, arrays.operands(problem.at_batch(2)).w)
+    assert not np.array_equal(one.x, on_cpu(problem.at_batch(2)).w)

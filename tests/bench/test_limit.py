@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from bench import limit
+from bench.devices import cpu_limits
 from bench.results import Limit
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_the_loop_multiplies_and_adds_on_all_chains(lanes: int) -> None:
     """Each chain goes towards acc = 0.5 * acc + 0.5, whose fixed point is 1: the sum over chains is their number."""
-    loop, flops = limit.multiply_add_loop(lanes)
+    loop, flops = cpu_limits.multiply_add_loop(lanes)
     chains = flops // (2 * lanes)
     assert chains >= 8
     assert loop(200) == pytest.approx(chains)
@@ -20,10 +20,10 @@ def test_the_loop_multiplies_and_adds_on_all_chains(lanes: int) -> None:
 
 
 def test_rates_are_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit, "SECONDS", 0.02)
-    monkeypatch.setattr(limit, "ROUNDS", 1)
-    assert limit.peak_flops(1) > 1e8
-    assert limit.copy_bandwidth(2, 2**16) > 1e7
+    monkeypatch.setattr(cpu_limits, "SECONDS", 0.02)
+    monkeypatch.setattr(cpu_limits, "ROUNDS", 1)
+    assert cpu_limits.peak_flops(1) > 1e8
+    assert cpu_limits.copy_bandwidth(2, 2**16) > 1e7
 
 
 def test_floor() -> None:

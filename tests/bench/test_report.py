@@ -8,16 +8,18 @@ from math import sqrt
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib.patches import Rectangle
+from rich.console import Console
 
 from bench.problems import PROBLEMS, select
 from bench.report import MarkerError, bars, keep_picture, rewrite_readme, write_report
-from bench.report.cells import digits, percent, seconds
+from bench.report.cells import Cell, digits, percent, seconds
 from bench.report.columns import panels, spread
-from bench.report.grid import Grid
+from bench.report.grid import Column, Grid, to_rich
 from bench.report.header import bandwidths, sentence
 from bench.report.listings import everything, glance, layers, tally, troubles
 from bench.report.markdown import markdown
@@ -218,6 +220,15 @@ def test_pictures_are_the_same_bytes_again(small: Results, written: Path, tmp_pa
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
 
 
+def test_a_users_settings_of_matplotlib_change_no_picture(small: Results, written: Path, tmp_path: Path) -> None:
+    with mpl.rc_context({"figure.dpi": 30, "savefig.bbox": "tight", "axes.linewidth": 9, "lines.linewidth": 7}):
+        write_report(small, tmp_path)
+    for name in ("overview", "bars-conv-forward", "roofline-conv-forward"):
+        for suffix in ("png", "svg"):
+            file = f"{name}.{suffix}"
+            assert (tmp_path / file).read_bytes() == (written / file).read_bytes(), file
+
+
 def test_bars_end_at_the_ratio_and_markers_stand_there(small: Results) -> None:
     found = by_stage(races(small))[CONV]
     styles = looks(contestants(found))
@@ -298,6 +309,13 @@ def test_page_is_well_formed_and_needs_nothing_else(written: Path, small: Result
     assert not re.search(r"https?:|url\(|@import", text)
     targets = {value for key, value in reader.attributes if key == "id"}
     assert {value[1:] for value in links if value.startswith("#")} == targets
+
+
+def test_the_terminal_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a console of one's own too, which takes them for markup unless they come as Text."""
+    Console(width=100).print(to_rich(Grid([Column("[red]a")], [[Cell("[cuda13]")]], "[bold]title", "[link]note")))
+    shown = capsys.readouterr().out
+    assert [word in shown for word in ("[red]a", "[cuda13]", "[bold]title", "[link]note")] == [True] * 4
 
 
 def test_page_escapes_what_results_say(tmp_path: Path) -> None:

@@ -17,12 +17,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import log
 
-from bench.report.changes import to_markdown, to_table
 from bench.report.header import HARDWARE
 from bench.report.races import LEVEL, Stage, geometric_mean, place
 from bench.results import REFERENCE, Record, Results
-
-__all__ = ["Change", "Comparison", "compare", "to_markdown", "to_table"]
 
 BURSTS = 3
 """The fewest that tell a spread."""

@@ -27,7 +27,7 @@ class Child:
         self._pipe: Connection | None = None
 
     def ask(self, function: Callable[..., Any], *arguments: Any, patience: float) -> Any:
-        """What the function returns, within so many seconds.
+        """What the function returns, within ``patience`` seconds.
 
         Raises:
             ChildError: it raised an error, its process died, or it took longer.

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.arrays import ERROR
-from bench.gpu.calls import Operands
+from bench.operands import Operands
 from bench.problems import Problem
 from fastconv import ConvGeometry
+
+ERROR = 2e-5
+"""Allowed for float32: the root mean square of the error, relative to that of the right result.
+
+Sums of some thousand products lose about 1e-7 times the root of that number, 5e-6; algorithms that trade digits for
+speed (Winograd) some times more. A wrong element in a thousand already shows as 1e-2.
+"""
 
 TF32_ERROR = 2e-3
 """TF32 keeps ten bits of each factor: 2**-11 twice, at random, gives a root mean square of 4e-4."""
@@ -19,7 +27,8 @@ TF32_ERROR = 2e-3
 
 def expected(problem: Problem, operation: str, given: Operands) -> list[Tensor]:
     """The right result in float64, by torch's own kernels and its autograd."""
-    x, w, b = (each.double().requires_grad_() for each in (given.x, given.w, given.b))
+    tensors = (torch.as_tensor(each) for each in (given.x, given.w, given.b))
+    x, w, b = (each.double().requires_grad_() for each in tensors)
     g = problem.geometry
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         if isinstance(g, ConvGeometry):
@@ -30,10 +39,10 @@ def expected(problem: Problem, operation: str, given: Operands) -> list[Tensor]:
         if operation == "forward":
             return [y.detach()]
         leaves = {"input": [x], "weight": [w], "backward": [x, w, b] if problem.kind == "conv" else [x]}[operation]
-        return list(torch.autograd.grad(y, leaves, given.grad.double()))
+        return list(torch.autograd.grad(y, leaves, torch.as_tensor(given.grad).double()))
 
 
-def allowed(problem: Problem, operation: str, tf32: bool) -> float:
+def allowed(problem: Problem, operation: str, tf32: bool = False) -> float:
     """The root mean square of the error, relative to the right result's, that a result may have.
 
     A gradient for weights adds up all pixels of all images, millions at large batches: one after another in float32,
@@ -46,11 +55,13 @@ def allowed(problem: Problem, operation: str, tf32: bool) -> float:
     return max(ERROR, 2 * 2**-24 * (pixels / 6) ** 0.5)
 
 
-def fault(actual: Sequence[Tensor], right: Sequence[Tensor], most: float) -> str | None:
+def fault(actual: Sequence[Any], right: Sequence[Tensor], most: float) -> str | None:
     """What is wrong with a result, or None: shapes, and the error's root mean square relative to the right result's."""
     if len(actual) != len(right):
-        return f"{len(actual)} tensors, {len(right)} expected"
-    for mine, wanted in zip(actual, right, strict=True):
+        return f"{len(actual)} arrays, {len(right)} expected"
+    for given, wanted in zip(actual, right, strict=True):
+        # A copy: another library's array may be read-only or run backwards, as no tensor may.
+        mine = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given, order="C"))
         if mine.shape != wanted.shape:
             return f"shape {tuple(mine.shape)}, {tuple(wanted.shape)} expected"
         error = float(((mine.double() - wanted).square().mean() / wanted.square().mean()).sqrt())

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from bench.devices.events import Clock, Events
 from bench.environment import commit
-from bench.gpu.clock import Clock, Events
 from bench.results import Limit
 from fastconv import machine
 
