@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.block import Activation, Block, Pooling, activate
 from fastconv.backends.chain import Chain, Gradients, Operands
@@ -17,6 +18,7 @@ from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import (
     activations,
+    adaptive_pooling,
     average_pooling,
     buffers,
     channel_sums,
@@ -348,6 +350,23 @@ class NumbaCpu(Backend):
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         simd = self._simd(grad.dtype)
         return average_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
+
+    def adaptive_max_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> tuple[np.ndarray, np.ndarray]:
+        if x.dtype.kind != "f":
+            return super().adaptive_max_pool2d(x, geometry)
+        return adaptive_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+
+    def adaptive_max_pool2d_values(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return super().adaptive_max_pool2d_values(x, geometry)
+        return adaptive_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, get_num_threads())
+
+    def adaptive_avg_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
+        return adaptive_pooling.avg_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+
+    def adaptive_avg_pool2d_backward(self, grad: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
+        simd = self._simd(grad.dtype)
+        return adaptive_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
 
 
 @cache

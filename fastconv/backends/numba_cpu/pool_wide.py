@@ -19,11 +19,11 @@ from fastconv.backends.numba_cpu.windows import Windows, merge
 @jit
 def _pool(w, frame, task):
     """A task's windows, counted through the planes."""
-    size, lanes, S = w.itemsize, w.lanes, load_integer(frame, F.S)
+    size, lanes = w.itemsize, w.lanes
     H, W, P, Q = load_integer(frame, F.H), load_integer(frame, F.W), load_integer(frame, F.P), load_integer(frame, F.Q)
-    step, left = load_integer(frame, F.RIGHT), load_integer(frame, F.LEFT)
     out, indices = load_integer(frame, F.OUTPUT), load_integer(frame, F.INDICES)
-    reach, divisors = load_integer(frame, F.REACH), load_integer(frame, F.DIVISORS)
+    reach, spans = load_integer(frame, F.REACH), load_integer(frame, F.SPANS)
+    divisors = load_integer(frame, F.DIVISORS)
     first = task * load_integer(frame, F.TASK_WINDOWS)
     last = min(load_integer(frame, F.PLANES) * P * Q, first + load_integer(frame, F.TASK_WINDOWS))
     image = load_integer(frame, F.INPUT) + size * (first // (P * Q)) * H * W
@@ -33,7 +33,7 @@ def _pool(w, frame, task):
         count = min(lanes, last - u)
         for k in range(count):
             top, rows = load_integer(reach, 2 * p), load_integer(reach, 2 * p + 1)
-            begin, end = max(0, q * step - left), min(W, q * step - left + S)
+            begin, end = load_integer(spans, 2 * q), load_integer(spans, 2 * q + 1)
             whole = begin + (end - begin) // lanes * lanes
             state = no_pixels(w)
             row, place = image + size * top * W, -begin

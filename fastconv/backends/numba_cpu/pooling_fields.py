@@ -10,6 +10,7 @@ Names are those of `fastconv.geometry`: windows of R x S pixels, window (p, q) b
     OUTPUT,  # of y or its gradient, (planes, P, Q),
     INDICES,  # of the indices, (planes, P, Q),
     STARTS,  # of tables: as places, the first column in the image of each window in a row;
+    SPANS,  # the first column in the image of each window in a row, and the one after its last;
     REACH,  # the first row in the image, and how many, of each row of windows;
     DIVISORS,  # and the address of the divisors of each row of windows
     PLANES,
@@ -34,4 +35,4 @@ Names are those of `fastconv.geometry`: windows of R x S pixels, window (p, q) b
     TASK,  # the address of the compiled task
     TASKS,  # how many there are
     COUNT,
-) = range(28)
+) = range(29)

@@ -78,6 +78,30 @@ def _is_wide(g: PoolGeometry, lanes: int) -> bool:
     return g.Q * (g.R * -(-g.S // lanes) + 12) < -(-g.Q // lanes) * g.R * g.S * loads
 
 
+def table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(windows, 2) int64: two numbers for each window along an axis."""
+    return np.stack([first, second], 1).astype(np.int64)
+
+
+def divisor_tables(simd: Simd, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of the divisors, the outer product of the two, and for each row of windows its row's address.
+
+    Each has a vector of ones behind it, which masked-out lanes divide by.
+    """
+    distinct, which = np.unique(down, return_inverse=True)
+    rows = np.ones((len(distinct), len(across) + simd.lanes), simd.dtype)
+    rows[:, : len(across)] = np.multiply.outer(distinct, across)
+    return rows, rows.ctypes.data + which.astype(np.int64) * rows.strides[0]
+
+
+def wide_job(simd: Simd, kind: str, windows: int, fields: dict[int, int], *tables: np.ndarray) -> Job:
+    """The job of `pool_wide`, whose tasks are runs of the ``windows`` of all planes."""
+    lanes = simd.lanes
+    task_windows = -(-windows // (fields[F.TASKS] * lanes)) * lanes
+    fields = fields | {F.TASK_WINDOWS: task_windows, F.TASKS: -(-windows // task_windows)}
+    return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
+
+
 def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     """As `forward`."""
     lanes, size = simd.lanes, simd.itemsize
@@ -90,28 +114,23 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     rows, columns = axes(g)
     starts = np.zeros(g.Q + lanes, f"int{8 * size}")
     starts[: g.Q] = columns.first
-    reach = np.stack([rows.first, rows.count], 1).astype(np.int64)
-    distinct, which = np.unique(down, return_inverse=True)
-    divisor_rows = np.ones((len(distinct), len(across) + lanes), simd.dtype)
-    divisor_rows[:, : len(across)] = np.multiply.outer(distinct, across)
-    divisor_addresses = divisor_rows.ctypes.data + which.astype(np.int64) * divisor_rows.strides[0]
+    reach, spans = table(rows.first, rows.count), table(columns.first, columns.first + columns.count)
+    divisor_rows, divisor_addresses = divisor_tables(simd, down, across)
     fields = fields_of(g) | {
         F.STARTS: starts.ctypes.data,
         F.REACH: reach.ctypes.data,
+        F.SPANS: spans.ctypes.data,
         F.DIVISORS: divisor_addresses.ctypes.data,
         F.BLOCK_ROWS: max(1, (ROLLING_BYTES if rolling else BLOCK_BYTES) // (g.stride[0] * g.W * size)),
         F.AHEAD: AHEAD,
         **parts(g.N * g.C, g.P, g.bytes(size)),
     }
-    tables = (starts, reach, divisor_rows, divisor_addresses)
+    tables = (starts, reach, spans, divisor_rows, divisor_addresses)
     if wide and _covers(g):
         fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
         return Job.of(pool_planes_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
     if wide:
-        results = g.N * g.C * g.P * g.Q
-        task_windows = -(-results // (fields[F.TASKS] * lanes)) * lanes
-        fields |= {F.TASK_WINDOWS: task_windows, F.TASKS: -(-results // task_windows)}
-        return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
+        return wide_job(simd, kind, g.N * g.C * g.P * g.Q, fields, *tables)
     step = _step(g)
     known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
     whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())
