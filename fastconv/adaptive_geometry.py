@@ -4,12 +4,13 @@ Along an axis of H pixels and P windows, window p covers the pixels
 
     floor(p * H / P) <= h < ceil((p + 1) * H / P),
 
-so windows may overlap by a pixel, and differ by a pixel in length. Seen from the other side, pixel h lies in the windows
-floor(h * P / H) <= p < ceil((h + 1) * P / H): the rule is its own adjoint, with pixels and windows exchanged.
+so windows may overlap by a pixel, and differ by a pixel in length. Seen from the other side, pixel h lies in the
+windows floor(h * P / H) <= p < ceil((h + 1) * P / H): the same rule, with pixels and windows exchanged.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,8 +47,12 @@ class AdaptiveAxis:
 
     @property
     def kernel(self) -> int:
-        """The length of the longest window, in pixels."""
-        return int(self.lengths.max())
+        """The length of the longest window, in pixels.
+
+        Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r + size) / windows) pixels.
+        """
+        latest = self.windows - math.gcd(self.size, self.windows)
+        return -(-(latest + self.size) // self.windows)
 
     @property
     def pixels(self) -> np.ndarray:

@@ -41,6 +41,10 @@ MOST_ELEMENTS = 2**60 - 1
 """Size limit of an array, in elements: more of float64 cannot be addressed."""
 
 
+WINDOW_BYTES = 128
+"""What tables of adaptive pooling's windows along one axis take for each window, in bytes, while they are made."""
+
+
 def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
     """``value`` as an int; a TypeError for what is no integer, an ArgumentError for one that is out of range."""
     number = value
@@ -340,11 +344,16 @@ def pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
 
 @lru_cache(maxsize=16384)
 def adaptive_geometry(x: Shape, size: Shape) -> AdaptiveGeometry:
-    """`make_adaptive_geometry`, kept, likewise; what the result is too large for is its own size."""
+    """`make_adaptive_geometry`, kept, likewise; results beyond this machine's memory are refused."""
     geometry = make_adaptive_geometry(x, size)
-    if math.prod(geometry.output_shape) > MOST_ELEMENTS:
-        allowed = f"an array of shape {geometry.output_shape} is more than any memory holds"
-        raise ArgumentError("output_size", tuple(size), allowed)
+    least = math.prod(geometry.output_shape) + WINDOW_BYTES * (geometry.P + geometry.Q)
+    try:
+        # As one piece, which the system refuses at once: piece by piece it promises more memory than it has, and ends
+        # the process that uses it.
+        np.empty(least, np.uint8)
+    except (MemoryError, ValueError):
+        allowed = f"a result of shape {geometry.output_shape} takes {least:,} bytes at least, more than there are"
+        raise ArgumentError("output_size", tuple(size), allowed) from None
     return _addressable(geometry)
 
 

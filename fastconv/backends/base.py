@@ -238,7 +238,7 @@ class Backend(ABC):
         """The adjoint of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
 
     def adaptive_max_pool2d(self, x: Array, geometry: AdaptiveGeometry) -> tuple[Array, Array]:
-        """As `max_pool2d`, the windows being those of `fastconv.adaptive_geometry`; by default plain pooling does it."""
+        """As `max_pool2d`, with the windows of `fastconv.adaptive_geometry`; by default plain pooling does it."""
         return adaptive.max_pool(self, x, geometry)
 
     def adaptive_max_pool2d_values(self, x: Array, geometry: AdaptiveGeometry) -> Array:

@@ -70,12 +70,9 @@ def _reach(axis: AdaptiveAxis) -> np.ndarray:
 
 
 def _fields(simd: Simd, g: AdaptiveGeometry, rows: int, reach: np.ndarray, spans: np.ndarray) -> dict[int, int]:
-    planes = g.N * g.C
-    return {
-        **{F.PLANES: planes, F.H: g.H, F.W: g.W, F.P: g.P, F.Q: g.Q},
-        **{F.REACH: reach.ctypes.data, F.SPANS: spans.ctypes.data},
-        **parts(planes, rows, g.bytes(simd.itemsize)),
-    }
+    sizes = {F.PLANES: g.N * g.C, F.H: g.H, F.W: g.W, F.P: g.P, F.Q: g.Q}
+    tables = {F.REACH: reach.ctypes.data, F.SPANS: spans.ctypes.data}
+    return sizes | tables | parts(g.N * g.C, rows, g.bytes(simd.itemsize))
 
 
 def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> Job:
