@@ -79,7 +79,7 @@ def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> Job:
     reach, spans = _reach(g.rows), _spans(g.columns)
     divisors, addresses = divisor_tables(simd, *g.divisor_axes)
     fields = _fields(simd, g, g.P, reach, spans) | {F.DIVISORS: addresses.ctypes.data}
-    return wide_job(simd, kind, g.N * g.C * g.P * g.Q, fields, reach, spans, divisors, addresses)
+    return wide_job(simd, g, kind, g.rows.kernel, fields, reach, spans, divisors, addresses)
 
 
 def _make_average_backward(simd: Simd, g: AdaptiveGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray]]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import pooling_fields as F
 from fastconv.backends.numba_cpu.pool_rows import down_task, rolling_task
@@ -25,6 +26,9 @@ BLOCK_BYTES, ROLLING_BYTES = 4 << 10, 16 << 10
 
 AHEAD = 8 << 10
 """Bytes that the next block is asked for ahead of."""
+
+CLOSE_BYTES = 1 << 20
+"""Size limit of images and results that a core's own cache holds, in bytes: wide windows of those ask for nothing."""
 
 SCATTER_AHEAD, CACHES = 2 << 10, 16 << 20
 """As many bytes of a gradient are asked for ahead where more than the second number is read and written: as much as
@@ -94,11 +98,19 @@ def divisor_tables(simd: Simd, down: np.ndarray, across: np.ndarray) -> tuple[np
     return rows, rows.ctypes.data + which.astype(np.int64) * rows.strides[0]
 
 
-def wide_job(simd: Simd, kind: str, windows: int, fields: dict[int, int], *tables: np.ndarray) -> Job:
-    """The job of `pool_wide`, whose tasks are runs of the ``windows`` of all planes."""
-    lanes = simd.lanes
+def wide_job(
+    simd: Simd,
+    g: PoolGeometry | AdaptiveGeometry,
+    kind: str,
+    rows: int,
+    fields: dict[int, int],
+    *tables: np.ndarray,
+) -> Job:
+    """The job of `pool_wide`, whose tasks are runs of the windows of all planes; ``rows`` is the height of one."""
+    lanes, windows = simd.lanes, g.N * g.C * g.P * g.Q
     task_windows = -(-windows // (fields[F.TASKS] * lanes)) * lanes
-    fields = fields | {F.TASK_WINDOWS: task_windows, F.TASKS: -(-windows // task_windows)}
+    ahead = 0 if g.bytes(simd.itemsize) <= CLOSE_BYTES else min(AHEAD, rows * g.W * simd.itemsize)
+    fields = fields | {F.AHEAD: ahead, F.TASK_WINDOWS: task_windows, F.TASKS: -(-windows // task_windows)}
     return Job.of(wide_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
 
 
@@ -130,7 +142,7 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
         fields |= {F.W: g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
         return Job.of(pool_planes_task, Windows(simd.instructions, simd.dtype, kind, 0, 0), fields, *tables)
     if wide:
-        return wide_job(simd, kind, g.N * g.C * g.P * g.Q, fields, *tables)
+        return wide_job(simd, g, kind, g.R, fields, *tables)
     step = _step(g)
     known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
     whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())
