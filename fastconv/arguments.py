@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.errors import ArgumentError, ArgumentTypeError, ArgumentValueError
 from fastconv.geometry import (
     ConvGeometry,
@@ -29,7 +30,7 @@ from fastconv.geometry import (
 
 Shape = tuple[int, ...]
 IntOrPair = int | Sequence[int]
-G = TypeVar("G", ConvGeometry, PoolGeometry)
+G = TypeVar("G", ConvGeometry, PoolGeometry, AdaptiveGeometry)
 Padding = int | str | Sequence[int]
 
 
@@ -38,6 +39,10 @@ MOST = 2**31 - 1
 
 MOST_ELEMENTS = 2**60 - 1
 """Size limit of an array, in elements: more of float64 cannot be addressed."""
+
+
+WINDOW_BYTES = 128
+"""What tables of adaptive pooling's windows along one axis take for each window, in bytes, while they are made."""
 
 
 def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
@@ -268,6 +273,15 @@ def adaptive_size(value: int | Sequence[int | None] | None, sizes: Sequence[int]
     return tuple([own if size is None else size for size, own in zip(elements, sizes, strict=True)])
 
 
+def make_adaptive_geometry(x: Shape, size: Shape) -> AdaptiveGeometry:
+    """The geometry of an adaptive pooling of ``x`` (N, C, H, W) to ``size`` (P, Q), checked."""
+    if x[1] < 1 or x[2] < 1 or x[3] < 1:
+        raise ArgumentError("input", f"shape {tuple(x)}", "only N may be 0")
+    if len(size) != 2 or min(size) < 1:
+        raise ArgumentError("output_size", tuple(size), "it must be two integers of at least 1")
+    return AdaptiveGeometry(x[0], x[1], x[2], x[3], size[0], size[1])
+
+
 def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: Sequence[int] | None) -> Pair:
     """(H, W) of a max unpooling of ``x`` (..., P, Q); the ``wanted`` one if it pools to the size of ``x``."""
     usual = tuple([(x[a - 2] - 1) * stride[a] - 2 * padding[a] + kernel[a] for a in (0, 1)])
@@ -333,6 +347,21 @@ def conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters) -> C
 def pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
     """`make_pool_geometry`, kept, likewise."""
     return _addressable(make_pool_geometry(x, how))
+
+
+@lru_cache(maxsize=16384)
+def adaptive_geometry(x: Shape, size: Shape) -> AdaptiveGeometry:
+    """`make_adaptive_geometry`, kept, likewise; results beyond this machine's memory are refused."""
+    geometry = make_adaptive_geometry(x, size)
+    least = math.prod(geometry.output_shape) + WINDOW_BYTES * (geometry.P + geometry.Q)
+    try:
+        # As one piece, which the system refuses at once: piece by piece it promises more memory than it has, and ends
+        # the process that uses it.
+        np.empty(least, np.uint8)
+    except (MemoryError, ValueError):
+        allowed = f"a result of shape {geometry.output_shape} takes {least:,} bytes at least, more than there are"
+        raise ArgumentError("output_size", tuple(size), allowed) from None
+    return _addressable(geometry)
 
 
 def _addressable(geometry: G) -> G:

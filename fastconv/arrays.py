@@ -36,7 +36,7 @@ A = TypeVar("A", bound=Array)
 class ArrayOps(Protocol):
     """Operations on one kind of array, images being (N, C, H, W); ``backend`` is a name, or None for the current one.
 
-    The first ten are the primitives of `fastconv.backends.base`; they check shapes and data types. The others are
+    The first thirteen are primitives of `fastconv.backends.base`; they check shapes and data types. The others are
     the little that the API needs besides.
     """
 
@@ -56,21 +56,18 @@ class ArrayOps(Protocol):
 
     def avg_pool2d_backward(self, grad: Any, size: Shape, how: PoolParameters, backend: str | None) -> Any: ...
 
+    def adaptive_max_pool2d(self, x: Any, size: Pair, backend: str | None) -> tuple[Any, Any]: ...
+
+    def adaptive_max_pool2d_values(self, x: Any, size: Pair, backend: str | None) -> Any: ...
+
+    def adaptive_avg_pool2d(self, x: Any, size: Pair, backend: str | None) -> Any: ...
+
     def unfold(self, x: Any, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
 
     def fold(self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
 
     def pad(self, x: Any, rows: int, columns: int) -> Any:
         """x with so many zero rows below and zero columns to the right."""
-
-    def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
-        """The listed rows (``axis`` -2) or columns (-1) of x, in new memory.
-
-        ``blank`` is a bool for each of as many windows side by side as they fall into; its last line is then zeros.
-        """
-
-    def table(self, entries: np.ndarray, like: Any) -> Any:
-        """NumPy's numbers as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
         """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""

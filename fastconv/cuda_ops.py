@@ -11,7 +11,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastconv import registry
-from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape, unfold_geometry
+from fastconv.arguments import (
+    adaptive_geometry,
+    conv_geometry,
+    fold_geometry,
+    pool_geometry,
+    same_shape,
+    unfold_geometry,
+)
 from fastconv.arrays import Shape
 from fastconv.backends.numba_cuda.device_array import DeviceArray
 from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
@@ -68,6 +75,15 @@ class CudaOps:
         same_shape("grad_output", grad.shape, geometry.output_shape, "the pooling's result")
         return _runner(backend, "avg_pool2d_backward", geometry, grad).avg_pool2d_backward(grad, geometry)
 
+    def adaptive_max_pool2d(self, x: Any, size: Pair, backend: str | None) -> tuple[Any, Any]:
+        return self.max_pool2d(x, _uniform(x, size), backend)
+
+    def adaptive_max_pool2d_values(self, x: Any, size: Pair, backend: str | None) -> Any:
+        return self.max_pool2d_values(x, _uniform(x, size), backend)
+
+    def adaptive_avg_pool2d(self, x: Any, size: Pair, backend: str | None) -> Any:
+        return self.avg_pool2d(x, _uniform(x, size), backend)
+
     def unfold(self, x: Any, kernel: Pair, how: ConvParameters, backend: str | None) -> Any:
         (x,), _ = self.operands(input=x)
         geometry = unfold_geometry(x.shape, kernel, how, conv_geometry)
@@ -108,15 +124,7 @@ class CudaOps:
         return x
 
     def pad(self, x: Any, rows: int, columns: int) -> Any:
-        _by_torch(
-            "padding at one end (output_padding of a stride or more, adaptive pooling to windows of different sizes)"
-        )
-
-    def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
-        _by_torch("adaptive pooling to windows of different sizes")
-
-    def table(self, entries: np.ndarray, like: Any) -> Any:
-        _by_torch("adaptive pooling to windows of different sizes")
+        _by_torch("padding at one end (output_padding of a stride or more, adaptive pooling to no pixels)")
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
         _by_torch("max_unpool2d")
@@ -134,6 +142,14 @@ def view(name: str, array: Any) -> DeviceArray:
         allowed = "it must be an array in GPU memory like the other operands"
         raise ArgumentTypeError(name, f"{type(array).__module__}.{type(array).__qualname__}", allowed)
     return DeviceArray.of(array)
+
+
+def _uniform(x: Any, size: Pair) -> PoolParameters:
+    """The plain pooling that an adaptive one to windows of one size is."""
+    pooling = adaptive_geometry(view("input", x).shape, size).uniform
+    if pooling is None:
+        _by_torch("adaptive pooling to windows of different sizes")
+    return PoolParameters((pooling.R, pooling.S), pooling.stride)
 
 
 def _runner(backend: str | None, operation: str, geometry: Any, operand: DeviceArray) -> Any:

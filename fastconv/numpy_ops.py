@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from fastconv import registry
-from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape, unfold_geometry
+from fastconv.arguments import (
+    adaptive_geometry,
+    conv_geometry,
+    fold_geometry,
+    pool_geometry,
+    same_shape,
+    unfold_geometry,
+)
 from fastconv.arrays import Shape, register_kind
 from fastconv.backends.base import INTEGERS
 from fastconv.backends.quiet import QUIET
@@ -87,6 +94,25 @@ class NumpyOps:
         runner = registry.resolve(backend).select("avg_pool2d_backward", geometry, grad.dtype)
         return _rounded(runner.avg_pool2d_backward(grad, geometry), dtype)
 
+    def adaptive_max_pool2d(self, x: np.ndarray, size: Pair, backend: str | None) -> tuple[np.ndarray, np.ndarray]:
+        x, dtype = _pooled(x)
+        geometry = adaptive_geometry(x.shape, size)
+        runner = registry.resolve(backend).select("adaptive_max_pool2d", geometry, x.dtype)
+        values, indices = runner.adaptive_max_pool2d(x, geometry)
+        return _rounded(values, dtype), indices
+
+    def adaptive_max_pool2d_values(self, x: np.ndarray, size: Pair, backend: str | None) -> np.ndarray:
+        x, dtype = _pooled(x)
+        geometry = adaptive_geometry(x.shape, size)
+        runner = registry.resolve(backend).select("adaptive_max_pool2d_values", geometry, x.dtype)
+        return _rounded(runner.adaptive_max_pool2d_values(x, geometry), dtype)
+
+    def adaptive_avg_pool2d(self, x: np.ndarray, size: Pair, backend: str | None) -> np.ndarray:
+        (x,), dtype = _operands(input=x)
+        geometry = adaptive_geometry(x.shape, size)
+        runner = registry.resolve(backend).select("adaptive_avg_pool2d", geometry, x.dtype)
+        return _rounded(runner.adaptive_avg_pool2d(x, geometry), dtype)
+
     def unfold(self, x: np.ndarray, kernel: Pair, how: ConvParameters, backend: str | None) -> np.ndarray:
         (x,), dtype = _operands(input=x)
         geometry = unfold_geometry(x.shape, kernel, how, conv_geometry)
@@ -103,16 +129,6 @@ class NumpyOps:
     def pad(self, x: np.ndarray, rows: int, columns: int) -> np.ndarray:
         widths = [(0, 0)] * (x.ndim - 2) + [(0, rows), (0, columns)]
         return np.pad(x, widths)
-
-    def take(self, x: np.ndarray, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> np.ndarray:
-        taken = np.take(x, lines, axis)
-        if blank is not None:
-            windows = np.moveaxis(taken, axis, 0)
-            windows[len(lines) // len(blank) - 1 :: len(lines) // len(blank)][blank] = 0
-        return taken
-
-    def table(self, entries: np.ndarray, like: np.ndarray) -> np.ndarray:
-        return entries.astype(like.dtype) if entries.dtype.kind == "f" else entries
 
     def scatter(self, x: np.ndarray, indices: np.ndarray, size: Pair) -> np.ndarray:
         (x,), dtype = _operands(input=x)

@@ -9,7 +9,6 @@ from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain
 from fastconv.errors import BackendUnavailableError, UnsupportedError
-from fastconv.geometry import ConvGeometry, PoolGeometry
 
 ORDER = ("numba", "im2col", "naive")
 """For operands on the CPU: numba does every problem and is the fastest; the others stand in where it can't run.
@@ -22,7 +21,7 @@ def _delegate(operation: str) -> Any:
     """The primitive that hands over to whichever backend `Auto.select` gives."""
 
     def primitive(self: Auto, *arguments: Any) -> Any:
-        geometry = next((a for a in arguments if isinstance(a, (ConvGeometry, PoolGeometry))), None)
+        geometry = next((a for a in arguments if isinstance(a, Geometry)), None)
         first = arguments[0]
         device = "cuda" if hasattr(first, "__cuda_array_interface__") else "cpu"
         return getattr(self.select(operation, geometry, first.dtype, device), operation)(*arguments)
@@ -66,6 +65,11 @@ class Auto(Backend):
     max_pool2d_gradient = _delegate("max_pool2d_gradient")
     avg_pool2d = _delegate("avg_pool2d")
     avg_pool2d_backward = _delegate("avg_pool2d_backward")
+    adaptive_max_pool2d = _delegate("adaptive_max_pool2d")
+    adaptive_max_pool2d_values = _delegate("adaptive_max_pool2d_values")
+    adaptive_max_pool2d_gradient = _delegate("adaptive_max_pool2d_gradient")
+    adaptive_avg_pool2d = _delegate("adaptive_avg_pool2d")
+    adaptive_avg_pool2d_backward = _delegate("adaptive_avg_pool2d_backward")
     activation_backward = _delegate("activation_backward")
     unfold = _delegate("unfold")
     fold = _delegate("fold")

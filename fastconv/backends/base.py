@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
+from fastconv.backends import adaptive
 from fastconv.backends.block import Activation, Block, activate, activation_gradient
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
@@ -28,7 +30,7 @@ from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 Array = Any
-Geometry = ConvGeometry | PoolGeometry
+Geometry = ConvGeometry | PoolGeometry | AdaptiveGeometry
 
 INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 """The data types that max pooling takes besides floats, as torch's does."""
@@ -44,6 +46,11 @@ OPERATIONS = (
     "max_pool2d_gradient",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_values",
+    "adaptive_max_pool2d_gradient",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool2d_backward",
     "activation_backward",
     "unfold",
     "fold",
@@ -178,6 +185,26 @@ class Backend(ABC):
     @abstractmethod
     def avg_pool2d_backward(self, grad: Array, geometry: PoolGeometry) -> Array:
         """The adjoint of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
+
+    def adaptive_max_pool2d(self, x: Array, geometry: AdaptiveGeometry) -> tuple[Array, Array]:
+        """As `max_pool2d`, with the windows of `fastconv.adaptive_geometry`; by default plain pooling does it."""
+        return adaptive.max_pool(self, x, geometry)
+
+    def adaptive_max_pool2d_values(self, x: Array, geometry: AdaptiveGeometry) -> Array:
+        """The values alone, by default of `adaptive_max_pool2d`."""
+        return self.adaptive_max_pool2d(x, geometry)[0]
+
+    def adaptive_max_pool2d_gradient(self, grad: Array, indices: Array, geometry: AdaptiveGeometry) -> Array:
+        """`max_pool2d_backward` with the indices that an adaptive pooling gave."""
+        return self.max_pool2d_backward(grad, indices, (geometry.H, geometry.W))
+
+    def adaptive_avg_pool2d(self, x: Array, geometry: AdaptiveGeometry) -> Array:
+        """(N, C, P, Q): the average of each window's pixels; by default plain pooling does it."""
+        return adaptive.avg_pool(self, x, geometry)
+
+    def adaptive_avg_pool2d_backward(self, grad: Array, geometry: AdaptiveGeometry) -> Array:
+        """The adjoint of `adaptive_avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
+        return adaptive.avg_pool_backward(self, grad, geometry)
 
     @QUIET
     def channel_sum(self, grad: Array) -> Array:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -107,6 +108,27 @@ class Torch(Backend):
             g.divisor_override,
         )
         return _like(x, grad)
+
+    def adaptive_max_pool2d(self, x: Any, geometry: AdaptiveGeometry) -> tuple[Any, Any]:
+        import torch.nn.functional as F
+
+        image = _tensor(x)
+        if not image.is_floating_point():
+            return super().adaptive_max_pool2d(x, geometry)  # torch's own is of floats alone
+        values, indices = F.adaptive_max_pool2d(image, (geometry.P, geometry.Q), return_indices=True)
+        return _like(values, x), _like(indices, x)
+
+    def adaptive_avg_pool2d(self, x: Any, geometry: AdaptiveGeometry) -> Any:
+        import torch.nn.functional as F
+
+        return _like(F.adaptive_avg_pool2d(_tensor(x), (geometry.P, geometry.Q)), x)
+
+    def adaptive_avg_pool2d_backward(self, grad: Any, geometry: AdaptiveGeometry) -> Any:
+        import torch
+
+        gradient = _tensor(grad)
+        image = gradient.new_empty(geometry.input_shape)  # only its shape is read
+        return _like(torch.ops.aten._adaptive_avg_pool2d_backward(gradient, image), grad)
 
     def unfold(self, x: Any, geometry: ConvGeometry) -> Any:
         import torch.nn.functional as F

@@ -1,28 +1,15 @@
-"""Adaptive pooling: the size of the result is given, the windows follow from it.
-
-Where the result's size divides the image's, the windows are uniform and this is plain pooling. Elsewhere
-they overlap and differ in length, so the pixels of each are listed one window after another (`AdaptiveAxis`), short
-windows filled up, and plain pooling of that list does the rest: for a maximum the filler is the window's own last
-pixel, which changes nothing; for an average it is zero.
-
-One axis goes after the other, so that only the first list is as large as the image, or twice as large. Averages begin
-with the rows, which are copied whole. Maxima begin with the columns: of equal pixels a window's first row has the
-first, and of several NaN its last row the last, so what wins in its row and then among rows wins in row-major order.
-"""
+"""Adaptive pooling: the size of the result is given, the windows follow from it (`fastconv.adaptive_geometry`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastconv.arguments import adaptive_size, image_dims, truth
-from fastconv.arrays import A, taken
+from fastconv.arrays import A, ArrayOps, taken
 from fastconv.errors import ArgumentError, ArgumentValueError
 from fastconv.functional.lifting import lift_lines, lower_lines
-from fastconv.functional.pooling import avg_pool2d, max_pool2d
-from fastconv.geometry import AdaptiveAxis
+from fastconv.geometry import Pair
 
 OutputSize = int | Sequence[int | None] | None
 
@@ -43,20 +30,10 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
         as `fastconv.max_pool2d`.
     """
     ops, input = taken("input", input)
-    rows, columns = _axes(input, output_size)
-    if rows.windows == 0 or columns.windows == 0:
-        return _cut(avg_pool2d(_few(input, rows, columns), 1, backend=backend), rows, columns)
-    if rows.divides and columns.divides:
-        return avg_pool2d(input, (rows.kernel, columns.kernel), backend=backend)
-    (sums,), dtype = ops.operands(input=input)
-    if not rows.divides:
-        sums = ops.take(sums, -2, rows.pixels, rows.fillers)
-    sums = avg_pool2d(sums, (rows.kernel, 1), divisor_override=1, backend=backend)
-    if not columns.divides:
-        sums = ops.take(sums, -1, columns.pixels, columns.fillers)
-    sums = avg_pool2d(sums, (1, columns.kernel), divisor_override=1, backend=backend)
-    counts = ops.table((rows.lengths[:, None] * columns.lengths).astype(np.float64), sums)
-    return ops.cast(sums / counts, dtype)
+    size = _size(input, output_size)
+    images = input[None] if input.ndim == 3 else input
+    pooled = _sized(ops, ops.adaptive_avg_pool2d(images, _some(size), backend), size)
+    return pooled[0] if input.ndim == 3 else pooled
 
 
 def adaptive_max_pool2d(
@@ -76,30 +53,13 @@ def adaptive_max_pool2d(
         as `fastconv.max_pool2d`.
     """
     ops, input = taken("input", input)
-    return_indices = truth("return_indices", return_indices)
-    rows, columns = _axes(input, output_size)
-    if rows.windows == 0 or columns.windows == 0:
-        values, indices = max_pool2d(_few(input, rows, columns), 1, return_indices=True, backend=backend)
-        empty = _cut(values, rows, columns)
-        return (empty, _cut(indices, rows, columns)) if return_indices else empty
-    if rows.divides and columns.divides:
-        return max_pool2d(input, (rows.kernel, columns.kernel), return_indices=return_indices, backend=backend)
-    listed = input if columns.divides else ops.take(input, -1, columns.pixels)
-    pooled = max_pool2d(listed, (1, columns.kernel), return_indices=return_indices, backend=backend)
-    best, places = pooled if return_indices else (pooled, None)
-    listed = best if rows.divides else ops.take(best, -2, rows.pixels)
-    pooled = max_pool2d(listed, (rows.kernel, 1), return_indices=return_indices, backend=backend)
-    if places is None:
-        return pooled
-    values, indices = pooled
-    row, column = indices // columns.windows, places % (columns.windows * columns.kernel)
-    if not rows.divides:
-        row = ops.table(rows.pixels, indices)[row]
-    if not columns.divides:
-        column = ops.table(columns.pixels, indices)[column]
-    # The column that won in the row that won.
-    *planes, _, across = [ops.table(grid, indices) for grid in np.ix_(*map(np.arange, indices.shape))]
-    return values, row * columns.size + column[(*planes, row, across)]
+    size = _size(input, output_size)
+    images = input[None] if input.ndim == 3 else input
+    if not truth("return_indices", return_indices):
+        values = _sized(ops, ops.adaptive_max_pool2d_values(images, _some(size), backend), size)
+        return values[0] if input.ndim == 3 else values
+    values, indices = [_sized(ops, part, size) for part in ops.adaptive_max_pool2d(images, _some(size), backend)]
+    return (values[0], indices[0]) if input.ndim == 3 else (values, indices)
 
 
 def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
@@ -145,7 +105,8 @@ def adaptive_max_pool1d(
     return tuple(lower_lines(part) for part in pooled) if return_indices else lower_lines(pooled)
 
 
-def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAxis]:
+def _size(input: Any, output_size: OutputSize) -> Pair:
+    """The result's (P, Q)."""
     if isinstance(output_size, (tuple, list)) and input.ndim <= len(output_size):
         allowed = f"output_size {tuple(output_size)} needs {len(output_size) + 1} axes or more"
         raise ArgumentValueError("input", f"shape {tuple(input.shape)}", allowed)
@@ -154,16 +115,14 @@ def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAx
     if min(sizes) < 1:
         raise ArgumentError("input", f"shape {tuple(input.shape)}", "only N may be 0")
     P, Q = adaptive_size(output_size, sizes)
-    return AdaptiveAxis(sizes[0], P), AdaptiveAxis(sizes[1], Q)
+    return P, Q
 
 
-def _few(input: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
-    """As many pixels as there are windows, one at least along each axis."""
-    ops, _ = taken("input", input)
-    wide = ops.take(input, -1, np.zeros(max(1, columns.windows), np.int64))
-    return ops.take(wide, -2, np.zeros(max(1, rows.windows), np.int64))
+def _some(size: Pair) -> Pair:
+    """The size to pool to: one pixel where the result has none."""
+    return (1, 1) if 0 in size else size
 
 
-def _cut(pooled: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
-    """The pooled image of one pixel at least, of the size that was asked for, which is 0."""
-    return pooled[..., : rows.windows, : columns.windows]
+def _sized(ops: ArrayOps, pooled: Any, size: Pair) -> Any:
+    """The pooled image in the size that was asked for, which may be of no pixels."""
+    return ops.pad(pooled[..., :0, :0], *size) if 0 in size else pooled

@@ -14,17 +14,20 @@ from typing import Any, NamedTuple
 import torch
 
 from fastconv import registry
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.arguments import (
+    adaptive_geometry,
     conv_geometry,
     fold_geometry,
     image_dims,
+    make_adaptive_geometry,
     make_conv_geometry,
     make_pool_geometry,
     pool_geometry,
     same_shape,
     unfold_geometry,
 )
-from fastconv.backends.base import INTEGERS, Backend
+from fastconv.backends.base import INTEGERS, Backend, Geometry
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 from fastconv.torch import library
@@ -48,7 +51,7 @@ _AVERAGE = f"{_POOL}, bool count_include_pad, int? divisor_override"
 class _Plan(NamedTuple):
     """What an operator call comes to, before anything is computed."""
 
-    geometry: ConvGeometry | PoolGeometry | None
+    geometry: Geometry | None
     operands: tuple[Any, ...]
     """Of the backend's primitive; the first gives data type and device of the result."""
     shape: tuple[int, ...]
@@ -80,11 +83,12 @@ class _Checks(NamedTuple):
 
     conv: Callable[..., ConvGeometry]
     pool: Callable[..., PoolGeometry]
+    adaptive: Callable[..., AdaptiveGeometry]
     indices: Callable[[Tensor, Sequence[int], int], None]
 
 
-_REAL = _Checks(conv_geometry, pool_geometry, check_indices)
-_FAKE = _Checks(make_conv_geometry, make_pool_geometry, _check_index_type)
+_REAL = _Checks(conv_geometry, pool_geometry, adaptive_geometry, check_indices)
+_FAKE = _Checks(make_conv_geometry, make_pool_geometry, make_adaptive_geometry, _check_index_type)
 """For fake tensors: their sizes may be symbols, which no cache can hold, and their elements have no values."""
 
 
@@ -212,6 +216,53 @@ def avg_pool2d(check: _Checks, x: Tensor, *how: Any) -> _Plan:
 def avg_pool2d_backward(check: _Checks, grad: Tensor, size: Sequence[int], *how: Any) -> _Plan:
     check_types(grad_output=grad)
     g = check.pool(tuple(size), _pool(how))
+    same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
+    return _Plan(g, (grad, g), g.input_shape, layout_of(grad))
+
+
+@_operator("adaptive_max_pool2d(Tensor input, SymInt[] output_size, str backend) -> (Tensor, Tensor)")
+def adaptive_max_pool2d(check: _Checks, x: Tensor, size: Sequence[int], backend: str) -> _Plan:
+    _check_pooled(x)
+    g = check.adaptive(x.shape, tuple(size))
+    return _Plan(g, (x, g), g.output_shape, layout_of(x), ((g.output_shape, torch.int64),))
+
+
+@_operator("adaptive_max_pool2d_values(Tensor input, SymInt[] output_size, str backend) -> Tensor")
+def adaptive_max_pool2d_values(check: _Checks, x: Tensor, size: Sequence[int], backend: str) -> _Plan:
+    _check_pooled(x)
+    g = check.adaptive(x.shape, tuple(size))
+    return _Plan(g, (x, g), g.output_shape, layout_of(x))
+
+
+@_operator(
+    "adaptive_max_pool2d_gradient(Tensor grad_output, Tensor indices, SymInt[] input_size, str backend) -> Tensor",
+    partial(image_rule, tensors=2, size_at=2),
+)
+def adaptive_max_pool2d_gradient(
+    check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], backend: str
+) -> _Plan:
+    # The indices are those that the pooling gave, as in `max_pool2d_gradient`.
+    check_types(grad_output=grad)
+    g = check.adaptive(tuple(size), tuple(grad.shape[2:]))
+    same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
+    same_shape("indices", indices.shape, g.output_shape, "the pooling's result")
+    return _Plan(g, (grad, indices, g), g.input_shape, layout_of(grad))
+
+
+@_operator("adaptive_avg_pool2d(Tensor input, SymInt[] output_size, str backend) -> Tensor")
+def adaptive_avg_pool2d(check: _Checks, x: Tensor, size: Sequence[int], backend: str) -> _Plan:
+    check_types(input=x)
+    g = check.adaptive(x.shape, tuple(size))
+    return _Plan(g, (x, g), g.output_shape, layout_of(x))
+
+
+@_operator(
+    "adaptive_avg_pool2d_backward(Tensor grad_output, SymInt[] input_size, str backend) -> Tensor",
+    partial(image_rule, size_at=1),
+)
+def adaptive_avg_pool2d_backward(check: _Checks, grad: Tensor, size: Sequence[int], backend: str) -> _Plan:
+    check_types(grad_output=grad)
+    g = check.adaptive(tuple(size), tuple(grad.shape[2:]))
     same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
     return _Plan(g, (grad, g), g.input_shape, layout_of(grad))
 

@@ -61,7 +61,7 @@ def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
     return apply(_AvgPool2dBackward, grad, size, *how) if recorded(grad) else ops.avg_pool2d_backward(grad, size, *how)
 
 
-def _looked_up(x: Tensor, indices: Tensor) -> Tensor:
+def looked_up(x: Tensor, indices: Tensor) -> Tensor:
     """Returns the elements of x at indices into its planes; 0 at an index of -1."""
     # Not `flatten`, which has no rule under ``is_grads_batched``.
     pixels, places = x.shape[2] * x.shape[3], indices.shape[2] * indices.shape[3]
@@ -96,7 +96,7 @@ class _MaxPool2d(Function):
     @staticmethod
     def tangent(ctx: Any, dx: Tensor, *_: Any) -> Any:
         (indices,) = ctx.saved_tensors
-        return _looked_up(dx, indices), None
+        return looked_up(dx, indices), None
 
 
 @with_tangent
@@ -113,7 +113,7 @@ class _MaxPool2dBackward(Function):
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> Any:
         (indices,) = ctx.saved_tensors
-        return _looked_up(x, indices), None, *[None] * len(ctx.others)
+        return looked_up(x, indices), None, *[None] * len(ctx.others)
 
     @staticmethod
     def tangent(ctx: Any, dgrad: Tensor, *_: Any) -> Any:

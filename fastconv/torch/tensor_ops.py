@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from fastconv import registry
 from fastconv.arrays import Shape, register_kind
 from fastconv.errors import ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
-from fastconv.torch import autograd, chains, pool_autograd
-from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types, layout_of
+from fastconv.torch import adaptive_autograd, autograd, chains, pool_autograd
+from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types
 
 Tensor = torch.Tensor
 
@@ -52,6 +51,15 @@ class TensorOps:
     def avg_pool2d_backward(self, grad: Tensor, size: Shape, how: PoolParameters, backend: str | None) -> Tensor:
         return pool_autograd.avg_pool2d_backward(grad, size, *how, chosen(backend))
 
+    def adaptive_max_pool2d(self, x: Tensor, size: Pair, backend: str | None) -> tuple[Tensor, Tensor]:
+        return adaptive_autograd.adaptive_max_pool2d(x, size, chosen(backend))
+
+    def adaptive_max_pool2d_values(self, x: Tensor, size: Pair, backend: str | None) -> Tensor:
+        return adaptive_autograd.adaptive_max_pool2d_values(x, size, chosen(backend))
+
+    def adaptive_avg_pool2d(self, x: Tensor, size: Pair, backend: str | None) -> Tensor:
+        return adaptive_autograd.adaptive_avg_pool2d(x, size, chosen(backend))
+
     def unfold(self, x: Tensor, kernel: Pair, how: ConvParameters, backend: str | None) -> Tensor:
         return autograd.unfold(x, kernel, *how, chosen(backend))
 
@@ -60,18 +68,6 @@ class TensorOps:
 
     def pad(self, x: Tensor, rows: int, columns: int) -> Tensor:
         return torch.nn.functional.pad(x, (0, columns, 0, rows))
-
-    def take(self, x: Tensor, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Tensor:
-        taken = x.index_select(axis, torch.as_tensor(lines, device=x.device))
-        if blank is not None:
-            there, step = torch.as_tensor(blank, device=x.device), len(lines) // len(blank)
-            ends = taken[..., step - 1 :: step] if axis == -1 else taken[..., step - 1 :: step, :]
-            ends.masked_fill_(there if axis == -1 else there[:, None], 0)
-        return taken.contiguous(memory_format=layout_of(x)) if x.ndim == 4 else taken
-
-    def table(self, entries: np.ndarray, like: Tensor) -> Tensor:
-        table = torch.as_tensor(entries, device=like.device)
-        return table.to(like.dtype) if table.is_floating_point() else table
 
     def scatter(self, x: Tensor, indices: Tensor, size: Pair) -> Tensor:
         check_tensors(indices=indices)

@@ -32,8 +32,8 @@ OPERATORS = {
     "layers in one step": r"_Chained\w*",
     "convolution": r"fastconv::(conv2d|activation_backward|unfold|fold)\w*|_(Conv2d|Block|Unfold|Fold)\w*"
     r"|aten::(_|mkldnn_|slow_|thnn_)?conv\w*|(Slow|Thnn)?Conv\w*Backward\d",
-    "pooling": r"fastconv::(max|avg)_pool\w*|_(Max|Avg)Pool\w*|aten::(adaptive_)?(max|avg)_pool[12]d\w*"
-    r"|(Adaptive)?(Max|Avg)Pool[12]D\w*Backward\d",
+    "pooling": r"fastconv::(adaptive_)?(max|avg)_pool\w*|_(Adaptive)?(Max|Avg)Pool\w*"
+    r"|aten::(adaptive_)?(max|avg)_pool[12]d\w*|(Adaptive)?(Max|Avg)Pool[12]D\w*Backward\d",
     "activations": r"aten::(relu|tanh|sigmoid)_?|(Relu|Tanh|Sigmoid)Backward\d",
     "linear layers": r"aten::(linear|addmm|mm)|(Linear|Addmm|Mm|T)Backward\d",
     "loss": r"aten::(cross_entropy_loss|nll_loss|log_softmax)\w*|(NllLoss|LogSoftmax|Nll)\w*Backward\d",

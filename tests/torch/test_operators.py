@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import fastconv
 import fastconv.torch as fct
@@ -37,6 +38,11 @@ def _operands(layout: torch.memory_format) -> dict[str, tuple[Any, ...]]:
         "max_pool2d_backward": (pooled, places, (7, 6)),
         "avg_pool2d": (x, *POOL, False, None),
         "avg_pool2d_backward": (pooled, x.shape, *POOL, True, 3),
+        "adaptive_max_pool2d": (x, (3, 4)),
+        "adaptive_max_pool2d_values": (x, (3, 4)),
+        "adaptive_max_pool2d_gradient": (pooled, places, x.shape),
+        "adaptive_avg_pool2d": (x, (3, 4)),
+        "adaptive_avg_pool2d_backward": (pooled, x.shape),
         "unfold": (x, (3, 2), (2, 1), (1, 1, 0, 0), (1, 2), 1),
         "fold": (_x(2, 24, 16), (7, 6), (3, 2), (2, 1), (1, 1, 0, 0), (1, 2), 1),
     }
@@ -96,6 +102,23 @@ def test_compiles_to_one_graph(dynamic: bool, named: bool, backend: str, ran) ->
             found = torch.autograd.grad(compiled(x).sum(), list(network.parameters()))
             torch.testing.assert_close(found, wanted)
     assert {name for name, _ in ran} == {backend}
+
+
+@pytest.mark.parametrize("layer", [fct.AdaptiveAvgPool2d((4, None)), fct.AdaptiveMaxPool2d(4)], ids=str)
+@pytest.mark.parametrize(("dynamic", "graphs"), [(True, 1), (None, 2)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_adaptive_pooling_is_one_dynamic_graph(layer: nn.Module, dynamic: bool | None, graphs: int) -> None:
+    """As torch's: whether windows are uniform, and how long, is no part of a graph."""
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(layer, fullgraph=True, backend=counter, dynamic=dynamic)
+    for height, width in ((9, 10), (12, 14), (11, 33), (57, 45), (3, 8)):
+        x = _x(2, 3, height, width).requires_grad_()
+        eager = layer(x)
+        torch.testing.assert_close(compiled(x), eager)
+        (found,), (wanted,) = (torch.autograd.grad(y.sum(), x) for y in (compiled(x), eager))
+        torch.testing.assert_close(found, wanted)
+    assert counter.frame_count == graphs
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

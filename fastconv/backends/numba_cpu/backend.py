@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.block import Activation, Block, Pooling, activate
 from fastconv.backends.chain import Chain, Gradients, Operands
@@ -21,6 +22,7 @@ from fastconv.backends.numba_cpu.dead_taps import add_padding, spread_taps
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
 from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs
+from fastconv.backends.numba_cpu.pooling import adaptive as adaptive_pooling
 from fastconv.backends.numba_cpu.pooling import average as average_pooling
 from fastconv.backends.numba_cpu.pooling import integer as integer_pooling
 from fastconv.backends.numba_cpu.pooling import max as max_pooling
@@ -283,6 +285,23 @@ class NumbaCpu(Backend):
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         simd = self._simd(grad.dtype)
         return average_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
+
+    def adaptive_max_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> tuple[np.ndarray, np.ndarray]:
+        if x.dtype.kind != "f":
+            return super().adaptive_max_pool2d(x, geometry)
+        return adaptive_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+
+    def adaptive_max_pool2d_values(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
+        if x.dtype.kind != "f":
+            return super().adaptive_max_pool2d_values(x, geometry)
+        return adaptive_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, get_num_threads())
+
+    def adaptive_avg_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
+        return adaptive_pooling.avg_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+
+    def adaptive_avg_pool2d_backward(self, grad: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
+        simd = self._simd(grad.dtype)
+        return adaptive_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
 
 
 @cache

@@ -20,6 +20,8 @@ class PoolingArguments(Arguments):
     """Address of the indices, (planes, P, Q)."""
     starts: int
     """Address of a table: as places, the first column in the image of each window in a row."""
+    spans: int
+    """Address of a table: the first column in the image of each window in a row, and the one after its last."""
     reach: int
     """Address of a table: the first row in the image, and how many, of each row of windows."""
     divisors: int

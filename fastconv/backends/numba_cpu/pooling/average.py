@@ -31,11 +31,12 @@ def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, th
     x = buffers.empty(geometry.input_shape, grad.dtype)
     if geometry.N:
         job, divisors = average_backward(simd, geometry)
-        shares = np.ascontiguousarray(grad) if divisors is None else _divided(grad, divisors)
+        shares = np.ascontiguousarray(grad) if divisors is None else divided(grad, divisors)
         job.run(x, shares, None, threads)
     return x
 
 
 @QUIET
-def _divided(grad: np.ndarray, divisors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def divided(grad: np.ndarray, divisors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """The gradient divided by the outer product of two vectors, for rows and columns of windows; C-contiguous."""
     return np.divide(grad, np.multiply.outer(*divisors), out=buffers.empty(grad.shape, grad.dtype))

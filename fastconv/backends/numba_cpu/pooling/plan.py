@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.pooling.backward.scatter import scatter
 from fastconv.backends.numba_cpu.pooling.backward.spread_rows import spread_rows
@@ -24,6 +25,9 @@ BLOCK_BYTES, ROLLING_BYTES = 4 << 10, 16 << 10
 
 AHEAD = 8 << 10
 """Bytes that the next block is asked for ahead of."""
+
+CLOSE_BYTES = 1 << 20
+"""Size limit of images and results that a core's own cache holds, in bytes: wide windows of those ask for nothing."""
 
 SCATTER_AHEAD, CACHES = 2 << 10, 16 << 20
 """As many bytes of a gradient are asked for ahead where more than the second number is read and written: as much as
@@ -77,6 +81,38 @@ def _is_wide(g: PoolGeometry, lanes: int) -> bool:
     return g.Q * (g.R * -(-g.S // lanes) + 12) < -(-g.Q // lanes) * g.R * g.S * loads
 
 
+def table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(windows, 2) int64: two numbers for each window along an axis."""
+    return np.stack([first, second], 1).astype(np.int64)
+
+
+def divisor_tables(simd: Simd, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct rows of the divisors, the outer product of the two, and for each row of windows its row's address.
+
+    Each has a vector of ones behind it, which masked-out lanes divide by.
+    """
+    distinct, which = np.unique(down, return_inverse=True)
+    rows = np.ones((len(distinct), len(across) + simd.lanes), simd.dtype)
+    rows[:, : len(across)] = np.multiply.outer(distinct, across)
+    return rows, rows.ctypes.data + which.astype(np.int64) * rows.strides[0]
+
+
+def wide_job(
+    simd: Simd,
+    g: PoolGeometry | AdaptiveGeometry,
+    kind: str,
+    rows: int,
+    values: dict[str, int],
+    *tables: np.ndarray,
+) -> Job:
+    """The job of `pool_wide`, whose tasks are runs of the windows of all planes; ``rows`` is the height of one."""
+    lanes, windows = simd.lanes, g.N * g.C * g.P * g.Q
+    task_windows = -(-windows // (values["tasks"] * lanes)) * lanes
+    ahead = 0 if g.bytes(simd.itemsize) <= CLOSE_BYTES else min(AHEAD, rows * g.W * simd.itemsize)
+    values = values | {"ahead": ahead, "task_windows": task_windows, "tasks": -(-windows // task_windows)}
+    return Job.of(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
+
+
 def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     """As `forward`."""
     lanes, size = simd.lanes, simd.itemsize
@@ -89,28 +125,23 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     rows, columns = axes(g)
     starts = np.zeros(g.Q + lanes, f"int{8 * size}")
     starts[: g.Q] = columns.first
-    reach = np.stack([rows.first, rows.count], 1).astype(np.int64)
-    distinct, which = np.unique(down, return_inverse=True)
-    divisor_rows = np.ones((len(distinct), len(across) + lanes), simd.dtype)
-    divisor_rows[:, : len(across)] = np.multiply.outer(distinct, across)
-    divisor_addresses = divisor_rows.ctypes.data + which.astype(np.int64) * divisor_rows.strides[0]
+    reach, spans = table(rows.first, rows.count), table(columns.first, columns.first + columns.count)
+    divisor_rows, divisor_addresses = divisor_tables(simd, down, across)
     values = arguments_of(g) | {
         "starts": starts.ctypes.data,
         "reach": reach.ctypes.data,
+        "spans": spans.ctypes.data,
         "divisors": divisor_addresses.ctypes.data,
         "block_rows": max(1, (ROLLING_BYTES if rolling else BLOCK_BYTES) // (g.stride[0] * g.W * size)),
         "ahead": AHEAD,
         **parts(g.N * g.C, g.P, g.bytes(size)),
     }
-    tables = (starts, reach, divisor_rows, divisor_addresses)
+    tables = (starts, reach, spans, divisor_rows, divisor_addresses)
     if wide and _covers(g):
         values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
         return Job.of(pool_planes, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
     if wide:
-        results = g.N * g.C * g.P * g.Q
-        task_windows = -(-results // (values["tasks"] * lanes)) * lanes
-        values |= {"task_windows": task_windows, "tasks": -(-results // task_windows)}
-        return Job.of(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
+        return wide_job(simd, g, kind, g.R, values, *tables)
     step = _step(g)
     known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
     whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())

@@ -30,7 +30,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 
 @jit
-def _fill(simd, row, first, end, width, value):
+def fill(simd, row, first, end, width, value):
     """Write pixels ``first`` up to ``end``, and up to a vector more of a row ``width`` wide."""
     lanes, vector = simd.lanes, broadcast(simd, value)
     for c in range(first, end, lanes):
@@ -41,7 +41,7 @@ def _fill(simd, row, first, end, width, value):
 
 
 @jit
-def _copy(simd, row, above, width):
+def copy_row(simd, row, above, width):
     """Make a row of another."""
     lanes = simd.lanes
     whole = width // lanes * lanes
@@ -90,11 +90,11 @@ def spread_wide(simd, args, task, thread):
             row = args.input + size * (plane * H + i) * W
             p, count = load_integer(reach, 2 * i), load_integer(reach, 2 * i + 1)
             if i > first and p == load_integer(reach, 2 * i - 2) and count == load_integer(reach, 2 * i - 1):
-                _copy(simd, row, row - size * W, W)
+                copy_row(simd, row, row - size * W, W)
                 continue
             written = 0
             if step < S:
-                _fill(simd, row, 0, W, W, zero(simd))
+                fill(simd, row, 0, W, W, zero(simd))
                 written = W
             for q in range(Q):
                 share = zero(simd)
@@ -106,8 +106,8 @@ def spread_wide(simd, args, task, thread):
                     _add_to(simd, row, begin, end, share)
                 else:
                     if written < begin:
-                        _fill(simd, row, written, begin, W, zero(simd))
-                    _fill(simd, row, begin, end, W, share)
+                        fill(simd, row, written, begin, W, zero(simd))
+                    fill(simd, row, begin, end, W, share)
                     written = end
             if written < W:
-                _fill(simd, row, written, W, W, zero(simd))
+                fill(simd, row, written, W, W, zero(simd))

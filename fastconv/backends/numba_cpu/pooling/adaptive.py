@@ -1,0 +1,97 @@
+"""Adaptive pooling and its adjoint, as the contract of backends has them (`fastconv.backends.base`).
+
+Where windows are uniform it is plain pooling. Else windows differ in size, and each is gone through by itself
+(`pool_wide`); the adjoint of averages is `spread_adaptive`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.adaptive_geometry import AdaptiveAxis, AdaptiveGeometry
+from fastconv.backends.kept import Kept
+from fastconv.backends.numba_cpu.pooling import average as average_pooling
+from fastconv.backends.numba_cpu.pooling import max as max_pooling
+from fastconv.backends.numba_cpu.pooling.backward.spread_adaptive import spread_adaptive
+from fastconv.backends.numba_cpu.pooling.launch import Job, parts
+from fastconv.backends.numba_cpu.pooling.plan import JOBS_BYTES, divisor_tables, table, wide_job
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.simd import Simd
+
+
+def max_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest pixels and their indices."""
+    if g.uniform is not None:
+        return max_pooling.max_pool2d(simd, x, g.uniform, threads)
+    values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
+    if g.N:
+        _forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, indices, threads)
+    return values, indices
+
+
+def max_pool2d_values(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
+    """The largest pixels alone, the same to the bit."""
+    if g.uniform is not None:
+        return max_pooling.max_pool2d_values(simd, x, g.uniform, threads)
+    values = buffers.empty(g.output_shape, x.dtype)
+    if g.N:
+        # Which of two equal zeros in different lanes comes first can be told by their places alone.
+        _forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, None, threads)
+    return values
+
+
+def avg_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
+    """The windows' averages."""
+    if g.uniform is not None:
+        return average_pooling.avg_pool2d(simd, x, g.uniform, threads)
+    y = buffers.empty(g.output_shape, x.dtype)
+    if g.N:
+        _forward(simd, g, AVERAGES).run(np.ascontiguousarray(x), y, None, threads)
+    return y
+
+
+def avg_pool2d_backward(simd: Simd, grad: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
+    """(N, C, H, W): each pixel gets its share of every window that it is in."""
+    if g.uniform is not None:
+        return average_pooling.avg_pool2d_backward(simd, grad, g.uniform, threads)
+    x = buffers.empty(g.input_shape, grad.dtype)
+    if g.N:
+        job, divisors = _average_backward(simd, g)
+        job.run(x, average_pooling.divided(grad, divisors), None, threads)
+    return x
+
+
+def _spans(axis: AdaptiveAxis) -> np.ndarray:
+    return table(axis.starts, axis.starts + axis.lengths)
+
+
+def _reach(axis: AdaptiveAxis) -> np.ndarray:
+    return table(axis.starts, axis.lengths)
+
+
+def _arguments(simd: Simd, g: AdaptiveGeometry, rows: int, reach: np.ndarray, spans: np.ndarray) -> dict[str, int]:
+    sizes = {"planes": g.N * g.C, "H": g.H, "W": g.W, "P": g.P, "Q": g.Q}
+    tables = {"reach": reach.ctypes.data, "spans": spans.ctypes.data}
+    return sizes | tables | parts(g.N * g.C, rows, g.bytes(simd.itemsize))
+
+
+def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> Job:
+    reach, spans = _reach(g.rows), _spans(g.columns)
+    divisors, addresses = divisor_tables(simd, *g.divisor_axes)
+    values = _arguments(simd, g, g.P, reach, spans) | {"divisors": addresses.ctypes.data}
+    return wide_job(simd, g, kind, g.rows.kernel, values, reach, spans, divisors, addresses)
+
+
+def _make_average_backward(simd: Simd, g: AdaptiveGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray]]:
+    """The job that spreads a gradient, and what to divide the gradient by before, along rows and columns of windows."""
+    reach, spans = _reach(g.exchanged.rows), _spans(g.columns)
+    job = Job.of(spread_adaptive, simd, _arguments(simd, g, g.H, reach, spans), reach, spans)
+    down, across = g.divisor_axes
+    return job, (down.astype(simd.dtype), across.astype(simd.dtype))
+
+
+_forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
+_average_backward = Kept(
+    _make_average_backward, lambda made: made[0].nbytes + sum(axis.nbytes for axis in made[1]), JOBS_BYTES
+)
