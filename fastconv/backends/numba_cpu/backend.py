@@ -18,10 +18,11 @@ from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
-from fastconv.backends.numba_cpu.dead_taps import add_padding, spread_taps
+from fastconv.backends.numba_cpu.dead_taps import add_padding, add_padding_to_weight, spread_taps
+from fastconv.backends.numba_cpu.explaining import explain
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
-from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs
+from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.pooling import adaptive as adaptive_pooling
 from fastconv.backends.numba_cpu.pooling import average as average_pooling
 from fastconv.backends.numba_cpu.pooling import integer as integer_pooling
@@ -221,7 +222,8 @@ class NumbaCpu(Backend):
 
     def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
         """Whether taps are left out, which blocks' programs know nothing of."""
-        return any(job.left_out for job in chosen_jobs(self._simd(dtype), "conv2d", geometry, self.algorithm)[0])
+        simd, operations = self._simd(dtype), ("conv2d", "conv2d_weight")
+        return any(chosen_jobs(simd, each, geometry, self.algorithm)[0][0].left_out for each in operations)
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         return self.adjoint_for_input(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))
@@ -250,14 +252,18 @@ class NumbaCpu(Backend):
         elif w.size:
             (only,), (job,), _ = self._plans("conv2d_weight", x.dtype, geometry)
             x, grad = _contiguous(x), _contiguous(grad)
-            if job.left_out:
+            if job.parts:
+                only.run(x, grad, w)
+            elif job.left_out:
                 taps = buffers.empty((*w.shape[:2], only.numbers // math.prod(w.shape[:2])), x.dtype)
                 only.run(x, grad, taps)
-                spread_taps(self._simd(x.dtype), taps, w, grad, geometry)
+                spread_taps(taps, w, geometry)
             elif job.along_rows:
                 only.run(x, grad, w)
             else:
                 only.run(x, grad, None, w)
+            if job.left_out:
+                add_padding_to_weight(self._simd(x.dtype), w, grad, geometry)
         return w
 
     def channel_sum(self, grad: np.ndarray) -> np.ndarray:
@@ -307,40 +313,6 @@ class NumbaCpu(Backend):
 @cache
 def _simd(instructions: InstructionSet, dtype: np.dtype) -> Simd:
     return Simd(instructions, dtype.name)
-
-
-def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, threads: int) -> Explanation:
-    """What a convolution or an adjoint comes to, and what each candidate would cost."""
-    lines = []
-    chosen, total = [], 0.0
-    found, _ = chosen_jobs(simd, operation, g, algorithm)
-    for number, job in enumerate(found, 1):
-        problem, weight = job.problem, job.along_rows
-        if len(found) > 1:
-            rows, columns = problem.lattice
-            lines.append(f"  lattice {number} of {len(found)}: {rows} x {columns} pixels, {len(problem.taps)} taps")
-        if job.exchanged or is_dense(g):
-            lines.append("  one output pixel: a product of matrices")
-        if job.columns is not None:
-            lines.append("  a product that makes the column matrix, which is then added up")
-        best = planner.choose(simd, problem, algorithm, weight=weight)
-        for candidate in planner.candidates(simd, problem, weight=weight):
-            time = planner.seconds(simd, candidate, threads)
-            mark = "*" if candidate == best else " "
-            lines.append(f"  {mark} {candidate.algorithm:7} {1e3 * time:8.3f} ms  {planner.describe(candidate)}")
-            if candidate == best:
-                chosen.append(candidate.algorithm)
-                total += time
-    names = " and ".join(dict.fromkeys(chosen)) or "nothing to compute"
-    peak = 2 * simd.lanes * planner.vectors_a_second(simd)
-    itemsize = simd.itemsize
-    head = (
-        f"{operation}, {simd.dtype}, {simd.instructions.name}: {names}, {1e3 * total:.3f} ms predicted "
-        f"on {threads} threads",
-        f"  {g.flops / 1e9:.3g} GFLOP, {1e3 * g.flops / peak / threads:.3f} ms at the micro-kernel's "
-        f"{peak / 1e9:.0f} GFLOP/s a thread; {g.bytes(itemsize) / 1e6:.3g} MB to move at least",
-    )
-    return Explanation(names, total, "\n".join([*head, *lines]))
 
 
 @QUIET

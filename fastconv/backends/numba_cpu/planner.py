@@ -41,6 +41,7 @@ from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import ColumnGradient
 from fastconv.backends.numba_cpu.conv.plan import Cut, Plan
+from fastconv.backends.numba_cpu.conv.tap_parts.plan import ConvolutionInParts, WeightGradientInParts
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
@@ -85,8 +86,11 @@ def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool 
 def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
     """Return the plan of a job by the algorithm asked for, or else by the cheapest.
 
-    It is a `Convolution` or a `WeightGradient`, or a `ColumnGradient` if the job is a product that makes columns.
+    It is a `Convolution` or a `WeightGradient`, by conv/tap_parts if the job has parts, or a `ColumnGradient` if the
+    job is a product that makes columns.
     """
+    if job.parts:
+        return WeightGradientInParts(simd, job) if job.along_rows else ConvolutionInParts(simd, job)
     if job.columns is not None:
         return ColumnGradient(simd, job, job.columns, lambda product: plan(simd, product, algorithm))
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
@@ -104,7 +108,12 @@ def describe(candidate: Candidate) -> str:
 
 def seconds(simd: Simd, candidate: Candidate, threads: int) -> float:
     """The predicted time, from the measured speed of the micro-kernel."""
-    return candidate.cycles / vectors_a_second(simd) / min(threads, candidate.tasks)
+    return seconds_of(simd, candidate.cycles, candidate.tasks, threads)
+
+
+def seconds_of(simd: Simd, cycles: float, tasks: int, threads: int) -> float:
+    """Return the predicted time of so many cycles in so many tasks, in seconds."""
+    return cycles / vectors_a_second(simd) / min(threads, tasks)
 
 
 @jit

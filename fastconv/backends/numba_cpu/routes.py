@@ -1,8 +1,9 @@
-"""Which of several ways a convolution or its input gradient goes: whole, in parts, or by the column matrix.
+"""Which of several ways a convolution or a gradient goes: whole, in parts, or by the column matrix.
 
-    whole        a job for each lattice                                            (lowering.py)
-    in parts     of each lattice, so that taps are left out where they meet nothing
-    by columns   the input gradient as a product and a sum                         (conv/column_matrix/plan.py)
+    whole        a job for each lattice                                              (lowering.py)
+    apart        jobs for parts of each lattice, so that taps are left out where they meet nothing
+    in parts     the same with one packed weight for them all, and weight gradients by taps          (conv/tap_parts)
+    by columns   the input gradient as a product and a sum                                       (conv/column_matrix)
 
 The other ways are looked at only where the whole way multiplies much more than there is, or packs the weight in many
 steps: to look at one more takes time at each new size.
@@ -13,30 +14,31 @@ from __future__ import annotations
 import math
 
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import column_job
+from fastconv.backends.numba_cpu.conv.tap_parts.split import MOST_PARTS, in_parts, weight_in_parts
+from fastconv.backends.numba_cpu.conv.tap_parts.tiling import part_cycles
 from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs, split
-from fastconv.backends.numba_cpu.planner import choose
+from fastconv.backends.numba_cpu.planner import Candidate, choose
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
 
-_MUCH = 1.5
+_MUCH = 1.25
 """Times the multiply-adds that meet a pixel. Below that a convolution is done whole; most of them are."""
-
-_MOST_PARTS = 32
-"""Dilated kernels of 3 x 3 make 25 at most; large kernels on small images would make one of each pixel."""
 
 
 def chosen_jobs(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None) -> tuple[list[Job], bool]:
     """As `jobs`, by the cheapest way; whole if an ``algorithm`` is asked for, since that is what it is to do."""
     found, complete = jobs(operation, g)
-    if operation == "conv2d_weight" or algorithm is not None or not found or is_dense(g):
+    if algorithm is not None or not found or is_dense(g):
         return found, complete
     ways = [(found, complete)]
     wasteful = sum(job.problem.flops for job in found) > _MUCH * _flops(g)
-    if wasteful:
+    if wasteful and operation == "conv2d_weight":
+        ways.append(([weight_in_parts(found[0], g)], complete))
+    elif wasteful:
         parts = [part for job in found for part in split(job)]
-        if len(parts) <= _MOST_PARTS:
-            ways.append((parts, complete))
+        if len(parts) <= MOST_PARTS:
+            ways += [(parts, complete), ([in_parts(job) for job in found], complete)]
     if operation == "conv2d_input" and (wasteful or len(found) > 1):
         product = column_job(g, simd.itemsize)
         if product is not None:
@@ -62,11 +64,20 @@ def _cycles(simd: Simd, found: list[Job]) -> float:
     total = float(CPU.routes.job * len(found))
     for job in found:
         p = job.problem
-        candidate = choose(simd, p, None, weight=job.along_rows)
-        assert candidate is not None
-        total += candidate.cycles
+        total += job_cycles(simd, job)
         if job.columns is not None:
             total += CPU.routes.fold * math.prod(job.target)
-        elif candidate.algorithm not in ("winograd", "depthwise"):
+        elif not job.parts and not job.along_rows and _cheapest(simd, job).algorithm not in ("winograd", "depthwise"):
             total += CPU.routes.pack * p.groups * p.rows * p.channels * len(p.taps)
     return total
+
+
+def job_cycles(simd: Simd, job: Job) -> float:
+    """Predicted for the products of a job, by the cheapest algorithm or in parts."""
+    return part_cycles(simd, job) if job.parts else _cheapest(simd, job).cycles
+
+
+def _cheapest(simd: Simd, job: Job) -> Candidate:
+    candidate = choose(simd, job.problem, None, weight=job.along_rows)
+    assert candidate is not None
+    return candidate

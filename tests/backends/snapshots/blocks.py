@@ -22,11 +22,11 @@ class OneBlock:
         self.result = np.empty(shape, dtype)
         self.kept = np.empty(self.chain.kept_bytes, np.uint8)
 
-    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the result, and what is kept for the gradients."""
+    def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Returns the result."""
         self.operands = Operands(address(x), (address(w), address(b)), address(self.result), address(self.kept))
         self.chain.forward(self.operands)
-        return self.result, self.kept
+        return self.result
 
     def backward(self, grad: np.ndarray, *shapes: tuple[int, ...]) -> list[np.ndarray]:
         """Returns the gradients of x, w and b, which have these shapes."""

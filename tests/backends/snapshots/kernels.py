@@ -45,8 +45,7 @@ def _convolve(numba: NumbaCpu, g: ConvGeometry) -> None:
 def _block(numba: NumbaCpu, activation: Activation, pool: Pooling) -> None:
     x, w, b = _ones(IMAGE.input_shape, IMAGE.weight_shape, (IMAGE.K,))
     one = OneBlock(numba, "float32", IMAGE, activation, pool)
-    result, _ = one.forward(x, w, b)
-    one.backward(result, x.shape, w.shape, b.shape)
+    one.backward(one.forward(x, w, b), x.shape, w.shape, b.shape)
 
 
 def _pool(numba: NumbaCpu) -> None:

@@ -99,8 +99,8 @@ def _block(
     g = block[0]
     x, w, b = _random(dtype, g.input_shape, g.weight_shape, (g.K,))
     one = OneBlock(numba, dtype, *block)
-    result, kept = one.forward(x, w, b)
-    yield "forward", _hash(result, kept)
+    result = one.forward(x, w, b)
+    yield "forward", _hash(result)
     (grad,) = _random(dtype, result.shape)
     yield "backward", _hash(*one.backward(grad, x.shape, w.shape, b.shape))
 

@@ -81,7 +81,9 @@ class Plan:
         self.cut = cut
         self.thread_bytes = _page_after(thread_bytes)
         self._table = np.array(job.problem.taps, np.int64).reshape(-1)
-        self.args = self.arguments.new(**self._values(), **cut.fields)
+        self.args = self.arguments.new(
+            **job_arguments(simd, job, self._table), **cut.fields, thread_bytes=self.thread_bytes
+        )
         self._flops = job.problem.flops
         self._operands = self.arguments.positions(*operands)
         self._share(shared_bytes, shared)
@@ -92,36 +94,6 @@ class Plan:
         """Have ``size`` bytes that all threads share, and their address in an ``argument``."""
         self._start, self._shared_bytes = _page_after(ARGUMENTS_BYTES + size), _page_after(size)
         self._parts = self.arguments.positions(argument, "workspace")
-
-    def _values(self) -> dict[str, int]:
-        """Return the arguments that are known but for the cut."""
-        job, p = self.job, self.job.problem
-        return {
-            "taps": self._table.ctypes.data,
-            "limits": _limits(self.simd, job.floor).ctypes.data,
-            "thread_bytes": self.thread_bytes,
-            "N": p.images,
-            "groups": p.groups,
-            "depth": p.channels,
-            "rows": p.rows,
-            "H": job.source[2],
-            "W": job.source[3],
-            "target_h": job.target[2],
-            "target_w": job.target[3],
-            "I": p.lattice[0],
-            "J": p.lattice[1],
-            "DI": p.source_step[0],
-            "DJ": p.source_step[1],
-            "Y0": job.first[0],
-            "YI": p.target_step[0],
-            "X0": job.first[1],
-            "XJ": p.target_step[1],
-            "tap_count": len(p.taps),
-            "in_order": job.in_order,
-            "weight_row": job.weight[0],
-            "weight_depth": job.weight[1],
-            "weight_group": job.weight[2],
-        }
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Any:
@@ -208,6 +180,37 @@ class WeightGradient(Plan):
         """Fill ``target``, the weight's gradient."""
         if not self._execute(source, grad, target) and self.fallback is not None:
             self.exact().run(source, grad, target)
+
+
+def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
+    """Return the arguments that a job alone determines; ``table`` is that of its taps."""
+    p = job.problem
+    return {
+        "taps": table.ctypes.data,
+        "limits": _limits(simd, job.floor).ctypes.data,
+        "N": p.images,
+        "groups": p.groups,
+        "depth": p.channels,
+        "rows": p.rows,
+        "H": job.source[2],
+        "W": job.source[3],
+        "target_h": job.target[2],
+        "target_w": job.target[3],
+        "I": p.lattice[0],
+        "J": p.lattice[1],
+        "DI": p.source_step[0],
+        "DJ": p.source_step[1],
+        "Y0": job.first[0],
+        "YI": p.target_step[0],
+        "X0": job.first[1],
+        "XJ": p.target_step[1],
+        "tap_count": len(p.taps),
+        "in_order": job.in_order,
+        "by_taps": job.by_taps,
+        "weight_row": job.weight[0],
+        "weight_depth": job.weight[1],
+        "weight_group": job.weight[2],
+    }
 
 
 def panel_bytes(simd: Simd, p: Problem, cut: Any) -> int:

@@ -64,6 +64,8 @@ class ConvArguments(Arguments):
     tap_count: int
     in_order: int
     """1 if tap t is element t of the kernel, and there are no others."""
+    by_taps: int
+    """Taps of a packed weight that holds all channels of a tap together; 0 if it holds a channel's taps together."""
     weight_row: int
     """Elements of the weight between target channels."""
     weight_depth: int

@@ -8,7 +8,7 @@ from functools import lru_cache
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of
 
 COST = CPU.gemm
 
@@ -57,20 +57,31 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int, taps: int) -> Tiling:
+def tiling(
+    simd: Simd,
+    groups: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    row: int,
+    taps: int,
+    wanted: int = TASKS,
+    height: int | None = None,
+) -> Tiling:
     """The cut with the least waste for ``groups`` products of rows x depth by depth x columns.
 
-    ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth.
+    ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth. Tiles
+    have ``height`` rows if it is given; ``wanted`` is how many tasks are worth having.
     """
-    tile_rows, vectors = _tile(simd, rows, columns)
+    tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
     steps = -(-depth // -(-depth // COST.steps))
     fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
-    enough = max(1, ceil(groups * tiles, TASKS))
+    enough = max(1, ceil(groups * tiles, wanted))
     block_tiles = min(fit, enough)
     blocks = -(-tiles // block_tiles)
-    block_panels = ceil(panels, min(panels, tasks_for(groups * blocks)))
+    block_panels = ceil(panels, min(panels, ceil(wanted, groups * blocks)))
     panel_blocks = -(-panels // block_panels)
     gather = gather_cycles(simd, row, steps / taps) * groups * panel_blocks * tiles * vectors * depth
     passes = -(-depth // steps)
@@ -91,10 +102,13 @@ def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: in
 
 
 @lru_cache(maxsize=1024)
-def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int) -> Tiling:
+def weight_tiling(
+    simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int, tasks: int = TASKS
+) -> Tiling:
     """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns.
 
-    ``row`` is how many pixels lie side by side in the image; so many ``taps`` of each channel make up the columns.
+    ``row`` is how many pixels lie side by side in the image; so many ``taps`` of each channel make up the columns;
+    so many ``tasks`` are worth having.
     """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
@@ -108,8 +122,8 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
     # Parts of the pixels cost an addition at the end; more blocks of panels would gather every column again for each.
     part_bytes = groups * rows * columns * simd.itemsize
     most_splits = max(1, min(-(-pixels // (4 * steps)), COST.parts_bytes // part_bytes))
-    wanted = min(most_splits, tasks_for(groups * blocks * panel_blocks))
-    while groups * blocks * panel_blocks * wanted < TASKS // 2 and panel_blocks < panels // 4:
+    wanted = min(most_splits, ceil(tasks, groups * blocks * panel_blocks))
+    while groups * blocks * panel_blocks * wanted < tasks // 2 and panel_blocks < panels // 4:
         panel_blocks *= 2
     block_panels = -(-panels // panel_blocks)
     panel_blocks = -(-panels // block_panels)
@@ -147,28 +161,30 @@ def gather_cycles(simd: Simd, row: int, channels: float) -> float:
     return (6 + 3 * runs if runs <= 4 else 9 * runs) + 20 * runs / max(1.0, channels)
 
 
-def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
-    """MR and vectors: the least padded numbers, weighted by what tiles of that shape cost."""
+def _tile(simd: Simd, rows: int, columns: int, height: int | None = None) -> tuple[int, int]:
+    """MR, which may be given as ``height``, and vectors: the least padded numbers, weighted by what such tiles cost."""
 
     def cost(tile: Ranked) -> float:
         (_, vectors), (padded_rows, loads, few) = tile.shape, tile.known
         width = vectors * simd.lanes
         return padded_rows * -(-columns // width) * width * loads * few
 
-    found = cheapest(_tiles_of(simd, rows), cost, scale=columns)
+    found = cheapest(_tiles_of(simd, rows, height), cost, scale=columns)
     assert found is not None
     tile_rows, vectors = found[1].shape
     return tile_rows, vectors
 
 
 @lru_cache(maxsize=1024)
-def _tiles_of(simd: Simd, rows: int) -> tuple[Ranked, ...]:
+def _tiles_of(simd: Simd, rows: int, height: int | None) -> tuple[Ranked, ...]:
     """The tiles, ranked by what a column of ``rows`` costs.
 
     Known of each: rows with their padding, and factors for loads and for too few accumulators to fill the pipeline.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        if height not in (None, tile_rows):
+            continue
         padded_rows = -(-rows // tile_rows) * tile_rows
         loads = CPU.issue.factor(tile_rows, vectors)
         few = CPU.issue.shortage(tile_rows, vectors)

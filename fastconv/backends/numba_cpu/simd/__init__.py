@@ -53,6 +53,8 @@ from fastconv.backends.numba_cpu.simd.ops import (
     lanes_between,
     mask_from,
     not_below,
+    spread_high,
+    spread_low,
     zero,
     zeros,
 )
@@ -90,6 +92,8 @@ __all__ = [
     "prefetch",
     "raise_to",
     "shuffled",
+    "spread_high",
+    "spread_low",
     "stack_integers",
     "store",
     "store_integer",

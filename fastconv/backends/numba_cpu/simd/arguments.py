@@ -109,3 +109,13 @@ def address_of_arguments(typing, args):
         return values[0]
 
     return intp(args), generate
+
+
+@intrinsic
+def arguments_at(typing, args, address):
+    """Return arguments of the same kind as ``args`` that lie at another address."""
+
+    def generate(context, builder, signature, values):
+        return values[1]
+
+    return args(args, intp), generate

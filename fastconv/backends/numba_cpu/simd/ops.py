@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.types import intp
@@ -13,6 +15,7 @@ from fastconv.backends.numba_cpu.simd.emit import (
     mask_of_bits,
     multiply_add,
     raise_to,
+    shuffled,
 )
 from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, mask_of, vector_of
 
@@ -130,6 +133,27 @@ def evens(typing, simd, a, b):
         return builder.shuffle_vector(arguments[1], arguments[2], order)
 
     return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic
+def spread_low(typing, simd, value):
+    """The first half of the elements, each twice."""
+    return vector_of(simd)(simd, vector_of(simd)), _spread(0)
+
+
+@intrinsic
+def spread_high(typing, simd, value):
+    """The second half of the elements, each twice."""
+    return vector_of(simd)(simd, vector_of(simd)), _spread(1)
+
+
+def _spread(half: int) -> Any:
+    def generate(context, builder, signature, arguments):
+        lanes = signature.args[0].simd.lanes
+        order = [(half * lanes + lane) // 2 for lane in range(lanes)]
+        return shuffled(builder, arguments[1], arguments[1], order)
+
+    return generate
 
 
 @intrinsic

@@ -200,6 +200,8 @@ class RouteCosts:
 
     pack: int
     """Cycles of an element of the weight that a lattice packs: its neighbours in the panel lie a whole kernel apart."""
+    place: int
+    """Cycles of a number of the weight's gradient that is put into its place."""
     job: int
     """Cycles of a job: a call into compiled code, helpers that come and go, 5 us."""
     fold: int

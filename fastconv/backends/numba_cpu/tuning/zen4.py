@@ -92,6 +92,7 @@ ZEN4 = CostModel(
     ),
     routes=RouteCosts(
         pack=2,
+        place=2,
         job=20_000,
         fold=2,
         columns_bytes=8 << 20,

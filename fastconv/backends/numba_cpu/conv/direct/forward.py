@@ -24,6 +24,7 @@ from __future__ import annotations
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.gemm.micro_kernel import PIECE_WORDS
+from fastconv.backends.numba_cpu.gemm.write_run import write_run
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -112,20 +113,24 @@ def _place_vectors(simd, args, v, rows, first, vectors, pieces, table):
 
 @inner
 def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target):
-    """Write a tile point by point, for targets with a stride and planes narrower than a vector."""
+    """Write a tile row by row, for targets with a stride and panels that miss rows."""
     wide, J = args.plane_w, args.J
     target_w = args.target_w
     plane = args.target_h * target_w
     channels = args.groups * args.rows
-    for lane in range(width):
+    right, limits = args.XJ, args.limits
+    lane = 0
+    while lane < width:
         i, j = divmod(v + lane, wide)
-        if j >= J or i >= rows:
-            continue
-        y = args.Y0 + (first_row + i) * args.YI
-        x = args.X0 + j * args.XJ
-        for m in range(valid):
-            place = (n * channels + row + m) * plane + y * target_w + x
-            store_scalar(simd, target, place, load_scalar(simd, tile, m * width + lane))
+        if i >= rows:
+            break
+        if j < J:
+            y = args.Y0 + (first_row + i) * args.YI
+            x = args.X0 + j * right
+            corner = (n * channels + row) * plane + y * target_w + x
+            end = min(width, lane + J - j)
+            write_run(simd, tile, width, valid, lane, end, target, corner, plane, right, 0, 0, limits)
+        lane += wide - j
 
 
 @task(DirectArguments)

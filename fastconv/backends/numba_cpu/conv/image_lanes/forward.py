@@ -23,6 +23,7 @@ from __future__ import annotations
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
@@ -196,7 +197,7 @@ def convolve(simd, args, task, thread):
     _write(simd, args, batch, row, wanted, first_row, rows, results)
 
 
-@task(BatchArguments)
+@task(ConvArguments)
 def pack_weight(simd, args, task, thread):
     """Panel number ``task`` of the weight, counted through the groups: KC channels, tap by tap, then the next."""
     rows, tile_rows = args.rows, args.tile_rows

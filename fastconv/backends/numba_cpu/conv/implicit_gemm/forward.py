@@ -10,14 +10,15 @@ The loops are BLIS's. A task takes a block of pixels (and, where there are few p
 
     for KC steps of the reduction        so that a panel of the weight stays in the L1 cache
         gather KC x NC of the source     into panels, in the L2 cache                     (gather.py)
-        for panels of MR target channels     each KC x MR, packed once for all tasks      (gemm/packing.py)
-            for tiles of NR pixels               one micro-kernel call                    (gemm/micro_kernel.py)
+        for panels of MR target channels     each KC x MR, packed once for all tasks      (panels.py)
+            for tiles of NR pixels               one micro-kernel call                    (microkernel.py)
 
 A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering costs some 0.15 cycles a number, so with 64
 target channels 4% of the time. Tiles at an edge - the last channels, the end of an image, targets that aren't side by
 side - are computed into scratch memory and then written where they belong: `_deliver`.
 
-This one loop nest does the convolution and its adjoint for the source (see algorithms.py). Which thread does which task
+Where parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: tap_parts.py.
+This one loop nest does the convolution and its adjoint for the source (see plans.py). Which thread does which task
 doesn't matter to any result: each is made by one task, in a fixed order.
 """
 
@@ -27,20 +28,11 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.gemm.write_run import write_run
 from fastconv.backends.numba_cpu.simd import (
     Simd,
-    add,
-    broadcast,
     call,
-    lanes_between,
-    load,
-    load_scalar,
-    load_where,
-    not_below,
-    store_scalar,
-    store_where,
-    zero,
-    zeros,
+    load_integer,
 )
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -52,8 +44,22 @@ def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, ti
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
 
 
-@task(ConvArguments)
-def multiply(simd, args, task, thread):
+@inner
+def _gather_block(simd, args, table, taps, group, first, pixels, begin, end, gathered, runs):
+    """Rows ``begin`` up to ``end`` of the reduction over some taps, for a block of pixels from ``first`` on."""
+    vectors = args.tile_vectors
+    width, here = vectors * simd.lanes, end - begin
+    tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
+    for tile in range(tiles):
+        for vector in range(vectors):
+            u = first + tile * width + vector * simd.lanes
+            place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
+            count = min(simd.lanes, pixels - u)
+            gather(simd, args, table, taps, group, u, count, begin, end, place, width, runs)
+
+
+@inner
+def multiply_block(simd, args, task, thread):
     """One block of pixels by one block of target channels in one group."""
     blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, block = divmod(task, blocks)
@@ -68,7 +74,15 @@ def multiply(simd, args, task, thread):
     pixels = args.N * in_image
     first = block * args.block_tiles * width
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
-    depth = args.depth * args.tap_count
+    depth, taps, by_taps = (
+        args.depth,
+        args.tap_count,
+        args.by_taps,
+    )
+    table = args.taps
+    # The reduction runs over all taps together, or over one tap after another, some that are packed left out.
+    together = 1 if by_taps != 0 else taps
+    length, packed = depth * together, depth * max(by_taps, together)
     steps = args.steps
     kernel, limits = args.kernel, args.limits
     plane = args.target_h * args.target_w
@@ -79,35 +93,34 @@ def multiply(simd, args, task, thread):
     scratch = gathered + simd.itemsize * steps * args.block_tiles * width
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
-    for k in range(0, depth, steps):
-        here = min(steps, depth - k)
-        for tile in range(tiles):
-            for vector in range(vectors):
-                u = first + tile * width + vector * simd.lanes
-                place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
-                gather(simd, args, group, u, min(simd.lanes, pixels - u), k, k + here, place, width, runs)
-        start = ACCUMULATE if k > 0 else 0
-        floor = limits + simd.itemsize if k + here == depth else limits
-        for panel in range(first_panel, end_panel):
-            row = group * rows + panel * tile_rows
-            left = args.panels + simd.itemsize * tile_rows * ((group * panels + panel) * depth + k)
-            bias = args.bias
-            if bias != 0:
-                bias += simd.itemsize * row
-            whole = panel * tile_rows + tile_rows <= rows
-            for tile in range(tiles):
-                u = first + tile * width
-                right = gathered + simd.itemsize * tile * here * width
-                n, inside = divmod(u, in_image)
-                if whole and dense and inside + width <= in_image:
-                    place = (n * args.groups * rows + row) * plane + inside
-                    target = args.target + simd.itemsize * place
-                    call(kernel, (here, left, right, target, plane, bias, start, floor))
-                else:
-                    call(kernel, (here, left, right, scratch, width, 0, 0, limits))
-                    count = min(width, pixels - u)
-                    valid = min(tile_rows, rows - panel * tile_rows)
-                    _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, floor)
+    for t in range(0, taps, together):
+        skipped = depth * load_integer(table, 3 * t + 2) if by_taps != 0 else 0
+        for k in range(0, length, steps):
+            here = min(steps, length - k)
+            _gather_block(simd, args, table + 24 * t, together, group, first, pixels, k, k + here, gathered, runs)
+            start = ACCUMULATE if t + k > 0 else 0
+            floor = limits + simd.itemsize if t + together == taps and k + here == length else limits
+            for panel in range(first_panel, end_panel):
+                row = group * rows + panel * tile_rows
+                left = args.panels
+                left += simd.itemsize * tile_rows * ((group * panels + panel) * packed + skipped + k)
+                bias = args.bias
+                if bias != 0:
+                    bias += simd.itemsize * row
+                whole = panel * tile_rows + tile_rows <= rows
+                for tile in range(tiles):
+                    u = first + tile * width
+                    right = gathered + simd.itemsize * tile * here * width
+                    n, inside = divmod(u, in_image)
+                    if whole and dense and inside + width <= in_image:
+                        place = (n * args.groups * rows + row) * plane + inside
+                        target = args.target + simd.itemsize * place
+                        call(kernel, (here, left, right, target, plane, bias, start, floor))
+                    else:
+                        call(kernel, (here, left, right, scratch, width, 0, 0, limits))
+                        count = min(width, pixels - u)
+                        valid = min(tile_rows, rows - panel * tile_rows)
+                        _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, floor)
 
 
 @inner
@@ -120,7 +133,6 @@ def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
     # A lattice that is the whole target has its points side by side, whatever the stride that no second point needs.
     right = 1 if plane == I * J else args.XJ
     target = args.target
-    lowest = broadcast(simd, load_scalar(simd, floor, 0))
     n, inside = divmod(u, I * J)
     lane = 0
     while lane < count:
@@ -133,38 +145,15 @@ def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
             pixel = (args.Y0 + i * args.YI) * wide
             pixel += args.X0 + j * right
         corner = (n * channels + row) * plane + pixel
-        if right == 1:
-            for at in range(lane, end, simd.lanes):
-                there = lanes_between(simd, 0, end - at)
-                place = corner + at - lane
-                if start == ACCUMULATE:
-                    for m in range(rows):
-                        before = load_where(simd, target, place + m * plane, there, zeros(simd))
-                        value = add(simd, load(simd, tile, m * width + at), before)
-                        store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
-                else:
-                    for m in range(rows):
-                        before = zeros(simd)
-                        if bias != 0:
-                            before = broadcast(simd, load_scalar(simd, bias, m))
-                        value = add(simd, load(simd, tile, m * width + at), before)
-                        store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
-        else:
-            for m in range(rows):
-                place = corner + m * plane
-                start_from = zero(simd)
-                if bias != 0:
-                    start_from = load_scalar(simd, bias, m)
-                for at in range(lane, end):
-                    value = load_scalar(simd, tile, m * width + at)
-                    if start == ACCUMULATE:
-                        value += load_scalar(simd, target, place + (at - lane) * right)
-                    else:
-                        value += start_from
-                    value = max(value, load_scalar(simd, floor, 0))
-                    store_scalar(simd, target, place + (at - lane) * right, value)
+        write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, bias, start, floor)
         inside += end - lane
         lane = end
         if inside == I * J:
             inside = 0
             n += 1
+
+
+@task(ConvArguments)
+def multiply(simd, args, task, thread):
+    """As `multiply_block`."""
+    multiply_block(simd, args, task, thread)

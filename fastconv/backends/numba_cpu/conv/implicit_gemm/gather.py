@@ -33,11 +33,12 @@ RUN_WORDS, INSIDE_WORDS = 6, 4
 
 
 @inner
-def gather(simd, args, group, u, count, first, end, target, step, runs):
+def gather(simd, args, table, taps, group, u, count, first, end, target, step, runs):
     """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
 
-    Row d * taps + t of the reduction is tap t of the group's source channel d. It is written to ``target``, rows
-    ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of scratch memory.
+    Row d * taps + t of the reduction is tap t of the group's source channel d, of so many ``taps`` in ``table``. It is
+    written to ``target``, rows ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of
+    scratch memory.
     """
     H, W, I, J = (
         args.H,
@@ -46,9 +47,8 @@ def gather(simd, args, group, u, count, first, end, target, step, runs):
         args.J,
     )
     down, right = args.DI, args.DJ
-    taps, depth = args.tap_count, args.depth
+    depth, source = args.depth, args.source
     channels = depth * args.groups
-    source, table = args.source, args.taps
     plane = H * W
 
     # The runs by rows of the lattice: first lane, end, row, column, and the source plane of channel 0 of the group.

@@ -33,21 +33,28 @@ from fastconv.backends.numba_cpu.simd import (
     load_where,
     prefetch,
     store,
+    store_integer,
     store_where,
     transpose,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.arguments import MOST_WORDS, arguments_at
 from fastconv.backends.numba_cpu.simd.task import task
+
+_TAP_WORDS = 2
+"""Integers of the only tap by which a part of the gradient is gathered: its row and column."""
 
 
 def workspace_bytes(
     simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
-    """What a thread needs: both operands' panels, the square before transposition, one tile, and a vector's runs."""
+    """What a thread needs: both operands' panels, the square before transposition, one tile, runs, arguments."""
     width = tile_vectors * simd.lanes
-    numbers = steps * (block_tiles * width + block_panels * tile_rows) + simd.lanes
-    numbers += simd.lanes * max(block_tiles * width, simd.lanes) + tile_rows * width
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
+    rows = block_panels * tile_rows
+    numbers = steps * (block_tiles * width + rows) + block_panels * simd.lanes
+    numbers += simd.lanes * max(block_tiles * width, simd.lanes, rows) + tile_rows * width
+    words = (RUN_WORDS + INSIDE_WORDS) * simd.lanes + MOST_WORDS + _TAP_WORDS
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * words
 
 
 @inner
@@ -71,7 +78,8 @@ def _pack_source(simd, args, group, u, count, first, end, width, target, steps, 
                 place = target + simd.itemsize * ((tile * steps + k) * width + across)
                 transpose(simd, corner, in_image, there, place, width)
             continue
-        gather(simd, args, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
+        table, taps = args.taps, args.tap_count
+        gather(simd, args, table, taps, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
         for column in range(0, end - first, lanes):
             tile, inside = divmod(column, width)
             place = (tile * steps + k) * width + inside
@@ -122,8 +130,52 @@ def _pack_gradient(simd, args, row, rows, u, count, target, square):
             transpose(simd, square, lanes, there, place, tile_rows)
 
 
-@task(ConvArguments)
-def multiply(simd, args, task, thread):
+@inner
+def _describe_part(args, image, tap):
+    """Whether the lattice is a part of the gradient's plane.
+
+    If so ``image`` becomes arguments of which the gradient is the source, and ``tap`` the only tap.
+    """
+    if args.target_h * args.target_w == args.I * args.J:
+        return False
+    image.source, image.H, image.W = args.grad, args.target_h, args.target_w
+    image.I, image.J, image.DI, image.DJ = args.I, args.J, args.YI, args.XJ
+    image.groups, image.depth = args.groups, args.rows
+    store_integer(tap, 0, args.Y0)
+    store_integer(tap, 1, args.X0)
+    return True
+
+
+@inner
+def _pack_part(simd, args, image, tap, group, first_panel, end_panel, u, count, target, step, square, runs):
+    """Panels ``first_panel`` up to ``end_panel`` from the part of the gradient's plane that ``image`` describes.
+
+    ``step`` is from one panel to the next, in elements, a vector more than a panel has, for what transposing spills.
+    """
+    lanes, tile_rows = simd.lanes, args.tile_rows
+    first_row = first_panel * tile_rows
+    end_row = min(args.rows, end_panel * tile_rows)
+    for k in range(0, count, lanes):
+        gather(simd, image, tap, 1, group, u + k, min(lanes, count - k), first_row, end_row, square, lanes, runs)
+        for panel in range(first_panel, end_panel):
+            row = panel * tile_rows - first_row
+            rows = min(tile_rows, end_row - first_row - row)
+            place = (panel - first_panel) * step + k * tile_rows
+            for first in range((rows - 1) // lanes * lanes, -1, -lanes):
+                source = square + simd.itemsize * (row + first) * lanes
+                transpose(simd, source, lanes, rows - first, target + simd.itemsize * (place + first), tile_rows)
+
+
+@inner
+def _pixels_of(args, split):
+    """The first pixel, of the whole batch, and the end of a part of the reduction."""
+    pixels = args.N * args.I * args.J
+    begin = split * args.split_steps
+    return begin, min(pixels, begin + args.split_steps)
+
+
+@inner
+def multiply_block(simd, args, task, thread):
     """One block of columns by one block of target channels in one group, over one part of the pixels."""
     blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, block = divmod(task, blocks)
@@ -138,33 +190,38 @@ def multiply(simd, args, task, thread):
     first = block * args.block_tiles * width
     end = min(columns, first + args.block_tiles * width)
     tiles = (end - first + width - 1) // width
-    pixels = args.N * args.I * args.J
-    begin = split * args.split_steps
-    pixels = min(pixels, begin + args.split_steps)
+    begin, pixels = _pixels_of(args, split)
     steps = args.steps
     kernel, limits = args.kernel, args.limits
+    target = args.target
     if args.splits > 1:
-        whole = args.groups * rows * columns
-        target = args.partial + simd.itemsize * split * whole
-    else:
-        target = args.target
+        target = args.partial + simd.itemsize * split * args.groups * rows * columns
 
     right = args.workspace + thread * args.thread_bytes
     left = right + simd.itemsize * steps * args.block_tiles * width
-    square = left + simd.itemsize * (steps * args.block_panels * tile_rows + simd.lanes)
-    scratch = square + simd.itemsize * simd.lanes * max(args.block_tiles * width, simd.lanes)
+    block_rows = args.block_panels * tile_rows
+    square = left + simd.itemsize * (steps * block_rows + args.block_panels * simd.lanes)
+    in_square = max(args.block_tiles * width, simd.lanes, block_rows)
+    scratch = square + simd.itemsize * simd.lanes * in_square
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
+    own = runs + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
+    image, tap = arguments_at(args, own), own + 8 * MOST_WORDS
+    is_part = _describe_part(args, image, tap)
 
     for u in range(begin, pixels, steps):
         count = min(steps, pixels - u)
         # Steps beyond the last pixel are zeros, in both operands.
         here = (count + simd.lanes - 1) // simd.lanes * simd.lanes
         _pack_source(simd, args, group, u, count, first, end, width, right, here, square, runs)
+        panel_step = here * tile_rows + simd.lanes
+        if is_part:
+            _pack_part(simd, args, image, tap, group, first_panel, end_panel, u, count, left, panel_step, square, runs)
         for panel in range(first_panel, end_panel):
             row = panel * tile_rows
             valid = min(tile_rows, rows - row)
-            place = left + simd.itemsize * (panel - first_panel) * here * tile_rows
-            _pack_gradient(simd, args, group * rows + row, valid, u, count, place, square)
+            place = left + simd.itemsize * (panel - first_panel) * panel_step
+            if not is_part:
+                _pack_gradient(simd, args, group * rows + row, valid, u, count, place, square)
             start = ACCUMULATE if u > begin else 0
             for tile in range(tiles):
                 operand = right + simd.itemsize * tile * here * width
@@ -187,3 +244,9 @@ def _deliver(simd, tile, width, target, columns, rows, count, start):
             if start == ACCUMULATE:
                 value = add(simd, value, load_where(simd, target, m * columns + column, there, zeros(simd)))
             store_where(simd, target, m * columns + column, there, value)
+
+
+@task(ConvArguments)
+def multiply(simd, args, task, thread):
+    """As `multiply_block`."""
+    multiply_block(simd, args, task, thread)

@@ -21,8 +21,7 @@ from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import (
     weight_tiling,
 )
 from fastconv.backends.numba_cpu.lowering import Job, jobs
-from fastconv.backends.numba_cpu.planner import choose
-from fastconv.backends.numba_cpu.routes import chosen_jobs
+from fastconv.backends.numba_cpu.routes import chosen_jobs, job_cycles
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
@@ -124,5 +123,4 @@ def winners_plans(
 def _dense(operation: str, simd: Simd, g: ConvGeometry) -> float:
     """The cycles of the dense way."""
     found, _ = chosen_jobs(simd, operation, g, None)
-    chosen = [choose(simd, job.problem, None, weight=job.along_rows) for job in found]
-    return sum(candidate.cycles for candidate in chosen if candidate is not None)
+    return sum(job_cycles(simd, job) for job in found)

@@ -1,0 +1,34 @@
+"""What the parts of a job are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from fastconv.backends.numba_cpu.lowering import Job, split, split_by_taps
+from fastconv.geometry import ConvGeometry
+
+MOST_PARTS = 32
+"""Dilated kernels of 3 x 3 make 25 parts at most; large kernels on small images would make one of each pixel."""
+
+
+def in_parts(job: Job) -> Job:
+    """Return the convolution ``job`` in parts; as it is where the same taps meet pixels everywhere."""
+    taps = job.problem.taps
+    numbers = {tap[2]: number for number, tap in enumerate(taps)}
+    parts = []
+    for part in split(job):
+        numbered = tuple((dy, dx, numbers[place]) for dy, dx, place in part.problem.taps)
+        parts.append(replace(part, problem=replace(part.problem, taps=numbered), by_taps=len(taps)))
+    return replace(job, parts=tuple(parts), in_order=False, left_out=True) if len(parts) > 1 else job
+
+
+def weight_in_parts(job: Job, g: ConvGeometry) -> Job:
+    """Return the weight gradient ``job`` in parts; as it is where all taps meet the same pixels."""
+    parts = split_by_taps(job)
+    if not 1 < len(parts) <= MOST_PARTS:
+        return job
+    p = job.problem
+    kernel = math.prod(g.weight_shape) // (p.groups * p.rows * p.channels)
+    weight = p.channels * kernel, kernel, p.rows * p.channels * kernel
+    return replace(job, parts=tuple(parts), weight=weight, left_out=True)

@@ -1,0 +1,75 @@
+"""The tasks of a job in parts: each is a task of one of them."""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.tap_parts.arguments import PartsArguments
+from fastconv.backends.numba_cpu.simd import load_integer, load_scalar, store_integer, store_scalar, zero
+from fastconv.backends.numba_cpu.simd.arguments import MOST_WORDS, address_of_arguments, arguments_at
+from fastconv.backends.numba_cpu.simd.task import task
+
+TABLE_WORDS = 3
+"""Integers that say where the sums of a kernel's element are: the first, their distance, and parts to be added."""
+
+PAIRS = 512
+"""Pairs of channels in a task: their kernels of 3 x 3 take 18 KiB, which stay in the L1 cache from tap to tap."""
+
+
+@inner
+def _enter(args, task, thread):
+    """The arguments of the task's part, put at the beginning of the workspace, and the task's number among its own."""
+    place = args.workspace + thread * args.thread_bytes
+    own = arguments_at(args, place)
+    template = arguments_at(args, args.templates)
+    for _ in range(args.parts):
+        tasks = template.groups * template.blocks * template.panel_blocks * template.splits
+        if task < tasks:
+            break
+        task -= tasks
+        template = arguments_at(args, address_of_arguments(template) + 8 * MOST_WORDS)
+    for word in range(MOST_WORDS):
+        store_integer(place, word, load_integer(address_of_arguments(template), word))
+    own.source = args.source
+    own.workspace = place + 8 * MOST_WORDS
+    return own, task
+
+
+@task(PartsArguments)
+def convolve_part(simd, args, task, thread):
+    """One block of a rectangle of the target."""
+    own, number = _enter(args, task, thread)
+    own.panels = args.panels
+    own.bias = args.bias
+    own.target = args.target
+    forward.multiply_block(simd, own, number, 0)
+
+
+@task(PartsArguments)
+def correlate_part(simd, args, task, thread):
+    """One block of some taps' sums."""
+    own, number = _enter(args, task, thread)
+    sums = args.partial + own.partial
+    own.grad = args.grad
+    own.partial = sums
+    own.target = sums
+    weight_grad.multiply_block(simd, own, number, 0)
+
+
+@task(PartsArguments)
+def put_in_place(simd, args, task, thread):
+    """The kernels of some pairs of channels, an element of all after another's; 0 for one that meets no pixel."""
+    kernel, table = args.tap_count, args.places
+    sums, target = args.partial, args.target
+    pairs = args.groups * args.rows * args.depth
+    first, end = task * PAIRS, min(pairs, (task + 1) * PAIRS)
+    for place in range(kernel):
+        row = table + 8 * TABLE_WORDS * place
+        begin, step, splits = load_integer(row, 0), load_integer(row, 1), load_integer(row, 2)
+        for pair in range(first, end):
+            total = zero(simd)
+            if splits > 0:
+                total = load_scalar(simd, sums, begin + pair * step)
+                for split_number in range(1, splits):
+                    total += load_scalar(simd, sums, begin + (split_number * pairs + pair) * step)
+            store_scalar(simd, target, pair * kernel + place, total)

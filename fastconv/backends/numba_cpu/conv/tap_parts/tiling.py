@@ -1,0 +1,43 @@
+"""How the parts of a job are cut, and what they should cost: see gemm/tiling.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastconv.backends.numba_cpu.gemm.tiling import Tiling, gather_cycles, tiling, weight_tiling
+from fastconv.backends.numba_cpu.lowering import Job
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil
+
+
+def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
+    """Return the cuts of the parts, those of a convolution with the same rows in a tile, since they read one weight."""
+    flops = sum(part.problem.flops for part in job.parts)
+
+    def cut(part: Job, height: int | None = None) -> Tiling:
+        p, taps = part.problem, len(part.problem.taps)
+        tasks = ceil(TASKS * p.flops, flops)
+        if job.along_rows:
+            found = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps, tasks)
+            # The gradient is gathered too.
+            vectors = p.groups * p.rows * found.blocks * ceil(p.points, simd.lanes)
+            return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows))
+        found = tiling(simd, p.groups, p.rows, p.points, p.channels, p.lattice[1], 1, tasks, height)
+        return replace(found, cycles=found.cycles * taps)
+
+    height = None if job.along_rows else cut(max(job.parts, key=lambda part: part.problem.flops)).tile_rows
+    return [cut(part, height) for part in job.parts]
+
+
+def part_tasks(job: Job, cuts: list[Tiling]) -> int:
+    """Return how many tasks all parts have."""
+    parts = zip(job.parts, cuts, strict=True)
+    return sum(part.problem.groups * cut.blocks * cut.panel_blocks * cut.splits for part, cut in parts)
+
+
+def part_cycles(simd: Simd, job: Job) -> float:
+    """Return the predicted cycles of all parts of a job, and of what they have in common."""
+    p = job.problem
+    common = CPU.routes.place if job.along_rows else CPU.routes.pack
+    return common * p.groups * p.rows * p.channels * len(p.taps) + sum(cut.cycles for cut in part_tilings(simd, job))
