@@ -28,7 +28,7 @@ from fastconv.backends.numba_cpu import (
 from fastconv.backends.numba_cpu.chain import NumbaChain
 from fastconv.backends.numba_cpu.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs
-from fastconv.backends.numba_cpu.left_out import add_padding, spread_taps
+from fastconv.backends.numba_cpu.left_out import add_padding, add_padding_to_weight, spread_taps
 from fastconv.backends.numba_cpu.memory import address
 from fastconv.backends.numba_cpu.plans import plan
 from fastconv.backends.numba_cpu.routes import chosen_jobs
@@ -227,7 +227,8 @@ class NumbaCpu(Backend):
 
     def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
         """Whether taps are left out, which blocks' programs know nothing of."""
-        return any(job.left_out for job in chosen_jobs(self._simd(dtype), "conv2d", geometry, self.algorithm)[0])
+        simd, operations = self._simd(dtype), ("conv2d", "conv2d_weight")
+        return any(chosen_jobs(simd, each, geometry, self.algorithm)[0][0].left_out for each in operations)
 
     def _make_single(
         self, dtype: np.dtype[Any], geometry: ConvGeometry, activation: Activation | None, pool: Pooling | None
@@ -313,14 +314,18 @@ class NumbaCpu(Backend):
         elif w.size:
             (only,), (job,), _ = self._plans("conv2d_weight", x.dtype, geometry)
             x, grad = _contiguous(x), _contiguous(grad)
-            if job.left_out:
+            if job.parts:
+                only.run(x, grad, w)
+            elif job.left_out:
                 taps = buffers.empty((*w.shape[:2], only.numbers // math.prod(w.shape[:2])), x.dtype)
                 only.run(x, grad, taps)
-                spread_taps(self._simd(x.dtype), taps, w, grad, geometry)
+                spread_taps(taps, w, geometry)
             elif job.along_rows:
                 only.run(x, grad, w)
             else:
                 only.run(x, grad, None, w)
+            if job.left_out:
+                add_padding_to_weight(self._simd(x.dtype), w, grad, geometry)
         return w
 
     def channel_sum(self, grad: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
+from fastconv.backends.numba_cpu.write_run import write_run
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int, pieces: int) -> int:
@@ -113,20 +114,24 @@ def _place_vectors(simd, frame, v, rows, first, vectors, pieces, table):
 
 @inner
 def _deliver(simd, frame, tile, width, v, rows, first_row, n, row, valid, target):
-    """Write a tile point by point, for targets with a stride and planes narrower than a vector."""
+    """Write a tile row by row, for targets with a stride and panels that miss rows."""
     wide, J = load_integer(frame, F.PLANE_W), load_integer(frame, F.J)
     target_w = load_integer(frame, F.TARGET_W)
     plane = load_integer(frame, F.TARGET_H) * target_w
     channels = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS)
-    for lane in range(width):
+    right, limits = load_integer(frame, F.XJ), load_integer(frame, F.LIMITS)
+    lane = 0
+    while lane < width:
         i, j = divmod(v + lane, wide)
-        if j >= J or i >= rows:
-            continue
-        y = load_integer(frame, F.Y0) + (first_row + i) * load_integer(frame, F.YI)
-        x = load_integer(frame, F.X0) + j * load_integer(frame, F.XJ)
-        for m in range(valid):
-            place = (n * channels + row + m) * plane + y * target_w + x
-            store_scalar(simd, target, place, load_scalar(simd, tile, m * width + lane))
+        if i >= rows:
+            break
+        if j < J:
+            y = load_integer(frame, F.Y0) + (first_row + i) * load_integer(frame, F.YI)
+            x = load_integer(frame, F.X0) + j * right
+            corner = (n * channels + row) * plane + y * target_w + x
+            end = min(width, lane + J - j)
+            write_run(simd, tile, width, valid, lane, end, target, corner, plane, right, 0, 0, limits)
+        lane += wide - j
 
 
 @inner

@@ -69,5 +69,6 @@ kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it, zero if t
     PLACES,  # address of where each pixel's patch begins, counted from the first one's
     SUMS,  # address of where each number of the weight's gradient is among a channel's sums
     INFINITE,  # set by whoever meets an infinite number, or NaN, in what it packs or computes
+    BY_TAPS,  # taps of a packed weight that holds a tap's channels together; 0 if it holds a channel's taps together
     COUNT,
-) = range(62)
+) = range(63)

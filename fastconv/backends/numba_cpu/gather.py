@@ -34,11 +34,12 @@ RUN_WORDS, INSIDE_WORDS = 6, 4
 
 
 @inner
-def gather(simd, frame, group, u, count, first, end, target, step, runs):
+def gather(simd, frame, table, taps, group, u, count, first, end, target, step, runs):
     """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
 
-    Row d * taps + t of the reduction is tap t of the group's source channel d. It is written to ``target``, rows
-    ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of scratch memory.
+    Row d * taps + t of the reduction is tap t of the group's source channel d, of so many ``taps`` in ``table``. It is
+    written to ``target``, rows ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of
+    scratch memory.
     """
     H, W, I, J = (
         load_integer(frame, F.H),
@@ -47,9 +48,8 @@ def gather(simd, frame, group, u, count, first, end, target, step, runs):
         load_integer(frame, F.J),
     )
     down, right = load_integer(frame, F.DI), load_integer(frame, F.DJ)
-    taps, depth = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.DEPTH)
+    depth, source = load_integer(frame, F.DEPTH), load_integer(frame, F.SOURCE)
     channels = depth * load_integer(frame, F.GROUPS)
-    source, table = load_integer(frame, F.SOURCE), load_integer(frame, F.TAPS)
     plane = H * W
 
     # The runs by rows of the lattice: first lane, end, row, column, and the source plane of channel 0 of the group.

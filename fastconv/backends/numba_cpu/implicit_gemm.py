@@ -31,20 +31,10 @@ from fastconv.backends.numba_cpu.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
-    add,
-    broadcast,
     call,
-    lanes_between,
-    load,
     load_integer,
-    load_scalar,
-    load_where,
-    not_below,
-    store_scalar,
-    store_where,
-    zero,
-    zeros,
 )
+from fastconv.backends.numba_cpu.write_run import write_run
 
 
 def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, tile_vectors: int) -> int:
@@ -52,6 +42,20 @@ def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, ti
     width = tile_vectors * simd.lanes
     numbers = steps * block_tiles * width + tile_rows * width
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
+
+
+@inner
+def _gather_block(simd, frame, table, taps, group, first, pixels, begin, end, gathered, runs):
+    """Rows ``begin`` up to ``end`` of the reduction over some taps, for a block of pixels from ``first`` on."""
+    vectors = load_integer(frame, F.TILE_VECTORS)
+    width, here = vectors * simd.lanes, end - begin
+    tiles = min(load_integer(frame, F.BLOCK_TILES), (pixels - first + width - 1) // width)
+    for tile in range(tiles):
+        for vector in range(vectors):
+            u = first + tile * width + vector * simd.lanes
+            place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
+            count = min(simd.lanes, pixels - u)
+            gather(simd, frame, table, taps, group, u, count, begin, end, place, width, runs)
 
 
 @inner
@@ -70,7 +74,15 @@ def _multiply(simd, frame, task, slot):
     pixels = load_integer(frame, F.N) * in_image
     first = block * load_integer(frame, F.BLOCK_TILES) * width
     tiles = min(load_integer(frame, F.BLOCK_TILES), (pixels - first + width - 1) // width)
-    depth = load_integer(frame, F.DEPTH) * load_integer(frame, F.TAP_COUNT)
+    depth, taps, by_taps = (
+        load_integer(frame, F.DEPTH),
+        load_integer(frame, F.TAP_COUNT),
+        load_integer(frame, F.BY_TAPS),
+    )
+    table = load_integer(frame, F.TAPS)
+    # The reduction runs over all taps together, or over one tap after another, some that are packed left out.
+    together = 1 if by_taps != 0 else taps
+    length, packed = depth * together, depth * max(by_taps, together)
     steps = load_integer(frame, F.STEPS)
     kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
     plane = load_integer(frame, F.TARGET_H) * load_integer(frame, F.TARGET_W)
@@ -81,35 +93,34 @@ def _multiply(simd, frame, task, slot):
     scratch = gathered + simd.itemsize * steps * load_integer(frame, F.BLOCK_TILES) * width
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
-    for k in range(0, depth, steps):
-        here = min(steps, depth - k)
-        for tile in range(tiles):
-            for vector in range(vectors):
-                u = first + tile * width + vector * simd.lanes
-                place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
-                gather(simd, frame, group, u, min(simd.lanes, pixels - u), k, k + here, place, width, runs)
-        start = ACCUMULATE if k > 0 else 0
-        floor = limits + simd.itemsize if k + here == depth else limits
-        for panel in range(first_panel, end_panel):
-            row = group * rows + panel * tile_rows
-            left = load_integer(frame, F.PANELS) + simd.itemsize * tile_rows * ((group * panels + panel) * depth + k)
-            bias = load_integer(frame, F.BIAS)
-            if bias != 0:
-                bias += simd.itemsize * row
-            whole = panel * tile_rows + tile_rows <= rows
-            for tile in range(tiles):
-                u = first + tile * width
-                right = gathered + simd.itemsize * tile * here * width
-                n, inside = divmod(u, in_image)
-                if whole and dense and inside + width <= in_image:
-                    place = (n * load_integer(frame, F.GROUPS) * rows + row) * plane + inside
-                    target = load_integer(frame, F.TARGET) + simd.itemsize * place
-                    call(kernel, (here, left, right, target, plane, bias, start, floor))
-                else:
-                    call(kernel, (here, left, right, scratch, width, 0, 0, limits))
-                    count = min(width, pixels - u)
-                    valid = min(tile_rows, rows - panel * tile_rows)
-                    _deliver(simd, frame, row, valid, u, count, scratch, width, bias, start, floor)
+    for t in range(0, taps, together):
+        skipped = depth * load_integer(table, 3 * t + 2) if by_taps != 0 else 0
+        for k in range(0, length, steps):
+            here = min(steps, length - k)
+            _gather_block(simd, frame, table + 24 * t, together, group, first, pixels, k, k + here, gathered, runs)
+            start = ACCUMULATE if t + k > 0 else 0
+            floor = limits + simd.itemsize if t + together == taps and k + here == length else limits
+            for panel in range(first_panel, end_panel):
+                row = group * rows + panel * tile_rows
+                left = load_integer(frame, F.PANELS)
+                left += simd.itemsize * tile_rows * ((group * panels + panel) * packed + skipped + k)
+                bias = load_integer(frame, F.BIAS)
+                if bias != 0:
+                    bias += simd.itemsize * row
+                whole = panel * tile_rows + tile_rows <= rows
+                for tile in range(tiles):
+                    u = first + tile * width
+                    right = gathered + simd.itemsize * tile * here * width
+                    n, inside = divmod(u, in_image)
+                    if whole and dense and inside + width <= in_image:
+                        place = (n * load_integer(frame, F.GROUPS) * rows + row) * plane + inside
+                        target = load_integer(frame, F.TARGET) + simd.itemsize * place
+                        call(kernel, (here, left, right, target, plane, bias, start, floor))
+                    else:
+                        call(kernel, (here, left, right, scratch, width, 0, 0, limits))
+                        count = min(width, pixels - u)
+                        valid = min(tile_rows, rows - panel * tile_rows)
+                        _deliver(simd, frame, row, valid, u, count, scratch, width, bias, start, floor)
 
 
 @inner
@@ -122,7 +133,6 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
     # A lattice that is the whole target has its points side by side, whatever the stride that no second point needs.
     right = 1 if plane == I * J else load_integer(frame, F.XJ)
     target = load_integer(frame, F.TARGET)
-    lowest = broadcast(simd, load_scalar(simd, floor, 0))
     n, inside = divmod(u, I * J)
     lane = 0
     while lane < count:
@@ -135,36 +145,7 @@ def _deliver(simd, frame, row, rows, u, count, tile, width, bias, start, floor):
             pixel = (load_integer(frame, F.Y0) + i * load_integer(frame, F.YI)) * wide
             pixel += load_integer(frame, F.X0) + j * right
         corner = (n * channels + row) * plane + pixel
-        if right == 1:
-            for at in range(lane, end, simd.lanes):
-                there = lanes_between(simd, 0, end - at)
-                place = corner + at - lane
-                if start == ACCUMULATE:
-                    for m in range(rows):
-                        before = load_where(simd, target, place + m * plane, there, zeros(simd))
-                        value = add(simd, load(simd, tile, m * width + at), before)
-                        store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
-                else:
-                    for m in range(rows):
-                        before = zeros(simd)
-                        if bias != 0:
-                            before = broadcast(simd, load_scalar(simd, bias, m))
-                        value = add(simd, load(simd, tile, m * width + at), before)
-                        store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
-        else:
-            for m in range(rows):
-                place = corner + m * plane
-                start_from = zero(simd)
-                if bias != 0:
-                    start_from = load_scalar(simd, bias, m)
-                for at in range(lane, end):
-                    value = load_scalar(simd, tile, m * width + at)
-                    if start == ACCUMULATE:
-                        value += load_scalar(simd, target, place + (at - lane) * right)
-                    else:
-                        value += start_from
-                    value = max(value, load_scalar(simd, floor, 0))
-                    store_scalar(simd, target, place + (at - lane) * right, value)
+        write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, bias, start, floor)
         inside += end - lane
         lane = end
         if inside == I * J:

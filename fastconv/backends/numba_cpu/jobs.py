@@ -60,6 +60,10 @@ class Job:
     """Whether taps of the kernel are left out where they meet no pixel: their infinite weights go unseen."""
     columns: ConvGeometry | None = None
     """The convolution whose input gradient it is, if that is made by way of a column matrix: see column_plan.py."""
+    parts: tuple[Job, ...] = ()
+    """What it is done as, if it is done in parts that have the packed weight, or the result, in common."""
+    by_taps: int = 0
+    """Taps of the packed weight, if that holds all channels of a tap before the next tap's: see tap_parts.py."""
 
 
 def is_dense(g: ConvGeometry) -> bool:
@@ -192,7 +196,7 @@ def split(job: Job) -> list[Job]:
 
 def _segments(offsets: Iterable[int], step: int, points: int, size: int) -> list[tuple[int, int, set[int]]]:
     """Along one axis, the first point, the number of points and the offsets of each stretch that the same ones meet."""
-    met = {offset: (max(0, -(offset // step)), min(points, -((offset - size) // step))) for offset in offsets}
+    met = {offset: _stretch(offset, step, points, size) for offset in offsets}
     ends = sorted({0, points, *(end for both in met.values() for end in both if 0 < end < points)})
     found = []
     for first, end in itertools.pairwise(ends):
@@ -200,6 +204,31 @@ def _segments(offsets: Iterable[int], step: int, points: int, size: int) -> list
         # A job without taps would have nothing to say how its loops are cut.
         found.append((first, end - first, here or {min(met)}))
     return found
+
+
+def split_by_taps(job: Job) -> list[Job]:
+    """An adjoint for the weight as several, one for each rectangle of output pixels at which the same taps meet any.
+
+    Taps are numbered in each as they come in ``job``, those of other rectangles left out.
+    """
+    p = job.problem
+    rectangles: dict[tuple[int, ...], list[tuple[int, int, int]]] = {}
+    for dy, dx, place in p.taps:
+        down = _stretch(dy, p.source_step[0], p.lattice[0], p.size[0])
+        right = _stretch(dx, p.source_step[1], p.lattice[1], p.size[1])
+        if down[0] < down[1] and right[0] < right[1]:
+            rectangles.setdefault((*down, *right), []).append((dy, dx, place))
+    parts = []
+    for (y, bottom, x, end), found in rectangles.items():
+        taps = tuple((dy + y * p.source_step[0], dx + x * p.source_step[1], place) for dy, dx, place in found)
+        problem = replace(p, lattice=(bottom - y, end - x), taps=taps, part=True)
+        parts.append(replace(job, problem=problem, first=(y, x), left_out=True))
+    return parts
+
+
+def _stretch(offset: int, step: int, points: int, size: int) -> tuple[int, int]:
+    """Along one axis, the first point and the end of those at which a tap with this offset meets a pixel."""
+    return max(0, -(offset // step)), min(points, -((offset - size) // step))
 
 
 def _dense_forward(g: ConvGeometry) -> Job:

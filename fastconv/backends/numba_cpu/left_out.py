@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.numba_cpu.finiteness import all_finite
-from fastconv.backends.numba_cpu.jobs import dead_taps, live_taps
+from fastconv.backends.numba_cpu.jobs import live_taps
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 
@@ -27,12 +27,22 @@ def add_padding(simd: Simd, y: np.ndarray, w: np.ndarray, g: ConvGeometry) -> No
         y[:, infinite[:, r, s, None, None] & padding] = np.nan
 
 
-def spread_taps(simd: Simd, taps: np.ndarray, w: np.ndarray, grad: np.ndarray, g: ConvGeometry) -> None:
+def add_padding_to_weight(simd: Simd, w: np.ndarray, grad: np.ndarray, g: ConvGeometry) -> None:
+    """Make NaN of the taps in ``w``, the weight's gradient, whose padding a gradient that isn't finite meets."""
+    if all_finite(simd, grad):
+        return
+    within = {(tap.r, tap.s): tap.windows for tap in g.taps()}
+    infinite = ~np.isfinite(grad).all(0)
+    for r, s in np.ndindex(g.R, g.S):
+        padding = infinite.copy()
+        if (r, s) in within:
+            padding[:, *within[r, s]] = False
+        w[padding.any((1, 2)), :, r, s] = np.nan
+
+
+def spread_taps(taps: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
     """Fill ``w``, the weight's gradient, from that of the taps that are not left out, (K, C / G, taps)."""
     rows, columns = live_taps(g)
     w.fill(0)
     for place, (r, s) in enumerate((r, s) for r in rows for s in columns):
         w[:, :, r, s] = taps[:, :, place]
-    if not all_finite(simd, grad):
-        infinite = ~np.isfinite(grad).all((0, 2, 3))
-        w[np.broadcast_to(infinite[:, None, None, None] & dead_taps(g), w.shape)] = np.nan

@@ -69,6 +69,7 @@ def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray,
         F.WEIGHT_GROUP: job.weight[2],
         F.FIRST_Y: p.first[0],
         F.FIRST_X: p.first[1],
+        F.BY_TAPS: job.by_taps,
         **cut.fields,
     }
     frame = np.zeros(F.COUNT, np.int64)

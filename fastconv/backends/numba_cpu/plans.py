@@ -18,6 +18,7 @@ from fastconv.backends.numba_cpu.convolution_plans import (
 from fastconv.backends.numba_cpu.jobs import Job
 from fastconv.backends.numba_cpu.planner import choose
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tap_parts import PartedConvolution, PartedWeightAdjoint
 from fastconv.backends.numba_cpu.weight_plans import (
     BatchWeightAdjoint,
     DepthwiseWeightAdjoint,
@@ -49,8 +50,10 @@ _WEIGHT: dict[str, Callable[..., WeightAdjoint]] = {
 def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
     """The plan of a job, a `Convolution` or a `WeightAdjoint`, by the algorithm asked for or else by the cheapest.
 
-    A `ColumnGradient` if the job is a product that makes columns.
+    A `ColumnGradient` if the job is a product that makes columns, a plan of `tap_parts` if it has parts.
     """
+    if job.parts:
+        return PartedWeightAdjoint(simd, job) if job.along_rows else PartedConvolution(simd, job)
     if job.columns is not None:
         return ColumnGradient(simd, job, job.columns, lambda product: plan(simd, product, algorithm))
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)

@@ -1,8 +1,9 @@
-"""Which of several ways a convolution or its input gradient goes: whole, in parts, or by the column matrix.
+"""Which of several ways a convolution or an adjoint goes: whole, in parts, or by the column matrix.
 
-    whole        a job for each lattice                                            (jobs.py)
-    in parts     of each lattice, so that taps are left out where they meet nothing
-    by columns   the input gradient as a product and a sum                         (column_plan.py)
+    whole        a job for each lattice                                              (jobs.py)
+    apart        jobs for parts of each lattice, so that taps are left out where they meet nothing
+    in parts     the same with one packed weight for them all, and adjoints for the weight by taps   (tap_parts.py)
+    by columns   the input gradient as a product and a sum                           (column_plan.py)
 
 The other ways are looked at only where the whole way multiplies much more than there is, or packs the weight in many
 steps: to look at one more takes time at each new size.
@@ -16,32 +17,29 @@ from fastconv.backends.numba_cpu.column_plan import FOLD_CYCLES, column_job
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs, split
 from fastconv.backends.numba_cpu.planner import choose
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tap_parts import MOST_PARTS, PACK_CYCLES, in_parts, part_cycles, weight_in_parts
 from fastconv.geometry import ConvGeometry
-
-PACK_CYCLES = 2
-"""Cycles of an element of the weight that a lattice packs: its neighbours in the panel lie a whole kernel apart."""
 
 JOB_CYCLES = 20_000
 """Cycles of a job: a call into compiled code, helpers that come and go, 5 us."""
 
-_MUCH = 1.5
+_MUCH = 1.25
 """Times the multiply-adds that meet a pixel. Below that a convolution is done whole; most of them are."""
-
-_MOST_PARTS = 32
-"""Dilated kernels of 3 x 3 make 25 at most; large kernels on small images would make one of each pixel."""
 
 
 def chosen_jobs(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None) -> tuple[list[Job], bool]:
     """As `jobs`, by the cheapest way; whole if an ``algorithm`` is asked for, since that is what it is to do."""
     found, complete = jobs(operation, g)
-    if operation == "conv2d_weight" or algorithm is not None or not found or is_dense(g):
+    if algorithm is not None or not found or is_dense(g):
         return found, complete
     ways = [(found, complete)]
     wasteful = sum(job.problem.flops for job in found) > _MUCH * _flops(g)
-    if wasteful:
+    if wasteful and operation == "conv2d_weight":
+        ways.append(([weight_in_parts(found[0], g)], complete))
+    elif wasteful:
         parts = [part for job in found for part in split(job)]
-        if len(parts) <= _MOST_PARTS:
-            ways.append((parts, complete))
+        if len(parts) <= MOST_PARTS:
+            ways += [(parts, complete), ([in_parts(job) for job in found], complete)]
     if operation == "conv2d_input" and (wasteful or len(found) > 1):
         product = column_job(g, simd.itemsize)
         if product is not None:
@@ -64,14 +62,17 @@ def _met(kernel: int, dilation: int, before: int, stride: int, windows: int, siz
 
 def _cycles(simd: Simd, found: list[Job]) -> float:
     """Predicted for all of them, and for what one way has beside its product and the other hasn't."""
-    total = float(JOB_CYCLES * len(found))
+    total = float(JOB_CYCLES * sum(max(1, len(job.parts)) for job in found))
     for job in found:
         p = job.problem
+        if job.parts:
+            total += part_cycles(simd, job)
+            continue
         candidate = choose(simd, p, None, weight=job.along_rows)
         assert candidate is not None
         total += candidate.cycles
         if job.columns is not None:
             total += FOLD_CYCLES * math.prod(job.target)
-        elif candidate.algorithm not in ("winograd", "depthwise"):
+        elif not job.along_rows and candidate.algorithm not in ("winograd", "depthwise"):
             total += PACK_CYCLES * p.groups * p.rows * p.channels * len(p.taps)
     return total

@@ -454,6 +454,27 @@ def evens(typing, simd, a, b):
 
 
 @intrinsic
+def spread_low(typing, simd, value):
+    """The first half of the elements, each twice."""
+    return vector_of(simd)(simd, vector_of(simd)), _spread(0)
+
+
+@intrinsic
+def spread_high(typing, simd, value):
+    """The second half of the elements, each twice."""
+    return vector_of(simd)(simd, vector_of(simd)), _spread(1)
+
+
+def _spread(half: int) -> Any:
+    def generate(context, builder, signature, arguments):
+        lanes = signature.args[0].simd.lanes
+        order = [(half * lanes + lane) // 2 for lane in range(lanes)]
+        return shuffled(builder, arguments[1], arguments[1], order)
+
+    return generate
+
+
+@intrinsic
 def prefetch(typing, simd, base, index):
     """Ask for the cache line of element ``index``."""
 

@@ -90,12 +90,15 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def tiling(simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int, taps: int) -> Tiling:
+def tiling(
+    simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int, taps: int, height: int | None = None
+) -> Tiling:
     """The cut with the least waste for ``groups`` products of rows x depth by depth x columns.
 
-    ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth.
+    ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth. Tiles
+    have ``height`` rows if it is given.
     """
-    tile_rows, vectors = _tile(simd, rows, columns)
+    tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
     steps = -(-depth // -(-depth // STEPS))
@@ -180,28 +183,30 @@ def gather_cycles(simd: Simd, row: int, channels: float) -> float:
     return (6 + 3 * runs if runs <= 4 else 9 * runs) + 20 * runs / max(1.0, channels)
 
 
-def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
-    """MR and vectors: the least padded numbers, weighted by what tiles of that shape cost."""
+def _tile(simd: Simd, rows: int, columns: int, height: int | None = None) -> tuple[int, int]:
+    """MR, which may be given as ``height``, and vectors: the least padded numbers, weighted by what such tiles cost."""
 
     def cost(tile: Ranked) -> float:
         (_, vectors), (padded_rows, loads, few) = tile.shape, tile.known
         width = vectors * simd.lanes
         return padded_rows * -(-columns // width) * width * loads * few
 
-    found = cheapest(_tiles_of(simd, rows), cost, scale=columns)
+    found = cheapest(_tiles_of(simd, rows, height), cost, scale=columns)
     assert found is not None
     tile_rows, vectors = found[1].shape
     return tile_rows, vectors
 
 
 @lru_cache(maxsize=1024)
-def _tiles_of(simd: Simd, rows: int) -> tuple[Ranked, ...]:
+def _tiles_of(simd: Simd, rows: int, height: int | None) -> tuple[Ranked, ...]:
     """The tiles, ranked by what a column of ``rows`` costs.
 
     Known of each: rows with their padding, and factors for loads and for too few accumulators to fill the pipeline.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
+        if height not in (None, tile_rows):
+            continue
         padded_rows = -(-rows // tile_rows) * tile_rows
         loads = 1 + 0.1 * ((tile_rows + vectors) / (tile_rows * vectors))
         few = max(1.0, 8 / (tile_rows * vectors))

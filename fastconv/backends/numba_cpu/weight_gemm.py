@@ -37,21 +37,26 @@ from fastconv.backends.numba_cpu.simd import (
     load_where,
     prefetch,
     store,
+    store_integer,
     store_scalar,
     store_where,
     transpose,
     zeros,
 )
 
+_TAP_WORDS = 2
+"""Integers of the only tap by which a part of the gradient is gathered: its row and column."""
+
 
 def workspace_bytes(
     simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
-    """What a slot needs: both operands' panels, the square before transposition, one tile, and a vector's runs."""
+    """What a slot needs: both operands' panels, the square before transposition, one tile, a vector's runs, a frame."""
     width = tile_vectors * simd.lanes
     numbers = steps * (block_tiles * width + block_panels * tile_rows) + simd.lanes
-    numbers += simd.lanes * max(block_tiles * width, simd.lanes) + tile_rows * width
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
+    numbers += simd.lanes * max(block_tiles * width, simd.lanes, tile_rows) + tile_rows * width
+    words = (RUN_WORDS + INSIDE_WORDS) * simd.lanes + F.COUNT + _TAP_WORDS
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * words
 
 
 @inner
@@ -81,7 +86,8 @@ def _pack_source(simd, frame, group, u, count, first, end, width, target, steps,
                 place = target + simd.itemsize * ((tile * steps + k) * width + across)
                 transpose(simd, corner, in_image, there, place, width)
             continue
-        gather(simd, frame, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
+        table, taps = load_integer(frame, F.TAPS), load_integer(frame, F.TAP_COUNT)
+        gather(simd, frame, table, taps, group, u + k, min(lanes, count - k), first, end, square, lanes, runs)
         for column in range(0, end - first, lanes):
             tile, inside = divmod(column, width)
             place = (tile * steps + k) * width + inside
@@ -133,6 +139,47 @@ def _pack_gradient(simd, frame, row, rows, u, count, target, square):
 
 
 @inner
+def _describe_part(frame, image):
+    """Whether the lattice is a part of the gradient's plane; ``image`` becomes a frame of which it is the source."""
+    plane = load_integer(frame, F.TARGET_H) * load_integer(frame, F.TARGET_W)
+    if plane == load_integer(frame, F.I) * load_integer(frame, F.J):
+        return False
+    store_integer(image, F.SOURCE, load_integer(frame, F.WEIGHT))
+    store_integer(image, F.H, load_integer(frame, F.TARGET_H))
+    store_integer(image, F.W, load_integer(frame, F.TARGET_W))
+    store_integer(image, F.I, load_integer(frame, F.I))
+    store_integer(image, F.J, load_integer(frame, F.J))
+    store_integer(image, F.DI, load_integer(frame, F.YI))
+    store_integer(image, F.DJ, load_integer(frame, F.XJ))
+    store_integer(image, F.GROUPS, load_integer(frame, F.GROUPS))
+    store_integer(image, F.DEPTH, load_integer(frame, F.ROWS))
+    store_integer(image, F.COUNT, load_integer(frame, F.Y0))
+    store_integer(image, F.COUNT + 1, load_integer(frame, F.X0))
+    return True
+
+
+@inner
+def _pack_part(simd, image, group, first_row, rows, tile_rows, u, count, target, square, runs):
+    """As `_pack_gradient`, of a rectangle of the gradient's plane, which ``image`` describes."""
+    lanes = simd.lanes
+    for k in range(0, count, lanes):
+        here = min(lanes, count - k)
+        tap = image + 8 * F.COUNT
+        gather(simd, image, tap, 1, group, u + k, here, first_row, first_row + rows, square, lanes, runs)
+        for first in range((rows - 1) // lanes * lanes, -1, -lanes):
+            place = target + simd.itemsize * (k * tile_rows + first)
+            transpose(simd, square + simd.itemsize * first * lanes, lanes, rows - first, place, tile_rows)
+
+
+@inner
+def _pixels_of(frame, split):
+    """The first pixel, of the whole batch, and the end of a part of the reduction."""
+    pixels = load_integer(frame, F.N) * load_integer(frame, F.I) * load_integer(frame, F.J)
+    begin = split * load_integer(frame, F.SPLIT_STEPS)
+    return begin, min(pixels, begin + load_integer(frame, F.SPLIT_STEPS))
+
+
+@inner
 def _multiply(simd, frame, task, slot):
     """One block of columns by one block of target channels in one group, over one part of the pixels."""
     blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
@@ -148,9 +195,7 @@ def _multiply(simd, frame, task, slot):
     first = block * load_integer(frame, F.BLOCK_TILES) * width
     end = min(columns, first + load_integer(frame, F.BLOCK_TILES) * width)
     tiles = (end - first + width - 1) // width
-    pixels = load_integer(frame, F.N) * load_integer(frame, F.I) * load_integer(frame, F.J)
-    begin = split * load_integer(frame, F.SPLIT_STEPS)
-    pixels = min(pixels, begin + load_integer(frame, F.SPLIT_STEPS))
+    begin, pixels = _pixels_of(frame, split)
     steps = load_integer(frame, F.STEPS)
     kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
     if load_integer(frame, F.SPLITS) > 1:
@@ -162,8 +207,11 @@ def _multiply(simd, frame, task, slot):
     right = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
     left = right + simd.itemsize * steps * load_integer(frame, F.BLOCK_TILES) * width
     square = left + simd.itemsize * (steps * load_integer(frame, F.BLOCK_PANELS) * tile_rows + simd.lanes)
-    scratch = square + simd.itemsize * simd.lanes * max(load_integer(frame, F.BLOCK_TILES) * width, simd.lanes)
+    in_square = max(load_integer(frame, F.BLOCK_TILES) * width, simd.lanes, tile_rows)
+    scratch = square + simd.itemsize * simd.lanes * in_square
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
+    image = runs + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
+    is_part = _describe_part(frame, image)
 
     for u in range(begin, pixels, steps):
         count = min(steps, pixels - u)
@@ -174,7 +222,10 @@ def _multiply(simd, frame, task, slot):
             row = panel * tile_rows
             valid = min(tile_rows, rows - row)
             place = left + simd.itemsize * (panel - first_panel) * here * tile_rows
-            _pack_gradient(simd, frame, group * rows + row, valid, u, count, place, square)
+            if is_part:
+                _pack_part(simd, image, group, row, valid, tile_rows, u, count, place, square, runs)
+            else:
+                _pack_gradient(simd, frame, group * rows + row, valid, u, count, place, square)
             start = ACCUMULATE if u > begin else 0
             for tile in range(tiles):
                 operand = right + simd.itemsize * tile * here * width

@@ -1,0 +1,85 @@
+"""Writing a tile's numbers to target pixels in a row of the lattice, which are neighbours or have a stride.
+
+With a stride of 2, as in the input gradient of a strided convolution, the numbers are spread over two vectors, of which
+every second lane is written: 4 instructions a vector, where one by one it takes 2 cycles a number.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.microkernel import ACCUMULATE
+from fastconv.backends.numba_cpu.simd import (
+    add,
+    bits_between,
+    broadcast,
+    lanes_between,
+    load_scalar,
+    load_where,
+    mask_from,
+    not_below,
+    spread_high,
+    spread_low,
+    store_scalar,
+    store_where,
+    zero,
+    zeros,
+)
+
+_EVEN = 0x5555_5555
+"""Bits of the lanes that are written with a stride of 2."""
+
+
+@inner
+def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, bias, start, floor):
+    """Write columns ``lane`` up to ``end`` of a tile, in ``rows`` channels, to pixels ``right`` apart, from ``corner``.
+
+    With ``start`` ACCUMULATE they are added to what is there, else to ``bias``, if that isn't 0; no number written is
+    below the one at address ``floor``.
+    """
+    lowest = broadcast(simd, load_scalar(simd, floor, 0))
+    if right == 1:
+        for at in range(lane, end, simd.lanes):
+            there = lanes_between(simd, 0, end - at)
+            place = corner + at - lane
+            for m in range(rows):
+                before = zeros(simd)
+                if start == ACCUMULATE:
+                    before = load_where(simd, target, place + m * plane, there, before)
+                elif bias != 0:
+                    before = broadcast(simd, load_scalar(simd, bias, m))
+                value = add(simd, load_where(simd, tile, m * width + at, there, zeros(simd)), before)
+                store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
+    elif right == 2:
+        for at in range(lane, end, simd.lanes):
+            there = lanes_between(simd, 0, end - at)
+            last = 2 * (end - at) - 1
+            near = mask_from(simd, bits_between(simd, 0, last) & _EVEN)
+            far = mask_from(simd, bits_between(simd, 0, last - simd.lanes) & _EVEN)
+            for m in range(rows):
+                place = corner + m * plane + 2 * (at - lane)
+                before, after = zeros(simd), zeros(simd)
+                if start == ACCUMULATE:
+                    before = load_where(simd, target, place, near, before)
+                    after = load_where(simd, target, place + simd.lanes, far, after)
+                elif bias != 0:
+                    before = broadcast(simd, load_scalar(simd, bias, m))
+                    after = before
+                value = load_where(simd, tile, m * width + at, there, zeros(simd))
+                before = add(simd, spread_low(simd, value), before)
+                after = add(simd, spread_high(simd, value), after)
+                store_where(simd, target, place, near, not_below(simd, before, lowest))
+                store_where(simd, target, place + simd.lanes, far, not_below(simd, after, lowest))
+    else:
+        for m in range(rows):
+            place = corner + m * plane
+            start_from = zero(simd)
+            if bias != 0:
+                start_from = load_scalar(simd, bias, m)
+            for at in range(lane, end):
+                value = load_scalar(simd, tile, m * width + at)
+                if start == ACCUMULATE:
+                    value += load_scalar(simd, target, place + (at - lane) * right)
+                else:
+                    value += start_from
+                value = max(value, load_scalar(simd, floor, 0))
+                store_scalar(simd, target, place + (at - lane) * right, value)
