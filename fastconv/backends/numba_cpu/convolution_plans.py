@@ -42,7 +42,7 @@ class GemmConvolution(Convolution):
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors
         slot = implicit_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
-        super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
+        super().__init__(simd, job, cut, slot, panel_bytes(simd, p, cut), self._FIELDS)
         self.frame[F.KERNEL] = microkernel.packed(simd, *shape)
         self._first = panels.weight_task(simd), p.groups * cut.panels
         self._second = implicit_gemm.multiply_task(simd), p.groups * cut.blocks * cut.panel_blocks
@@ -55,7 +55,7 @@ class DirectConvolution(Convolution):
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors
         slot = direct.workspace_bytes(simd, p.channels, cut.channel, *shape, cut.pieces)
-        super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
+        super().__init__(simd, job, cut, slot, panel_bytes(simd, p, cut), self._FIELDS)
         self._tables = describe_planes(self.frame, cut, p)
         self.frame[F.KERNEL] = microkernel.indirect(simd, *shape, cut.pieces)
         self._first = panels.weight_task(simd), p.groups * cut.panels
@@ -97,7 +97,7 @@ class BatchConvolution(Convolution):
         tiles = -(-p.lattice[1] // cut.tile_vectors)
         points = cut.block_rows * tiles * cut.tile_vectors
         slot = batch.workspace_bytes(simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps))
-        super().__init__(simd, job, cut, slot, _panel_bytes(simd, p, cut), self._FIELDS)
+        super().__init__(simd, job, cut, slot, panel_bytes(simd, p, cut), self._FIELDS)
         describe_extent(self.frame, p)
         self.frame[F.KERNEL] = microkernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
         self._first = batch.weight_task(simd), p.groups * cut.panels
@@ -132,6 +132,6 @@ class DepthwiseConvolution(Convolution):
         self._first = depthwise.convolve_task(simd), cut.parts * cut.blocks
 
 
-def _panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling | BatchTiling) -> int:
+def panel_bytes(simd: Simd, p: Problem, cut: Tiling | DirectTiling | BatchTiling) -> int:
     """Of the whole weight, packed."""
     return p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize

@@ -59,7 +59,7 @@ def _gather_block(simd, frame, table, taps, group, first, pixels, begin, end, ga
 
 
 @inner
-def _multiply(simd, frame, task, slot):
+def multiply_block(simd, frame, task, slot):
     """One block of pixels by one block of target channels in one group."""
     blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
     rest, block = divmod(task, blocks)
@@ -158,6 +158,6 @@ def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 
     def multiply(frame, task, slot):
-        _multiply(simd, frame, task, slot)
+        multiply_block(simd, frame, task, slot)
 
     return address_of(multiply, 3)

@@ -38,7 +38,7 @@ def _limits(simd: Simd, floor: float) -> np.ndarray:
     return np.array([-np.inf, floor], simd.dtype)
 
 
-def _frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+def make_frame(simd: Simd, cut: Cut, job: Job, slot_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     """The frame, addresses of operands left out, and the table of taps that it refers to."""
     p = job.problem
     table = np.array(p.taps, np.int64).reshape(-1)
@@ -100,7 +100,7 @@ class Plan:
         self.simd = simd
         self.job = job
         self.cut = cut
-        self.frame, self._table = _frame(simd, cut, job, slot_bytes)
+        self.frame, self._table = make_frame(simd, cut, job, slot_bytes)
         self.slot_bytes = int(self.frame[F.SLOT_BYTES])
         self._flops = job.problem.flops
         self._start = _page_after(FRAME_BYTES + shared_bytes)

@@ -62,7 +62,7 @@ def _met(kernel: int, dilation: int, before: int, stride: int, windows: int, siz
 
 def _cycles(simd: Simd, found: list[Job]) -> float:
     """Predicted for all of them, and for what one way has beside its product and the other hasn't."""
-    total = float(JOB_CYCLES * sum(max(1, len(job.parts)) for job in found))
+    total = float(JOB_CYCLES * len(found))
     for job in found:
         p = job.problem
         if job.parts:

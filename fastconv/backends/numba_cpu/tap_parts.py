@@ -1,12 +1,13 @@
 """Jobs in parts, each without the taps that meet nothing but padding there, as with dilation 12 on 28 x 28 pixels.
 
 A convolution's parts are rectangles of the target, an adjoint's for the weight are taps, and rectangles of the gradient
-that they meet. Both are blocked matrix products, and what would cost most if each part did it alone is done once:
+that they meet. Each is a blocked matrix product with a frame of its own, and all are done as one job, so that its tasks
+may be large, and what would cost most if each part did it alone is done once:
 
-    convolution              pack the whole weight, all channels of a tap and then the next's, PACK_CYCLES a number;
+    convolution              pack the whole weight, all channels of a tap and then the next's
                              for each part, multiply by the panels of its taps
-    adjoint for the weight   for each part, fill an array of channels x channels x its taps, which lies in one piece;
-                             then put them into the order of the weight
+    adjoint for the weight   for each part, fill an array of channels x channels x its taps, which lies in one piece
+                             put them into the order of the weight
 
 With weights of their own, the nine parts of 3 x 3 taps would pack 49 taps instead of 9: for 256 channels 1.5 ms, where
 the multiply-adds of an image take 2.
@@ -21,17 +22,22 @@ from functools import cache
 import numpy as np
 
 from fastconv.backends.jit import address_of, inner
-from fastconv.backends.numba_cpu import batch, buffers, implicit_gemm, microkernel
+from fastconv.backends.numba_cpu import batch, implicit_gemm, microkernel, weight_gemm
 from fastconv.backends.numba_cpu import fields as F
-from fastconv.backends.numba_cpu import pool as workers
+from fastconv.backends.numba_cpu.convolution_plans import Convolution, panel_bytes
 from fastconv.backends.numba_cpu.jobs import Job, split, split_by_taps
-from fastconv.backends.numba_cpu.memory import FRAME_BYTES, execute
-from fastconv.backends.numba_cpu.plan import Plan
-from fastconv.backends.numba_cpu.planner import choose
-from fastconv.backends.numba_cpu.program import Place, Recorder
-from fastconv.backends.numba_cpu.simd import Simd, load_integer, load_scalar, store_scalar, zero
-from fastconv.backends.numba_cpu.tiles import Tiling, tiling
-from fastconv.backends.numba_cpu.weight_plans import GemmWeightAdjoint
+from fastconv.backends.numba_cpu.memory import FRAME_BYTES
+from fastconv.backends.numba_cpu.plan import make_frame
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    load_integer,
+    load_scalar,
+    store_integer,
+    store_scalar,
+    zero,
+)
+from fastconv.backends.numba_cpu.tiles import TASKS, Tiling, tiling, weight_tiling
+from fastconv.backends.numba_cpu.weight_plans import WeightAdjoint
 from fastconv.geometry import ConvGeometry
 
 PACK_CYCLES = 2
@@ -42,9 +48,6 @@ MOST_PARTS = 32
 
 PLACE_CYCLES = 2
 """Cycles of a number of the weight's gradient that is put into its place."""
-
-_NOWHERE = F.PARTIAL, F.WORKSPACE
-"""Fields of memory that a step doesn't use."""
 
 
 def in_parts(job: Job) -> Job:
@@ -71,137 +74,121 @@ def weight_in_parts(job: Job, g: ConvGeometry) -> Job:
 
 
 def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
-    """The cuts of a convolution's parts, all with the tile's rows of the largest, since they read the same panels."""
+    """The cuts of the parts, those of a convolution all with the same rows in a tile, since they read one weight."""
+    flops = sum(part.problem.flops for part in job.parts)
 
-    def cut(part: Job, height: int | None) -> Tiling:
-        p = part.problem
-        found = tiling(simd, p.groups, p.rows, p.points, p.channels, p.lattice[1], 1, height)
-        return replace(found, cycles=found.cycles * len(p.taps))
+    def cut(part: Job, height: int | None = None) -> Tiling:
+        p, taps = part.problem, len(part.problem.taps)
+        tasks = -(-TASKS * p.flops // flops)
+        if job.along_rows:
+            return weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps, tasks)
+        found = tiling(simd, p.groups, p.rows, p.points, p.channels, p.lattice[1], 1, tasks, height)
+        return replace(found, cycles=found.cycles * taps)
 
-    largest = max(job.parts, key=lambda part: part.problem.flops)
-    height = cut(largest, None).tile_rows
+    height = None if job.along_rows else cut(max(job.parts, key=lambda part: part.problem.flops)).tile_rows
     return [cut(part, height) for part in job.parts]
 
 
 def part_cycles(simd: Simd, job: Job) -> float:
     """Predicted for all parts of a job, and for what they have in common."""
     p = job.problem
-    if not job.along_rows:
-        packing = PACK_CYCLES * p.groups * p.rows * p.channels * len(p.taps)
-        return packing + sum(cut.cycles for cut in part_tilings(simd, job))
-    cycles = PLACE_CYCLES * p.groups * p.rows * p.channels * len(p.taps)
-    return cycles + sum(_weight_cut(simd, part).cycles for part in job.parts)
+    common = PLACE_CYCLES if job.along_rows else PACK_CYCLES
+    return common * p.groups * p.rows * p.channels * len(p.taps) + sum(cut.cycles for cut in part_tilings(simd, job))
 
 
-def _weight_cut(simd: Simd, part: Job) -> Tiling:
-    found = choose(simd, part.problem, "gemm", weight=True)
-    assert found is not None
-    assert isinstance(found.cut, Tiling)
-    return found.cut
+class _Frames:
+    """The frames of all parts, addresses left out, one behind the other."""
+
+    def __init__(self, simd: Simd, parts: list[Job], cuts: list[Tiling]) -> None:
+        made = [make_frame(simd, cut, part, 0) for part, cut in zip(parts, cuts, strict=True)]
+        self.words = np.stack([frame for frame, _ in made])
+        self._tables = [table for _, table in made]
+        self.words[:, F.KERNEL] = [microkernel.packed(simd, cut.tile_rows, cut.tile_vectors) for cut in cuts]
+        self.tasks = int(self.words[:, _TASKS].prod(1).sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Returns the bytes of the frames and of the tables that they refer to."""
+        return self.words.nbytes + sum(table.nbytes for table in self._tables)
 
 
-class _Packing(Plan):
-    """The weight of all parts, packed tap by tap."""
+_TASKS = (F.GROUPS, F.BLOCKS, F.PANEL_BLOCKS, F.SPLITS)
+"""Fields whose product is the number of a part's tasks."""
 
-    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
-        p = job.problem
-        super().__init__(simd, job, cut, 0, 0, ((F.WEIGHT, F.PANELS), _NOWHERE))
+
+class PartedConvolution(Convolution):
+    """A convolution, or an adjoint for the input, in rectangles of the target."""
+
+    def __init__(self, simd: Simd, job: Job) -> None:
+        cuts, p = part_tilings(simd, job), job.problem
+        slots = [implicit_gemm.workspace_bytes(simd, c.steps, c.block_tiles, c.tile_rows, c.tile_vectors) for c in cuts]
+        super().__init__(simd, job, cuts[0], FRAME_BYTES + max(slots), panel_bytes(simd, p, cuts[0]), self._FIELDS)
+        self._frames = _Frames(simd, [replace(part, floor=job.floor) for part in job.parts], cuts)
+        self.frame[F.OFFSETS], self.frame[F.POINTS] = self._frames.words.ctypes.data, len(cuts)
         self.frame[F.STEPS] = p.channels
-        self.numbers = p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps)
-        self._first = batch.weight_task(simd), p.groups * cut.panels
-
-    def run(self, weight: np.ndarray, panels: np.ndarray) -> bool:
-        """Fill ``panels``; whether the weight was finite."""
-        return self._execute(weight, panels)
-
-
-class _Part(Plan):
-    """A rectangle of the target, from panels that are packed already."""
-
-    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
-        shape = cut.tile_rows, cut.tile_vectors
-        slot = implicit_gemm.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
-        fields = (F.SOURCE, F.PANELS, F.BIAS, F.TARGET), _NOWHERE
-        super().__init__(simd, job, cut, slot, 0, fields)
-        self.frame[F.KERNEL] = microkernel.packed(simd, *shape)
-        self._first = implicit_gemm.multiply_task(simd), job.problem.groups * cut.blocks * cut.panel_blocks
-
-    def run(self, source: np.ndarray, panels: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> None:
-        """Fill the rectangle of ``target``."""
-        self._execute(source, panels, bias, target)
-
-
-class PartedConvolution:
-    """A convolution in parts."""
-
-    def __init__(self, simd: Simd, job: Job) -> None:
-        cuts = part_tilings(simd, job)
-        self.simd, self.job, self.cut = simd, job, cuts[0]
-        self._packing = _Packing(simd, job, self.cut)
-        parts = zip(job.parts, cuts, strict=True)
-        self._parts = [_Part(simd, replace(part, floor=job.floor), cut) for part, cut in parts]
-        self.slot_bytes = max(part.slot_bytes for part in self._parts)
+        self._first = batch.weight_task(simd), p.groups * cuts[0].panels
+        self._second = convolve_task(simd), self._frames.tasks
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of the parts' plans and of the packing's, about."""
-        return self._packing.nbytes + sum(part.nbytes for part in self._parts)
-
-    def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
-        """Fill the lattice of ``target``; whether the weight was finite."""
-        panels = buffers.empty((self._packing.numbers,), target.dtype)
-        finite = self._packing.run(weight, panels)
-        for part in self._parts:
-            part.run(source, panels, bias, target)
-        return finite
-
-    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
-        """As `Plan.record`."""
-        source, weight, bias, target = places
-        panels = program.room(self._packing.numbers * self.simd.itemsize)
-        self._packing.record(program, weight, panels, watch=watch)
-        for part in self._parts:
-            part.record(program, source, panels, bias, target)
+        """As `Plan.nbytes`."""
+        return super().nbytes + self._frames.nbytes
 
 
-class PartedWeightAdjoint:
-    """An adjoint for the weight in parts."""
+class PartedWeightAdjoint(WeightAdjoint):
+    """An adjoint for the weight by taps."""
 
     def __init__(self, simd: Simd, job: Job) -> None:
-        cuts = [_weight_cut(simd, part) for part in job.parts]
-        self.simd, self.job, self.cut = simd, job, cuts[0]
-        self._parts = [GemmWeightAdjoint(simd, part, cut) for part, cut in zip(job.parts, cuts, strict=True)]
-        self.slot_bytes = max(part.slot_bytes for part in self._parts)
-        self._begins = np.cumsum([0, *(part.numbers for part in self._parts)]).tolist()
-        self._kernel = job.weight[1]
-        pairs = job.problem.groups * job.problem.rows * job.problem.channels
-        # Of each element of a kernel, where its first number is and how far apart they are; 0 where it meets no pixel.
-        table = np.zeros((self._kernel, 2), np.int64)
-        for begin, part in zip(self._begins, job.parts, strict=False):
-            for number, (_, _, place) in enumerate(part.problem.taps):
-                table[place] = begin + number, len(part.problem.taps)
-        self._table = table
-        self._frame = np.zeros(F.COUNT, np.int64)
-        self._frame[F.OFFSETS], self._frame[F.TAP_COUNT] = table.ctypes.data, self._kernel
-        self._frame[F.POINTS] = pairs
-        self._step = place_task(simd), -(-pairs // _CHUNK)
+        cuts, kernel = part_tilings(simd, job), job.weight[1]
+        slots = [
+            weight_gemm.workspace_bytes(simd, c.steps, c.block_tiles, c.block_panels, c.tile_rows, c.tile_vectors)
+            for c in cuts
+        ]
+        p = job.problem
+        pairs = p.groups * p.rows * p.channels
+        # Where the sums of each element of a kernel begin, how far apart its numbers are, and the parts to be added.
+        table, total = np.zeros((kernel, TABLE_WORDS), np.int64), 0
+        frames = _Frames(simd, list(job.parts), cuts)
+        for part, cut, frame in zip(job.parts, cuts, frames.words, strict=True):
+            taps = part.problem.taps
+            for number, (_, _, place) in enumerate(taps):
+                table[place] = total + number, len(taps), cut.splits
+            frame[F.PARTIAL] = total * simd.itemsize
+            total += pairs * len(taps) * cut.splits
+        super().__init__(simd, job, replace(cuts[0], splits=1), FRAME_BYTES + max(slots), total * simd.itemsize)
+        self._frames, self._table = frames, table
+        self.frame[F.OFFSETS], self.frame[F.POINTS] = frames.words.ctypes.data, len(cuts)
+        self.frame[F.PLACES], self.frame[F.TAP_COUNT] = table.ctypes.data, kernel
+        self._first = correlate_task(simd), frames.tasks
+        self._second = place_task(simd), -(-pairs // _CHUNK)
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of the parts' plans and of the table, about."""
-        return self._frame.nbytes + self._table.nbytes + sum(part.nbytes for part in self._parts)
+        """As `Plan.nbytes`."""
+        return super().nbytes + self._frames.nbytes
 
-    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
-        """Fill ``target``, the weight's gradient; 0 for taps that meet no pixel."""
-        sums = buffers.empty((self._begins[-1],), target.dtype)
-        for part, begin in zip(self._parts, self._begins, strict=False):
-            part.run(source, grad, sums[begin:])
-        memory = buffers.scratch(FRAME_BYTES)
-        threads = workers.threads_for(self.job.problem.flops)
-        fields, arrays = (F.SOURCE, F.TARGET), (sums, target)
-        execute(self._frame, memory, fields, arrays, _NOWHERE, (0, 0), self._step, (0, 0), threads)
-        buffers.give_back(memory)
 
+@inner
+def _enter(frame, task, slot):
+    """The number of a task among those of its part; the part's frame is put at the beginning of the slot."""
+    own = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
+    template = load_integer(frame, F.OFFSETS)
+    for _ in range(load_integer(frame, F.POINTS)):
+        tasks = load_integer(template, F.GROUPS) * load_integer(template, F.BLOCKS)
+        tasks *= load_integer(template, F.PANEL_BLOCKS) * load_integer(template, F.SPLITS)
+        if task < tasks:
+            break
+        task -= tasks
+        template += 8 * F.COUNT
+    for field in range(F.COUNT):
+        store_integer(own, field, load_integer(template, field))
+    store_integer(own, F.SOURCE, load_integer(frame, F.SOURCE))
+    store_integer(own, F.WORKSPACE, own + FRAME_BYTES)
+    return own, task
+
+
+TABLE_WORDS = 3
+"""Integers that say where the sums of an element of the kernel are."""
 
 _CHUNK = 512
 """Pairs of channels in a task: their kernels of 3 x 3 take 18 KiB, which stay in the L1 cache from tap to tap."""
@@ -209,23 +196,55 @@ _CHUNK = 512
 
 @inner
 def _put_in_place(simd, frame, task):
-    """The kernels of some pairs of channels, an element of all after another's."""
-    kernel, table = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.OFFSETS)
-    sums, target = load_integer(frame, F.SOURCE), load_integer(frame, F.TARGET)
-    first, end = task * _CHUNK, min(load_integer(frame, F.POINTS), (task + 1) * _CHUNK)
+    """The kernels of some pairs of channels, an element of all after another's; 0 for one that meets no pixel."""
+    kernel, table = load_integer(frame, F.TAP_COUNT), load_integer(frame, F.PLACES)
+    sums, target = load_integer(frame, F.PARTIAL), load_integer(frame, F.TARGET)
+    pairs = load_integer(frame, F.GROUPS) * load_integer(frame, F.ROWS) * load_integer(frame, F.DEPTH)
+    first, end = task * _CHUNK, min(pairs, (task + 1) * _CHUNK)
     for place in range(kernel):
-        begin, step = load_integer(table, 2 * place), load_integer(table, 2 * place + 1)
-        if step == 0:
-            for pair in range(first, end):
-                store_scalar(simd, target, pair * kernel + place, zero(simd))
-        else:
-            for pair in range(first, end):
-                store_scalar(simd, target, pair * kernel + place, load_scalar(simd, sums, begin + pair * step))
+        row = table + 8 * TABLE_WORDS * place
+        begin, step, splits = load_integer(row, 0), load_integer(row, 1), load_integer(row, 2)
+        for pair in range(first, end):
+            total = zero(simd)
+            if splits > 0:
+                total = load_scalar(simd, sums, begin + pair * step)
+                for split_number in range(1, splits):
+                    total += load_scalar(simd, sums, begin + (split_number * pairs + pair) * step)
+            store_scalar(simd, target, pair * kernel + place, total)
+
+
+@cache
+def convolve_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that computes one block of a rectangle."""
+
+    def convolve_part(frame, task, slot):
+        own, number = _enter(frame, task, slot)
+        store_integer(own, F.PANELS, load_integer(frame, F.PANELS))
+        store_integer(own, F.BIAS, load_integer(frame, F.BIAS))
+        store_integer(own, F.TARGET, load_integer(frame, F.TARGET))
+        implicit_gemm.multiply_block(simd, own, number, 0)
+
+    return address_of(convolve_part, 3)
+
+
+@cache
+def correlate_task(simd: Simd) -> int:
+    """The address, compiled at the first call, of the task that computes one block of some taps' sums."""
+
+    def correlate_part(frame, task, slot):
+        own, number = _enter(frame, task, slot)
+        sums = load_integer(frame, F.PARTIAL) + load_integer(own, F.PARTIAL)
+        store_integer(own, F.WEIGHT, load_integer(frame, F.WEIGHT))
+        store_integer(own, F.PARTIAL, sums)
+        store_integer(own, F.TARGET, sums)
+        weight_gemm.multiply_block(simd, own, number, 0)
+
+    return address_of(correlate_part, 3)
 
 
 @cache
 def place_task(simd: Simd) -> int:
-    """The address, compiled at the first call, of the task that puts taps into the weight's order."""
+    """The address, compiled at the first call, of the task that puts sums into the weight's order."""
 
     def put_in_place(frame, task, slot):
         _put_in_place(simd, frame, task)

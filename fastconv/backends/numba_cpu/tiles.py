@@ -91,22 +91,30 @@ class Tiling:
 
 @lru_cache(maxsize=1024)
 def tiling(
-    simd: Simd, groups: int, rows: int, columns: int, depth: int, row: int, taps: int, height: int | None = None
+    simd: Simd,
+    groups: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    row: int,
+    taps: int,
+    wanted: int = TASKS,
+    height: int | None = None,
 ) -> Tiling:
     """The cut with the least waste for ``groups`` products of rows x depth by depth x columns.
 
     ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth. Tiles
-    have ``height`` rows if it is given.
+    have ``height`` rows if it is given; ``wanted`` is how many tasks are worth having.
     """
     tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
     steps = -(-depth // -(-depth // STEPS))
     fit = max(1, BLOCK_BYTES // (steps * width * simd.itemsize))
-    enough = max(1, -(-groups * tiles // TASKS))
+    enough = max(1, -(-groups * tiles // wanted))
     block_tiles = min(fit, enough)
     blocks = -(-tiles // block_tiles)
-    block_panels = -(-panels // min(panels, -(-TASKS // (groups * blocks))))
+    block_panels = -(-panels // min(panels, -(-wanted // (groups * blocks))))
     panel_blocks = -(-panels // block_panels)
     gather = gather_cycles(simd, row, steps / taps) * groups * panel_blocks * tiles * vectors * depth
     passes = -(-depth // steps)
@@ -127,10 +135,13 @@ def tiling(
 
 
 @lru_cache(maxsize=1024)
-def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int) -> Tiling:
+def weight_tiling(
+    simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int, tasks: int = TASKS
+) -> Tiling:
     """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns.
 
-    ``row`` is how many pixels lie side by side in the image; so many ``taps`` of each channel make up the columns.
+    ``row`` is how many pixels lie side by side in the image; so many ``taps`` of each channel make up the columns;
+    so many ``tasks`` are worth having.
     """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
@@ -138,14 +149,14 @@ def weight_tiling(simd: Simd, groups: int, rows: int, columns: int, pixels: int,
     steps = min(PIXELS, -(-pixels // simd.lanes) * simd.lanes)
     fit = max(1, BLOCK_BYTES // (steps * width * simd.itemsize))
     most_panels = max(1, BLOCK_BYTES // (steps * tile_rows * simd.itemsize))
-    blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // TASKS), -(-NARROWEST // width))))
+    blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // tasks), -(-NARROWEST // width))))
     block_tiles = -(-tiles // blocks)
     panel_blocks = -(-panels // most_panels)
     # Parts of the pixels cost an addition at the end; more blocks of panels would gather every column again for each.
     part_bytes = groups * rows * columns * simd.itemsize
     most_splits = max(1, min(-(-pixels // (4 * steps)), PARTS_BYTES // part_bytes))
-    wanted = min(most_splits, -(-TASKS // (groups * blocks * panel_blocks)))
-    while groups * blocks * panel_blocks * wanted < TASKS // 2 and panel_blocks < panels // 4:
+    wanted = min(most_splits, -(-tasks // (groups * blocks * panel_blocks)))
+    while groups * blocks * panel_blocks * wanted < tasks // 2 and panel_blocks < panels // 4:
         panel_blocks *= 2
     block_panels = -(-panels // panel_blocks)
     panel_blocks = -(-panels // block_panels)

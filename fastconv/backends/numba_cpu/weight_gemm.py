@@ -180,7 +180,7 @@ def _pixels_of(frame, split):
 
 
 @inner
-def _multiply(simd, frame, task, slot):
+def multiply_block(simd, frame, task, slot):
     """One block of columns by one block of target channels in one group, over one part of the pixels."""
     blocks, panel_blocks = load_integer(frame, F.BLOCKS), load_integer(frame, F.PANEL_BLOCKS)
     rest, block = divmod(task, blocks)
@@ -276,7 +276,7 @@ def multiply_task(simd: Simd) -> int:
     """The address, compiled at the first call, of the task that computes one block."""
 
     def multiply(frame, task, slot):
-        _multiply(simd, frame, task, slot)
+        multiply_block(simd, frame, task, slot)
 
     return address_of(multiply, 3)
 
