@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,9 @@ from fastconv.backends.numba_cpu import routes
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.jobs import Job, jobs
 from fastconv.backends.numba_cpu.routes import chosen_jobs
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tap_parts import part_tilings
+from fastconv.backends.numba_cpu.tiles import TASKS
 from fastconv.geometry import ConvGeometry
 from tests import oracle
 from tests.forced import assert_same_bits, how, image
@@ -63,10 +68,29 @@ def test_taps_that_meet_nothing_are_left_out(operation: str) -> None:
     assert [place for _, _, place in job.problem.taps] == [1, 4, 7]
 
 
-def test_taps_are_left_out_where_they_meet_nothing() -> None:
-    for operation in ("conv2d", "conv2d_input"):
-        assert len(chosen(operation, POOLED)) == 9
-        assert 5 * flops(chosen(operation, POOLED)) < POOLED.flops
+@pytest.mark.parametrize("operation", ["conv2d", "conv2d_input", "conv2d_weight"])
+@pytest.mark.parametrize("dilation", [6, 12, 24])
+def test_taps_are_left_out_where_they_meet_nothing(operation: str, dilation: int) -> None:
+    """The multiply-adds are those that meet a pixel, in a single job that packs the weight once."""
+    g = image(256, 28, 28, 256, 3, 3, padding=(dilation,) * 4, dilation=(dilation,) * 2)
+    (job,) = chosen(operation, g)
+    assert len(job.parts) == 9
+    along_axis = 28 + 2 * (28 - dilation)
+    assert flops(list(job.parts)) == 2 * 256 * 256 * along_axis**2
+
+
+def test_few_taps_in_the_padding_are_multiplied() -> None:
+    for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
+        assert not any(job.parts for job in chosen(operation, image(64, 28, 28, 64, 3, 3, N=8)))
+        assert not any(job.parts for job in chosen(operation, image(512, 7, 7, 512, 3, 3, N=8)))
+
+
+def test_parts_make_large_tasks() -> None:
+    """About as many tasks as a whole convolution has, not as many for each part."""
+    for operation in ("conv2d", "conv2d_weight"):
+        (job,) = chosen(operation, POOLED)
+        cuts = part_tilings(NumbaCpu()._simd(np.dtype(np.float32)), job)
+        assert sum(cut.blocks * cut.panel_blocks * cut.splits for cut in cuts) <= 2 * TASKS
 
 
 def test_large_weights_on_small_images_are_packed_once() -> None:
@@ -81,16 +105,33 @@ SPECIAL = [
     image(3, 4, 5, 4, 1, 1, padding=(3, 2, 1, 4)),
     image(3, 7, 9, 4, 3, 3, stride=(2, 2), padding=(5, 5, 5, 5), dilation=(4, 5)),
     image(4, 7, 9, 4, 3, 3, padding=(5, 5, 5, 5), dilation=(5, 5), groups=4),
+    image(6, 12, 19, 30, 3, 3, N=2, padding=(7, 7, 7, 7), dilation=(7, 7), groups=2),
+    image(3, 9, 20, 18, 2, 3, N=17, stride=(2, 3), padding=(0, 4, 9, 0), dilation=(3, 6)),
+    image(400, 5, 5, 9, 3, 3, padding=(4, 4, 4, 4), dilation=(4, 4)),
+    image(3, 30, 40, 4, 3, 3, N=8, padding=(20, 20, 20, 20), dilation=(20, 20)),
     TEXT,
 ]
 
 
-@pytest.mark.parametrize("parts", [False, True])
+def _whole(simd: Simd, found: list[Job]) -> int:
+    return 1000 * any(job.parts for job in found) + len(found)
+
+
+def _apart(simd: Simd, found: list[Job]) -> int:
+    return 1000 * any(job.parts for job in found) - len(found)
+
+
+def _in_parts(simd: Simd, found: list[Job]) -> int:
+    return -sum(len(job.parts) for job in found)
+
+
+@pytest.mark.parametrize("cost", [_whole, _apart, _in_parts])
 @pytest.mark.parametrize("g", SPECIAL, ids=str)
-def test_values_and_special_values(g: ConvGeometry, parts: bool, monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+def test_values_and_special_values(
+    g: ConvGeometry, cost: Callable[[Simd, list[Job]], int], monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
     """Of weights and gradients that are left out too, whole and in parts, alone and in a block."""
-    if parts:
-        monkeypatch.setattr(routes, "_cycles", lambda simd, found: -len(found))
+    monkeypatch.setattr(routes, "_cycles", cost)
     numba = NumbaCpu()
     rng = np.random.default_rng(1)
     plain = [rng.integers(-4, 5, shape).astype(dtype) for shape in (g.input_shape, g.weight_shape, g.output_shape)]
@@ -101,6 +142,8 @@ def test_values_and_special_values(g: ConvGeometry, parts: bool, monkeypatch: py
         y = oracle.conv2d(x, w, None, how(g))
         for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
         assert_equal(numba.conv2d(x, w, None, g), y, "forward")
+        relu = numba.conv2d_activated(x, w, None, g, "relu")
+        assert_equal(relu, np.where(y < 0, 0.0, y), "relu")
         assert_equal(numba.conv2d_block(x, w, None, g, None, None)[0], y, "block")
         assert_equal(numba.conv2d_input(grad, w, g), for_x, "input")
         assert_equal(numba.conv2d_weight(x, grad, g), for_w, "weight")
@@ -108,6 +151,19 @@ def test_values_and_special_values(g: ConvGeometry, parts: bool, monkeypatch: py
         found = numba.conv2d_block_backward(grad, x, w, y, empty, g, None, None, (True, True, False))
         assert_equal(found[0], for_x, "input, block")
         assert_equal(found[1], for_w, "weight, block")
+
+
+@pytest.mark.parametrize("algorithm", ["gemm", "direct"])
+@pytest.mark.parametrize("K", [5, 200], ids="{} channels".format)
+def test_every_second_pixel_is_written_by_vectors(algorithm: str, K: int, dtype: str) -> None:
+    """Rows of all lengths up to two vectors and a half; with 200 channels the sum is added to what is there."""
+    rng = np.random.default_rng(3)
+    numba = NumbaCpu("forced", algorithm=algorithm)
+    for Q in range(1, 42):
+        g = image(9, 3, 2 * Q + 1, K, 2, 4, N=2, stride=(2, 2), padding=(1, 0, 1, 2))
+        w, grad = (rng.integers(-4, 5, shape).astype(dtype) for shape in (g.weight_shape, g.output_shape))
+        for_x, _, _ = oracle.conv2d_gradients(np.zeros(g.input_shape), w, grad, how(g))
+        assert_equal(numba.conv2d_input(grad, w, g), for_x, f"{Q} columns")
 
 
 @pytest.mark.parametrize("g", [TEXT, POOLED, GENERATOR], ids=str)

@@ -25,6 +25,7 @@ problem.py           what a job computes, whatever the algorithm
 planner.py           which algorithm for which problem
 jobs.py plan.py      from a geometry to problems, from a problem to tasks with their parameters (fields.py),
                      for each algorithm: convolution_plans.py weight_plans.py plans.py
+routes.py            whole or in parts, so that taps in the padding are left out: left_out.py tap_parts.py
 max_pooling.py average_pooling.py, and the files that they name
 activations.py       what may follow a convolution, and its gradient
 program.py           jobs one after another, in a single call into compiled code

@@ -33,6 +33,7 @@ from fastconv.backends.numba_cpu.memory import address
 from fastconv.backends.numba_cpu.plans import plan
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tap_parts import explain_parts
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry, PoolGeometry
@@ -374,6 +375,12 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
             lines.append("  one output pixel: a product of matrices")
         if job.columns is not None:
             lines.append("  a product that makes the column matrix, which is then added up")
+        if job.parts:
+            time, described = explain_parts(simd, job, threads)
+            lines += described
+            chosen.append("gemm")
+            total += time
+            continue
         best = planner.choose(simd, problem, algorithm, weight=weight)
         for candidate in planner.candidates(simd, problem, weight=weight):
             time = planner.seconds(simd, candidate, threads)

@@ -17,6 +17,7 @@ A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering cos
 target channels 4% of the time. Tiles at an edge - the last channels, the end of an image, targets that aren't side by
 side - are computed into scratch memory and then written where they belong: `_deliver`.
 
+Where parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: tap_parts.py.
 This one loop nest does the convolution and its adjoint for the source (see plans.py). Which thread does which task
 doesn't matter to any result: each is made by one task, in a fixed order.
 """

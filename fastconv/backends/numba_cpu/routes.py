@@ -15,7 +15,7 @@ import math
 
 from fastconv.backends.numba_cpu.column_plan import FOLD_CYCLES, column_job
 from fastconv.backends.numba_cpu.jobs import Job, is_dense, jobs, split
-from fastconv.backends.numba_cpu.planner import choose
+from fastconv.backends.numba_cpu.planner import Candidate, choose
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tap_parts import MOST_PARTS, PACK_CYCLES, in_parts, part_cycles, weight_in_parts
 from fastconv.geometry import ConvGeometry
@@ -65,14 +65,20 @@ def _cycles(simd: Simd, found: list[Job]) -> float:
     total = float(JOB_CYCLES * len(found))
     for job in found:
         p = job.problem
-        if job.parts:
-            total += part_cycles(simd, job)
-            continue
-        candidate = choose(simd, p, None, weight=job.along_rows)
-        assert candidate is not None
-        total += candidate.cycles
+        total += job_cycles(simd, job)
         if job.columns is not None:
             total += FOLD_CYCLES * math.prod(job.target)
-        elif not job.along_rows and candidate.algorithm not in ("winograd", "depthwise"):
+        elif not job.parts and not job.along_rows and _cheapest(simd, job).algorithm not in ("winograd", "depthwise"):
             total += PACK_CYCLES * p.groups * p.rows * p.channels * len(p.taps)
     return total
+
+
+def job_cycles(simd: Simd, job: Job) -> float:
+    """Predicted for the products of a job, by the cheapest algorithm or in parts."""
+    return part_cycles(simd, job) if job.parts else _cheapest(simd, job).cycles
+
+
+def _cheapest(simd: Simd, job: Job) -> Candidate:
+    candidate = choose(simd, job.problem, None, weight=job.along_rows)
+    assert candidate is not None
+    return candidate

@@ -28,6 +28,7 @@ from fastconv.backends.numba_cpu.convolution_plans import Convolution, panel_byt
 from fastconv.backends.numba_cpu.jobs import Job, split, split_by_taps
 from fastconv.backends.numba_cpu.memory import FRAME_BYTES
 from fastconv.backends.numba_cpu.plan import make_frame
+from fastconv.backends.numba_cpu.planner import Candidate, seconds
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     load_integer,
@@ -36,7 +37,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zero,
 )
-from fastconv.backends.numba_cpu.tiles import TASKS, Tiling, tiling, weight_tiling
+from fastconv.backends.numba_cpu.tiles import TASKS, Tiling, gather_cycles, tiling, weight_tiling
 from fastconv.backends.numba_cpu.weight_plans import WeightAdjoint
 from fastconv.geometry import ConvGeometry
 
@@ -81,7 +82,10 @@ def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
         p, taps = part.problem, len(part.problem.taps)
         tasks = -(-TASKS * p.flops // flops)
         if job.along_rows:
-            return weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps, tasks)
+            found = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps, tasks)
+            # The gradient is gathered too.
+            vectors = p.groups * p.rows * found.blocks * -(-p.points // simd.lanes)
+            return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows))
         found = tiling(simd, p.groups, p.rows, p.points, p.channels, p.lattice[1], 1, tasks, height)
         return replace(found, cycles=found.cycles * taps)
 
@@ -94,6 +98,22 @@ def part_cycles(simd: Simd, job: Job) -> float:
     p = job.problem
     common = PLACE_CYCLES if job.along_rows else PACK_CYCLES
     return common * p.groups * p.rows * p.channels * len(p.taps) + sum(cut.cycles for cut in part_tilings(simd, job))
+
+
+def explain_parts(simd: Simd, job: Job, threads: int) -> tuple[float, list[str]]:
+    """The predicted seconds on so many threads, and lines that tell of the parts."""
+    cuts = part_tilings(simd, job)
+    tasks = sum(
+        part.problem.groups * c.blocks * c.panel_blocks * c.splits for part, c in zip(job.parts, cuts, strict=True)
+    )
+    time = seconds(simd, Candidate("gemm", cuts[0], part_cycles(simd, job), tasks), threads)
+    lines = [
+        f"  * gemm    {1e3 * time:8.3f} ms  in {len(cuts)} parts, each without the taps that meet only padding there"
+    ]
+    for part, cut in zip(job.parts, cuts, strict=True):
+        rows, columns = part.problem.lattice
+        lines.append(f"      {rows} x {columns} pixels, {len(part.problem.taps)} taps: {cut}")
+    return time, lines
 
 
 class _Frames:

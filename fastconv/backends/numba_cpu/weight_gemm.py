@@ -53,8 +53,9 @@ def workspace_bytes(
 ) -> int:
     """What a slot needs: both operands' panels, the square before transposition, one tile, a vector's runs, a frame."""
     width = tile_vectors * simd.lanes
-    numbers = steps * (block_tiles * width + block_panels * tile_rows) + simd.lanes
-    numbers += simd.lanes * max(block_tiles * width, simd.lanes, tile_rows) + tile_rows * width
+    rows = block_panels * tile_rows
+    numbers = steps * (block_tiles * width + rows) + block_panels * simd.lanes
+    numbers += simd.lanes * max(block_tiles * width, simd.lanes, rows) + tile_rows * width
     words = (RUN_WORDS + INSIDE_WORDS) * simd.lanes + F.COUNT + _TAP_WORDS
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * words
 
@@ -159,16 +160,24 @@ def _describe_part(frame, image):
 
 
 @inner
-def _pack_part(simd, image, group, first_row, rows, tile_rows, u, count, target, square, runs):
-    """As `_pack_gradient`, of a rectangle of the gradient's plane, which ``image`` describes."""
-    lanes = simd.lanes
+def _pack_part(simd, frame, image, group, first_panel, end_panel, u, count, target, step, square, runs):
+    """Panels ``first_panel`` up to ``end_panel`` from the part of the gradient's plane that ``image`` describes.
+
+    ``step`` is from one panel to the next, in elements, a vector more than a panel has, for what transposing spills.
+    """
+    lanes, tile_rows = simd.lanes, load_integer(frame, F.TILE_ROWS)
+    first_row = first_panel * tile_rows
+    end_row = min(load_integer(frame, F.ROWS), end_panel * tile_rows)
     for k in range(0, count, lanes):
-        here = min(lanes, count - k)
         tap = image + 8 * F.COUNT
-        gather(simd, image, tap, 1, group, u + k, here, first_row, first_row + rows, square, lanes, runs)
-        for first in range((rows - 1) // lanes * lanes, -1, -lanes):
-            place = target + simd.itemsize * (k * tile_rows + first)
-            transpose(simd, square + simd.itemsize * first * lanes, lanes, rows - first, place, tile_rows)
+        gather(simd, image, tap, 1, group, u + k, min(lanes, count - k), first_row, end_row, square, lanes, runs)
+        for panel in range(first_panel, end_panel):
+            row = panel * tile_rows - first_row
+            rows = min(tile_rows, end_row - first_row - row)
+            place = (panel - first_panel) * step + k * tile_rows
+            for first in range((rows - 1) // lanes * lanes, -1, -lanes):
+                source = square + simd.itemsize * (row + first) * lanes
+                transpose(simd, source, lanes, rows - first, target + simd.itemsize * (place + first), tile_rows)
 
 
 @inner
@@ -198,16 +207,15 @@ def multiply_block(simd, frame, task, slot):
     begin, pixels = _pixels_of(frame, split)
     steps = load_integer(frame, F.STEPS)
     kernel, limits = load_integer(frame, F.KERNEL), load_integer(frame, F.LIMITS)
+    target = load_integer(frame, F.TARGET)
     if load_integer(frame, F.SPLITS) > 1:
-        whole = load_integer(frame, F.GROUPS) * rows * columns
-        target = load_integer(frame, F.PARTIAL) + simd.itemsize * split * whole
-    else:
-        target = load_integer(frame, F.TARGET)
+        target = load_integer(frame, F.PARTIAL) + simd.itemsize * split * load_integer(frame, F.GROUPS) * rows * columns
 
     right = load_integer(frame, F.WORKSPACE) + slot * load_integer(frame, F.SLOT_BYTES)
     left = right + simd.itemsize * steps * load_integer(frame, F.BLOCK_TILES) * width
-    square = left + simd.itemsize * (steps * load_integer(frame, F.BLOCK_PANELS) * tile_rows + simd.lanes)
-    in_square = max(load_integer(frame, F.BLOCK_TILES) * width, simd.lanes, tile_rows)
+    block_rows = load_integer(frame, F.BLOCK_PANELS) * tile_rows
+    square = left + simd.itemsize * (steps * block_rows + load_integer(frame, F.BLOCK_PANELS) * simd.lanes)
+    in_square = max(load_integer(frame, F.BLOCK_TILES) * width, simd.lanes, block_rows)
     scratch = square + simd.itemsize * simd.lanes * in_square
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
     image = runs + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
@@ -218,13 +226,14 @@ def multiply_block(simd, frame, task, slot):
         # Steps beyond the last pixel are zeros, in both operands.
         here = (count + simd.lanes - 1) // simd.lanes * simd.lanes
         _pack_source(simd, frame, group, u, count, first, end, width, right, here, square, runs)
+        panel_step = here * tile_rows + simd.lanes
+        if is_part:
+            _pack_part(simd, frame, image, group, first_panel, end_panel, u, count, left, panel_step, square, runs)
         for panel in range(first_panel, end_panel):
             row = panel * tile_rows
             valid = min(tile_rows, rows - row)
-            place = left + simd.itemsize * (panel - first_panel) * here * tile_rows
-            if is_part:
-                _pack_part(simd, image, group, row, valid, tile_rows, u, count, place, square, runs)
-            else:
+            place = left + simd.itemsize * (panel - first_panel) * panel_step
+            if not is_part:
                 _pack_gradient(simd, frame, group * rows + row, valid, u, count, place, square)
             start = ACCUMULATE if u > begin else 0
             for tile in range(tiles):

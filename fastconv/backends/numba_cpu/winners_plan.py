@@ -12,8 +12,7 @@ from fastconv.backends.numba_cpu import fields as F
 from fastconv.backends.numba_cpu import winners, winners_input, winners_weight
 from fastconv.backends.numba_cpu.jobs import Job, jobs
 from fastconv.backends.numba_cpu.plan import Plan, describe_extent, describe_grid
-from fastconv.backends.numba_cpu.planner import choose
-from fastconv.backends.numba_cpu.routes import chosen_jobs
+from fastconv.backends.numba_cpu.routes import chosen_jobs, job_cycles
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.strips import strip_numbers
 from fastconv.backends.numba_cpu.weight_plans import WeightAdjoint
@@ -126,5 +125,4 @@ def winners_plans(
 def _dense(operation: str, simd: Simd, g: ConvGeometry) -> float:
     """The cycles of the dense way."""
     found, _ = chosen_jobs(simd, operation, g, None)
-    chosen = [choose(simd, job.problem, None, weight=job.along_rows) for job in found]
-    return sum(candidate.cycles for candidate in chosen if candidate is not None)
+    return sum(job_cycles(simd, job) for job in found)
