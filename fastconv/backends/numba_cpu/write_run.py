@@ -30,6 +30,12 @@ _EVEN = 0x5555_5555
 
 
 @inner
+def every_second(simd, count):
+    """The mask of ``count`` lanes, or as many as there are: 0, 2, 4 and so on."""
+    return mask_from(simd, bits_between(simd, 0, 2 * count - 1) & _EVEN)
+
+
+@inner
 def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, bias, start, floor):
     """Write columns ``lane`` up to ``end`` of a tile, in ``rows`` channels, to pixels ``right`` apart, from ``corner``.
 
@@ -52,9 +58,7 @@ def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, 
     elif right == 2:
         for at in range(lane, end, simd.lanes):
             there = lanes_between(simd, 0, end - at)
-            last = 2 * (end - at) - 1
-            near = mask_from(simd, bits_between(simd, 0, last) & _EVEN)
-            far = mask_from(simd, bits_between(simd, 0, last - simd.lanes) & _EVEN)
+            near, far = every_second(simd, end - at), every_second(simd, end - at - simd.lanes // 2)
             for m in range(rows):
                 place = corner + m * plane + 2 * (at - lane)
                 before, after = zeros(simd), zeros(simd)
