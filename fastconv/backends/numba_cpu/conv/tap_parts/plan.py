@@ -32,15 +32,11 @@ class _Parts:
 
     def __init__(self, simd: Simd, parts: list[Job], cuts: list[Tiling]) -> None:
         self._tables = [np.array(part.problem.taps, np.int64).reshape(-1) for part in parts]
-        made = [
-            ConvArguments.new(
-                **job_arguments(simd, part, table),
-                **cut.fields,
-                kernel=micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors),
-            )
-            for part, cut, table in zip(parts, cuts, self._tables, strict=True)
-        ]
-        self.args = np.concatenate(made)
+        self.args = np.zeros(len(parts), ConvArguments.dtype)
+        for number, (part, cut, table) in enumerate(zip(parts, cuts, self._tables, strict=True)):
+            kernel = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
+            values = ConvArguments.new(**job_arguments(simd, part, table), **cut.fields, kernel=kernel)
+            self.args[number] = values[0]
 
     @property
     def nbytes(self) -> int:
