@@ -2,8 +2,8 @@
 
 The functions in `fastconv.functional` are written once, for every kind: they check arguments, lift one dimension
 and unbatched images to batches of planes, and leave all that touches elements to an `ArrayOps`. NumPy's is built in;
-importing `fastconv.torch` adds that of torch tensors, whose operations record gradients; arrays that show GPU memory
-are known by their ``__cuda_array_interface__``.
+importing `fastconv.torch` adds that of torch tensors, whose operations record gradients; `fastconv.cuda_ops` adds that
+of all arrays that show GPU memory by a ``__cuda_array_interface__``.
 """
 
 from __future__ import annotations
@@ -100,11 +100,17 @@ class ArrayOps(Protocol):
 _TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter")
 
 _kinds: dict[type, ArrayOps] = {}
+_interfaces: dict[str, ArrayOps] = {}
 
 
 def register_kind(cls: type, ops: ArrayOps) -> None:
     """Let the API take arrays of ``cls`` and its subclasses."""
     _kinds[cls] = ops
+
+
+def register_interface(attribute: str, ops: ArrayOps) -> None:
+    """Let the API take arrays of every other class that has the attribute."""
+    _interfaces[attribute] = ops
 
 
 def taken(name: str, array: A) -> tuple[ArrayOps, A]:
@@ -128,12 +134,11 @@ def ops_of(name: str, array: Any) -> ArrayOps:
         if isinstance(array, cls) and not isinstance(array, np.ma.MaskedArray):
             return ops
     given = f"{type(array).__module__}.{type(array).__qualname__}"
-    if given not in _TENSORS and hasattr(array, "__cuda_array_interface__"):
-        from fastconv.cuda_ops import CudaOps
-
-        register_kind(type(array), CudaOps())
-        return _kinds[type(array)]
-    allowed = f"it must be a {' or a '.join(_names())} or an array with __cuda_array_interface__"
+    for attribute, ops in _interfaces.items():
+        if given not in _TENSORS and hasattr(array, attribute):
+            register_kind(type(array), ops)
+            return ops
+    allowed = f"it must be a {' or a '.join(_names())} or an array with {' or '.join(_interfaces)}"
     if given in _TENSORS:
         allowed = "tensors are taken once fastconv.torch is imported"
     elif isinstance(array, np.ma.MaskedArray):

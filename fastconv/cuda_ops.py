@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv import registry
 from fastconv.arguments import conv_geometry, fold_geometry, pool_geometry, same_shape, unfold_geometry
-from fastconv.arrays import Shape
+from fastconv.arrays import Shape, register_interface
 from fastconv.backends.numba_cuda.device_array import DeviceArray
 from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
@@ -164,3 +164,6 @@ def _by_torch(what: str) -> NoReturn:
         f"{what} is done for NumPy's arrays and torch's tensors: "
         'torch.as_tensor(array, device="cuda") shares the memory of any array on a GPU'
     )
+
+
+register_interface("__cuda_array_interface__", CudaOps())
