@@ -26,12 +26,22 @@ from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.dispatcher import _FunctionCompiler
+from numba.core.dispatcher import Dispatcher, _FunctionCompiler
 
+from fastconv.interfaces import require
 from fastconv.shield import shielded
 
 if numba.config.DISABLE_JIT:
     raise ImportError("Numba's compiler is turned off: unset NUMBA_DISABLE_JIT")
+
+# What of Numba's own classes ours replace or call, none of it described in Numba's manual.
+for _owner, _names in (
+    (FunctionCache, "load_overload save_overload"),
+    (IndexDataCacheFile, "save load _dump _open_for_write _data_path"),
+    (_FunctionCompiler, "_customize_flags _compile_core"),
+    (Dispatcher, "_compile_for_args add_overload"),
+):
+    require("numba", "0.68.1", *((_owner, _name) for _name in _names.split()))
 
 T = TypeVar("T")
 

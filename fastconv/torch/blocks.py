@@ -20,10 +20,9 @@ from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, 
 from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
 from fastconv.errors import ArgumentValueError
 from fastconv.torch import chains
-from fastconv.torch.modules import Conv2d, padded
+from fastconv.torch.modules import Conv2d
 from fastconv.torch.separate import separately
 from fastconv.torch.tensor_ops import check_tensors, chosen, under_autocast
-from fastconv.torch.tracing import computes_by_torch
 
 Tensor = torch.Tensor
 
@@ -99,25 +98,14 @@ class ConvBlock2d(Conv2d):
         self.activation = activation
         self.pool = pool
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if computes_by_torch(self, input, weight):
-            y = super()._conv_forward(input, weight, bias)
-            if self.activation is not None:
-                y = getattr(torch, self.activation)(y)
-            return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
-        image, padding = padded(self, input)
-        return conv2d_block(
-            image,
-            weight,
-            bias,
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
-            activation=self.activation,
-            pool=self.pool,
-            backend=self._fastconv_backend,
-        )
+    def _convolved(self, image: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        further: Any = {"activation": self.activation, "pool": self.pool, "backend": self._fastconv_backend}
+        return conv2d_block(image, weight, bias, *how, **further)
+
+    def _followed(self, y: Tensor) -> Tensor:
+        if self.activation is not None:
+            y = getattr(torch, self.activation)(y)
+        return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation!r}, pool={self.pool!r}"

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.autograd import Function
-from torch.nn.modules import module as hooks
 
 from fastconv import registry
 from fastconv.arguments import make_conv_geometry, make_pool_geometry
@@ -25,9 +24,18 @@ from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, PoolParameters
+from fastconv.torch.internals import (
+    apply_directly,
+    has_global_hooks,
+    in_forward_mode,
+    in_mode,
+    in_trace,
+    in_transform,
+    is_zerotensor,
+    version,
+)
 from fastconv.torch.memory import as_it_was, has_storage, is_held
 from fastconv.torch.ops import layout_of
-from fastconv.torch.recording import in_forward_mode, in_transform
 from fastconv.torch.separate import gradients_again, separately
 
 Tensor = torch.Tensor
@@ -77,7 +85,7 @@ def is_plain(x: Tensor) -> bool:
         and _is_undisturbed()  # a transform's tensors have no memory to ask about
         and not x.is_neg()
         and is_held(x)
-        and not hooks._has_any_global_hook()
+        and not has_global_hooks()
     )
 
 
@@ -87,9 +95,8 @@ def _is_undisturbed() -> bool:
         not torch.compiler.is_compiling()
         and not in_transform()
         and not in_forward_mode()
-        and torch._C._get_tracing_state() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._len_torch_function_stack() == 0
+        and not in_trace()
+        and not in_mode()
     )
 
 
@@ -138,7 +145,7 @@ def apply(run: Run, x: Tensor) -> Tensor:
     wanted = x.requires_grad or any(p is not None and p.requires_grad for p in run.parameters)
     if torch.is_grad_enabled() and wanted:
         function = _Chained if len(run.chain.blocks) > 1 else _Block
-        result: Tensor = super(Function, function).apply(run, x, *run.parameters)[0]
+        result: Tensor = apply_directly(function, run, x, *run.parameters)[0]
         return result
     result = _empty(run.chain, run.shape, x.dtype)
     run.chain.forward(Operands(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0))
@@ -185,11 +192,6 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
-def _version(x: Tensor | None) -> int:
-    """Returns how often a tensor was changed in place."""
-    return 0 if x is None or x.is_inference() else x._version
-
-
 class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -201,7 +203,7 @@ class _Chained(Function):
         ctx.chain, ctx.shape, ctx.backend = chain, run.shape, run.backend
         # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
         ctx.biases = parameters[1::2]
-        ctx.bias_versions = [_version(bias) for bias in ctx.biases]
+        ctx.bias_versions = [version(bias) for bias in ctx.biases]
         saved = [x, *(weight for weight in parameters[::2] if weight is not None), kept]
         last = chain.blocks[-1]
         ctx.pooled = None
@@ -212,7 +214,7 @@ class _Chained(Function):
                 saved.append(result)
             elif last.pool == "max":
                 ctx.pooled = result.detach()
-                ctx.pooled_version = _version(ctx.pooled)
+                ctx.pooled_version = version(ctx.pooled)
         ctx.save_for_backward(*saved)
         ctx.forms = [(each.shape, each.dtype) for each in saved]
         ctx.mark_non_differentiable(kept)
@@ -234,12 +236,12 @@ class _Chained(Function):
         kept, result = others[count], others[-1].data_ptr() if len(others) > 1 + count else 0
         if ctx.pooled is not None:
             pooled = ctx.pooled
-            if _version(pooled) != ctx.pooled_version:
+            if version(pooled) != ctx.pooled_version:
                 _check_biases(ctx)
                 pooled = _empty(chain, ctx.shape, x.dtype)
                 chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
             result = pooled.data_ptr()
-        if not grad.is_contiguous() or grad.is_neg() or grad._is_zerotensor():
+        if not grad.is_contiguous() or grad.is_neg() or is_zerotensor(grad):
             grad = as_it_was(grad, ctx.shape, x.dtype)
         found = [
             _empty(chain, t.shape, t.dtype) if t is not None and want else None
@@ -263,7 +265,7 @@ def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list
 
 def _check_biases(ctx: Any) -> None:
     """Refuse to compute results again with a bias that is no longer what it was."""
-    if [_version(bias) for bias in ctx.biases] != ctx.bias_versions:
+    if [version(bias) for bias in ctx.biases] != ctx.bias_versions:
         raise RuntimeError(
             "bias: it has been modified by an inplace operation since the forward pass, and this gradient computes the "
             "layer's results again; change it after the backward pass"

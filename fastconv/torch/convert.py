@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from fastconv import registry
 from fastconv.torch import modules
-from fastconv.torch.modules import Layer
+from fastconv.torch.modules import COMPUTING, Layer
 from fastconv.torch.sequential import Sequential
 
 M = TypeVar("M", bound=nn.Module)
@@ -39,9 +39,6 @@ _COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 _ORIGINAL = "_fastconv_original_class"
-
-_COMPUTING = ("forward", "_conv_forward", "__iter__")
-"""The methods that torch's layers compute by; an nn.Sequential goes through its layers by the last."""
 
 
 def convert(
@@ -160,7 +157,7 @@ def by_torch(model: M) -> M:
 def _is_swapped(layer: nn.Module) -> bool:
     """Whether a layer has a counterpart of fastconv's that would do what it does."""
     own = vars(layer)
-    if any(method in own for method in _COMPUTING) or own.get("qconfig") is not None:
+    if any(method in own for method in COMPUTING) or own.get("qconfig") is not None:
         return False
     return _counterpart(layer.__class__) is not None  # type: ignore[arg-type]
 
@@ -188,7 +185,7 @@ def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
         if cls is base:
             return layer
         if issubclass(cls, base) and all(
-            getattr(cls, method, None) is getattr(base, method, None) for method in _COMPUTING
+            getattr(cls, method, None) is getattr(base, method, None) for method in COMPUTING
         ):
             return _derived(cls, layer)
     return None

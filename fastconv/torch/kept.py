@@ -18,12 +18,11 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import torch
-from numba.core import config
-from numba.misc.appdirs import user_cache_dir
 
 from fastconv import machine, threads
 from fastconv._version import __version__
 from fastconv.backends.jit import package_stamp
+from fastconv.user_folder import cache_folder
 
 
 class Pair(NamedTuple):
@@ -35,7 +34,7 @@ class Pair(NamedTuple):
 
 def folder() -> Path:
     """Where times are kept: in Numba's cache folder if the environment names one, else in the user's."""
-    return Path(config.CACHE_DIR) / "fastconv" if config.CACHE_DIR else Path(user_cache_dir("fastconv", False))
+    return Path(numba.config.CACHE_DIR) / "fastconv" if numba.config.CACHE_DIR else cache_folder()
 
 
 def conditions() -> dict[str, str]:

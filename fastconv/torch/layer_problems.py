@@ -13,6 +13,7 @@ from fastconv.arguments import conv_geometry, pair, sides
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 from fastconv.geometry import ConvGeometry, ConvParameters
 from fastconv.threads import get_num_threads
+from fastconv.torch.internals import padding_sides
 from fastconv.torch.modules import Layer
 from fastconv.torch.observing import Call
 from fastconv.torch.tracing import computes_by_torch
@@ -38,7 +39,7 @@ def geometry(layer: Any, call: Call) -> ConvGeometry | None:
     steps, spread = lifted(layer.stride, 1), lifted(layer.dilation, 1)
     weight = (*layer.weight.shape[:2], *lifted(layer.weight.shape[2:], 1))
     if layer.padding_mode != "zeros":
-        grown = layer._reversed_padding_repeated_twice[::-1]  # bottom and top, then right and left
+        grown = padding_sides(layer)[::-1]  # bottom and top, then right and left
         image = (*image[:2], *(size + sum(grown[2 * n : 2 * n + 2]) for n, size in enumerate(image[2:])))
     if line:
         image = (*image[:2], 1, image[2])

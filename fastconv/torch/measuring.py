@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from fastconv.torch.internals import tree_leaves, tree_map
 from fastconv.torch.observing import Call, Spec, fresh
 
 Tensor = torch.Tensor

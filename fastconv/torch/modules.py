@@ -13,13 +13,20 @@ from torch import nn
 from torch.fx import Proxy
 
 from fastconv import registry
+from fastconv.interfaces import require
 from fastconv.torch import functional as F
-from fastconv.torch.tracing import computes_by_torch, refuse_to_be_scripted
+from fastconv.torch.internals import output_padding, padding_sides
+from fastconv.torch.tracing import Unscriptable, computes_by_torch
 
 Tensor = torch.Tensor
 
 
-class Layer(nn.Module):
+require("torch", "2.13.0", (nn.Conv1d, "_conv_forward"), (nn.Conv2d, "_conv_forward"))
+COMPUTING = ("forward", "_conv_forward", "__iter__")
+"""The methods that torch's layers compute by; an nn.Sequential goes through its layers by the last."""
+
+
+class Layer(Unscriptable, nn.Module):
     """What fastconv's layers share: a backend by name, None meaning the choice in force at each call.
 
     Raises UnknownBackendError or BackendUnavailableError for a backend that isn't or that can't run here.
@@ -62,8 +69,6 @@ class Layer(nn.Module):
     def qconfig(self) -> None:
         vars(self).pop("qconfig", None)
 
-    __prepare_scriptable__ = refuse_to_be_scripted
-
     def forward(self, input: Tensor) -> Any:
         return self._result(input)
 
@@ -100,8 +105,7 @@ def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
     """The input and the padding left to do: "reflect", "replicate" and "circular" are done by torch."""
     if layer.padding_mode == "zeros":
         return input, layer.padding
-    sides = layer._reversed_padding_repeated_twice
-    return torch.nn.functional.pad(input, sides, mode=layer.padding_mode), 0
+    return torch.nn.functional.pad(input, padding_sides(layer), mode=layer.padding_mode), 0
 
 
 class Conv1d(_Convolution, nn.Conv1d):
@@ -126,10 +130,17 @@ class Conv2d(_Convolution, nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if computes_by_torch(self, input, weight):
-            return super()._conv_forward(input, weight, bias)
+            return self._followed(super()._conv_forward(input, weight, bias))
         image, padding = padded(self, input)
-        how = self.stride, padding, self.dilation, self.groups
+        return self._convolved(image, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _convolved(self, image: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        """Returns the layer's result, computed by fastconv; ``how`` is stride, padding, dilation and groups."""
         return F.conv2d(image, weight, bias, *how, backend=self._fastconv_backend)
+
+    def _followed(self, y: Tensor) -> Tensor:
+        """Returns the layer's result, computed by torch, from that of the convolution alone."""
+        return y
 
 
 class _Transposed(_Convolution):
@@ -140,11 +151,8 @@ class _Transposed(_Convolution):
 
     def _compute(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         layer: Any = self
-        dims = len(layer.kernel_size)
-        extra = layer._output_padding(
-            input, output_size, layer.stride, layer.padding, layer.kernel_size, dims, layer.dilation
-        )
-        function = F.conv_transpose1d if dims == 1 else F.conv_transpose2d
+        extra = output_padding(layer, input, output_size)
+        function = F.conv_transpose1d if len(layer.kernel_size) == 1 else F.conv_transpose2d
         how = layer.stride, layer.padding, extra, layer.groups, layer.dilation
         return function(input, layer.weight, layer.bias, *how, backend=self._fastconv_backend)
 

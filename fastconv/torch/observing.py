@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fastconv.errors import ArgumentError, ArgumentTypeError
+from fastconv.torch.internals import tree_leaves, tree_map
 from fastconv.torch.ops import layout_of
 
 Tensor = torch.Tensor

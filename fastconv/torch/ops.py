@@ -27,6 +27,7 @@ from fastconv.arguments import (
 from fastconv.backends.base import INTEGERS, Backend
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
+from fastconv.torch.internals import is_zerotensor
 from fastconv.torch.memory import check_held
 from fastconv.torch.vmap import Rule, conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
@@ -283,7 +284,7 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
         tensor = tensor.to(computed)
     if backend.tensors:
         return tensor
-    if tensor._is_zerotensor():
+    if is_zerotensor(tensor):
         return torch.zeros(tensor.shape, dtype=tensor.dtype).numpy()
     check_held("an operand", tensor)
     return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()

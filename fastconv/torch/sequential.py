@@ -14,8 +14,9 @@ from fastconv.geometry import ConvParameters
 from fastconv.torch import chains
 from fastconv.torch.blocks import ConvBlock2d
 from fastconv.torch.chains import Run, Stage, run_of
-from fastconv.torch.modules import AvgPool2d, Conv2d, MaxPool2d
-from fastconv.torch.tracing import refuse_to_be_scripted
+from fastconv.torch.internals import has_hooks
+from fastconv.torch.modules import COMPUTING, AvgPool2d, Conv2d, MaxPool2d
+from fastconv.torch.tracing import Unscriptable
 
 Tensor = torch.Tensor
 
@@ -23,7 +24,7 @@ _POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
-class Sequential(nn.Sequential):
+class Sequential(Unscriptable, nn.Sequential):
     """`torch.nn.Sequential`; layers of fastconv's that follow one another run as one step forwards and one backwards.
 
     Such a run begins with a `Conv2d` or `ConvBlock2d` and takes in those that follow on the same backend, nn.ReLU and
@@ -35,10 +36,8 @@ class Sequential(nn.Sequential):
     Raises what its layers raise.
     """
 
-    __prepare_scriptable__ = refuse_to_be_scripted
-
     def forward(self, input: Any) -> Any:
-        layers: list[Any] = list(self._modules.values())
+        layers: list[Any] = list(self)
         result = input
         while layers:
             begins = type(layers[0]) in (ConvBlock2d, Conv2d) and chains.is_plain(result)
@@ -93,14 +92,7 @@ def _first_run(layers: list[Any], x: Tensor) -> Run | None:
 def _is_free(layer: nn.Module) -> bool:
     """Whether nobody listens to what a layer does, or has changed it."""
     own = vars(layer)
-    return not (
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-        or "forward" in own
-        or "_conv_forward" in own
-    )
+    return not (has_hooks(layer) or any(method in own for method in COMPUTING))
 
 
 def _convolution(layer: Any) -> Stage:

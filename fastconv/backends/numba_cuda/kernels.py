@@ -18,11 +18,12 @@ from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from numba.core import config
 
 from fastconv.backends.numba_cuda.errors import translated
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda, types
+from fastconv.user_folder import cache_folder
 
 Capability = tuple[int, int]
 
@@ -189,7 +190,6 @@ def _current_capability() -> Capability:
 def _stamp() -> str:
     """What the machine code depends on besides the kernel: this folder's sources and the packages that compile them."""
     import llvmlite
-    import numba
     import numba_cuda
     from cuda.core import __version__ as core
 
@@ -202,8 +202,8 @@ def _stamp() -> str:
 @cache
 def _folder() -> Path | None:
     """Where machine code is kept: Numba's cache folder, else beside the sources, else in the user's, or nowhere."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
-    for folder in (Path(config.CACHE_DIR),) if config.CACHE_DIR else (Path(__file__).parent / "__pycache__", user):
+    own = numba.config.CACHE_DIR
+    for folder in (Path(own),) if own else (Path(__file__).parent / "__pycache__", cache_folder()):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

@@ -41,7 +41,12 @@ def allocate(count: int, dtype: np.dtype) -> tuple[Any, int]:
         return None, 0
     with translated("making room for a result or workspace", count * dtype.itemsize):
         owner = cuda.device_array(count, dtype)
-    return owner, owner.device_ctypes_pointer.value
+    return owner, _address(owner)
+
+
+def _address(array: Any) -> int:
+    """Returns where an array of Numba's that has elements lies on the GPU."""
+    return int(array.__cuda_array_interface__["data"][0])
 
 
 def from_host(array: np.ndarray, kind: Any) -> Buffer:
@@ -53,7 +58,7 @@ def from_host(array: np.ndarray, kind: Any) -> Buffer:
         return Buffer(0, 0, kind, None)
     with translated("bringing an operand to the GPU", array.nbytes):
         owner = cuda.to_device(array)
-    return Buffer(owner.device_ctypes_pointer.value, array.size, kind, owner)
+    return Buffer(_address(owner), array.size, kind, owner)
 
 
 def to_host(array: Any) -> np.ndarray:

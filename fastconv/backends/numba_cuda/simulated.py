@@ -6,7 +6,7 @@ fragments together from shared memory by the layouts that the PTX manual gives, 
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +46,10 @@ class Shared:
         self._pieces: dict[tuple[str, int], np.ndarray] = {}
 
     def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
-        caller = sys._getframe(1)
-        place = caller.f_code.co_filename, caller.f_lineno
+        frame = inspect.currentframe()
+        assert frame is not None
+        assert frame.f_back is not None
+        place = frame.f_back.f_code.co_filename, frame.f_back.f_lineno
         if place not in self._pieces:
             self._pieces[place] = np.full(shape, np.nan if "float" in dtype.name else -1, dtype.name)
         return self._pieces[place]

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from numba import cuda, types
-from numba.core import config
+from numba import config, cuda, types
+
+from fastconv.interfaces import require
 
 __all__ = ["SIMULATED", "cuda", "device", "primitives", "types"]
 
@@ -25,6 +26,7 @@ if SIMULATED or TYPE_CHECKING:
     if SIMULATED:
         from numba.cuda.simulator import kernelapi
 
+        require("numba-cuda", "0.30.4", (kernelapi, "FakeCUDAShared"))
         kernelapi.FakeCUDAShared = primitives.Shared
 
     def device(function: Function) -> Function:
