@@ -1,4 +1,4 @@
-"""The kinds of array that the API takes, and what it needs of each.
+"""This file says which kinds of array the API takes, and what it needs of each.
 
 The functions in `fastconv.functional` are written once, for every kind: they check arguments, lift one dimension
 and unbatched images to batches of planes, and leave all that touches elements to an `ArrayOps`. NumPy's is built in;
@@ -36,8 +36,8 @@ A = TypeVar("A", bound=Array)
 class ArrayOps(Protocol):
     """Operations on one kind of array, images being (N, C, H, W); ``backend`` is a name, or None for the current one.
 
-    The first ten are the primitives of `fastconv.backends.base`; they check shapes and data types. The others are
-    the little that the API needs besides.
+    The first ten are the primitives of `fastconv.backends.base`; they check shapes and data types. The API needs the
+    others besides.
     """
 
     def conv2d(self, x: Any, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any: ...
@@ -61,40 +61,43 @@ class ArrayOps(Protocol):
     def fold(self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
 
     def pad(self, x: Any, rows: int, columns: int) -> Any:
-        """x with so many zero rows below and zero columns to the right."""
+        """Returns x with ``rows`` rows of zeros below and ``columns`` columns of zeros to the right."""
 
     def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
-        """The listed rows (``axis`` -2) or columns (-1) of x, in new memory.
+        """Returns the listed rows (``axis`` -2) or columns (-1) of x, in new memory.
 
-        ``blank`` is a bool for each of as many windows side by side as they fall into; its last line is then zeros.
+        The listed lines are windows of equal length, one after another; ``blank`` has a bool for each window, and where
+        it is True the window's last line becomes zeros.
         """
 
     def table(self, entries: np.ndarray, like: Any) -> Any:
-        """NumPy's numbers as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""
+        """Returns NumPy's int64, or floats in the data type of ``like``, as an array of its kind and on its device."""
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
-        """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""
+        """Returns zeros (N, C, H, W) with each element of x put at its index; the last of several stays."""
 
     def channel_sum(self, x: Any, channels: int, backend: str | None) -> Any:
-        """(``channels``,): the sum over images and pixels of x, which has so many channels or none."""
+        """Returns the sum of x over images and pixels, (``channels``,); x has ``channels`` channels, or none."""
 
     def add_bias(self, x: Any, b: Any) -> Any:
-        """x with b (C,) added to each pixel; x may be overwritten."""
+        """Returns x with b (C,) added to each pixel; x may be overwritten."""
 
     def power(self, x: Any, exponent: float) -> Any:
-        """x to the ``exponent``, element by element."""
+        """Returns each element of x to the power of ``exponent``."""
 
     def root(self, x: Any, count: int, degree: float) -> Any:
-        """(x * ``count``) to the power of 1 / ``degree``; its gradient where x is 0 is 0."""
+        """Returns (x * ``count``) to the power of 1 / ``degree``; its gradient where x is 0 is 0."""
 
     def operands(self, **arrays: Any) -> tuple[list[Any], Any]:
-        """The operands of a composition, named, checked to be of one kind and data type; and the type of its result.
+        """Returns the checked operands of a composition, all of one kind and data type, and the data type of its
+        result.
 
-        Half-precision ones come as float32, so that the composition rounds once, at its end, by `cast`. None stays.
+        Half-precision operands come back as float32, so that the composition rounds once, at its end, by `cast`. None
+        stays None.
         """
 
     def cast(self, x: Any, dtype: Any) -> Any:
-        """x in the data type; x itself if it has it."""
+        """Returns x in the data type; x itself if it has it."""
 
 
 _TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter")
@@ -114,7 +117,7 @@ def register_interface(attribute: str, ops: ArrayOps) -> None:
 
 
 def taken(name: str, array: A) -> tuple[ArrayOps, A]:
-    """The operations for ``array``, as `ops_of`, and the array to apply them to.
+    """Returns the operations for ``array``, as `ops_of`, and the array to apply them to.
 
     A subclass of numpy.ndarray may index, add up and take absolute values in a way of its own (numpy.matrix always
     has two axes), so what is taken is a view of its memory as a plain array.
@@ -126,7 +129,7 @@ def taken(name: str, array: A) -> tuple[ArrayOps, A]:
 
 
 def ops_of(name: str, array: Any) -> ArrayOps:
-    """The operations for ``array``; a TypeError that names the argument where its kind is unknown."""
+    """Returns the operations for ``array``; raises a TypeError that names the argument if its kind is unknown."""
     ops = _kinds.get(type(array))
     if ops is not None:
         return ops
@@ -147,5 +150,5 @@ def ops_of(name: str, array: Any) -> ArrayOps:
 
 
 def _names() -> list[str]:
-    """Of the kinds that were registered by name."""
+    """Returns the names of the kinds that users are told about."""
     return [f"{cls.__module__}.{cls.__name__}" for cls in _kinds if cls.__module__ in ("numpy", "torch")]

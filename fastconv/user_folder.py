@@ -1,4 +1,4 @@
-"""Where fastconv keeps files between processes that can be made again: machine code for GPUs, measured times."""
+"""The folder for files that can be made again and that later processes read: machine code for GPUs, measured times."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ OutputSize = int | Sequence[int | None] | None
 
 
 def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
-    """Two-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool2d`.
+    """Returns the two-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool2d`.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
@@ -62,7 +62,7 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
 def adaptive_max_pool2d(
     input: A, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None
 ) -> Any:
-    """Two-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool2d`.
+    """Returns the two-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool2d`.
 
     Args:
         input, output_size, backend: as in `adaptive_avg_pool2d`.
@@ -103,7 +103,7 @@ def adaptive_max_pool2d(
 
 
 def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
-    """One-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool1d`.
+    """Returns the one-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool1d`.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.
@@ -125,7 +125,7 @@ def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | Non
 def adaptive_max_pool1d(
     input: A, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None
 ) -> Any:
-    """One-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool1d`.
+    """Returns the one-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool1d`.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.
@@ -158,12 +158,12 @@ def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAx
 
 
 def _few(input: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
-    """As many pixels as there are windows, one at least along each axis."""
+    """Returns as many pixels as there are windows, one at least along each axis."""
     ops, _ = taken("input", input)
     wide = ops.take(input, -1, np.zeros(max(1, columns.windows), np.int64))
     return ops.take(wide, -2, np.zeros(max(1, rows.windows), np.int64))
 
 
 def _cut(pooled: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
-    """The pooled image of one pixel at least, of the size that was asked for, which is 0."""
+    """Returns the pooled image of one pixel at least, of the size that was asked for, which is 0."""
     return pooled[..., : rows.windows, : columns.windows]
