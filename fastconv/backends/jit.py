@@ -34,7 +34,7 @@ from fastconv.shield import shielded
 if numba.config.DISABLE_JIT:
     raise ImportError("Numba's compiler is turned off: unset NUMBA_DISABLE_JIT")
 
-# What of Numba's own classes ours replace or call, none of it described in Numba's manual.
+# Methods of Numba's own classes that ours replace or call; Numba's manual describes none of them.
 for _owner, _names in (
     (FunctionCache, "load_overload save_overload"),
     (IndexDataCacheFile, "save load _dump _open_for_write _data_path"),
@@ -50,7 +50,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class _ForgivingCache(FunctionCache):
-    """Numba's cache of compiled functions; whatever is wrong with an entry counts as a miss."""
+    """Numba's cache of compiled functions; an entry that is damaged or unreadable counts as a miss."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -66,7 +66,7 @@ class _ForgivingCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        # A full disk, or a folder that became read-only.
+        # The disk may be full, or the folder have become read-only.
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
 
@@ -82,7 +82,7 @@ class _EntryFiles(IndexDataCacheFile):
         pickled = self._dump(data)
         with self._open_for_write(self._data_path(self._name(key))) as file:
             file.write(hashlib.sha256(pickled).digest() + pickled)
-        # What was compiled from other sources is of no use any more.
+        # Entries that were compiled from other sources are of no use any more.
         for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
             if not old.name.startswith(self._prefix):
                 old.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def _sources_stamp(folder: Traversable, deep: bool) -> str | None:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """``function`` compiled at its first call for the types it is called with; ``options`` are those of numba.njit."""
+    """Returns ``function``, compiled at its first call for the types it gets; ``options`` are those of numba.njit."""
     dispatcher = numba.njit(nogil=True, **options)(function)
     _keep_on_disk(dispatcher, function)
     compile_for = dispatcher._compile_for_args
@@ -152,9 +152,9 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """``function`` for other compiled code to call, not for Python.
+    """Returns ``function`` for other compiled code to call, not for Python.
 
-    It goes into the machine code, and the cache, of whoever calls it, so it gets none of its own, which saves a third
+    It goes into the machine code, and the cache, of its callers, so it gets none of its own, which saves a third
     of the time to compile. Integer division by zero is not looked for.
     """
     options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -182,10 +182,10 @@ class _InnerCompiler(_FunctionCompiler):
 
 
 def address_of(function: Callable[..., None], arguments: int) -> int:
-    """``function`` of so many pointer-sized integers, compiled now: the address by which compiled code calls it.
+    """Returns the address of ``function``, compiled now, by which compiled code calls it with ``arguments`` integers.
 
-    It lives as long as the process. A call through an address costs a few cycles, and spares the caller from being
-    compiled again for each function that it may call.
+    The integers are of a pointer's size. The machine code lives as long as the process. A call through an address costs
+    a few cycles, and spares the caller from being compiled again for each function that it may call.
     """
 
     def compiled() -> int:
