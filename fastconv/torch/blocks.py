@@ -6,7 +6,7 @@ but the pooled elements and their indices, and backwards ReLU and the bias's sum
 gradients are those of the separate layers to rounding.
 
 A backend that has such a step (`numba`) takes it for contiguous images on the CPU (`chains`). Everywhere else, under
-torch.compile and transforms too, a block is its separate layers.
+torch.compile and transforms too, a block runs as its separate layers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def conv2d_block(
     pool: Pooling | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """A convolution, an activation and a pooling of 2 x 2 windows, in one step forwards and one backwards.
+    """Returns a convolution's result after activation and pooling of 2 x 2 windows: one step forwards, one backwards.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.

@@ -66,14 +66,14 @@ class Run(NamedTuple):
     parameters: list[Tensor | None]
     """Each block's weight and bias."""
     shape: tuple[int, ...]
-    """Of the result."""
+    """The shape of the result."""
     layers: int
-    """How many they are."""
+    """The number of layers that the run replaces."""
     backend: str
 
 
 def is_plain(x: Tensor) -> bool:
-    """Whether a chain may take a tensor, as far as can be told from it and from what is going on."""
+    """Returns True if a chain may take a tensor, judged by the tensor and by the modes that are on."""
     return (
         type(x) is Tensor
         and x.ndim == 4
@@ -82,7 +82,7 @@ def is_plain(x: Tensor) -> bool:
         and x.is_contiguous()
         and layout_of(x) is torch.contiguous_format
         and not torch.is_autocast_enabled("cpu")
-        and _is_undisturbed()  # a transform's tensors have no memory to ask about
+        and _is_undisturbed()  # a transform's tensors have no memory
         and not x.is_neg()
         and is_held(x)
         and not has_global_hooks()
@@ -90,7 +90,7 @@ def is_plain(x: Tensor) -> bool:
 
 
 def _is_undisturbed() -> bool:
-    """Returns True if tensors are computed with here and now: no transform, tracer or mode takes part."""
+    """Returns True if no transform, tracer or mode takes part: tensors hold numbers, and calls compute."""
     return (
         not torch.compiler.is_compiling()
         and not in_transform()
@@ -109,7 +109,7 @@ def single(
     pool: Pooling | None,
     backend: str | None,
 ) -> Tensor | None:
-    """The result of one block; None where that isn't for a chain to give."""
+    """Returns the result of one block, or None if no chain can compute it."""
     if not is_plain(x):
         return None
     stages = (Stage(tuple(w.shape), how, activation, pool),)
@@ -120,12 +120,12 @@ def single(
 def run_of(
     backend: Backend, x: Tensor, stages: tuple[Stage, ...], parameters: list[Tensor | None], *, flat: bool, layers: int
 ) -> Run | None:
-    """The run that does the stages on ``x``, which `is_plain`; None where they are none for a chain of the backend.
+    """Returns the run that does the stages on ``x``, which `is_plain`, or None if the backend has no chain for them.
 
     Args:
         parameters: each stage's weight and bias.
         flat: whether the result is (N, features).
-        layers: what they are the work of.
+        layers: the number of layers that the stages do.
     """
     for number, stage in enumerate(stages):
         w, b = parameters[2 * number : 2 * number + 2]
@@ -141,7 +141,7 @@ def run_of(
 
 
 def apply(run: Run, x: Tensor) -> Tensor:
-    """The result of the layers."""
+    """Returns the result of the layers."""
     wanted = x.requires_grad or any(p is not None and p.requires_grad for p in run.parameters)
     if torch.is_grad_enabled() and wanted:
         function = _Chained if len(run.chain.blocks) > 1 else _Block
@@ -165,7 +165,7 @@ def _is_alike(parameter: Tensor, x: Tensor) -> bool:
 
 @lru_cache(maxsize=4096)
 def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[Stage, ...]) -> Chain | None:
-    """The chain of the stages; None where they don't fit one another, which the layers' own calls will say."""
+    """Returns the chain of the stages, or None if they don't fit one another, which the layers' own calls will say."""
     blocks: list[Block] = []
     shape = image
     for stage in stages:
@@ -195,7 +195,7 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
 class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The result, and what its gradient needs besides."""
+        """Returns the result, and what the gradients need besides."""
         chain = run.chain
         result = _empty(chain, run.shape, x.dtype)
         kept = _empty(chain, (chain.kept_bytes,), torch.uint8)
@@ -256,7 +256,7 @@ class _Chained(Function):
 
 
 class _Block(_Chained):
-    """A chain of one, under a name of its own for profiles."""
+    """A chain of one block, under a name of its own for profiles."""
 
 
 def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor | None]:

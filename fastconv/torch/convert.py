@@ -98,7 +98,7 @@ def convert(
 
 
 def computed(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The modules that fastconv has a class for, whether they are of that class or not, with their names."""
+    """Returns the modules that fastconv has a class for, of that class or not yet, with their names."""
     return [(name, layer) for name, layer in model.named_modules() if _is_swapped(layer)]
 
 
@@ -113,7 +113,7 @@ def swap(layers: Iterable[Any], backend: str | None) -> None:
 
 
 def _is_own(layer: nn.Module) -> bool:
-    """Whether a layer is of a class of fastconv's, made so or converted."""
+    """Returns True if a layer's class is one of fastconv's, whether it was made so or converted."""
     return isinstance(layer, (Layer, Sequential))
 
 
@@ -155,7 +155,7 @@ def by_torch(model: M) -> M:
 
 
 def _is_swapped(layer: nn.Module) -> bool:
-    """Whether a layer has a counterpart of fastconv's that would do what it does."""
+    """Returns True if a layer has a counterpart of fastconv's that would do what it does."""
     own = vars(layer)
     if any(method in own for method in COMPUTING) or own.get("qconfig") is not None:
         return False
@@ -163,7 +163,7 @@ def _is_swapped(layer: nn.Module) -> bool:
 
 
 def _restored(layer: nn.Module, original: type[nn.Module]) -> type[nn.Module]:
-    """The class to give back to a converted layer."""
+    """Returns the class to give back to a converted layer."""
     current = layer.__class__
     if current is _counterpart(original):  # type: ignore[arg-type]
         return original
@@ -175,7 +175,7 @@ def _restored(layer: nn.Module, original: type[nn.Module]) -> type[nn.Module]:
 
 @cache
 def _counterpart(cls: type[nn.Module]) -> type[nn.Module] | None:
-    """fastconv's class for layers of ``cls``; None where there is none, or ``cls`` computes in a way of its own.
+    """Returns fastconv's class for layers of ``cls``, or None if it has none or ``cls`` computes in a way of its own.
 
     A subclass that inherits torch's computation, as parametrisations make it, keeps what it adds.
     """
@@ -213,7 +213,7 @@ class _Derived:
 
 
 def _blank(cls: type[nn.Module]) -> nn.Module:
-    """A layer of the counterpart of ``cls``, to be filled in by unpickling."""
+    """Returns a layer of the counterpart of ``cls``, to be filled in by unpickling."""
     counterpart = _counterpart(cls)  # type: ignore[arg-type]
     assert counterpart is not None
     return counterpart.__new__(counterpart)

@@ -27,9 +27,9 @@ COMPUTING = ("forward", "_conv_forward", "__iter__")
 
 
 class Layer(Unscriptable, nn.Module):
-    """What fastconv's layers share: a backend by name, None meaning the choice in force at each call.
+    """The base of fastconv's layers: it has a backend's name, or None for the choice in force at each call.
 
-    Raises UnknownBackendError or BackendUnavailableError for a backend that isn't or that can't run here.
+    Raises UnknownBackendError or BackendUnavailableError for a backend that doesn't exist or can't run here.
     """
 
     _fastconv_backend: str | None = None
@@ -42,7 +42,7 @@ class Layer(Unscriptable, nn.Module):
 
     @property
     def backend(self) -> Any:
-        """The backend's name; of a converted layer that had an attribute of this name, that attribute."""
+        """Returns the backend's name; a converted layer that had an attribute of this name returns that attribute."""
         return vars(self).get("backend", self._fastconv_backend)
 
     @backend.setter
@@ -52,7 +52,7 @@ class Layer(Unscriptable, nn.Module):
 
     @property
     def qconfig(self) -> Any:
-        """How torch is to quantise the layer: only None can be set, which is not at all."""
+        """Returns how torch is to quantise the layer; only None can be set, for not at all."""
         try:
             return vars(self)["qconfig"]
         except KeyError:
@@ -73,8 +73,7 @@ class Layer(Unscriptable, nn.Module):
         return self._result(input)
 
     def _result(self, input: Tensor, *further: Any) -> Any:
-        """What ``forward`` returns: the graph's node while torch.fx traces, and what torch's layer computes in graphs
-        that others are to read."""
+        """Returns the result of ``forward``: a node while torch.fx traces, torch's result in graphs for other programs."""
         if isinstance(input, Proxy) and input.tracer.root is not self:
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)
@@ -96,13 +95,13 @@ class _Convolution(Layer):
     """A layer with parameters, whose device and data type can be asked for by name."""
 
     def __init__(self, *args: Any, backend: str | None = None, device: Any = None, dtype: Any = None, **kwargs: Any):
-        # Named here for torch.nn.utils.skip_init, which reads the signature.
+        # They stand in the signature for torch.nn.utils.skip_init, which reads it.
         where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         super().__init__(*args, backend=backend, **where, **kwargs)
 
 
 def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
-    """The input and the padding left to do: "reflect", "replicate" and "circular" are done by torch."""
+    """Returns the input and the padding that is still to do: torch does "reflect", "replicate" and "circular" here."""
     if layer.padding_mode == "zeros":
         return input, layer.padding
     return torch.nn.functional.pad(input, padding_sides(layer), mode=layer.padding_mode), 0

@@ -1,4 +1,4 @@
-"""When gradients are recorded, and the one way by which our autograd Functions are applied."""
+"""These functions say when gradients are recorded, and apply our autograd Functions."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ class Sequential(Unscriptable, nn.Sequential):
     """`torch.nn.Sequential`; layers of fastconv's that follow one another run as one step forwards and one backwards.
 
     Such a run begins with a `Conv2d` or `ConvBlock2d` and takes in those that follow on the same backend, nn.ReLU and
-    nn.Tanh behind a convolution or a linear layer, poolings of 2 x 2 windows, nn.Flatten(), and nn.Linear after that.
+    nn.Tanh after a convolution or a linear layer, poolings of 2 x 2 windows, nn.Flatten(), and nn.Linear after that.
     It needs a backend with such a step (`numba`), contiguous float32 or float64 images (N, C, H, W) on the CPU, and
-    layers without hooks. All else is called layer by layer, and the result is the same to rounding; under autocast,
-    torch.compile, transforms and tracers everything is. Gradients of any order exist.
+    layers without hooks. Other layers are called one by one, with the same result to rounding; under autocast,
+    torch.compile, transforms and tracers all are. Gradients of any order exist.
 
     Raises what its layers raise.
     """
@@ -54,7 +54,7 @@ class Sequential(Unscriptable, nn.Sequential):
 
 
 def _first_run(layers: list[Any], x: Tensor) -> Run | None:
-    """The longest run of layers from the first on that is one step for ``x``; None where the first layer begins none.
+    """Returns the longest run of layers from the first on that is one step for ``x``, or None if none begins there.
 
     A run begins with a convolution. It takes in convolutions on the same backend, activations and poolings that
     directly follow one, and linear layers that follow once the images are flattened.
@@ -90,7 +90,7 @@ def _first_run(layers: list[Any], x: Tensor) -> Run | None:
 
 
 def _is_free(layer: nn.Module) -> bool:
-    """Whether nobody listens to what a layer does, or has changed it."""
+    """Returns True if a layer has no hooks and no methods of its own."""
     own = vars(layer)
     return not (has_hooks(layer) or any(method in own for method in COMPUTING))
 
@@ -110,7 +110,7 @@ def _convolution_stage(
 
 
 def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: bool) -> bool:
-    """Let the last stage do an activation's or a pooling's work too; whether it can."""
+    """Let the last stage do an activation's or a pooling's work too; returns False if it can't."""
     last = stages[-1]
     activation = _ACTIVATIONS.get(type(layer))
     if activation is not None:
@@ -126,7 +126,7 @@ def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: boo
 
 
 def _pool(layer: Any) -> Pooling | None:
-    """Which pooling of 2 x 2 windows a layer is, if it is one."""
+    """Returns which pooling of 2 x 2 windows a layer is, or None if it is another layer."""
     if type(layer) not in (MaxPool2d, AvgPool2d):
         return None
     if _pair(layer.kernel_size) != (2, 2) or _pair(layer.stride) != (2, 2) or _pair(layer.padding) != (0, 0):

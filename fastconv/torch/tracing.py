@@ -1,4 +1,4 @@
-"""When fastconv's layers let torch compute: for graphs that other programs are to read, and for channels_last images.
+"""fastconv's layers let torch compute in graphs that other programs are to read, and for channels_last images.
 
 torch.jit.trace and the ONNX exporters know torch's operations only; the layers' torch classes compute the same from the
 same parameters there. torch.compile, torch.export and torch.func know fastconv's operators and keep them.
