@@ -73,7 +73,7 @@ class Layer(Unscriptable, nn.Module):
         return self._result(input)
 
     def _result(self, input: Tensor, *further: Any) -> Any:
-        """Returns the result of ``forward``: a node while torch.fx traces, torch's result in graphs for other programs."""
+        """Returns what ``forward`` does: a node while torch.fx traces, torch's result in graphs for other programs."""
         if isinstance(input, Proxy) and input.tracer.root is not self:
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)

@@ -1,4 +1,4 @@
-"""Where kernels run: an NVIDIA GPU, or Numba's simulator on the processor. The one module that imports `numba.cuda`.
+"""The target is where kernels run: an NVIDIA GPU, or Numba's simulator. No other file imports `numba.cuda`.
 
 A kernel body is a plain Python function; what it calls is either one too (`device`), or a primitive that is LLVM on
 the GPU (`intrinsics`) and Python in the simulator (`simulated`). The environment's ``NUMBA_ENABLE_CUDASIM=1``, set
@@ -30,7 +30,7 @@ if SIMULATED or TYPE_CHECKING:
         kernelapi.FakeCUDAShared = primitives.Shared
 
     def device(function: Function) -> Function:
-        """A function that kernels call."""
+        """Marks a function that kernels call."""
         return function
 
 else:
