@@ -1,4 +1,5 @@
-"""Dataclasses from JSON, checked: whoever wrote the file, what comes out is what its annotations say."""
+"""Makes dataclasses of JSON, and checks that each field has the type of its annotation, since anyone may have written
+the file."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ T = TypeVar("T")
 
 
 def record(kind: type[T], values: object) -> T:
-    """The dataclass ``kind``, of plain fields, from ``values`` by name; what is in a list is left to the caller.
+    """Returns the dataclass ``kind``, of plain fields, from ``values`` by name; the elements of lists are left to the
+    caller.
 
     Raises ValueError, which says what is wrong, where ``values`` isn't a mapping of just these fields to their types.
     """
