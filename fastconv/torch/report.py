@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from fastconv.torch import measuring
-from fastconv.torch.convert import by_torch, computed, convert
+from fastconv.torch.convert import convert
 from fastconv.torch.kept import conditions
 from fastconv.torch.layer_problems import algorithm, operations, peak
 from fastconv.torch.measuring import Progress, Work, laid_out, works
 from fastconv.torch.modules import Layer
 from fastconv.torch.observing import Call, arguments, copied, observe, same_random_numbers
 from fastconv.torch.sequential import Sequential
+from fastconv.torch.swapping import by_torch, computed
 from fastconv.torch.tune import WHOLE_SECONDS, described, is_inside, runs_together
 
 

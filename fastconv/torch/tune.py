@@ -20,12 +20,12 @@ from torch import nn
 
 from fastconv import registry
 from fastconv.torch import measuring
-from fastconv.torch.convert import revert, swap
 from fastconv.torch.kept import Kept, Pair
 from fastconv.torch.measuring import Progress, Work, works
 from fastconv.torch.modules import Conv2d, Layer
 from fastconv.torch.observing import Call, arguments, copied, observe, same_random_numbers
 from fastconv.torch.sequential import Sequential
+from fastconv.torch.swapping import revert, swap
 
 MARGIN = 0.95
 """A layer of fastconv's must take less than this share of torch's time."""
