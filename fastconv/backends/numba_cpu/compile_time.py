@@ -1,8 +1,8 @@
 """Python objects as compile-time constants of kernels, by interfaces of Numba that its manual doesn't describe.
 
 Numba makes a constant of an object that a kernel names or is given, once it knows a type for the object's class. The
-type's model is opaque: the value takes no register. Seen in Numba 0.61.0 and 0.68.1; a Numba without one of the two interfaces
-makes this module's import, and so the backend's, fail with its name.
+type's model is opaque: the value takes no register. Seen in Numba 0.61.0 and 0.68.1; a Numba without one of the two
+interfaces makes this module's import, and so the backend's, fail with its name.
 """
 
 from __future__ import annotations
