@@ -32,7 +32,6 @@ from fastconv.torch.internals import (
     in_trace,
     in_transform,
     is_zerotensor,
-    version,
 )
 from fastconv.torch.memory import as_it_was, has_storage, is_held
 from fastconv.torch.ops import layout_of
@@ -192,6 +191,11 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
+def _version(x: Tensor | None) -> int:
+    """Returns how often a tensor was changed in place."""
+    return 0 if x is None or x.is_inference() else x._version
+
+
 class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -203,7 +207,7 @@ class _Chained(Function):
         ctx.chain, ctx.shape, ctx.backend = chain, run.shape, run.backend
         # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
         ctx.biases = parameters[1::2]
-        ctx.bias_versions = [version(bias) for bias in ctx.biases]
+        ctx.bias_versions = [_version(bias) for bias in ctx.biases]
         saved = [x, *(weight for weight in parameters[::2] if weight is not None), kept]
         last = chain.blocks[-1]
         ctx.pooled = None
@@ -214,7 +218,7 @@ class _Chained(Function):
                 saved.append(result)
             elif last.pool == "max":
                 ctx.pooled = result.detach()
-                ctx.pooled_version = version(ctx.pooled)
+                ctx.pooled_version = _version(ctx.pooled)
         ctx.save_for_backward(*saved)
         ctx.forms = [(each.shape, each.dtype) for each in saved]
         ctx.mark_non_differentiable(kept)
@@ -236,7 +240,7 @@ class _Chained(Function):
         kept, result = others[count], others[-1].data_ptr() if len(others) > 1 + count else 0
         if ctx.pooled is not None:
             pooled = ctx.pooled
-            if version(pooled) != ctx.pooled_version:
+            if _version(pooled) != ctx.pooled_version:
                 _check_biases(ctx)
                 pooled = _empty(chain, ctx.shape, x.dtype)
                 chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
@@ -265,7 +269,7 @@ def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list
 
 def _check_biases(ctx: Any) -> None:
     """Refuse to compute results again with a bias that is no longer what it was."""
-    if [version(bias) for bias in ctx.biases] != ctx.bias_versions:
+    if [_version(bias) for bias in ctx.biases] != ctx.bias_versions:
         raise RuntimeError(
             "bias: it has been modified by an inplace operation since the forward pass, and this gradient computes the "
             "layer's results again; change it after the backward pass"

@@ -34,7 +34,6 @@ _SPARABLE: tuple[Interface, ...] = (
 
 _NEEDED: tuple[Interface, ...] = (
     (Tensor, "_is_zerotensor"),
-    (Tensor, "_version"),
     (nn.ConvTranspose2d, "_output_padding"),
     (torch._C, "_get_tracing_state"),
     (_pytree, "tree_leaves"),
@@ -93,11 +92,6 @@ def has_hooks(layer: nn.Module) -> bool:
     """Returns True if a hook is called when the layer, or its gradient, is computed."""
     own = vars(layer)
     return _CAUTIOUS or any(own[name] for name in _HOOKS)
-
-
-def version(x: Tensor | None) -> int:
-    """Returns how often a tensor was changed in place."""
-    return 0 if x is None or x.is_inference() else x._version
 
 
 def apply_directly(function: Any, *arguments: Any) -> Any:
