@@ -129,7 +129,7 @@ def conv_parameters(
 
 @lru_cache(maxsize=512)
 def _plain_parameters(stride: int, padding: int, dilation: int, groups: int) -> ConvParameters:
-    """Returns the parameters for four integers, which most calls have; they are kept: to check each takes 2 us."""
+    """Those of four integers, which most calls have: kept, since to look at each takes 2 us."""
     steps, (height, width), spread = (
         pair("stride", stride, 1),
         pair("padding", padding, 0),

@@ -36,8 +36,8 @@ A = TypeVar("A", bound=Array)
 class ArrayOps(Protocol):
     """Operations on one kind of array, images being (N, C, H, W); ``backend`` is a name, or None for the current one.
 
-    The first ten are the primitives of `fastconv.backends.base`; they check shapes and data types. The API needs the
-    others besides.
+    The first ten are the primitives of `fastconv.backends.base`; they check shapes and data types. The others are
+    the little that the API needs besides.
     """
 
     def conv2d(self, x: Any, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any: ...
@@ -64,14 +64,13 @@ class ArrayOps(Protocol):
         """Returns x with ``rows`` rows of zeros below and ``columns`` columns of zeros to the right."""
 
     def take(self, x: Any, axis: int, lines: np.ndarray, blank: np.ndarray | None = None) -> Any:
-        """Returns the listed rows (``axis`` -2) or columns (-1) of x, in new memory.
+        """The listed rows (``axis`` -2) or columns (-1) of x, in new memory.
 
-        The listed lines are windows of equal length, one after another; ``blank`` has a bool for each window, and where
-        it is True the window's last line becomes zeros.
+        ``blank`` is a bool for each of as many windows side by side as they fall into; its last line is then zeros.
         """
 
     def table(self, entries: np.ndarray, like: Any) -> Any:
-        """Returns NumPy's int64, or floats in the data type of ``like``, as an array of its kind and on its device."""
+        """NumPy's numbers as an array of the kind of, and on the device of, ``like``: int64, or floats of its type."""
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
         """Returns zeros (N, C, H, W) with each element of x put at its index; the last of several stays."""

@@ -281,36 +281,35 @@ class AdaptiveAxis:
 
     @property
     def divides(self) -> bool:
-        """Returns True if the windows are uniform already, so that nothing needs to be listed."""
+        """Whether the windows are uniform already, so that nothing needs to be listed."""
         return self.windows > 0 and self.size % self.windows == 0
 
     @property
     def starts(self) -> np.ndarray:
-        """Returns the first pixel of each window, (windows,) int64."""
+        """(windows,) int64: the first pixel of each window."""
         return np.arange(self.windows) * self.size // self.windows
 
     @property
     def lengths(self) -> np.ndarray:
-        """Returns how many pixels each window covers, (windows,) int64."""
+        """(windows,) int64: how many pixels each window covers."""
         return -(-(np.arange(self.windows) + 1) * self.size // self.windows) - self.starts
 
     @property
     def kernel(self) -> int:
-        """Returns the length of the longest window, or one more where the sizes have a common divisor.
+        """The length of the longest window, or one more where the sizes have a common divisor; there is a window.
 
-        There must be a window. Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r +
-        size) / windows) pixels.
+        Window i begins r = i * size mod windows parts of a pixel late, and covers ceil((r + size) / windows) pixels.
         """
         # Tracers, for which sizes are symbols, know neither a divisor in common nor a maximum.
         return self.size // self.windows if self.divides else (self.size - 2) // self.windows + 2
 
     @property
     def pixels(self) -> np.ndarray:
-        """Returns the listed pixels, (windows * kernel,) int64; short windows are filled up with their last pixel."""
+        """(windows * kernel,) int64; short windows are filled up with their own last pixel."""
         offsets = np.minimum(np.arange(self.kernel), self.lengths[:, None] - 1)
         return (self.starts[:, None] + offsets).reshape(-1)
 
     @property
     def fillers(self) -> np.ndarray:
-        """Returns in which windows the last of ``pixels`` is a filler, (windows,) bool; no other pixel ever is one."""
+        """(windows,) bool: in which windows the last of ``pixels`` is a filler, which no other ever is."""
         return self.lengths < self.kernel

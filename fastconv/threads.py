@@ -17,7 +17,7 @@ VARIABLES = ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def usable_cores() -> list[int]:
-    """Returns the cores that this thread, and those that it starts, may run on."""
+    """The cores that this thread, and those that it starts, may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

@@ -1,4 +1,4 @@
-"""Commands print on a screen that shows any name as it is, in any encoding."""
+"""The terminal that commands print on: any name as it is, in any encoding."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class Backend(ABC):
         activation: Activation | None,
         pool: Pooling | None,
     ) -> tuple[Array, Array]:
-        """Returns convolution, activation if any, and pooling if any of 2 x 2 windows: (N, K, P // 2, Q // 2).
+        """Convolution, activation if any, and pooling if any of 2 x 2 windows side by side: (N, K, P // 2, Q // 2).
 
         The second result is what the gradient needs besides: for "max" the indices, for "avg" what was averaged, and
         else nothing, of shape (0,).
@@ -174,10 +174,10 @@ class Backend(ABC):
         pool: Pooling | None,
         wanted: tuple[bool, bool, bool],
     ) -> tuple[Array | None, Array | None, Array | None]:
-        """Returns those gradients of x, w and b that are wanted, from grad and both results of the block."""
+        """The gradients of x, w and b, those of the three that are wanted, from grad and both results of the block."""
         if pool == "avg":
             grad, result = self.avg_pool2d_backward(grad, pairs_of(geometry)), kept
-        # Before max pooling's indices are looked up there are a quarter as many elements.
+        # Of max pooling's results, before an index is looked up: while there are a quarter as many.
         grad = change = grad if activation is None else self.activation_backward(grad, result, activation)
         if pool == "max":
             change = self.max_pool2d_gradient(grad, kept, pairs_of(geometry))
@@ -191,7 +191,7 @@ class Backend(ABC):
         """Returns the blocks, one behind another, as a single step each way, for arrays of ``dtype``; None if it has
         none.
 
-        The results are those of `conv2d_block`, block by block, to rounding.
+        Blocks that it has are the same to rounding as each by `conv2d_block`.
         """
         return None
 

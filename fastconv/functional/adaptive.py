@@ -158,12 +158,12 @@ def _axes(input: Any, output_size: OutputSize) -> tuple[AdaptiveAxis, AdaptiveAx
 
 
 def _few(input: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
-    """Returns as many pixels as there are windows, one at least along each axis."""
+    """As many pixels as there are windows, one at least along each axis."""
     ops, _ = taken("input", input)
     wide = ops.take(input, -1, np.zeros(max(1, columns.windows), np.int64))
     return ops.take(wide, -2, np.zeros(max(1, rows.windows), np.int64))
 
 
 def _cut(pooled: Any, rows: AdaptiveAxis, columns: AdaptiveAxis) -> Any:
-    """Returns the pooled image of one pixel at least, of the size that was asked for, which is 0."""
+    """The pooled image of one pixel at least, of the size that was asked for, which is 0."""
     return pooled[..., : rows.windows, : columns.windows]

@@ -199,7 +199,7 @@ def _version(x: Tensor | None) -> int:
 class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns the result, and what the gradients need besides."""
+        """The result, and what its gradient needs besides."""
         chain = run.chain
         result = _empty(chain, run.shape, x.dtype)
         kept = _empty(chain, (chain.kept_bytes,), torch.uint8)

@@ -87,7 +87,7 @@ class _Checks(NamedTuple):
 
 _REAL = _Checks(conv_geometry, pool_geometry, check_indices)
 _FAKE = _Checks(make_conv_geometry, make_pool_geometry, _check_index_type)
-"""Checks for fake tensors: their sizes may be symbols, which no cache can hold, and their elements have no values."""
+"""For fake tensors: their sizes may be symbols, which no cache can hold, and their elements have no values."""
 
 
 _plans: dict[str, Callable[..., _Plan]] = {}

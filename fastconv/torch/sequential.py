@@ -126,7 +126,7 @@ def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: boo
 
 
 def _pool(layer: Any) -> Pooling | None:
-    """Returns which pooling of 2 x 2 windows a layer is, or None if it is another layer."""
+    """Which pooling of 2 x 2 windows a layer is, if it is one."""
     if type(layer) not in (MaxPool2d, AvgPool2d):
         return None
     if _pair(layer.kernel_size) != (2, 2) or _pair(layer.stride) != (2, 2) or _pair(layer.padding) != (0, 0):

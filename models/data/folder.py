@@ -1,4 +1,4 @@
-"""Reads a data set of MNIST's four files from a folder: MNIST itself, Fashion-MNIST, KMNIST."""
+"""Any data set of MNIST's four files, in a folder: MNIST itself, Fashion-MNIST, KMNIST."""
 
 from __future__ import annotations
 

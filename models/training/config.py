@@ -63,10 +63,9 @@ def describe(settings: Settings, dataset: Dataset, source: Source | None) -> dic
 
 
 def parse(content: bytes, path: Path) -> Config:
-    """Returns the configuration in the file ``path`` of this ``content``; its settings are checked in kind, not in
-    value.
+    """The configuration in the file ``path`` of this ``content``; its settings are checked in kind, not in value.
 
-    Raises ModelsError if it is no configuration.
+    Raises ModelsError for what isn't one.
     """
     try:
         whole = json.loads(content)

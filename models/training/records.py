@@ -10,8 +10,7 @@ T = TypeVar("T")
 
 
 def record(kind: type[T], values: object) -> T:
-    """Returns the dataclass ``kind``, of plain fields, from ``values`` by name; the elements of lists are left to the
-    caller.
+    """The dataclass ``kind``, of plain fields, from ``values`` by name; what is in a list is left to the caller.
 
     Raises ValueError, which says what is wrong, where ``values`` isn't a mapping of just these fields to their types.
     """

@@ -64,7 +64,7 @@ def settings(
 
 
 def check(chosen: Settings) -> None:
-    """Raises ModelsError for settings that can't be trained with, or not on this machine."""
+    """Raises ModelsError for what can't be trained with, or not here."""
     checks.check_recipe(chosen.recipe)
     parse(chosen.backend)
     checks.check_threads(chosen.threads)
