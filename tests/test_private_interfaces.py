@@ -27,7 +27,10 @@ PUBLIC = {
 """What Numba's manual describes, or its own name for that."""
 UNDOCUMENTED = {"add_overload", "insert_user_function", "__prepare_scriptable__"}
 """Interfaces that no other sign shows."""
-NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
+DESCRIBED = {"_asdict", "_exit", "_fields", "_make", "_replace"}
+"""Names that Python's manual describes: those of named tuples, and os._exit."""
+ENDINGS = {"endswith", "removeprefix", "removesuffix", "startswith"}
+"""Methods whose argument is a part of a text, not a name."""
 NO_INTERFACES = {"_relu"}
 """Texts that only look like private names."""
 TEXTS = {"numba.np.ufunc"}
@@ -93,6 +96,12 @@ def _used(tree: ast.Module) -> set[str]:
     found: set[str] = set()
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_private(node.attr)}
     inner |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    inner |= {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ENDINGS
+        for part in node.args
+    }
     for path in imports.values():
         package, *parts = path.split(".")
         if package in ("fastconv", "bench", "models", "__future__"):
@@ -104,7 +113,7 @@ def _used(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.ClassDef):
             found |= _overridden(node, imports)
         if isinstance(node, ast.Attribute) and (_is_private(node.attr) or node.attr in UNDOCUMENTED):
-            found |= {node.attr} - _own() - NAMED_TUPLES if id(node) not in inner else set()
+            found |= {node.attr} - _own() - DESCRIBED if id(node) not in inner else set()
         if isinstance(node, ast.FunctionDef) and node.name in UNDOCUMENTED:
             found.add(node.name)
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
