@@ -68,7 +68,7 @@ def integers(name: str, value: IntOrPair, count: int, at_least: int) -> tuple[in
 
 
 def pair(name: str, value: IntOrPair, at_least: int) -> Pair:
-    """Returns height and width, given an integer for both, a 1-sequence or a 2-sequence."""
+    """Height and width, from an integer for both, a 1-sequence or a 2-sequence."""
     height, width = integers(name, value, 2, at_least)
     return height, width
 
