@@ -31,8 +31,8 @@ DESCRIBED = {"_asdict", "_exit", "_fields", "_make", "_replace"}
 """Names that Python's manual describes: those of named tuples, and os._exit."""
 ENDINGS = {"endswith", "removeprefix", "removesuffix", "startswith"}
 """Methods whose argument is a part of a text, not a name."""
-NO_INTERFACES = {"_relu"}
-"""Texts that only look like private names."""
+NO_INTERFACES = {"_latest", "_library", "_relu"}
+"""Texts that only look like private names: keys of our own, and the end of an operation's name."""
 TEXTS = {"numba.np.ufunc"}
 """Modules that are named by a text in the sources."""
 
