@@ -10,6 +10,7 @@ For torch users: `fastconv.torch`.
 
 from typing import TYPE_CHECKING
 
+from fastconv import cuda_ops as cuda_ops
 from fastconv import functional
 from fastconv import numpy_ops as numpy_ops
 from fastconv._version import __version__ as __version__

@@ -23,7 +23,7 @@ DESCRIPTION = "what this machine can run, and compiling ahead of time"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0, or 2 for a wrong argument."""
+    """Run the command line and return the exit status: 0, or 2 for a wrong argument."""
     parser = argparse.ArgumentParser(prog="python -m fastconv", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info = commands.add_parser("info", help="show the machine, the packages, and each backend's state")

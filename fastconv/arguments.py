@@ -35,7 +35,7 @@ Padding = int | str | Sequence[int]
 
 
 MOST = 2**31 - 1
-"""Of a parameter in pixels; sizes of arrays may be larger."""
+"""Largest value of a parameter in pixels; sizes of arrays may be larger."""
 
 MOST_ELEMENTS = 2**60 - 1
 """Size limit of an array, in elements: more of float64 cannot be addressed."""
@@ -46,7 +46,7 @@ WINDOW_BYTES = 128
 
 
 def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
-    """``value`` as an int; a TypeError for what is no integer, an ArgumentError for one that is out of range."""
+    """Returns ``value`` as an int; raises TypeError if it is no integer, ArgumentError if it is out of range."""
     number = value
     if not isinstance(value, int) or isinstance(value, bool):
         if isinstance(value, bool) or not hasattr(value, "__index__"):
@@ -63,7 +63,7 @@ def integer(name: str, value: Any, at_least: int, at_most: int = MOST) -> int:
 
 
 def integers(name: str, value: IntOrPair, count: int, at_least: int) -> tuple[int, ...]:
-    """``count`` integers, from one for all of them, from a 1-sequence, or from one each."""
+    """Returns ``count`` integers, given one for all of them, a 1-sequence, or one each."""
     if not isinstance(value, (tuple, list)):
         return (integer(name, value, at_least),) * count
     elements = tuple([integer(name, element, at_least) for element in value])
@@ -86,14 +86,14 @@ def pair(name: str, value: IntOrPair, at_least: int) -> Pair:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, and not just anything that Python takes for one of them."""
+    """Returns a value that must be True or False itself; raises TypeError for what merely counts as one of them."""
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(name, repr(value), "it must be True or False")
     return bool(value)
 
 
 def truth(name: str, value: Any) -> bool:
-    """Whether Python takes ``value`` for true; a TypeError for what has no truth, as arrays of several elements."""
+    """Returns True if Python takes ``value`` for true; raises TypeError for an array of several elements."""
     try:
         return bool(value)
     except (TypeError, ValueError, RuntimeError):
@@ -101,7 +101,7 @@ def truth(name: str, value: Any) -> bool:
 
 
 def size(name: str, value: Sequence[int], dims: int) -> Shape:
-    """A shape of ``dims`` sizes."""
+    """Returns a shape of ``dims`` sizes."""
     if not isinstance(value, (tuple, list)):
         raise ArgumentTypeError(name, f"{value!r}", f"it must be a sequence of {dims} integers")
     if len(value) != dims:
@@ -110,7 +110,7 @@ def size(name: str, value: Sequence[int], dims: int) -> Shape:
 
 
 def sides(padding: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> Sides:
-    """Four sides of padding, from an integer, a pair, four sides (top, bottom, left, right), "same" or "valid"."""
+    """Returns four sides of padding, given an integer, a pair, (top, bottom, left, right), "same" or "valid"."""
     if isinstance(padding, str):
         if padding == "valid":
             return 0, 0, 0, 0
@@ -132,7 +132,7 @@ def sides(padding: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> Sides
 def conv_parameters(
     kernel: Pair, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int
 ) -> ConvParameters:
-    """How a convolution by ``kernel`` (R, S) goes about it, from arguments as the API takes them."""
+    """Returns the parameters of a convolution by ``kernel`` (R, S), given the arguments that the API takes."""
     if type(stride) is type(padding) is type(dilation) is type(groups) is int:
         return _plain_parameters(stride, padding, dilation, groups)
     steps, spread = pair("stride", stride, 1), pair("dilation", dilation, 1)
@@ -165,7 +165,7 @@ def weight_dims(shape: Shape, spatial: int) -> None:
 
 
 def make_conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters) -> ConvGeometry:
-    """The geometry of a convolution of ``x`` (N, C, H, W) by ``w`` (K, C / G, R, S) with bias ``b`` (K,), checked."""
+    """Returns the checked geometry of a convolution of ``x`` (N, C, H, W) by ``w`` (K, C / G, R, S), bias ``b``."""
     _check_steps(how.stride, how.dilation, how.padding)
     if len(how.padding) != 4:
         raise ArgumentError("padding", how.padding, "it must be four sides")
@@ -187,7 +187,7 @@ def make_conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters)
 
 
 def transposed_input_size(x: Shape, w: Shape, b: Shape | None, how: ConvParameters, output_padding: Pair) -> Shape:
-    """(N, C, H, W), what a transposed convolution makes of ``x`` (N, K, P, Q) and ``w`` (K, C / G, R, S); checked."""
+    """Returns the checked result shape (N, C, H, W) of a transposed convolution of ``x`` by ``w``, (K, C / G, R, S)."""
     _check_weight(w, how.groups)
     if x[1] != w[0]:
         allowed = f"weight {tuple(w)} needs {w[0]} channels, and it has {x[1]}"
@@ -211,7 +211,7 @@ def transposed_input_size(x: Shape, w: Shape, b: Shape | None, how: ConvParamete
 def unfold_geometry(
     x: Shape, kernel: Sequence[int], how: ConvParameters, make: Callable[..., ConvGeometry]
 ) -> ConvGeometry:
-    """The geometry of the windows of ``x`` (N, C, H, W), checked; ``make`` is as in `fold_geometry`."""
+    """Returns the checked geometry of the windows of ``x`` (N, C, H, W); ``make`` is as in `fold_geometry`."""
     if x[1] < 1:
         raise ArgumentError("input", f"shape {tuple(x)}", "only N may be 0")
     return make(x, (1, x[1], *kernel), None, how)
@@ -220,7 +220,7 @@ def unfold_geometry(
 def fold_geometry(
     columns: Shape, size: Sequence[int], kernel: Sequence[int], how: ConvParameters, make: Callable[..., ConvGeometry]
 ) -> ConvGeometry:
-    """The geometry whose windows the ``columns`` (N, C * R * S, P * Q) are, images being of ``size``; checked.
+    """Returns the checked geometry of images of ``size`` whose windows are the ``columns`` (N, C * R * S, P * Q).
 
     ``make`` is `conv_geometry` or `make_conv_geometry`.
     """
@@ -237,7 +237,7 @@ def fold_geometry(
 
 
 def make_pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
-    """The geometry of a pooling of ``x`` (N, C, H, W), checked."""
+    """Returns the checked geometry of a pooling of ``x`` (N, C, H, W)."""
     _check_steps(how.stride, how.dilation, how.padding)
     _check_steps(how.kernel, how.kernel, ())
     for padding, kernel in zip(how.padding, how.kernel, strict=True):
@@ -265,7 +265,7 @@ def make_pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
 
 
 def adaptive_size(value: int | Sequence[int | None] | None, sizes: Sequence[int]) -> Shape:
-    """The result's size of an adaptive pooling: one integer for every axis, or one each; None keeps an axis's size."""
+    """Returns the result's size of an adaptive pooling, given one integer or one for each axis; None keeps an axis."""
     wanted = value if isinstance(value, (tuple, list)) else (value,) * len(sizes)
     elements = tuple([size if size is None else integer("output_size", size, 0) for size in wanted])
     if len(elements) != len(sizes):
@@ -283,7 +283,7 @@ def make_adaptive_geometry(x: Shape, size: Shape) -> AdaptiveGeometry:
 
 
 def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: Sequence[int] | None) -> Pair:
-    """(H, W) of a max unpooling of ``x`` (..., P, Q); the ``wanted`` one if it pools to the size of ``x``."""
+    """Returns (H, W) of a max unpooling of ``x`` (..., P, Q): the ``wanted`` size, if that pools to that of ``x``."""
     usual = tuple([(x[a - 2] - 1) * stride[a] - 2 * padding[a] + kernel[a] for a in (0, 1)])
     if not isinstance(wanted, (tuple, list, NoneType)):
         raise ArgumentTypeError("output_size", repr(wanted), "it must be (H, W)")
@@ -299,7 +299,7 @@ def unpooled_size(x: Shape, kernel: Pair, stride: Pair, padding: Pair, wanted: S
 
 
 def divisor(value: int | None) -> int | None:
-    """``divisor_override``: any integer but 0, or None."""
+    """Returns a checked ``divisor_override``: any integer but 0, or None."""
     if value is None:
         return None
     number = integer("divisor_override", value, -(2**63), 2**63 - 1)
@@ -321,7 +321,7 @@ def check_bias(b: Shape | None, channels: int) -> None:
 
 
 def _check_steps(stride: Shape, dilation: Shape, padding: Shape) -> None:
-    """For callers of the operators: the functions have normalised these."""
+    """Refuse parameters that only a direct call of an operator can have: the functions have normalised these."""
     for name, steps in (("stride", stride), ("dilation", dilation)):
         if len(steps) != 2 or min(steps) < 1:
             raise ArgumentError(name, tuple(steps), "it must be two integers of at least 1")
@@ -339,13 +339,13 @@ def _check_weight(w: Shape, groups: int) -> None:
 # 16,384 geometries are some 15 MB; the largest networks have some hundred layers, and come at some tens of sizes.
 @lru_cache(maxsize=16384)
 def conv_geometry(x: Shape, w: Shape, b: Shape | None, how: ConvParameters) -> ConvGeometry:
-    """`make_conv_geometry`, kept, for sizes that are numbers; arrays beyond any memory are refused."""
+    """Returns what `make_conv_geometry` does, and keeps it; refuses arrays that no memory could hold."""
     return _addressable(make_conv_geometry(x, w, b, how))
 
 
 @lru_cache(maxsize=16384)
 def pool_geometry(x: Shape, how: PoolParameters) -> PoolGeometry:
-    """`make_pool_geometry`, kept, likewise."""
+    """Returns what `make_pool_geometry` does, and keeps it; refuses arrays that no memory could hold."""
     return _addressable(make_pool_geometry(x, how))
 
 

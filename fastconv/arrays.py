@@ -1,9 +1,9 @@
-"""The kinds of array that the API takes, and what it needs of each.
+"""This file says which kinds of array the API takes, and what it needs of each.
 
 The functions in `fastconv.functional` are written once, for every kind: they check arguments, lift one dimension
 and unbatched images to batches of planes, and leave all that touches elements to an `ArrayOps`. NumPy's is built in;
-importing `fastconv.torch` adds that of torch tensors, whose operations record gradients; arrays that show GPU memory
-are known by their ``__cuda_array_interface__``.
+importing `fastconv.torch` adds that of torch tensors, whose operations record gradients; `fastconv.cuda_ops` adds that
+of all arrays that show GPU memory by a ``__cuda_array_interface__``.
 """
 
 from __future__ import annotations
@@ -67,36 +67,39 @@ class ArrayOps(Protocol):
     def fold(self, columns: Any, size: Pair, kernel: Pair, how: ConvParameters, backend: str | None) -> Any: ...
 
     def pad(self, x: Any, rows: int, columns: int) -> Any:
-        """x with so many zero rows below and zero columns to the right."""
+        """Returns x with ``rows`` rows of zeros below and ``columns`` columns of zeros to the right."""
 
     def scatter(self, x: Any, indices: Any, size: Pair) -> Any:
-        """(N, C, H, W) of zeros with each element of x put at its index in the plane; of several the last wins."""
+        """Returns zeros (N, C, H, W) with each element of x put at its index; the last of several stays."""
 
     def channel_sum(self, x: Any, channels: int, backend: str | None) -> Any:
-        """(``channels``,): the sum over images and pixels of x, which has so many channels or none."""
+        """Returns the sum of x over images and pixels, (``channels``,); x has ``channels`` channels, or none."""
 
     def add_bias(self, x: Any, b: Any) -> Any:
-        """x with b (C,) added to each pixel; x may be overwritten."""
+        """Returns x with b (C,) added to each pixel; x may be overwritten."""
 
     def power(self, x: Any, exponent: float) -> Any:
-        """x to the ``exponent``, element by element."""
+        """Returns each element of x to the power of ``exponent``."""
 
     def root(self, x: Any, count: int, degree: float) -> Any:
-        """(x * ``count``) to the power of 1 / ``degree``; its gradient where x is 0 is 0."""
+        """Returns (x * ``count``) to the power of 1 / ``degree``; its gradient where x is 0 is 0."""
 
     def operands(self, **arrays: Any) -> tuple[list[Any], Any]:
-        """The operands of a composition, named, checked to be of one kind and data type; and the type of its result.
+        """Returns the checked operands of a composition, all of one kind and data type, and the data type of its
+        result.
 
-        Half-precision ones come as float32, so that the composition rounds once, at its end, by `cast`. None stays.
+        Half-precision operands come back as float32, so that the composition rounds once, at its end, by `cast`. None
+        stays None.
         """
 
     def cast(self, x: Any, dtype: Any) -> Any:
-        """x in the data type; x itself if it has it."""
+        """Returns x in the data type; x itself if it has it."""
 
 
 _TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter")
 
 _kinds: dict[type, ArrayOps] = {}
+_interfaces: dict[str, ArrayOps] = {}
 
 
 def register_kind(cls: type, ops: ArrayOps) -> None:
@@ -104,8 +107,13 @@ def register_kind(cls: type, ops: ArrayOps) -> None:
     _kinds[cls] = ops
 
 
+def register_interface(attribute: str, ops: ArrayOps) -> None:
+    """Let the API take arrays of every other class that has the attribute."""
+    _interfaces[attribute] = ops
+
+
 def taken(name: str, array: A) -> tuple[ArrayOps, A]:
-    """The operations for ``array``, as `ops_of`, and the array to apply them to.
+    """Returns the operations for ``array``, as `ops_of`, and the array to apply them to.
 
     A subclass of numpy.ndarray may index, add up and take absolute values in a way of its own (numpy.matrix always
     has two axes), so what is taken is a view of its memory as a plain array.
@@ -117,7 +125,7 @@ def taken(name: str, array: A) -> tuple[ArrayOps, A]:
 
 
 def ops_of(name: str, array: Any) -> ArrayOps:
-    """The operations for ``array``; a TypeError that names the argument where its kind is unknown."""
+    """Returns the operations for ``array``; raises a TypeError that names the argument if its kind is unknown."""
     ops = _kinds.get(type(array))
     if ops is not None:
         return ops
@@ -125,12 +133,11 @@ def ops_of(name: str, array: Any) -> ArrayOps:
         if isinstance(array, cls) and not isinstance(array, np.ma.MaskedArray):
             return ops
     given = f"{type(array).__module__}.{type(array).__qualname__}"
-    if given not in _TENSORS and hasattr(array, "__cuda_array_interface__"):
-        from fastconv.cuda_ops import CudaOps
-
-        register_kind(type(array), CudaOps())
-        return _kinds[type(array)]
-    allowed = f"it must be a {' or a '.join(_names())} or an array with __cuda_array_interface__"
+    for attribute, ops in _interfaces.items():
+        if given not in _TENSORS and hasattr(array, attribute):
+            register_kind(type(array), ops)
+            return ops
+    allowed = f"it must be a {' or a '.join(_names())} or an array with {' or '.join(_interfaces)}"
     if given in _TENSORS:
         allowed = "tensors are taken once fastconv.torch is imported"
     elif isinstance(array, np.ma.MaskedArray):
@@ -139,5 +146,5 @@ def ops_of(name: str, array: Any) -> ArrayOps:
 
 
 def _names() -> list[str]:
-    """Of the kinds that were registered by name."""
+    """Returns the names of the kinds that users are told about."""
     return [f"{cls.__module__}.{cls.__name__}" for cls in _kinds if cls.__module__ in ("numpy", "torch")]

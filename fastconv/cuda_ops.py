@@ -1,7 +1,8 @@
 """What the API needs of arrays that show GPU memory (``__cuda_array_interface__``): CuPy's, Numba's, our own.
 
-The primitives run on the arrays' memory and give `DeviceArray`s, which all those libraries take without a copy. What
-needs arithmetic besides is left to torch: ``torch.as_tensor(array, device="cuda")`` shares the memory too.
+The primitives run on the arrays' memory and give `DeviceArray`s, which all those libraries take without a copy.
+Operations that need other arithmetic are refused with a hint to torch: ``torch.as_tensor(array, device="cuda")`` shares
+the memory too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fastconv.arguments import (
     same_shape,
     unfold_geometry,
 )
-from fastconv.arrays import Shape
+from fastconv.arrays import Shape, register_interface
 from fastconv.backends.numba_cuda.device_array import DeviceArray
 from fastconv.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
@@ -137,7 +138,7 @@ class CudaOps:
 
 
 def view(name: str, array: Any) -> DeviceArray:
-    """The array as a `DeviceArray` on the same memory, or a TypeError."""
+    """Returns the array as a `DeviceArray` on the same memory; raises TypeError if it doesn't lie on a GPU."""
     if not isinstance(array, DeviceArray) and not hasattr(array, "__cuda_array_interface__"):
         allowed = "it must be an array in GPU memory like the other operands"
         raise ArgumentTypeError(name, f"{type(array).__module__}.{type(array).__qualname__}", allowed)
@@ -166,7 +167,7 @@ def _checked_indices(indices: Any, size: Pair) -> DeviceArray:
     given = view("indices", indices)
     if given.dtype != np.int64:
         raise ArgumentTypeError("indices", f"data type {given.dtype}", "it must be int64")
-    # They may be anyone's, so they are looked at, though that waits for them.
+    # A caller may have made them in any way, so they are checked, though that waits for the GPU.
     listed = given.copy_to_host()
     pixels = size[0] * size[1]
     if listed.size and (listed.min() < -1 or listed.max() >= pixels):
@@ -180,3 +181,6 @@ def _by_torch(what: str) -> NoReturn:
         f"{what} is done for NumPy's arrays and torch's tensors: "
         'torch.as_tensor(array, device="cuda") shares the memory of any array on a GPU'
     )
+
+
+register_interface("__cuda_array_interface__", CudaOps())

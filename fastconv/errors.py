@@ -6,7 +6,7 @@ A message names the argument, what was given and what is allowed.
 from __future__ import annotations
 
 _LONGEST = 100
-"""Characters of what was given, which may be a whole array by mistake."""
+"""Most characters that a message quotes of what was given, which may be a whole array by mistake."""
 
 
 class _ArgumentError(Exception):
@@ -46,7 +46,7 @@ class UnsupportedError(NotImplementedError):
 
 
 class DeviceError(RuntimeError):
-    """A GPU or its driver failed; the message says in doing what."""
+    """A GPU or its driver failed; the message says what it was doing."""
 
 
 class DeviceMemoryError(DeviceError, MemoryError):

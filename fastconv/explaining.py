@@ -1,4 +1,4 @@
-"""What a backend would do for a convolution, and why, without doing it."""
+"""`explain` says what a backend would do for a convolution, and why, without doing it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def explain(
     dtype: str = "float32",
     backend: str | None = None,
 ) -> Explanation:
-    """How a convolution, or one of its adjoints, would be computed: print the result.
+    """Returns how a convolution, or one of its gradients, would be computed; print the result.
 
     Args:
         input_size: (N, C, H, W).

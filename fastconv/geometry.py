@@ -1,6 +1,6 @@
 """All shape arithmetic: output sizes, windows, flops and bytes, in frozen dataclasses.
 
-Nobody else in the library computes an output size or a window. Names, here and in every kernel:
+No other file of the library computes an output size or a window. Names, here and in every kernel:
 
     N batch    C input channels    H W input height and width    G groups
     K output channels    R S kernel height and width    P Q output height and width
@@ -30,7 +30,7 @@ Sides = tuple[int, int, int, int]
 
 
 class ConvParameters(NamedTuple):
-    """What a convolution's caller chooses besides the shapes, normalised."""
+    """The normalised parameters that a convolution's caller chooses besides the shapes."""
 
     stride: Pair = (1, 1)
     padding: Sides = (0, 0, 0, 0)
@@ -39,7 +39,7 @@ class ConvParameters(NamedTuple):
 
 
 class PoolParameters(NamedTuple):
-    """What a pooling's caller chooses besides the shapes, normalised; the last two matter to averages alone."""
+    """The normalised parameters that a pooling's caller chooses; the last two matter to averages alone."""
 
     kernel: Pair
     stride: Pair
@@ -51,7 +51,7 @@ class PoolParameters(NamedTuple):
 
 
 def window_count(size: int, kernel: int, stride: int, dilation: int, before: int, after: int) -> int:
-    """How many windows fit along one axis of ``size`` pixels padded by ``before`` and ``after``.
+    """Returns how many windows fit along one axis of ``size`` pixels padded by ``before`` and ``after``.
 
     Floor division, not truncation: a kernel larger than the padded axis gives 0 or less, never 1.
     """
@@ -59,7 +59,7 @@ def window_count(size: int, kernel: int, stride: int, dilation: int, before: int
 
 
 def pool_window_count(size: int, kernel: int, stride: int, dilation: int, padding: int, ceil_mode: bool) -> int:
-    """As `window_count`, with torch's rule for ``ceil_mode``.
+    """Returns the count of `window_count` by torch's rule for ``ceil_mode``.
 
     With ``ceil_mode`` a last window may overhang the padded input, but one that would start beyond the input
     and its left padding is dropped.
@@ -72,14 +72,14 @@ def pool_window_count(size: int, kernel: int, stride: int, dilation: int, paddin
 
 
 def same_padding(kernel: Pair, dilation: Pair) -> Sides:
-    """The four sides that keep the image's size at stride 1; an odd pixel goes to the end of its axis."""
+    """Returns the four sides that keep the image's size at stride 1; an odd pixel goes to the end of its axis."""
     total_h = dilation[0] * (kernel[0] - 1)
     total_w = dilation[1] * (kernel[1] - 1)
     return total_h // 2, total_h - total_h // 2, total_w // 2, total_w - total_w // 2
 
 
 def transposed_size(size: Pair, kernel: Pair, how: ConvParameters, output_padding: Pair) -> Pair:
-    """Height and width of a transposed convolution's result: the input size of the convolution it is the adjoint of."""
+    """Returns height and width of a transposed convolution's result: the input size of what it transposes."""
     stride, (top, bottom, left, right), dilation, _ = how
     return (
         (size[0] - 1) * stride[0] - top - bottom + dilation[0] * (kernel[0] - 1) + output_padding[0] + 1,
@@ -94,9 +94,9 @@ class Tap:
     r: int
     s: int
     windows: tuple[slice, slice]
-    """Of p and q, with step 1."""
+    """Ranges of p and q, with step 1."""
     pixels: tuple[slice, slice]
-    """Of h and w, with the stride as step; as many as ``windows``."""
+    """Ranges of h and w, with the stride as step; as many pixels as ``windows``."""
 
 
 def _tap_along_axis(offset: int, stride: int, windows: int, size: int) -> tuple[slice, slice]:
@@ -169,7 +169,7 @@ class ConvGeometry:
 
     @property
     def columns_shape(self) -> tuple[int, int, int]:
-        """Of the column matrix: one column a window, (N, C * R * S, P * Q)."""
+        """Returns the shape of the column matrix, which has a column for each window: (N, C * R * S, P * Q)."""
         return self.N, self.C * self.R * self.S, self.P * self.Q
 
     def taps(self, first: Pair = (0, 0), windows: Pair | None = None) -> Iterator[Tap]:
@@ -180,11 +180,11 @@ class ConvGeometry:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of the forward pass, a multiply-add counted as two; each adjoint has as many."""
+        """Returns the floating-point operations of the forward pass, two a multiply-add; each gradient has as many."""
         return 2 * self.N * self.K * self.P * self.Q * (self.C // self.groups) * self.R * self.S
 
     def bytes(self, itemsize: int) -> int:
-        """The fewest bytes that must move: input, weight and output once each; ``itemsize`` in bytes."""
+        """Returns the fewest bytes that must move: input, weight and output once each; ``itemsize`` in bytes."""
         image = self.N * self.C * self.H * self.W
         weight = self.K * (self.C // self.groups) * self.R * self.S
         return itemsize * (image + weight + self.N * self.K * self.P * self.Q)
@@ -229,21 +229,21 @@ class PoolGeometry:
 
     @property
     def flops(self) -> int:
-        """Comparisons or additions, one for each element of each window."""
+        """Returns the number of comparisons or additions: one for each element of each window."""
         return self.N * self.C * self.P * self.Q * self.R * self.S
 
     def bytes(self, itemsize: int) -> int:
-        """The fewest bytes that must move: input and output once each; ``itemsize`` in bytes."""
+        """Returns the fewest bytes that must move: input and output once each; ``itemsize`` in bytes."""
         return itemsize * self.N * self.C * (self.H * self.W + self.P * self.Q)
 
     def taps(self) -> Iterator[Tap]:
-        """See `taps`."""
+        """Yields what `taps` does."""
         windows = (self.P, self.Q)
         return taps((self.H, self.W), (self.R, self.S), windows, self.stride, self.padding, self.dilation)
 
     @property
     def divisors(self) -> np.ndarray:
-        """(P, Q) float64: what the sum over each window is divided by to make its average.
+        """Returns what the sum over each window is divided by to make its average, (P, Q) float64.
 
         ``count_include_pad`` counts the padding, but not what ``ceil_mode`` overhangs beyond it;
         ``divisor_override`` beats both.
@@ -252,7 +252,7 @@ class PoolGeometry:
 
     @property
     def divisor_axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P,) and (Q,) float64, whose outer product `divisors` is."""
+        """Returns two float64 arrays, (P,) and (Q,), whose outer product is `divisors`."""
         if self.divisor_override is not None:
             return np.full(self.P, float(self.divisor_override)), np.ones(self.Q)
         rows = self._window_sizes(self.P, self.H, self.R, self.stride[0], self.padding[0])

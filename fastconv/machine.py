@@ -1,4 +1,4 @@
-"""What a result or a bug report needs to know of the machine and the packages."""
+"""Facts on the machine and the packages that a result or a bug report needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _THREADING_LAYERS = {"tbb": "tbbpool", "omp": "omppool", "workqueue": "workqueue
 
 
 def describe() -> dict[str, str]:
-    """The machine and the packages, as names and values for people."""
+    """Returns the facts, each with its name, for people to read."""
     return {
         "fastconv": __version__,
         "python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -39,7 +39,7 @@ def describe() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name as the system gives it."""
+    """Returns the processor's name as the system gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -49,7 +49,7 @@ def processor() -> str:
 
 
 def instruction_set() -> str:
-    """The processor's widest vector instructions, whether it fuses multiply and add, and what `numba` is forced to."""
+    """Returns the processor's widest vector instructions, whether it has fused multiply-adds, and what is forced."""
     try:
         import llvmlite.binding as llvm
     except Exception as error:  # a broken installation may raise anything
@@ -64,17 +64,17 @@ def instruction_set() -> str:
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on."""
+    """Returns the number of cores that this process may run on."""
     return len(threads.usable_cores())
 
 
 def threading_layers() -> list[str]:
-    """Numba's threading layers that are built for and load on this machine, in the order in which Numba tries them."""
+    """Returns Numba's threading layers that load on this machine, in the order in which Numba tries them."""
     return [name for name, module in _THREADING_LAYERS.items() if _loads(f"numba.np.ufunc.{module}")]
 
 
 def gpu() -> str | None:
-    """The NVIDIA GPUs with memory and driver, or None where the driver's tool finds none."""
+    """Returns the NVIDIA GPUs with memory and driver, or None where the driver's tool finds none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
@@ -87,7 +87,7 @@ def gpu() -> str | None:
 
 
 def blas() -> str:
-    """The library behind NumPy's matrix product."""
+    """Returns the library behind NumPy's matrix product."""
     config = np.show_config(mode="dicts")
     found = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
     return f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()

@@ -165,7 +165,7 @@ class NumpyOps:
 
 
 def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
-    """The arrays in the data type to compute in, native and aligned, and the data type of the result."""
+    """Returns the arrays in the data type to compute in, native and aligned, and the data type of the result."""
     plain: list[Any] = []
     first: np.dtype | None = None
     for name, array in arrays.items():
@@ -193,7 +193,7 @@ def _operands(**arrays: np.ndarray | None) -> tuple[list[Any], np.dtype]:
 
 
 def _pooled(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
-    """The operand of a max pooling, which may be of integers, and the data type of the result."""
+    """Returns the operand of a max pooling, which may be of integers, and the data type of the result."""
     if x.dtype.kind not in "iub":
         (x,), dtype = _operands(input=x)
         return x, dtype
@@ -206,13 +206,13 @@ def _pooled(x: np.ndarray) -> tuple[np.ndarray, np.dtype]:
 
 
 def _indices(indices: np.ndarray, size: Pair, lowest: int) -> np.ndarray:
-    """The indices, int64, each inside a plane of ``size``."""
+    """Returns the indices, int64, each inside a plane of ``size``."""
     _check_kind("indices", indices)
     if indices.dtype.newbyteorder("=") != np.int64:
         raise ArgumentTypeError("indices", f"data type {indices.dtype}", "it must be int64")
     indices = np.require(indices, np.int64, ["ALIGNED", "ENSUREARRAY"])
     pixels = size[0] * size[1]
-    # Seen as unsigned, negative ones are the largest: one pass over the memory finds that there is nothing to find.
+    # Seen as unsigned, negative ones are the largest: one pass over the memory shows that all are allowed.
     if indices.size and indices.view(np.uint64).max() >= pixels:
         least, most = indices.min(), indices.max()
         if least < lowest or most >= pixels:

@@ -1,7 +1,7 @@
-"""Which backends exist, which can run here and why not, and which one is chosen.
+"""The registry knows which backends exist, whether each can run here or why not, and which one is chosen.
 
-Chosen is, in this order: the ``backend=`` keyword; the innermost ``with use_backend(...)`` of this thread or task;
-`set_backend`; the environment's ``FASTCONV_BACKEND``, read when fastconv is imported; ``auto``.
+The first of these that names a backend decides: the ``backend=`` keyword; the innermost ``with use_backend(...)`` of
+this thread or task; `set_backend`; the environment's ``FASTCONV_BACKEND``, read when fastconv is imported; ``auto``.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _BUILTIN = {
     "cuda": "fastconv.backends.numba_cuda.backend:NumbaCuda",
     "torch": "fastconv.backends.torch:Torch",
 }
-"""Where each is; imported when first asked for."""
+"""The module and class of each built-in backend, imported when it is first asked for."""
 
 # No lock guards these tables, since a signal handler that raises could leave one taken: each entry is put in by one
 # operation, and where two threads make a backend at the same time both get the first.
 _loaded: dict[str, Backend] = {}
 _failed: dict[str, str] = {}
-"""Why built-in ones can't be loaded: trying again at each call would take longer than most convolutions."""
+"""Why a built-in backend can't be loaded: trying again at each call would take longer than most convolutions."""
 _ready: dict[str, Backend] = {}
-"""The loaded ones known to run here: asking a backend again may take longer than a small convolution."""
+"""Loaded backends that are known to run here: asking one again may take longer than a small convolution."""
 _variants: dict[str, Backend] = {}
-"""Those asked for as "name:option"; they are no entries of the table of backends."""
+"""Backends asked for as "name:option", which the table of backends doesn't list."""
 _plugins: dict[str, EntryPoint] | None = None
 
 _context: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
@@ -54,13 +54,13 @@ class BackendInfo:
     summary: str
     available: bool
     reason: str | None
-    """Why it is not available and what to do, or None."""
+    """Why the backend is not available and what to do, or None."""
     options: tuple[str, ...] = ()
     """Ways of doing things that ``backend="<name>:<option>"`` forces."""
 
 
 def backends() -> tuple[BackendInfo, ...]:
-    """Every known backend with its state here: built in, registered, and installed by entry point.
+    """Returns every known backend with its state here: built in, registered, and installed by entry point.
 
     A backend whose package fails to load is listed as unavailable, with the error as reason.
     """
@@ -68,7 +68,7 @@ def backends() -> tuple[BackendInfo, ...]:
 
 
 def get(name: str) -> Backend:
-    """The backend called ``name``, which may be unavailable.
+    """Returns the backend called ``name``, which may be unavailable.
 
     Raises:
         UnknownBackendError: no backend has this name; the message lists those that exist.
@@ -79,7 +79,7 @@ def get(name: str) -> Backend:
 
 
 def resolve(name: str | None = None) -> Backend:
-    """The backend that a call with ``backend=name`` uses, ready to run.
+    """Returns the backend that a call with ``backend=name`` uses, ready to run.
 
     Raises:
         UnknownBackendError: no backend has this name.
@@ -105,7 +105,7 @@ def resolve(name: str | None = None) -> Backend:
 def use_backend(name: str) -> Iterator[None]:
     """Choose a backend for the calls inside a ``with`` block, in this thread or asynchronous task alone.
 
-    A generator is no task of its own: what it chooses holds for its caller too while it waits at a ``yield``.
+    A generator is not a task of its own: its choice holds for its caller too while it waits at a ``yield``.
 
     Args:
         name: one of the names that `backends` lists.
@@ -127,7 +127,7 @@ def set_backend(name: str) -> None:
     """Choose the process's default backend; the ``backend=`` keyword and `use_backend` beat it.
 
     Args:
-        name: one of the names that `backends` lists; "auto" is the default of old.
+        name: one of the names that `backends` lists; "auto" is the default at the start.
 
     Raises:
         UnknownBackendError: no backend has this name.
@@ -138,7 +138,7 @@ def set_backend(name: str) -> None:
 
 
 def get_backend() -> str:
-    """The name of the backend that a call without ``backend=`` uses here and now."""
+    """Returns the name of the backend that a call without ``backend=`` uses here and now."""
     return _context.get() or _default
 
 
@@ -182,7 +182,7 @@ def _known() -> list[str]:
 
 
 def _discovered() -> dict[str, EntryPoint]:
-    """The entry points, looked up once: that takes some ten milliseconds."""
+    """Returns the entry points, looked up once: that takes some ten milliseconds."""
     global _plugins
     found = _plugins
     if found is None:
@@ -214,7 +214,7 @@ def _built_in(name: str) -> Backend:
             # An interrupted import leaves its lock taken, and Numba half there.
             made: Backend = getattr(shielded(lambda: importlib.import_module(module)), cls)()
             return made
-        except Exception as error:  # a package that it needs is missing, too old, or broken in whatever way
+        except Exception as error:  # a package that it needs is missing, too old or broken
             _failed[name] = f"backend {name!r} fails to load: {type(error).__name__}: {error}"
     raise BackendUnavailableError(_failed[name])
 

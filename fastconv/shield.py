@@ -1,4 +1,5 @@
-"""Work that no signal interrupts: what would leave a lock taken, or a module half imported, runs in another thread.
+"""Work that no signal interrupts runs in another thread: interrupted, it would leave a lock taken or a module half
+imported.
 
 Python runs signal handlers in the main thread, between any two instructions. A handler that raises (Ctrl-C,
 a time limit) can thus end Numba's compiler between taking its lock and the ``try`` that gives it back. Other threads
@@ -68,7 +69,7 @@ def shielded(function: Callable[[], T]) -> T:
 
 
 def _renew() -> None:
-    """Forget, in a process that was forked off, the work of a thread that it doesn't have."""
+    """Forget, in a forked process, the work of a thread that it doesn't have."""
     global _latest
     _latest = None
 

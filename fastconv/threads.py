@@ -1,4 +1,4 @@
-"""How many threads the backends that are fastconv's own use.
+"""The number of threads that fastconv's own backends use.
 
 torch's backend keeps to `torch.set_num_threads`, im2col to the environment's number for NumPy's matrix product.
 """
@@ -14,7 +14,7 @@ from fastconv.errors import ArgumentTypeError, ArgumentValueError
 from fastconv.openmp import cores_of_places
 
 VARIABLES = ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
-"""Of the environment; the first that holds a number counts."""
+"""Environment variables for the number of threads; the first that holds a number counts."""
 
 
 def usable_cores() -> list[int]:
@@ -53,7 +53,7 @@ host_team: HostTeam | None = None
 
 
 def _forget_host_team() -> None:
-    """In a process that was forked off: the runtime's threads are gone, and it would wait for them for ever."""
+    """Forget the runtime in a forked process: its threads are gone there, and it would wait for them for ever."""
     global host_team
     host_team = None
 
@@ -63,7 +63,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def set_num_threads(threads: int) -> None:
-    """How many threads the backend `numba` uses from now on, in the whole process.
+    """Set the number of threads that the backend `numba` uses from now on, in the whole process.
 
     Args:
         threads: at least 1. The default is the environment's ``FASTCONV_NUM_THREADS``, ``NUMBA_NUM_THREADS`` or
@@ -82,5 +82,5 @@ def set_num_threads(threads: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads the backend `numba` uses."""
+    """Returns the number of threads that the backend `numba` uses."""
     return _threads

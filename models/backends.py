@@ -1,4 +1,4 @@
-"""Which backend computes which layer: one text for a whole network, such as ``numba,conv2=torch``.
+"""One text says which backend computes which layer of a network, such as ``numba,conv2=torch``.
 
 A bare name is the backend of every layer that is not named, ``layer=backend`` that of one layer, named as
 ``python -m models summary`` does. A layer that contains others stands for all of them, unless they are named too. A
@@ -31,7 +31,7 @@ class Choice:
 
 
 def parse(text: str | None) -> Choice:
-    """The choice that ``text`` is; what it leaves open is fastconv's: ``FASTCONV_BACKEND``, or else ``auto``.
+    """Returns the choice that ``text`` describes; what it leaves open becomes ``FASTCONV_BACKEND`` or else ``auto``.
 
     Raises ModelsError for a text that is no such choice, a layer or a rest that is chosen for twice, and what
     :func:`check_backend` raises.
@@ -91,5 +91,5 @@ def assign(model: nn.Module, choice: Choice) -> None:
 
 
 def label(text: str) -> str:
-    """``text`` as part of a file's name on any system."""
+    """Returns ``text`` in a form that can be part of a file's name on any system."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", text)[:LONGEST_LABEL].strip("-")

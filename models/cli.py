@@ -39,7 +39,7 @@ def _one_line_errors() -> Iterator[None]:
 
 
 class _OneLineErrors(TyperGroup):
-    """Ends with one line and an exit code, not a traceback, where the person can do something about it."""
+    """Ends with one line and an exit code, not a traceback, for errors that the user can do something about."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         with _one_line_errors():
@@ -109,9 +109,11 @@ def train(
         float | None, _recipe_option("Decoupled for adam (AdamW), in the gradient for sgd.")
     ] = None,
     shift: Annotated[
-        int | None, _recipe_option("Training images are moved by up to so many pixels along each axis.")
+        int | None, _recipe_option("Training images are moved by up to this number of pixels along each axis.")
     ] = None,
-    rotation: Annotated[float | None, _recipe_option("Training images are turned by up to so many degrees.")] = None,
+    rotation: Annotated[
+        float | None, _recipe_option("Training images are turned by up to this number of degrees.")
+    ] = None,
     validation: Annotated[
         float | None,
         typer.Option(
@@ -120,7 +122,9 @@ def train(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="End after so many epochs with no better validation loss.", show_default="train all epochs"),
+        typer.Option(
+            help="End after this number of epochs with no better validation loss.", show_default="train all epochs"
+        ),
     ] = None,
     precision: Annotated[
         str | None,

@@ -16,7 +16,7 @@ from models.training.train import train
 
 NETWORK = "lenet5"
 EPOCHS = {"mnist": 2, "digits": 20}
-"""Enough to pass the goal with room to spare."""
+"""Epochs of the demonstration, enough to pass the goal with room to spare."""
 GOAL = 0.95
 COMPARE_SECONDS = 8.0
 

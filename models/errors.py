@@ -1,10 +1,10 @@
-"""The failures a person can act on. Everything else is a bug and keeps its traceback."""
+"""The failures that a user can act on. Every other error is a bug and keeps its traceback."""
 
 from signal import SIGINT
 
 
 class ModelsError(Exception):
-    """One line for the person at the keyboard: what is wrong, with which thing, and what to do next.
+    """One line for the user: what is wrong, with which thing, and what to do next.
 
     The command line prints it without a traceback and ends with ``exit_code``.
     """

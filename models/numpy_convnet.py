@@ -35,7 +35,7 @@ DEVIATION = 0.01
 
 
 def initial(size: int, rng: np.random.Generator, dtype: str = "float32", classes: int = 10) -> Weights:
-    """The first weights, for square images of ``size`` pixels: normal with deviation 0.01, biases 0."""
+    """Returns the initial weights, for square images of ``size`` pixels: normal with deviation 0.01, biases 0."""
     pooled = (size - KERNEL + 1) // 2
     shapes = {
         "conv.w": (FILTERS, 1, KERNEL, KERNEL),
@@ -52,7 +52,7 @@ def initial(size: int, rng: np.random.Generator, dtype: str = "float32", classes
 
 
 def forward(weights: Weights, images: Array) -> tuple[Array, dict[str, Array]]:
-    """The scores (N, classes) of images (N, 1, H, W), and what the way back needs of the way there."""
+    """Returns the scores (N, classes) of images (N, 1, H, W), and what the backward pass needs of the forward pass."""
     y = fastconv.conv2d(images, weights["conv.w"], weights["conv.b"])  # (N, 30, H - 4, W - 4)
     active = np.maximum(y, 0)
     pooled, indices = fastconv.max_pool2d(active, 2, return_indices=True)
@@ -63,7 +63,7 @@ def forward(weights: Weights, images: Array) -> tuple[Array, dict[str, Array]]:
 
 
 def loss_of(scores: Array, labels: Array) -> tuple[float, Array]:
-    """The mean cross-entropy of the softmax of the scores, and its gradient for the scores.
+    """Returns the mean cross-entropy of the softmax of the scores, and its gradient for the scores.
 
     L = -mean log p[label], p = softmax(scores); dL/dscores is as simple as (p - 1 at the label) / N.
     """
@@ -77,7 +77,8 @@ def loss_of(scores: Array, labels: Array) -> tuple[float, Array]:
 
 
 def backward(weights: Weights, there: dict[str, Array], change: Array) -> Weights:
-    """The gradients of all weights, from that of the scores: the layers of `forward` from the last to the first."""
+    """Returns the gradients of all weights, given that of the scores: the layers of `forward` from the last to the
+    first."""
     gradients = {"dense2.w": there["hidden"].T @ change, "dense2.b": change.sum(axis=0)}
     change = change @ weights["dense2.w"].T
     change = change * (there["hidden"] > 0)  # ReLU lets through where it was open
@@ -96,7 +97,7 @@ def backward(weights: Weights, there: dict[str, Array], change: Array) -> Weight
 
 
 class Adam:
-    """Steps as long as the mean of past gradients, measured by the root of their mean square."""
+    """Adam's steps: the mean of past gradients, divided by the root of their mean square."""
 
     def __init__(self, rate: float = 0.001, decay: tuple[float, float] = (0.9, 0.999), least: float = 1e-8) -> None:
         self.rate, self.decay, self.least = rate, decay, least
@@ -118,14 +119,14 @@ class Adam:
 
 
 def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[Array]:
-    """The numbers below ``count`` in random order, ``size`` at a time."""
+    """Yields the numbers below ``count`` in random order, ``size`` at a time."""
     order = rng.permutation(count)
     for first in range(0, count, size):
         yield order[first : first + size]
 
 
 def accuracy(weights: Weights, images: Array, labels: Array) -> float:
-    """The share of the images whose greatest score is that of their label."""
+    """Returns the share of the images whose greatest score is that of their label."""
     right = sum(
         int((forward(weights, images[i : i + 500])[0].argmax(axis=1) == labels[i : i + 500]).sum())
         for i in range(0, len(labels), 500)
@@ -134,14 +135,15 @@ def accuracy(weights: Weights, images: Array, labels: Array) -> float:
 
 
 def prepared(train: Split, test: Split) -> tuple[Array, Array, Array, Array]:
-    """Images as float32 (N, 1, H, W), shifted and scaled by the training pixels' mean and deviation, and labels."""
+    """Returns images as float32 (N, 1, H, W), shifted and scaled by the training pixels' mean and deviation, and
+    labels."""
     mean, deviation = train.images.mean(), train.images.std() or 1.0
     first, second = (((split.images[:, None] - mean) / deviation).astype(np.float32) for split in (train, test))
     return first, train.labels.astype(np.int64), second, test.labels.astype(np.int64)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and say how well."""
+    """Train, and print the loss and accuracy of each epoch."""
     parser = argparse.ArgumentParser(
         prog="python -m models.numpy_convnet", description=(__doc__ or "").partition("\n")[0]
     )

@@ -15,7 +15,7 @@ POOLINGS: dict[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """A copy of ``model`` whose convolutions and poolings are torch's; a block becomes its two or three layers.
+    """Returns a copy of ``model`` whose convolutions and poolings are torch's; a block becomes its two or three layers.
 
     `fastconv.torch.revert` undoes a conversion and leaves layers that were made as fastconv's; this takes those too.
     """

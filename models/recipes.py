@@ -1,4 +1,4 @@
-"""What a network is to the trainer: how to build it, and the recipe that trains it."""
+"""To the trainer a network is a way to build it, and the recipe that trains it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_VALUES = 10**8
 """Most values of an image: beyond any use, and few enough that no count of weights overflows."""
 
 CLASSES = 10
-"""Of digits; what a network tells apart where nothing else is said."""
+"""Number of classes of digits, which networks have by default."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Network:
     """One trainable network.
 
     ``build(shape, classes, backend)`` makes the module for images of ``shape`` (channels, height, width), which it
-    tells apart as so many ``classes``, its convolutions and poolings on ``backend``. It takes its initial weights from
+    tells apart as ``classes`` classes, its convolutions and poolings on ``backend``. It takes its initial weights from
     torch's global generator and raises ModelsError for a shape it isn't made for.
     """
 

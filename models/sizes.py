@@ -1,4 +1,4 @@
-"""What a network says of images that are not of its size."""
+"""Refusals of images whose size doesn't suit a network."""
 
 from collections.abc import Collection
 

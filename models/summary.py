@@ -1,4 +1,4 @@
-"""What a network is made of: each layer's result, parameters and multiply-adds, for one image."""
+"""A summary lists a network's layers: result, parameters and multiply-adds of each, for one image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Layer:
 
 
 def layers(network: str, shape: ImageShape) -> list[Layer]:
-    """The layers, for ten classes, in the order in which one image of ``shape`` meets them.
+    """Returns the layers, for ten classes, in the order in which one image of ``shape`` meets them.
 
     Raises ModelsError for an unknown network and for images it isn't made for.
     """
@@ -54,7 +54,7 @@ def layers(network: str, shape: ImageShape) -> list[Layer]:
 
 
 def summary_table(network: str, shape: ImageShape) -> Table:
-    """The layers as a table for people, with the totals in its foot."""
+    """Returns the layers as a table for people, with the totals at the bottom."""
     rows = layers(network, shape)
     table = Table(
         title=f"{network}: {networks.load(network).summary}",
@@ -76,7 +76,7 @@ def summary_table(network: str, shape: ImageShape) -> Table:
 
 
 def _multiply_adds(module: nn.Module, x: Tensor) -> int:
-    """Of a convolution or a linear layer; the others' arithmetic doesn't count."""
+    """Returns the multiply-adds of a convolution or a linear layer; those of other layers aren't counted."""
     if isinstance(module, nn.Conv2d):
         weight = tuple(module.weight.shape)
         how = conv_parameters((weight[2], weight[3]), module.stride, module.padding, module.dilation, module.groups)

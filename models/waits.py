@@ -1,17 +1,17 @@
-"""How long torch's own threads wait for work before they sleep."""
+"""Sets how long torch's own threads wait for work before they sleep."""
 
 from __future__ import annotations
 
 import os
 
 SPINS = "2000"
-"""Some 20 us."""
+"""Turns of the waiting loop, some 20 us."""
 TORCHS_OWN = ("mlp",)
-"""Networks of which torch computes every layer; to load one, and see, would load torch."""
+"""Networks of which torch computes every layer; to find that out by loading one would load torch."""
 
 
 def short_waits(network: str | None, backend: str | None) -> dict[str, str]:
-    """What the environment must say for torch's threads to sleep soon, if ``backend`` leaves torch little to do.
+    """Returns the environment variables that let torch's threads sleep soon, if ``backend`` leaves torch little to do.
 
     They belong to GNU's OpenMP, and look for work for some 8 ms after each operation; between two layers that fastconv
     computes, that is on the cores which its threads want: a step of `inception` on two cores took 30 ms, and takes 26

@@ -1,7 +1,8 @@
-"""Loading fastconv is quick and light: no torch, no CUDA, no compiler."""
+"""Loading fastconv is quick and light: no torch, no CUDA, no compiler; and no file imports itself through others."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -81,3 +82,43 @@ print(fastconv.max_pool2d(torch.ones(1, 1, 2, 2), 2).shape)
     refusal, shape = _run(program).splitlines()
     assert refusal == "input: got torch.Tensor, but tensors are taken once fastconv.torch is imported"
     assert shape == "torch.Size([1, 1, 1, 1])"
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def _imports(file: Path, modules: set[str]) -> set[str]:
+    """The modules of ours that a file imports, also those inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names = {f"{node.module}.{name.name}" for name in node.names}
+            found |= names & modules or {node.module}
+    return found & modules
+
+
+def _circle(graph: dict[str, set[str]]) -> set[str]:
+    """What is left of a graph when all that leads to no circle, or is reached by none, is taken away."""
+    left = set(graph)
+    while True:
+        inner = {node for node in left if graph[node] & left and any(node in graph[other] for other in left)}
+        if inner == left:
+            return left
+        left = inner
+
+
+@pytest.mark.parametrize("package", ["fastconv", "models", "tests"])
+def test_no_circles(package: str) -> None:
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (ROOT / package).rglob("*.py")
+    }
+    graph = {name: _imports(file, set(files)) - {name} for name, file in files.items()}
+    assert _circle(graph) == set()
+
+
+def test_a_circle_is_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a"}}
+    assert _circle(graph) == {"b", "c"}

@@ -29,6 +29,8 @@ SEED = 0
 DROPPING = ("Dropout", "StochasticDepth")
 """In the names of layers that leave something out by chance: two contestants can't be compared with it."""
 
+_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -99,7 +101,7 @@ def calibrate(model: nn.Module, x: torch.Tensor) -> None:
     With the statistics that it begins with, a deep network's values would vanish or grow beyond bounds, and what comes
     out would be its last bias alone.
     """
-    normal = [layer for layer in model.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    normal = [layer for layer in model.modules() if isinstance(layer, _NORMALISATIONS)]
     momenta = [layer.momentum for layer in normal]
     for layer in normal:
         layer.momentum = None

@@ -48,13 +48,14 @@ def attempts(
 def attempt(network: str, backend: str, seed: int, dataset: str, folder: Path | None, threads: int) -> Attempt:
     """In this process, on so many cores."""
     keep_to(threads)
-    import torch._dynamo  # noqa: F401, torch's optimisers load it when the first is made: 0.9 s of imports
+    import torch
 
     from models.data import load
     from models.training.batches import Batches
     from models.training.loop import begin, epoch_steps, score
     from models.training.settings import settings
 
+    torch.optim.SGD([torch.zeros(1)], 0.1)  # the first optimiser imports torch's compiler, which takes 0.9 s
     chosen = settings(network, backend, seed, threads)
     data = load(dataset, folder, Console(quiet=True))
     start = perf_counter()

@@ -1,4 +1,4 @@
-"""The backend that picks another: the first of a fixed order that can run here and do the problem at hand."""
+"""The backend `auto` picks another: the first of a fixed order that can run here and do the problem at hand."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastconv.backends.chain import Chain
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 
 ORDER = ("numba", "im2col", "naive")
-"""For operands on the CPU: numba does every problem and is the fastest; the others stand in where it can't run.
-
-torch is the yardstick and third parties' backends are theirs to choose, so neither is ever picked unasked.
+"""The order in which backends are tried for operands on the CPU. numba does every problem and is the
+fastest; the others stand in where it can't run. torch is the yardstick and third parties' backends are theirs to
+choose, so neither is ever picked unasked.
 """
 
 
 def _delegate(operation: str) -> Any:
-    """The primitive that hands over to whichever backend `Auto.select` gives."""
+    """Returns the primitive that hands over to the backend that `Auto.select` gives."""
 
     def primitive(self: Auto, *arguments: Any) -> Any:
         geometry = next((a for a in arguments if isinstance(a, Geometry)), None)

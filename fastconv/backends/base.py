@@ -59,7 +59,7 @@ OPERATIONS = (
 
 
 def lowest(dtype: np.dtype[Any]) -> Any:
-    """The value of the padding in max pooling: minus infinity, or the smallest integer of the data type."""
+    """Returns the value of the padding in max pooling: minus infinity, or the smallest integer of the data type."""
     return dtype.type(-np.inf) if dtype.kind == "f" else np.iinfo(dtype).min
 
 
@@ -67,37 +67,37 @@ class Backend(ABC):
     """One way to compute the primitives. Importing its module and making an instance must be quick."""
 
     name: str
-    """What users call it: ``backend="..."``."""
+    """The name by which users choose the backend: ``backend="..."``."""
 
     summary: ClassVar[str]
-    """One line for the table of backends."""
+    """One line that describes the backend in the table of backends."""
 
     tensors: ClassVar[bool] = False
-    """Whether primitives take torch tensors too, on any of ``devices``, and then give tensors on the same one."""
+    """True if primitives take torch tensors too, on any of ``devices``, and then give tensors on the same one."""
 
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
-    """The kinds of device, as torch calls them, whose tensors its primitives can do with."""
+    """The kinds of device, as torch calls them, whose tensors the primitives take."""
 
     differentiable: ClassVar[bool] = False
-    """Whether torch itself records the gradients of what primitives do with tensors."""
+    """True if torch itself records the gradients of what primitives do with tensors."""
 
     options: ClassVar[tuple[str, ...]] = ()
-    """What `variant` takes: ways of doing things that ``backend="<name>:<option>"`` forces."""
+    """The options that `variant` takes, each a way of computing that ``backend="<name>:<option>"`` forces."""
 
     def takes_halves(self, device: str) -> bool:
-        """Whether float16 and bfloat16 tensors on a ``device`` come as they are, to be computed in float32."""
+        """Returns True if primitives take float16 and bfloat16 tensors on a ``device``, to compute in float32."""
         return False
 
     def unavailable(self) -> str | None:
-        """Why this backend can't run here and what to do about it, or None where it can."""
+        """Returns why this backend can't run here and what to do about it, or None where it can."""
         return None
 
     def refuses(self, operation: str, geometry: Geometry | None, dtype: Any) -> str | None:
-        """Why it can't do ``operation`` on ``geometry`` (None for `max_pool2d_backward`), or None where it can."""
+        """Returns why it can't do ``operation`` on ``geometry`` (None for `max_pool2d_backward`), or None if it can."""
         return None
 
     def select(self, operation: str, geometry: Geometry | None, dtype: Any, device: str = "cpu") -> Backend:
-        """The backend that will run ``operation`` on operands on a ``device``: this one, or an UnsupportedError."""
+        """Returns the backend that runs ``operation`` on a ``device``: this one, unless it raises UnsupportedError."""
         if device not in self.devices:
             raise UnsupportedError(
                 f"backend {self.name!r} computes on {' and '.join(self.devices)}, and the operands are on {device}: "
@@ -112,11 +112,11 @@ class Backend(ABC):
         return self
 
     def variant(self, option: str) -> Backend:
-        """The backend that ``backend="<name>:<option>"`` asks for: this one, told to do things in one way."""
+        """Returns the backend that ``backend="<name>:<option>"`` asks for: this one, forced to compute in one way."""
         raise UnknownBackendError(f"backend: {self.name!r} has no options, and {self.name}:{option} asks for one")
 
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
-        """How it would do ``operation``."""
+        """Returns how it would do ``operation``."""
         return Explanation(self.name, None, f"{operation} by backend {self.name!r}: {self.summary}")
 
     def warmup(self) -> None:  # noqa: B027, doing nothing is right for most
@@ -124,7 +124,7 @@ class Backend(ABC):
 
     @abstractmethod
     def conv2d(self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry) -> Array:
-        """y (N, K, P, Q) from x (N, C, H, W), w (K, C / G, R, S) and b (K,).
+        """Returns y (N, K, P, Q) from x (N, C, H, W), w (K, C / G, R, S) and b (K,).
 
         y[n, k, p, q] = b[k] + sum over d, r, s of w[k, d, r, s] * x[n, g * C / G + d, h, w] with g the group of k
         and (h, w) as in `fastconv.geometry`; x is 0 outside the image, so an infinite weight there gives NaN.
@@ -133,18 +133,19 @@ class Backend(ABC):
     def conv2d_activated(
         self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: Activation
     ) -> Array:
-        """`conv2d`, and then "relu" or "tanh" of each element; NaN stays."""
+        """Returns the result of `conv2d`, with "relu" or "tanh" of each element; NaN stays."""
         return activate(self.conv2d(x, w, b, geometry), activation)
 
     def activation_backward(self, grad: Array, y: Array, activation: Activation) -> Array:
-        """The gradient before an activation, from the one after it and the activation's result y.
+        """Returns the gradient before an activation, from the one after it and the activation's result y.
 
         For "relu" grad where y is not 0 or less, else 0; for "tanh" grad (1 - y^2).
         """
         return activation_gradient(grad, y, activation)
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
-        """Blocks one behind another as a single step each way, for arrays of ``dtype``; None where it has no such step.
+        """Returns the blocks, one behind another, as a single step each way, for arrays of ``dtype``; None if it has
+        none.
 
         Blocks that it has are the same to rounding as each by the primitives.
         """
@@ -152,39 +153,39 @@ class Backend(ABC):
 
     @abstractmethod
     def conv2d_input(self, grad: Array, w: Array, geometry: ConvGeometry) -> Array:
-        """The adjoint for x, (N, C, H, W), from grad (N, K, P, Q) and w. It is also the transposed convolution."""
+        """Returns the input gradient (N, C, H, W) from grad (N, K, P, Q) and w, also the transposed convolution."""
 
     @abstractmethod
     def conv2d_weight(self, x: Array, grad: Array, geometry: ConvGeometry) -> Array:
-        """The adjoint for w, (K, C / G, R, S), from x and grad (N, K, P, Q)."""
+        """Returns the weight gradient (K, C / G, R, S) from x and grad (N, K, P, Q)."""
 
     @abstractmethod
     def max_pool2d(self, x: Array, geometry: PoolGeometry) -> tuple[Array, Array]:
-        """The largest element of each window and its index h * W + w in the plane, both (N, C, P, Q).
+        """Returns the largest element of each window and its index h * W + w in the plane, both (N, C, P, Q).
 
-        Of equal elements the first in row-major order is taken, of several NaN the last. A window that touches
+        The first of equal elements is taken, in row-major order, and the last of several NaN. A window that touches
         no pixel, which dilation makes possible, gives `lowest` of the data type and the index -1.
         """
 
     def max_pool2d_values(self, x: Array, geometry: PoolGeometry) -> Array:
-        """The values alone, by default of `max_pool2d`; for callers who don't need the indices."""
+        """Returns the values alone, for callers who don't need the indices; by default those of `max_pool2d`."""
         return self.max_pool2d(x, geometry)[0]
 
     @abstractmethod
     def max_pool2d_backward(self, grad: Array, indices: Array, size: tuple[int, int]) -> Array:
-        """(N, C, H, W), ``size`` being (H, W): each element of grad added at its index; indices of -1 are left out."""
+        """Returns zeros (N, C, *size) with each element of grad added at its index; -1 is left out."""
 
     def max_pool2d_gradient(self, grad: Array, indices: Array, geometry: PoolGeometry) -> Array:
-        """`max_pool2d_backward` for whoever knows which pooling made the indices."""
+        """Returns the result of `max_pool2d_backward`, for callers who know which pooling made the indices."""
         return self.max_pool2d_backward(grad, indices, (geometry.H, geometry.W))
 
     @abstractmethod
     def avg_pool2d(self, x: Array, geometry: PoolGeometry) -> Array:
-        """(N, C, P, Q): the sum over each window's pixels divided by ``geometry.divisors``."""
+        """Returns the sum over each window's pixels divided by ``geometry.divisors``, (N, C, P, Q)."""
 
     @abstractmethod
     def avg_pool2d_backward(self, grad: Array, geometry: PoolGeometry) -> Array:
-        """The adjoint of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
+        """Returns the input gradient of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
 
     def adaptive_max_pool2d(self, x: Array, geometry: AdaptiveGeometry) -> tuple[Array, Array]:
         """As `max_pool2d`, with the windows of `fastconv.adaptive_geometry`; by default plain pooling does it."""
@@ -208,19 +209,19 @@ class Backend(ABC):
 
     @QUIET
     def channel_sum(self, grad: Array) -> Array:
-        """The gradient of a convolution's bias, (K,), from grad (N, K, P, Q)."""
+        """Returns the gradient of a convolution's bias, (K,), from grad (N, K, P, Q)."""
         if not isinstance(grad, np.ndarray):
             return grad.sum((0, 2, 3))
         # In float64: a float32 sum over a batch of images would lose digits that a matrix product keeps.
         return grad.sum(axis=(0, 2, 3), dtype=np.float64).astype(grad.dtype)
 
     def unfold(self, x: Array, geometry: ConvGeometry) -> Array:
-        """(N, C * R * S, P * Q): each column is one window of x, padding as zeros.
+        """Returns the column matrix (N, C * R * S, P * Q): each column is one window of x, padding as zeros.
 
         The geometry has one group and equal padding on opposite sides; its K is without meaning.
         """
         return unfold(x, geometry)
 
     def fold(self, columns: Array, geometry: ConvGeometry) -> Array:
-        """The adjoint of `unfold`: (N, C, H, W), overlapping windows added."""
+        """Returns the transpose of `unfold`: images (N, C, H, W), overlapping windows added."""
         return fold(columns, geometry)

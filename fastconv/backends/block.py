@@ -1,4 +1,4 @@
-"""What may follow a convolution in one block with it: activations, on arrays of any kind, and pooling."""
+"""Activations, on arrays of any kind, and the pooling that may follow a convolution in one block with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 @dataclass(frozen=True)
 class Block:
-    """A convolution, what is done to its results, and the pooling of these in windows of 2 x 2."""
+    """A convolution, the activation of its results, and their pooling in windows of 2 x 2."""
 
     geometry: ConvGeometry
     activation: Activation | None
@@ -28,11 +28,11 @@ class Block:
 
     @property
     def result_shape(self) -> tuple[int, int, int, int]:
-        """(N, K, P, Q), or (N, K, P // 2, Q // 2)."""
+        """Returns the shape (N, K, P, Q), or with pooling (N, K, P // 2, Q // 2)."""
         return self.geometry.output_shape if self.pool is None else pairs_of(self.geometry).output_shape
 
     def kept(self, dtype: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Shape and type of what a gradient needs besides: max pooling's indices, or what was averaged."""
+        """Returns shape and type of what the gradients need besides: max pooling's indices, or what was averaged."""
         if self.pool is None:
             return (0,), np.dtype(dtype)
         if self.pool == "max":
@@ -41,13 +41,13 @@ class Block:
 
 
 def pairs_of(g: ConvGeometry) -> PoolGeometry:
-    """The pooling of a convolution's results in windows of 2 x 2, side by side."""
+    """Returns the pooling of a convolution's results in windows of 2 x 2, side by side."""
     return PoolGeometry(g.N, g.K, g.P, g.Q, 2, 2, (2, 2), (0, 0))
 
 
 @QUIET
 def activate(y: Any, activation: Activation) -> Any:
-    """The activation of every element, in the array's own memory."""
+    """Returns the activation of every element, in the array's own memory."""
     if not isinstance(y, np.ndarray):
         return getattr(y, f"{activation}_")()
     return np.maximum(y, 0, out=y) if activation == "relu" else np.tanh(y, out=y)
@@ -55,7 +55,7 @@ def activate(y: Any, activation: Activation) -> Any:
 
 @QUIET
 def activation_gradient(grad: Any, y: Any, activation: Activation) -> Any:
-    """The gradient before an activation, from the one after it and its result."""
+    """Returns the gradient before an activation, from the one after it and its result."""
     if activation == "tanh":
         return grad * (1 - y * y)
     return np.where(y <= 0, 0, grad).astype(grad.dtype) if isinstance(y, np.ndarray) else grad.masked_fill(y <= 0, 0)

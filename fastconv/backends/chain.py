@@ -1,4 +1,4 @@
-"""Blocks one behind another, done in one step forwards and one backwards."""
+"""A chain is blocks one behind another, done in one step forwards and one backwards."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fastconv.backends.block import Block
 
 
 class Operands(NamedTuple):
-    """Where a chain's numbers are: addresses of C-contiguous memory, 0 for what isn't there or isn't wanted."""
+    """Addresses of a chain's arrays in C-contiguous memory; 0 for an array that isn't there or isn't wanted."""
 
     x: int
     parameters: Sequence[int]
-    """Each block's weight and bias, in turn."""
+    """Addresses of each block's weight and bias, in turn."""
     result: int
-    """The last block's."""
+    """Address of the last block's result."""
     kept: int
-    """What the gradients need besides."""
+    """Address of what the gradients need besides."""
 
 
 class Gradients(NamedTuple):
-    """Where the gradients are, as `Operands`."""
+    """Addresses of the gradients, as in `Operands`."""
 
     result: int
     x: int
@@ -32,15 +32,15 @@ class Gradients(NamedTuple):
 
 
 class Chain(ABC):
-    """The steps of some blocks, each of which takes the one before's result as its input, on images of one shape."""
+    """The steps of some blocks, each of which takes the result of the block before, on images of one shape."""
 
     blocks: tuple[Block, ...]
 
     kept_bytes: int
-    """What `forward` keeps for `backward`."""
+    """Bytes that `forward` keeps for `backward`."""
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """Memory for results, its content undefined."""
+        """Returns an array for results, with undefined content."""
         return np.empty(shape, dtype)
 
     @abstractmethod

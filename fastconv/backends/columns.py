@@ -1,7 +1,7 @@
-"""The column matrix of an image, and its adjoint.
+"""The column matrix of an image, and the way back: columns added up to an image.
 
 Each column is one window: the lowering of Chellapilla, Puri and Simard, "High performance convolutional neural
-networks for document processing" (2006). Filled and emptied one tap at a time: within a tap every copy is a plain
+networks for document processing" (2006). It is filled and emptied one tap at a time: within a tap every copy is a plain
 strided one and the padding needs no copy at all.
 """
 
@@ -23,13 +23,13 @@ def gather(columns: np.ndarray, x: np.ndarray, geometry: ConvGeometry, first: Pa
 
 @QUIET
 def scatter(x: np.ndarray, columns: np.ndarray, geometry: ConvGeometry, first: Pair = (0, 0)) -> None:
-    """The adjoint of `gather`: add columns (..., R, S, P', Q') to x (..., H, W)."""
+    """Add columns (..., R, S, P', Q') to x (..., H, W): the transpose of `gather`."""
     for tap in geometry.taps(first, columns.shape[-2:]):
         x[..., *tap.pixels] += columns[..., tap.r, tap.s, *tap.windows]
 
 
 def unfold(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """(N, C * R * S, P * Q) from x (N, C, H, W)."""
+    """Returns the column matrix (N, C * R * S, P * Q) of x (N, C, H, W)."""
     g = geometry
     columns = np.empty((g.N, g.C, g.R, g.S, g.P, g.Q), x.dtype)
     gather(columns, x, g)
@@ -37,7 +37,7 @@ def unfold(x: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
 
 
 def fold(columns: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-    """(N, C, H, W) from columns (N, C * R * S, P * Q)."""
+    """Returns images (N, C, H, W), to which columns (N, C * R * S, P * Q) are added up."""
     g = geometry
     x = np.zeros(g.input_shape, columns.dtype)
     scatter(x, columns.reshape(g.N, g.C, g.R, g.S, g.P, g.Q), g)

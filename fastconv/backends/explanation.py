@@ -1,4 +1,4 @@
-"""What a backend says about how it would do a problem."""
+"""An explanation is what a backend says about how it would do a problem."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Explanation:
-    """Printed, it is a text for people."""
+    """The chosen algorithm and its cost; printed, it is a text for people."""
 
     algorithm: str
-    """What was chosen."""
+    """The algorithm that was chosen."""
 
     seconds: float | None
-    """The time that is predicted, or None where none is."""
+    """Predicted seconds of one call, or None if the backend predicts none."""
 
     text: str
 

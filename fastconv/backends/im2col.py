@@ -1,8 +1,8 @@
 """Convolution as one matrix product: unfold, multiply, fold.
 
     forward          y[k, (n p q)]      = w[k, (d r s)]     @ columns[(d r s), (n p q)]
-    adjoint for x    columns[(d r s), (n p q)] = w.T        @ grad[k, (n p q)], then scattered
-    adjoint for w    w[k, (d r s)]      = grad[k, (n p q)]  @ columns.T
+    input gradient   columns[(d r s), (n p q)] = w.T     @ grad[k, (n p q)], then scattered
+    weight gradient  w[k, (d r s)]      = grad[k, (n p q)]  @ columns.T
 
 once a group, the images of a slice side by side so that small ones still make one large product (Chellapilla, Puri
 and Simard, 2006; Jia, "Learning semantic image representations at a large scale", 2014). The columns take R * S times
@@ -134,7 +134,7 @@ class Im2col(Backend):
 
     @staticmethod
     def _columns(x: np.ndarray, g: ConvGeometry, part: _Part) -> np.ndarray:
-        """(G, C / G * R * S, n * rows * columns) from x (N, C, H, W)."""
+        """Returns the columns (G, C / G * R * S, n * rows * columns) of a part of x (N, C, H, W)."""
         images = x[part.images]
         rows, width = (len(range(*s.indices(size))) for s, size in ((part.rows, g.P), (part.columns, g.Q)))
         columns = np.empty((g.C, g.R, g.S, len(images), rows, width), x.dtype)
@@ -151,10 +151,10 @@ class _Part(NamedTuple):
 
     @property
     def first(self) -> Pair:
-        """The first output row and column."""
+        """Returns the first output row and column."""
         return self.rows.start, self.columns.start
 
 
 def _of(pixels: np.ndarray, part: _Part) -> np.ndarray:
-    """The part of an array (N, K, P, Q), as a view (K, n, rows, columns)."""
+    """Returns the part of an array (N, K, P, Q), as a view (K, n, rows, columns)."""
     return pixels[part.images, :, part.rows, part.columns].transpose(1, 0, 2, 3)

@@ -30,10 +30,20 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher, _FunctionCompiler
 from numba.core.serialize import dumps
 
+from fastconv.interfaces import require
 from fastconv.shield import shielded
 
 if numba.config.DISABLE_JIT:
     raise ImportError("Numba's compiler is turned off: unset NUMBA_DISABLE_JIT")
+
+# Methods of Numba's own classes that ours replace or call; Numba's manual describes none of them.
+for _owner, _names in (
+    (FunctionCache, "load_overload save_overload"),
+    (IndexDataCacheFile, "save load _dump _open_for_write _data_path"),
+    (_FunctionCompiler, "_customize_flags _compile_core"),
+    (Dispatcher, "_compile_for_args add_overload"),
+):
+    require("numba", "0.68.1", *((_owner, _name) for _name in _names.split()))
 
 T = TypeVar("T")
 
@@ -45,7 +55,7 @@ _ABANDONED = 3600
 
 
 class _ForgivingCache(FunctionCache):
-    """Numba's cache of compiled functions; whatever is wrong with an entry counts as a miss."""
+    """Numba's cache of compiled functions; an entry that is damaged or unreadable counts as a miss."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -64,7 +74,7 @@ class _ForgivingCache(FunctionCache):
         return sig, codegen.magic_tuple(), _identity(self._py_func)
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        # A full disk, or a folder that became read-only.
+        # The disk may be full, or the folder have become read-only.
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)
 
@@ -80,7 +90,7 @@ class _EntryFiles(IndexDataCacheFile):
         pickled = self._dump(data)
         with self._open_for_write(self._data_path(self._name(key))) as file:
             file.write(hashlib.sha256(pickled).digest() + pickled)
-        # What was compiled from other sources is of no use any more.
+        # Entries that were compiled from other sources are of no use any more.
         for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
             if not old.name.startswith(self._prefix):
                 old.unlink(missing_ok=True)
@@ -159,7 +169,7 @@ def _sources_stamp(folder: Traversable, deep: bool) -> str | None:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """``function`` compiled at its first call for the types it is called with; ``options`` are those of numba.njit."""
+    """Returns ``function``, compiled at its first call for the types it gets; ``options`` are those of numba.njit."""
     dispatcher = numba.njit(nogil=True, **options)(function)
     _keep_on_disk(dispatcher, function)
     compile_for = dispatcher._compile_for_args
@@ -168,9 +178,9 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """``function`` for other compiled code to call, not for Python.
+    """Returns ``function`` for other compiled code to call, not for Python.
 
-    It goes into the machine code, and the cache, of whoever calls it, so it gets none of its own, which saves a third
+    It goes into the machine code, and the cache, of its callers, so it gets none of its own, which saves a third
     of the time to compile. Integer division by zero is not looked for.
     """
     options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -225,8 +235,8 @@ def address_of(function: Callable[..., None], *arguments: Any) -> int:
 
     ``arguments`` are Numba's types of its arguments, each of which is passed as a pointer-sized integer.
 
-    It lives as long as the process. A call through an address costs a few cycles, and spares the caller from being
-    compiled again for each function that it may call.
+    The integers are of a pointer's size. The machine code lives as long as the process. A call through an address costs
+    a few cycles, and spares the caller from being compiled again for each function that it may call.
     """
 
     def compiled() -> int:

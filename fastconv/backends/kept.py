@@ -1,9 +1,10 @@
-"""A cache that is bounded in bytes, for what is made once for a layer and an image size.
+"""A cache bounded in bytes, for objects that are made once for a layer and an image size.
 
 A number of entries is no bound: a plan of 512 channels has tables of 40 KB, one of three has 1 KB, and a network of 200
-layers at four image sizes has 2,400 plans. Here entries are in two generations. What is used is in the young one; when
-that holds half of all bytes, it becomes the old one, and what was old and has not been used since is forgotten. To find
-an entry takes a single look into a dictionary, as with `functools.lru_cache`, and no order has to be kept.
+layers at four image sizes has 2,400 plans. Here entries are in two generations. An entry that is used is in the young
+one; when that holds half of all bytes, it becomes the old one, and entries that were old and have not been used since
+are forgotten. To find an entry takes a single look into a dictionary, as with `functools.lru_cache`, and no order has
+to be kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Kept(Generic[V]):
         self._sizes = [0, 0]
 
     def __call__(self, *key: Any) -> V:
-        """The result for these arguments, which must be hashable."""
+        """Returns the result for these arguments, which must be hashable."""
         found = self._young.get(key)
         return self._fetch(key) if found is None else found
 
@@ -49,5 +50,5 @@ class Kept(Generic[V]):
         return sum(self._sizes)
 
     def cache_clear(self) -> None:
-        """Forget all results, as `functools.lru_cache` has it."""
+        """Forget all results; `functools.lru_cache` has a method of this name too."""
         self._young, self._old, self._sizes = {}, {}, [0, 0]

@@ -21,7 +21,7 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 
 @jit
 def conv2d(x, w, b, y, stride, padding, dilation, groups):
-    """y[n, k, p, q] = b[k] + the sum of w[k, d, r, s] * x[n, c, h, w], x being 0 outside the image."""
+    """Writes y[n, k, p, q] = b[k] + the sum of w[k, d, r, s] * x[n, c, h, w], x being 0 outside the image."""
     N, K, P, Q = y.shape
     _, D, R, S = w.shape
     _, _, H, W = x.shape
@@ -45,7 +45,7 @@ def conv2d(x, w, b, y, stride, padding, dilation, groups):
 
 @jit
 def conv2d_input(grad, w, x, stride, padding, dilation, groups):
-    """Each x[n, c, i, j] (float64, zeros at first) gathers w * grad from every output it took part in."""
+    """Adds to each x[n, c, i, j] (float64, zeros at first) w * grad of every output that it took part in."""
     N, K, P, Q = grad.shape
     _, D, R, S = w.shape
     _, _, H, W = x.shape
@@ -65,7 +65,7 @@ def conv2d_input(grad, w, x, stride, padding, dilation, groups):
 
 @jit
 def conv2d_weight(x, grad, w, stride, padding, dilation, groups):
-    """w[k, d, r, s] = the sum over images and output pixels of the pixel under (r, s) times grad."""
+    """Writes w[k, d, r, s] = the sum over images and output pixels of the pixel under (r, s) times grad."""
     N, K, P, Q = grad.shape
     _, D, R, S = w.shape
     _, _, H, W = x.shape
@@ -89,7 +89,7 @@ def conv2d_weight(x, grad, w, stride, padding, dilation, groups):
 
 @jit
 def max_pool2d(x, y, indices, lowest, kernel, stride, padding, dilation):
-    """The largest pixel of each window: the first of equal ones, the last NaN; lowest and -1 if there is no pixel."""
+    """Writes each window's largest pixel: the first of equal ones, the last NaN; lowest and -1 if it has no pixel."""
     N, C, P, Q = y.shape
     _, _, H, W = x.shape
     for n in range(N):
@@ -113,7 +113,7 @@ def max_pool2d(x, y, indices, lowest, kernel, stride, padding, dilation):
 
 @jit
 def max_pool2d_backward(grad, indices, x):
-    """x (float64, zeros at first) gets each element of grad added at its index in the plane."""
+    """Adds each element of grad to x (float64, zeros at first) at its index in the plane."""
     N, C, P, Q = grad.shape
     W = x.shape[3]
     for n in range(N):
@@ -127,7 +127,7 @@ def max_pool2d_backward(grad, indices, x):
 
 @jit
 def avg_pool2d(x, divisors, y, kernel, stride, padding):
-    """The sum over each window's pixels divided by its divisor."""
+    """Writes the sum over each window's pixels divided by its divisor."""
     N, C, P, Q = y.shape
     _, _, H, W = x.shape
     for n in range(N):
@@ -146,7 +146,7 @@ def avg_pool2d(x, divisors, y, kernel, stride, padding):
 
 @jit
 def avg_pool2d_backward(grad, divisors, x, kernel, stride, padding):
-    """x (float64, zeros at first): each pixel of a window gets an equal share of its gradient."""
+    """Adds to each pixel of a window, in x (float64, zeros at first), an equal share of its gradient."""
     N, C, P, Q = grad.shape
     _, _, H, W = x.shape
     for n in range(N):
@@ -163,7 +163,7 @@ def avg_pool2d_backward(grad, divisors, x, kernel, stride, padding):
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """A C-contiguous, writable array, so that the loops are compiled once for each data type."""
+    """Returns the array C-contiguous and writable, so that the loops are compiled once for each data type."""
     return np.require(array, requirements=("C", "W"))
 
 

@@ -1,6 +1,6 @@
-"""NumPy's warnings, off: NaN, infinities and overflow travel without a word, as in torch."""
+"""`QUIET` turns NumPy's warnings off: NaN, infinities and overflow pass silently, as in torch."""
 
 import numpy as np
 
 QUIET = np.errstate(all="ignore")
-"""A decorator."""
+"""A decorator for functions that compute with NumPy."""

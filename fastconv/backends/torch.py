@@ -1,7 +1,7 @@
 """The yardstick: torch.nn.functional behind the same contract.
 
 It takes NumPy arrays and torch tensors, on any device, without a copy where torch can do without one. torch has no
-four-sided padding, so unequal sides are padded first; its adjoints come from ``aten::convolution_backward``.
+four-sided padding, so unequal sides are padded first; gradients come from ``aten::convolution_backward``.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Torch(Backend):
 
 
 def _tensor(array: Any) -> torch.Tensor:
-    """A tensor on the same memory; torch takes no negative strides, and no read-only arrays without a warning."""
+    """Returns a tensor on the array's memory, or a copy where strides are negative or the array is read-only."""
     import torch
 
     if isinstance(array, torch.Tensor):
@@ -156,7 +156,7 @@ def _tensor(array: Any) -> torch.Tensor:
 
 
 def _like(result: torch.Tensor, given: Any) -> Any:
-    """The result as the kind of array that was given, C-contiguous if that is NumPy's."""
+    """Returns the result as the kind of array that was given, C-contiguous if that is NumPy's."""
     return np.ascontiguousarray(result.numpy()) if isinstance(given, np.ndarray) else result
 
 
@@ -166,7 +166,7 @@ def _is_even(g: ConvGeometry) -> bool:
 
 
 def _even(g: ConvGeometry) -> tuple[int, int]:
-    """The padding that torch is to add: none where the sides differ, since then the image comes padded."""
+    """Returns the padding that torch is to add: none if the sides differ, since then the image comes padded."""
     return (g.padding[0], g.padding[2]) if _is_even(g) else (0, 0)
 
 
@@ -202,7 +202,7 @@ def _convolution_backward(
 
 
 def _untouched(g: PoolGeometry) -> np.ndarray:
-    """(P, Q): which windows touch no pixel."""
+    """Returns which windows touch no pixel, (P, Q) bool."""
     untouched = np.ones((g.P, g.Q), bool)
     for tap in g.taps():
         untouched[tap.windows] = False

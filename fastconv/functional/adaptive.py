@@ -15,7 +15,7 @@ OutputSize = int | Sequence[int | None] | None
 
 
 def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
-    """Two-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool2d`.
+    """Returns the two-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool2d`.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
@@ -39,7 +39,7 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
 def adaptive_max_pool2d(
     input: A, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None
 ) -> Any:
-    """Two-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool2d`.
+    """Returns the two-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool2d`.
 
     Args:
         input, output_size, backend: as in `adaptive_avg_pool2d`.
@@ -63,7 +63,7 @@ def adaptive_max_pool2d(
 
 
 def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | None = None) -> A:
-    """One-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool1d`.
+    """Returns the one-dimensional adaptive average pooling, as `torch.nn.functional.adaptive_avg_pool1d`.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.
@@ -85,7 +85,7 @@ def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | Non
 def adaptive_max_pool1d(
     input: A, output_size: OutputSize, return_indices: bool = False, *, backend: str | None = None
 ) -> Any:
-    """One-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool1d`.
+    """Returns the one-dimensional adaptive max pooling, as `torch.nn.functional.adaptive_max_pool1d`.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.

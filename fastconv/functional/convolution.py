@@ -30,7 +30,7 @@ def conv2d(
     *,
     backend: str | None = None,
 ) -> A:
-    """Two-dimensional convolution (cross-correlation), as `torch.nn.functional.conv2d`.
+    """Returns the two-dimensional convolution (cross-correlation), as `torch.nn.functional.conv2d`.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
@@ -75,7 +75,7 @@ def conv1d(
     *,
     backend: str | None = None,
 ) -> A:
-    """One-dimensional convolution, as `torch.nn.functional.conv1d`: `conv2d` on images of height 1.
+    """Returns the one-dimensional convolution, as `torch.nn.functional.conv1d`: `conv2d` on images of height 1.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.
@@ -121,9 +121,9 @@ def conv_transpose2d(
     *,
     backend: str | None = None,
 ) -> A:
-    """Transposed two-dimensional convolution, as `torch.nn.functional.conv_transpose2d`.
+    """Returns the transposed two-dimensional convolution, as `torch.nn.functional.conv_transpose2d`.
 
-    It is the adjoint of `conv2d` used forwards, so every backend does it with the primitive of its gradient.
+    It is the input gradient of `conv2d` used forwards, so every backend does it with that primitive.
 
     Args:
         input: (N, K, P, Q), or (K, P, Q) unbatched.
@@ -183,7 +183,7 @@ def conv_transpose1d(
     *,
     backend: str | None = None,
 ) -> A:
-    """Transposed one-dimensional convolution, as `torch.nn.functional.conv_transpose1d`.
+    """Returns the transposed one-dimensional convolution, as `torch.nn.functional.conv_transpose1d`.
 
     Args:
         input: (N, K, Q), or (K, Q) unbatched.

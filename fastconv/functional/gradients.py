@@ -1,4 +1,4 @@
-"""The adjoints of convolution and pooling, for those who write their own backward passes."""
+"""The gradients of convolution and pooling, for those who write their own backward passes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def conv2d_input(
     *,
     backend: str | None = None,
 ) -> A:
-    """The gradient of `fastconv.conv2d` with respect to its input, as `torch.nn.grad.conv2d_input`.
+    """Returns the gradient of `fastconv.conv2d` with respect to its input, as `torch.nn.grad.conv2d_input`.
 
     Args:
         input_size: the input's shape, (N, C, H, W), or (C, H, W) unbatched.
@@ -67,7 +67,7 @@ def conv2d_weight(
     *,
     backend: str | None = None,
 ) -> A:
-    """The gradient of `fastconv.conv2d` with respect to its weight, as `torch.nn.grad.conv2d_weight`.
+    """Returns the gradient of `fastconv.conv2d` with respect to its weight, as `torch.nn.grad.conv2d_weight`.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.
@@ -104,7 +104,7 @@ def conv2d_backward(
     *,
     backend: str | None = None,
 ) -> tuple[A | None, A | None, A | None]:
-    """All gradients of `fastconv.conv2d`.
+    """Returns all gradients of `fastconv.conv2d`.
 
     Args:
         grad_output: (N, K, P, Q), or (K, P, Q) unbatched, the gradient with respect to the result.
@@ -137,7 +137,7 @@ def conv2d_backward(
 
 
 def max_pool2d_backward(grad_output: A, indices: A, input_size: Sequence[int], *, backend: str | None = None) -> A:
-    """The gradient of `fastconv.max_pool2d`: each element added where its maximum was found.
+    """Returns the gradient of `fastconv.max_pool2d`: each element added where its maximum was found.
 
     Args:
         grad_output: (N, C, P, Q), or (C, P, Q) unbatched, the gradient with respect to the result.
@@ -176,7 +176,7 @@ def avg_pool2d_backward(
     *,
     backend: str | None = None,
 ) -> A:
-    """The gradient of `fastconv.avg_pool2d`.
+    """Returns the gradient of `fastconv.avg_pool2d`.
 
     Args:
         grad_output: (N, C, P, Q), or (C, P, Q) unbatched, the gradient with respect to the result.
@@ -199,7 +199,7 @@ def avg_pool2d_backward(
 
 
 def _image_size(input_size: Sequence[int], grad_output: A) -> tuple[int, ...]:
-    """``input_size`` as (N, C, H, W), or as (C, H, W) where ``grad_output`` is unbatched too."""
+    """Returns ``input_size`` as (N, C, H, W), or as (C, H, W) where ``grad_output`` is unbatched too."""
     unbatched = isinstance(input_size, (tuple, list)) and len(input_size) == 3
     shape = size("input_size", input_size, 3 if unbatched else 4)
     _both_batched("input_size", shape, grad_output.shape, "grad_output")

@@ -1,4 +1,4 @@
-"""One dimension as two: a line is an image of height 1, and what is asked of its length is asked of the width."""
+"""One-dimensional operations are done on images of height 1, whose width is the line's length."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from fastconv.geometry import Pair
 
 
 def lift_lines(lines: Any) -> Any:
-    """(..., L) to (..., 1, L)."""
+    """Returns lines (..., L) as images (..., 1, L)."""
     return lines[..., None, :]
 
 
 def lower_lines(images: Any) -> Any:
-    """(..., 1, L) to (..., L)."""
+    """Returns images (..., 1, L) as lines (..., L)."""
     return images[..., 0, :]
 
 
 def lift_line(name: str, value: IntOrPair, neutral: int, at_least: int) -> Pair:
-    """An integer or 1-sequence for the width, beside the ``neutral`` one for the height."""
+    """Returns a pair: ``neutral`` for the height, and the integer or 1-sequence ``value`` for the width."""
     (width,) = integers(name, value, 1, at_least)
     return neutral, width
 
 
 def lift_sides(padding: Padding) -> Padding:
-    """A line's padding as an image's: words stay, two sides (left, right) become four."""
+    """Returns a line's padding as that of an image: words stay, two sides (left, right) become four."""
     if isinstance(padding, str):
         return padding
     if isinstance(padding, (tuple, list)) and len(padding) == 2:

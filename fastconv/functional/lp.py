@@ -22,7 +22,8 @@ def lp_pool2d(
     *,
     backend: str | None = None,
 ) -> A:
-    """Two-dimensional L^p pooling, as `torch.nn.functional.lp_pool2d`: (sum of x ** p over each window) ** (1 / p).
+    """Returns the two-dimensional L^p pooling, as `torch.nn.functional.lp_pool2d`: (sum of x ** p over each window) **
+    (1 / p).
 
     As in torch, x is not made positive first, and a window that overhangs the image counts as if its mean went on.
     The limits are the largest magnitude in each window, for p infinite, and the smallest, for p minus infinity.
@@ -60,7 +61,7 @@ def lp_pool1d(
     *,
     backend: str | None = None,
 ) -> A:
-    """One-dimensional L^p pooling, as `torch.nn.functional.lp_pool1d`; see `lp_pool2d`.
+    """Returns the one-dimensional L^p pooling, as `torch.nn.functional.lp_pool1d`; see `lp_pool2d`.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.

@@ -21,9 +21,9 @@ def max_pool2d(
     *,
     backend: str | None = None,
 ) -> Any:
-    """Two-dimensional max pooling, as `torch.nn.functional.max_pool2d`.
+    """Returns the two-dimensional max pooling, as `torch.nn.functional.max_pool2d`.
 
-    Of equal elements in a window the first in row-major order is taken, of several NaN the last. Padding is minus
+    The first of equal elements in a window is taken, in row-major order, and the last of several NaN. Padding is minus
     infinity, or the smallest integer of the data type. A window of nothing but padding, which dilation makes possible,
     has the index -1.
 
@@ -77,7 +77,7 @@ def max_pool1d(
     *,
     backend: str | None = None,
 ) -> Any:
-    """One-dimensional max pooling, as `torch.nn.functional.max_pool1d`: `max_pool2d` on images of height 1.
+    """Returns the one-dimensional max pooling, as `torch.nn.functional.max_pool1d`: `max_pool2d` on images of height 1.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.
@@ -116,7 +116,7 @@ def avg_pool2d(
     *,
     backend: str | None = None,
 ) -> A:
-    """Two-dimensional average pooling, as `torch.nn.functional.avg_pool2d`.
+    """Returns the two-dimensional average pooling, as `torch.nn.functional.avg_pool2d`.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 is computed in float32).
@@ -152,7 +152,8 @@ def avg_pool1d(
     *,
     backend: str | None = None,
 ) -> A:
-    """One-dimensional average pooling, as `torch.nn.functional.avg_pool1d`: `avg_pool2d` on images of height 1.
+    """Returns the one-dimensional average pooling, as `torch.nn.functional.avg_pool1d`: `avg_pool2d` on images of
+    height 1.
 
     Args:
         input: (N, C, L), or (C, L) unbatched.
@@ -187,7 +188,7 @@ def avg_parameters(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> PoolParameters:
-    """The normalised parameters of an average pooling, for it and its gradient."""
+    """Returns the normalised parameters of an average pooling, for it and its gradient."""
     kernel = pair("kernel_size", kernel_size, 1)
     return PoolParameters(
         kernel,
@@ -201,7 +202,7 @@ def avg_parameters(
 
 
 def _steps(stride: IntOrPair | None, kernel: Pair) -> Pair:
-    """The stride; None, () and [] mean the kernel."""
+    """Returns the stride; None, () and [] mean the kernel."""
     return kernel if _is_default(stride) else pair("stride", stride, 1)  # type: ignore[arg-type]
 
 

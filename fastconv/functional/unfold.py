@@ -17,7 +17,7 @@ def unfold(
     *,
     backend: str | None = None,
 ) -> A:
-    """The windows of an image as columns (im2col), as `torch.nn.functional.unfold`.
+    """Returns the windows of an image as columns (im2col), as `torch.nn.functional.unfold`.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched; float32 or float64 (float16 too).
@@ -55,7 +55,7 @@ def fold(
     *,
     backend: str | None = None,
 ) -> A:
-    """Columns added up to images (col2im), as `torch.nn.functional.fold`: the adjoint of `unfold`.
+    """Returns images, to which columns are added up (col2im), as `torch.nn.functional.fold`: the transpose of `unfold`.
 
     Args:
         input: (N, C * R * S, P * Q), or without N unbatched.

@@ -19,7 +19,7 @@ def max_unpool2d(
     *,
     backend: str | None = None,
 ) -> A:
-    """The partial inverse of `fastconv.max_pool2d`, as `torch.nn.functional.max_unpool2d`.
+    """Returns the partial inverse of `fastconv.max_pool2d`, as `torch.nn.functional.max_unpool2d`.
 
     Args:
         input: (N, C, P, Q), or (C, P, Q) unbatched.

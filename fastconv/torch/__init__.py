@@ -20,7 +20,7 @@ from fastconv.torch import flops as _flops  # noqa: F401  registers the formulas
 from fastconv.torch import functional
 from fastconv.torch import team as _team
 from fastconv.torch.blocks import ConvBlock2d, conv2d_block
-from fastconv.torch.convert import convert, revert
+from fastconv.torch.convert import convert
 from fastconv.torch.modules import (
     AdaptiveAvgPool2d,
     AdaptiveMaxPool2d,
@@ -35,6 +35,7 @@ from fastconv.torch.modules import (
 )
 from fastconv.torch.report import Report, report
 from fastconv.torch.sequential import Sequential
+from fastconv.torch.swapping import revert
 
 __all__ = [
     "AdaptiveAvgPool2d",

@@ -50,7 +50,7 @@ def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:
 
 
 def fold(columns: Tensor, size: Any, kernel: Any, *how: Any) -> Tensor:
-    """Returns the adjoint of `unfold`; ``size`` is (H, W)."""
+    """Returns the transpose of `unfold`; ``size`` is (H, W)."""
     return apply(_Fold, columns, size, kernel, *how) if recorded(columns) else ops.fold(columns, size, kernel, *how)
 
 

@@ -6,7 +6,7 @@ but the pooled elements and their indices, and backwards ReLU and the bias's sum
 gradients are those of the separate layers to rounding.
 
 A backend that has such a step (`numba`) takes it for contiguous images on the CPU (`chains`). Everywhere else, under
-torch.compile and transforms too, a block is its separate layers.
+torch.compile and transforms too, a block runs as its separate layers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, 
 from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
 from fastconv.errors import ArgumentValueError
 from fastconv.torch import chains
-from fastconv.torch.modules import Conv2d, padded
+from fastconv.torch.modules import Conv2d
 from fastconv.torch.separate import separately
 from fastconv.torch.tensor_ops import check_tensors, chosen, under_autocast
-from fastconv.torch.tracing import computes_by_torch
 
 Tensor = torch.Tensor
 
@@ -41,7 +40,7 @@ def conv2d_block(
     pool: Pooling | None = None,
     backend: str | None = None,
 ) -> Tensor:
-    """A convolution, an activation and a pooling of 2 x 2 windows, in one step forwards and one backwards.
+    """Returns a convolution's result after activation and pooling of 2 x 2 windows: one step forwards, one backwards.
 
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.
@@ -99,25 +98,14 @@ class ConvBlock2d(Conv2d):
         self.activation = activation
         self.pool = pool
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if computes_by_torch(self, input, weight):
-            y = super()._conv_forward(input, weight, bias)
-            if self.activation is not None:
-                y = getattr(torch, self.activation)(y)
-            return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
-        image, padding = padded(self, input)
-        return conv2d_block(
-            image,
-            weight,
-            bias,
-            self.stride,
-            padding,
-            self.dilation,
-            self.groups,
-            activation=self.activation,
-            pool=self.pool,
-            backend=self._fastconv_backend,
-        )
+    def _convolved(self, image: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        further: Any = {"activation": self.activation, "pool": self.pool, "backend": self._fastconv_backend}
+        return conv2d_block(image, weight, bias, *how, **further)
+
+    def _followed(self, y: Tensor) -> Tensor:
+        if self.activation is not None:
+            y = getattr(torch, self.activation)(y)
+        return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation={self.activation!r}, pool={self.pool!r}"

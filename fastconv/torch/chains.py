@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.autograd import Function
-from torch.nn.modules import module as hooks
 
 from fastconv import registry
 from fastconv.arguments import make_conv_geometry, make_pool_geometry
@@ -25,9 +24,17 @@ from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, PoolParameters
+from fastconv.torch.internals import (
+    apply_directly,
+    has_global_hooks,
+    in_forward_mode,
+    in_mode,
+    in_trace,
+    in_transform,
+    is_zerotensor,
+)
 from fastconv.torch.memory import as_it_was, has_storage, is_held
 from fastconv.torch.ops import layout_of
-from fastconv.torch.recording import in_forward_mode, in_transform
 from fastconv.torch.separate import gradients_again, separately
 
 Tensor = torch.Tensor
@@ -58,14 +65,14 @@ class Run(NamedTuple):
     parameters: list[Tensor | None]
     """Each block's weight and bias."""
     shape: tuple[int, ...]
-    """Of the result."""
+    """The shape of the result."""
     layers: int
-    """How many they are."""
+    """The number of layers that the run replaces."""
     backend: str
 
 
 def is_plain(x: Tensor) -> bool:
-    """Whether a chain may take a tensor, as far as can be told from it and from what is going on."""
+    """Returns True if a chain may take a tensor, judged by the tensor and by the modes that are on."""
     return (
         type(x) is Tensor
         and x.ndim == 4
@@ -74,22 +81,21 @@ def is_plain(x: Tensor) -> bool:
         and x.is_contiguous()
         and layout_of(x) is torch.contiguous_format
         and not torch.is_autocast_enabled("cpu")
-        and _is_undisturbed()  # a transform's tensors have no memory to ask about
+        and _is_undisturbed()  # a transform's tensors have no memory
         and not x.is_neg()
         and is_held(x)
-        and not hooks._has_any_global_hook()
+        and not has_global_hooks()
     )
 
 
 def _is_undisturbed() -> bool:
-    """Returns True if tensors are computed with here and now: no transform, tracer or mode takes part."""
+    """Returns True if no transform, tracer or mode takes part: tensors hold numbers, and calls compute."""
     return (
         not torch.compiler.is_compiling()
         and not in_transform()
         and not in_forward_mode()
-        and torch._C._get_tracing_state() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._len_torch_function_stack() == 0
+        and not in_trace()
+        and not in_mode()
     )
 
 
@@ -102,7 +108,7 @@ def single(
     pool: Pooling | None,
     backend: str | None,
 ) -> Tensor | None:
-    """The result of one block; None where that isn't for a chain to give."""
+    """Returns the result of one block, or None if no chain can compute it."""
     if not is_plain(x):
         return None
     stages = (Stage(tuple(w.shape), how, activation, pool),)
@@ -113,12 +119,12 @@ def single(
 def run_of(
     backend: Backend, x: Tensor, stages: tuple[Stage, ...], parameters: list[Tensor | None], *, flat: bool, layers: int
 ) -> Run | None:
-    """The run that does the stages on ``x``, which `is_plain`; None where they are none for a chain of the backend.
+    """Returns the run that does the stages on ``x``, which `is_plain`, or None if the backend has no chain for them.
 
     Args:
         parameters: each stage's weight and bias.
         flat: whether the result is (N, features).
-        layers: what they are the work of.
+        layers: the number of layers that the stages do.
     """
     for number, stage in enumerate(stages):
         w, b = parameters[2 * number : 2 * number + 2]
@@ -134,11 +140,11 @@ def run_of(
 
 
 def apply(run: Run, x: Tensor) -> Tensor:
-    """The result of the layers."""
+    """Returns the result of the layers."""
     wanted = x.requires_grad or any(p is not None and p.requires_grad for p in run.parameters)
     if torch.is_grad_enabled() and wanted:
         function = _Chained if len(run.chain.blocks) > 1 else _Block
-        result: Tensor = super(Function, function).apply(run, x, *run.parameters)
+        result: Tensor = apply_directly(function, run, x, *run.parameters)
         return result
     result = _empty(run.chain, run.shape, x.dtype)
     run.chain.forward(Operands(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0))
@@ -158,7 +164,7 @@ def _is_alike(parameter: Tensor, x: Tensor) -> bool:
 
 @lru_cache(maxsize=4096)
 def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[Stage, ...]) -> Chain | None:
-    """The chain of the stages; None where they don't fit one another, which the layers' own calls will say."""
+    """Returns the chain of the stages, or None if they don't fit one another, which the layers' own calls will say."""
     blocks: list[Block] = []
     shape = image
     for stage in stages:
@@ -240,7 +246,7 @@ class _Chained(Function):
                 pooled = _empty(chain, ctx.shape, x.dtype)
                 chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
             result = pooled.data_ptr()
-        if not grad.is_contiguous() or grad.is_neg() or grad._is_zerotensor():
+        if not grad.is_contiguous() or grad.is_neg() or is_zerotensor(grad):
             grad = as_it_was(grad, ctx.shape, x.dtype)
         found = [
             _empty(chain, t.shape, t.dtype) if t is not None and want else None
@@ -255,7 +261,7 @@ class _Chained(Function):
 
 
 class _Block(_Chained):
-    """A chain of one, under a name of its own for profiles."""
+    """A chain of one block, under a name of its own for profiles."""
 
 
 def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -1,4 +1,4 @@
-"""``python -m fastconv layers``: the report on a model that a function of the user's makes."""
+"""``python -m fastconv layers`` prints the report on a model that a function of the user's makes."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def show_layers(
 
 
 def load(source: str) -> nn.Module:
-    """The model that "package.module:function" makes, or is.
+    """Returns the model that "package.module:function" makes, or that stands in the function's place.
 
     Raises:
         ValueError: it isn't of this form, or can't be imported, or the function fails.
-        TypeError: it gives something else.
+        TypeError: it returns something else.
     """
     package, _, name = source.partition(":")
     if not package or not name:

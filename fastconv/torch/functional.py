@@ -1,6 +1,6 @@
-"""The functions of `fastconv.functional` on tensors: the same ones, with gradients of any order recorded.
+"""The functions of `fastconv.functional`, which take tensors too and record gradients of any order.
 
-Imported from here, tensors are taken for sure: this module adds them to the kinds of array that the API knows.
+This module adds tensors to the kinds of array that the API knows, so functions imported from here take them.
 """
 
 from fastconv.functional import *  # noqa: F403

@@ -1,6 +1,7 @@
-"""Measured times on disk: one file for each machine, number of threads and set of versions, in the user's cache folder.
+"""Measured times are kept on disk: one file for each machine, number of threads and set of versions.
 
-A file that can't be read, or isn't as it should be, counts as empty; one that can't be written is not kept.
+The files are in the user's cache folder. A file that is damaged or can't be read counts as empty; where none can be
+written, times are lost.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from typing import NamedTuple
 import numba
 import numpy as np
 import torch
-from numba.core import config
-from numba.misc.appdirs import user_cache_dir
 
 from fastconv import machine, threads
 from fastconv._version import __version__
 from fastconv.backends.jit import package_stamp
+from fastconv.user_folder import cache_folder
 
 
 class Pair(NamedTuple):
@@ -34,12 +34,12 @@ class Pair(NamedTuple):
 
 
 def folder() -> Path:
-    """Where times are kept: in Numba's cache folder if the environment names one, else in the user's."""
-    return Path(config.CACHE_DIR) / "fastconv" if config.CACHE_DIR else Path(user_cache_dir("fastconv", False))
+    """Returns the folder of the times: in Numba's cache folder if the environment names one, else in the user's."""
+    return Path(numba.config.CACHE_DIR) / "fastconv" if numba.config.CACHE_DIR else cache_folder()
 
 
 def conditions() -> dict[str, str]:
-    """All that times depend on besides the layer."""
+    """Returns the conditions that times depend on besides the layer, as texts."""
     return {
         "processor": machine.processor(),
         "instruction set": machine.instruction_set(),
@@ -55,7 +55,7 @@ def conditions() -> dict[str, str]:
 
 
 class Kept:
-    """The times measured on this machine, now and before, by a text that says what was measured."""
+    """Times measured on this machine, now and before, each under a text that says what was measured."""
 
     def __init__(self) -> None:
         self._conditions = conditions()
@@ -65,7 +65,7 @@ class Kept:
         self._new: dict[str, Pair] = {}
 
     def get(self, key: str) -> Pair | None:
-        """The times kept for ``key``."""
+        """Returns the times kept for ``key``."""
         return self._pairs.get(key)
 
     def put(self, key: str, pair: Pair) -> None:

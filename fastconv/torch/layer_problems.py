@@ -1,4 +1,4 @@
-"""What a layer's call comes to: the convolutions that it computes, by which algorithm, and their operations."""
+"""The convolutions that a layer's call computes, by which algorithm, and their floating-point operations."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from fastconv.arguments import conv_geometry, pair, sides
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 from fastconv.geometry import ConvGeometry, ConvParameters
 from fastconv.threads import get_num_threads
+from fastconv.torch.internals import padding_sides
 from fastconv.torch.modules import Layer
 from fastconv.torch.observing import Call
 from fastconv.torch.tracing import computes_by_torch
 
 _ADJOINTS = {"conv2d": "conv2d_input", "conv2d_input": "conv2d"}
-"""The operation that gives the input's gradient."""
+"""The operation that computes the input gradient."""
 
 
 def geometry(layer: Any, call: Call) -> ConvGeometry | None:
-    """The convolution that a layer does, or is the adjoint of; None for a pooling."""
+    """Returns the convolution that a layer computes, or that it transposes; None for a pooling."""
     transposed = isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d))
     if not transposed and not isinstance(layer, (nn.Conv1d, nn.Conv2d)):
         return None
@@ -38,7 +39,7 @@ def geometry(layer: Any, call: Call) -> ConvGeometry | None:
     steps, spread = lifted(layer.stride, 1), lifted(layer.dilation, 1)
     weight = (*layer.weight.shape[:2], *lifted(layer.weight.shape[2:], 1))
     if layer.padding_mode != "zeros":
-        grown = layer._reversed_padding_repeated_twice[::-1]  # bottom and top, then right and left
+        grown = padding_sides(layer)[::-1]  # bottom and top, then right and left
         image = (*image[:2], *(size + sum(grown[2 * n : 2 * n + 2]) for n, size in enumerate(image[2:])))
     if line:
         image = (*image[:2], 1, image[2])
@@ -52,7 +53,7 @@ def geometry(layer: Any, call: Call) -> ConvGeometry | None:
 
 
 def algorithm(layer: nn.Module, call: Call, *, gradients: bool) -> str:
-    """The backend that a layer computes by, and its algorithm: for the gradients too, the input's and the weight's."""
+    """Returns a layer's backend and its algorithm; with ``gradients`` also those of the input and weight gradients."""
     assert call.spec is not None
     weight = [parameter for name, parameter in layer.named_parameters() if name == "weight"]
     if not isinstance(layer, Layer) or computes_by_torch(layer, call.spec.tensor(), *weight):
@@ -78,7 +79,7 @@ def algorithm(layer: nn.Module, call: Call, *, gradients: bool) -> str:
 
 
 def operations(layer: nn.Module, call: Call, *, gradients: bool) -> int:
-    """Floating-point operations of a layer's call, a multiply-add counted as two; 0 for a pooling."""
+    """Returns the floating-point operations of a layer's call, a multiply-add counted as two; 0 for a pooling."""
     problem = geometry(layer, call)
     if problem is None or call.spec is None:
         return 0
@@ -87,7 +88,7 @@ def operations(layer: nn.Module, call: Call, *, gradients: bool) -> int:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Floating-point operations a second that fastconv's threads could do at the micro-kernel's measured speed."""
+    """Returns the floating-point operations a second that fastconv's threads reach in the micro-kernel alone."""
     from fastconv.backends.numba_cpu import planner
     from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 
@@ -104,5 +105,5 @@ def _backend(operation: str, problem: ConvGeometry | None, name: str, dtype: tor
 
 
 def _numpy(dtype: torch.dtype) -> Any:
-    """The data type that a layer's backend computes in."""
+    """Returns the data type that a layer's backend computes in."""
     return np.dtype(np.float64 if dtype is torch.float64 else np.float32)

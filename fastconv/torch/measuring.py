@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
 
+from fastconv.torch.internals import tree_leaves, tree_map
 from fastconv.torch.observing import Call, Spec, fresh
 
 Tensor = torch.Tensor
@@ -26,13 +26,13 @@ SECONDS = 0.15
 """Seconds of timed calls for each contestant; at least TURNS turns are taken."""
 TURNS = 5
 CALLS = 3
-"""In each turn."""
+"""Calls of each contestant in a turn."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest error, as a share of the largest element. Rounding stays at a hundredth of it, faults lie far above."""
 
 _BUSY = 2**17
-"""Elements: four times as many as make torch use all its threads."""
+"""Elements of an operation on which torch uses all its threads; a quarter would do."""
 
 
 @dataclass
@@ -43,13 +43,13 @@ class Work:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     parameters: Sequence[Tensor]
-    """Those whose gradients are computed, besides the arguments'."""
+    """Parameters whose gradients are computed, besides those of the arguments."""
     gradients: bool
     grad_outputs: list[Tensor] = field(default_factory=list)
     """The gradients of the results; drawn at the first call if none are given."""
 
     def prepared(self) -> Callable[[], list[Tensor]]:
-        """The call, with arguments that it may write to: gives the results, and the gradients if they are wanted."""
+        """Returns a function that makes the call on copies of the arguments and returns results and gradients."""
         args, kwargs = fresh((self.args, self.kwargs))
         leaves = tree_leaves((self.args, self.kwargs))
         wanted = [t for t in (*leaves, *self.parameters) if isinstance(t, Tensor) and t.requires_grad]
@@ -75,7 +75,7 @@ def works(
     gradients: bool,
     layouts: Sequence[torch.memory_format | None] = (None, None),
 ) -> list[Work]:
-    """The same call of several modules, on the same random numbers.
+    """Returns one call of each module, all on the same random numbers.
 
     Args:
         modules: the first is torch's, the last is fastconv's.
@@ -109,7 +109,7 @@ def works(
 
 
 def laid_out(tree: Any, layout: torch.memory_format | None) -> Any:
-    """Arguments whose images are in another layout; as they are for None."""
+    """Returns the arguments with their images in another layout; None leaves them as they are."""
 
     def lay(leaf: Any) -> Any:
         if layout is None or not isinstance(leaf, Tensor) or leaf.ndim != 4:
@@ -120,7 +120,7 @@ def laid_out(tree: Any, layout: torch.memory_format | None) -> Any:
 
 
 def _is_equal(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Whether each element of a layer's results and gradients is torch's to rounding."""
+    """Returns True if each element of a layer's results and gradients equals torch's to rounding."""
     for mine, theirs in zip(results, expected, strict=True):
         finite = theirs[theirs.isfinite()].abs() if theirs.is_floating_point() else theirs[:0]
         allowed = TOLERANCE.get(theirs.dtype, 0) * (float(finite.max()) if finite.numel() else 0.0)
@@ -130,10 +130,10 @@ def _is_equal(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 
 
 def _is_near(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Whether results and gradients of several layers together are torch's on average.
+    """Returns True if results and gradients of several layers together equal torch's on average.
 
-    Elements may differ: rounding turns a ReLU or another element of a window on, and a bias before a normalisation has
-    a gradient of rounding errors.
+    Single elements may differ: rounding decides whether a ReLU lets one through, or which element of a window is the
+        largest, and the gradient of a bias before a normalisation is nothing but rounding errors.
     """
     wrong, size = 0.0, 0.0
     for mine, theirs in zip(results, expected, strict=True):
@@ -146,7 +146,7 @@ def _is_near(results: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
 def race(
     contestants: Sequence[Work], *, seconds: float = SECONDS, clock: Callable[[], float] = perf_counter
 ) -> list[float]:
-    """The seconds of each contestant's best call."""
+    """Returns the seconds of each contestant's best call."""
     best = [math.inf] * len(contestants)
     spent, turns = 0.0, 0
     busy = torch.zeros(_BUSY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from fastconv.torch.internals import is_zerotensor
+
 Tensor = torch.Tensor
 
 
@@ -21,7 +23,7 @@ def is_held(x: Tensor) -> bool:
 
     A tensor of zeros that torch has not written has none, and neither has one whose storage was resized to 0.
     """
-    if x._is_zerotensor():
+    if is_zerotensor(x):
         return False
     return x.untyped_storage().nbytes() >= (x.storage_offset() + x.numel()) * x.element_size()
 
@@ -58,7 +60,7 @@ def as_it_was(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         )
     if x.is_contiguous() and is_held(x):
         return x.resolve_neg() if x.is_neg() else x
-    if x._is_zerotensor():
+    if is_zerotensor(x):
         return torch.zeros(shape, dtype=dtype)
     check_held("a saved tensor", x)
     return x.resolve_neg().contiguous()

@@ -13,17 +13,24 @@ from torch import nn
 from torch.fx import Proxy
 
 from fastconv import registry
+from fastconv.interfaces import require
 from fastconv.torch import functional as F
+from fastconv.torch.internals import output_padding, padding_sides
 from fastconv.torch.stand_in import StandIn
-from fastconv.torch.tracing import computes_by_torch, refuse_to_be_scripted
+from fastconv.torch.tracing import Unscriptable, computes_by_torch
 
 Tensor = torch.Tensor
 
 
-class Layer(nn.Module, metaclass=StandIn):
-    """What fastconv's layers share: a backend by name, None meaning the choice in force at each call.
+require("torch", "2.13.0", (nn.Conv1d, "_conv_forward"), (nn.Conv2d, "_conv_forward"))
+COMPUTING = ("forward", "_conv_forward", "__iter__")
+"""The methods that torch's layers compute by; an nn.Sequential goes through its layers by the last."""
 
-    Raises UnknownBackendError or BackendUnavailableError for a backend that isn't or that can't run here.
+
+class Layer(Unscriptable, nn.Module, metaclass=StandIn):
+    """The base of fastconv's layers: it has a backend's name, or None for the choice in force at each call.
+
+    Raises UnknownBackendError or BackendUnavailableError for a backend that doesn't exist or can't run here.
     """
 
     _fastconv_backend: str | None = None
@@ -36,7 +43,7 @@ class Layer(nn.Module, metaclass=StandIn):
 
     @property
     def backend(self) -> Any:
-        """The backend's name; of a converted layer that had an attribute of this name, that attribute."""
+        """Returns the backend's name; a converted layer that had an attribute of this name returns that attribute."""
         return vars(self).get("backend", self._fastconv_backend)
 
     @backend.setter
@@ -46,7 +53,7 @@ class Layer(nn.Module, metaclass=StandIn):
 
     @property
     def qconfig(self) -> Any:
-        """How torch is to quantise the layer: only None can be set, which is not at all."""
+        """Returns how torch is to quantise the layer; only None can be set, for not at all."""
         try:
             return vars(self)["qconfig"]
         except KeyError:
@@ -63,14 +70,11 @@ class Layer(nn.Module, metaclass=StandIn):
     def qconfig(self) -> None:
         vars(self).pop("qconfig", None)
 
-    __prepare_scriptable__ = refuse_to_be_scripted
-
     def forward(self, input: Tensor) -> Any:
         return self._result(input)
 
     def _result(self, input: Tensor, *further: Any) -> Any:
-        """What ``forward`` returns: the graph's node while torch.fx traces, and what torch's layer computes in graphs
-        that others are to read."""
+        """Returns what ``forward`` does: a node while torch.fx traces, torch's result in graphs for other programs."""
         if isinstance(input, Proxy) and input.tracer.root is not self:
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)
@@ -95,17 +99,16 @@ class _Convolution(Layer):
     """A layer with parameters, whose device and data type can be asked for by name."""
 
     def __init__(self, *args: Any, backend: str | None = None, device: Any = None, dtype: Any = None, **kwargs: Any):
-        # Named here for torch.nn.utils.skip_init, which reads the signature.
+        # They stand in the signature for torch.nn.utils.skip_init, which reads it.
         where = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         super().__init__(*args, backend=backend, **where, **kwargs)
 
 
 def padded(layer: Any, input: Tensor) -> tuple[Tensor, Any]:
-    """The input and the padding left to do: "reflect", "replicate" and "circular" are done by torch."""
+    """Returns the input and the padding that is still to do: torch does "reflect", "replicate" and "circular" here."""
     if layer.padding_mode == "zeros":
         return input, layer.padding
-    sides = layer._reversed_padding_repeated_twice
-    return torch.nn.functional.pad(input, sides, mode=layer.padding_mode), 0
+    return torch.nn.functional.pad(input, padding_sides(layer), mode=layer.padding_mode), 0
 
 
 class _Plain(_Convolution):
@@ -136,10 +139,17 @@ class Conv2d(_Plain, nn.Conv2d, of=nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if computes_by_torch(self, input, weight):
-            return super()._conv_forward(input, weight, bias)
+            return self._followed(super()._conv_forward(input, weight, bias))
         image, padding = padded(self, input)
-        how = self.stride, padding, self.dilation, self.groups
+        return self._convolved(image, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _convolved(self, image: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        """Returns the layer's result, computed by fastconv; ``how`` is stride, padding, dilation and groups."""
         return F.conv2d(image, weight, bias, *how, backend=self._fastconv_backend)
+
+    def _followed(self, y: Tensor) -> Tensor:
+        """Returns the layer's result, computed by torch, from that of the convolution alone."""
+        return y
 
 
 class _Transposed(_Convolution):
@@ -150,11 +160,8 @@ class _Transposed(_Convolution):
 
     def _compute(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         layer: Any = self
-        dims = len(layer.kernel_size)
-        extra = layer._output_padding(
-            input, output_size, layer.stride, layer.padding, layer.kernel_size, dims, layer.dilation
-        )
-        function = F.conv_transpose1d if dims == 1 else F.conv_transpose2d
+        extra = output_padding(layer, input, output_size)
+        function = F.conv_transpose1d if len(layer.kernel_size) == 1 else F.conv_transpose2d
         how = layer.stride, layer.padding, extra, layer.groups, layer.dilation
         return function(input, layer.weight, layer.bias, *how, backend=self._fastconv_backend)
 

@@ -1,4 +1,4 @@
-"""What a model's layers are called with, seen on a copy: the model itself isn't run and isn't touched."""
+"""The calls of a model's layers are observed on a copy: the model itself isn't run and isn't touched."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from fastconv.errors import ArgumentError, ArgumentTypeError
+from fastconv.torch.internals import tree_leaves, tree_map
 from fastconv.torch.ops import layout_of
 
 Tensor = torch.Tensor
@@ -23,7 +23,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Spec:
-    """All of a tensor but its values."""
+    """A tensor's shape, data type, layout and whether it records gradients: all but its values."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -31,7 +31,7 @@ class Spec:
     requires_grad: bool
 
     def tensor(self) -> Tensor:
-        """A tensor of standard normal numbers, or of zeros where the data type has no such numbers."""
+        """Returns a tensor of standard normal numbers, or of zeros where the data type has no such numbers."""
         made = torch.zeros(self.shape, dtype=self.dtype)
         if self.dtype.is_floating_point:
             made.normal_()
@@ -49,9 +49,9 @@ class Call:
     """How a layer was called in one run of its model."""
 
     name: str
-    """The layer's, in the model."""
+    """The layer's name in the model."""
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
-    """The arguments, `Spec`s in place of tensors."""
+    """The arguments, with a `Spec` in place of each tensor."""
     result: tuple[int, ...]
     """The shape of the (first) result."""
     count: int
@@ -59,12 +59,12 @@ class Call:
 
     @property
     def spec(self) -> Spec | None:
-        """That of the first tensor among the arguments."""
+        """Returns the `Spec` of the first tensor among the arguments, or None."""
         return next((leaf for leaf in tree_leaves(self.inputs) if isinstance(leaf, Spec)), None)
 
 
 def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A model's positional and named arguments, from the tensor, tuple, list or dict that stands for them.
+    """Returns a model's positional and named arguments, from the tensor, tuple, list or dict that stands for them.
 
     Raises:
         TypeError: none of these.
@@ -88,7 +88,7 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def copied(model: M) -> M:
-    """A copy with the model's own parameters and with buffers, hooks and attributes of its own.
+    """Returns a copy with the model's own parameters and with buffers, hooks and attributes of its own.
 
     Raises:
         RuntimeError: the model holds something that can't be copied.
@@ -107,18 +107,18 @@ def copied(model: M) -> M:
 
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
-    """Put torch's generators back afterwards to where they were; a decorator too."""
+    """Put torch's random generators back afterwards to their states of before; also a decorator."""
     with torch.random.fork_rng():
         yield
 
 
 def fresh(tree: Any) -> Any:
-    """Arguments whose tensors may be written to; gradients are recorded as for the old ones."""
+    """Returns the arguments with copies of their tensors, which may be written to and record gradients as before."""
     return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tree)
 
 
 def observe(model: nn.Module, example: Any, names: Iterable[str], *, gradients: bool) -> list[Call]:
-    """How the layers called ``names`` are called in a run of the model, in order; equal calls are counted.
+    """Returns the calls of the layers ``names`` in a run of the model, in order; equal calls are counted.
 
     Args:
         model: a copy, since its buffers change.

@@ -31,6 +31,7 @@ from fastconv.backends.base import INTEGERS, Backend, Geometry
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 from fastconv.torch import library
+from fastconv.torch.internals import is_zerotensor
 from fastconv.torch.memory import check_held
 from fastconv.torch.vmap import Rule, conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
@@ -41,7 +42,7 @@ _COMPUTED = (torch.float32, torch.float64)
 _INTEGERS = tuple(getattr(torch, name) for name in INTEGERS)
 
 OPEN = ""
-"""For a backend's name: the choice in force when the operator runs."""
+"""A backend's name that stands for the choice in force when the operator runs."""
 
 _CONV = "int[] stride, int[] padding, int[] dilation, int groups"
 _POOL = "int[] kernel, int[] stride, int[] padding, int[] dilation, bool ceil_mode"
@@ -49,11 +50,11 @@ _AVERAGE = f"{_POOL}, bool count_include_pad, int? divisor_override"
 
 
 class _Plan(NamedTuple):
-    """What an operator call comes to, before anything is computed."""
+    """The plan of an operator's call, made before anything is computed."""
 
     geometry: Geometry | None
     operands: tuple[Any, ...]
-    """Of the backend's primitive; the first gives data type and device of the result."""
+    """Operands of the backend's primitive; the first gives data type and device of the result."""
     shape: tuple[int, ...]
     layout: torch.memory_format
     others: tuple[tuple[tuple[int, ...], torch.dtype], ...] = ()
@@ -64,7 +65,7 @@ def check_indices(indices: Tensor, size: Sequence[int], lowest: int) -> None:
     """Refuse indices that aren't int64 or lie outside a plane of ``size``."""
     _check_index_type(indices)
     if indices.is_cuda and torch.cuda.is_current_stream_capturing():
-        return  # to look at them would be to wait for them, and a captured graph can't; kernels leave out foreign ones
+        return  # to read them is to wait for the GPU, which a captured graph can't; kernels leave out foreign ones
     pixels = size[0] * size[1]
     if indices.numel():
         least, most = (int(bound) for bound in torch.aminmax(indices))
@@ -79,7 +80,7 @@ def _check_index_type(indices: Tensor, *_: Any) -> None:
 
 
 class _Checks(NamedTuple):
-    """The checks of arguments, as far as they can be made."""
+    """The checks of arguments that can be made on real tensors, or on fake ones."""
 
     conv: Callable[..., ConvGeometry]
     pool: Callable[..., PoolGeometry]
@@ -93,13 +94,13 @@ _FAKE = _Checks(make_conv_geometry, make_pool_geometry, make_adaptive_geometry, 
 
 
 _plans: dict[str, Callable[..., _Plan]] = {}
-"""Of the operators, by name."""
+"""The functions that plan an operator's call, by the operator's name."""
 
 
 def by_torch(operation: str, *arguments: Any) -> Any:
-    """The result of an operation with gradients that torch records, where the backend leaves them to torch, or None.
+    """Returns an operation's result, with gradients recorded by torch, if the backend leaves them to torch; else None.
 
-    A yardstick that took a way round by operators and Functions of ours would be the slower for it.
+    torch is the yardstick: going through operators and Functions of ours would make it slower.
     """
     if torch.compiler.is_compiling() or arguments[-1] == OPEN or arguments[0].dtype in HALVES:
         return None
@@ -114,7 +115,7 @@ def by_torch(operation: str, *arguments: Any) -> Any:
 
 
 def _operator(schema: str, rule: Callable[[Rule], Rule] = image_rule) -> Callable[[Callable[..., _Plan]], Any]:
-    """Define the operator ``schema`` names, from the function that checks its arguments and plans it.
+    """Define the operator of ``schema`` by a function that checks its arguments and plans it; used as a decorator.
 
     ``rule`` makes the operator's rule for vmap.
     """
@@ -194,7 +195,7 @@ def max_pool2d_backward(check: _Checks, grad: Tensor, indices: Tensor, size: Seq
     partial(image_rule, tensors=2, size_at=2),
 )
 def max_pool2d_gradient(check: _Checks, grad: Tensor, indices: Tensor, size: Sequence[int], *how: Any) -> _Plan:
-    # The indices are those that the pooling gave: whoever records gradients keeps them, and nobody can change them.
+    # The indices are those that the pooling gave: the autograd node keeps them, and no other code can change them.
     check_types(grad_output=grad)
     g = check.pool(tuple(size), _pool(how))
     same_shape("grad_output", grad.shape, g.output_shape, "the pooling's result")
@@ -292,7 +293,7 @@ def _check_pooled(x: Tensor) -> None:
 
 
 def _run(operation: str, name: str, plan: _Plan) -> Any:
-    """The primitive of the backend ``name`` on tensors."""
+    """Returns the primitive of the backend ``name`` on tensors."""
     dtype = plan.operands[0].dtype
     computed = torch.float32 if dtype in HALVES else dtype
     device = plan.operands[0].device
@@ -307,7 +308,7 @@ def _run(operation: str, name: str, plan: _Plan) -> Any:
 
 
 def _allocate(plan: _Plan) -> Any:
-    """Results without content, of the shapes, types and layouts of the real ones."""
+    """Returns results without content, with the shapes, data types and layouts of the real ones."""
     first = plan.operands[0]
     values = _blank(plan.shape, first.dtype, first.device, plan.layout)
     others = [_blank(shape, dtype, first.device, plan.layout) for shape, dtype in plan.others]
@@ -328,7 +329,7 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
         tensor = tensor.to(computed)
     if backend.tensors:
         return tensor
-    if tensor._is_zerotensor():
+    if is_zerotensor(tensor):
         return torch.zeros(tensor.shape, dtype=tensor.dtype).numpy()
     check_held("an operand", tensor)
     return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
@@ -344,7 +345,7 @@ def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> T
 
 
 def layout_of(*tensors: Tensor) -> torch.memory_format:
-    """channels_last if one of the tensors is, as torch's convolution has it."""
+    """Returns channels_last if one of the tensors is in that layout, as torch's convolution does."""
     for tensor in tensors:
         if _is_channels_last(tensor):
             return torch.channels_last
@@ -352,7 +353,7 @@ def layout_of(*tensors: Tensor) -> torch.memory_format:
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    """Told by strides, so that an image of one channel may be channels_last too, and one of one pixel is not."""
+    """Returns True by the strides alone: an image of one channel may be channels_last, one of one pixel is not."""
     if x.stride(1) != 1 or not x.is_contiguous(memory_format=torch.channels_last):
         return False
     return x.stride(3) == x.shape[1] and x.shape[1] * x.shape[2] * x.shape[3] > 1
@@ -374,7 +375,7 @@ def _check_dense(name: str, tensor: Tensor) -> None:
 
 
 def check_types(**tensors: Tensor | None) -> None:
-    """Refuse data types that aren't computed, and operands that are of two."""
+    """Refuse data types that can't be computed, and operands of different data types."""
     first: torch.dtype | None = None
     device: torch.device | None = None
     for name, tensor in tensors.items():

@@ -1,23 +1,14 @@
-"""When gradients are recorded, and the one way by which our autograd Functions are applied."""
+"""These functions say when gradients are recorded, and apply our autograd Functions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch.autograd import Function, forward_ad
+
+from fastconv.torch.internals import apply_directly, in_forward_mode, in_transform
 
 Tensor = torch.Tensor
-
-
-def in_transform() -> bool:
-    """Returns True inside a transform of `torch.func` (vmap, grad, jvp ...), whose tensors are wrappers."""
-    return torch._C._are_functorch_transforms_active()
-
-
-def in_forward_mode() -> bool:
-    """Returns True where forward-mode derivatives may travel with the tensors."""
-    return forward_ad._current_level >= 0
 
 
 def recorded(*tensors: Tensor | None) -> bool:
@@ -41,13 +32,9 @@ def with_tangent(function: Any) -> Any:
 
 
 def apply(function: Any, *arguments: Any) -> Any:
-    """Returns the result of a Function made by `with_tangent`.
-
-    The inspection of the signature in `Function.apply` takes 20 us and only transforms need it, so it is skipped
-    elsewhere.
-    """
+    """Returns the result of a Function made by `with_tangent`."""
     if torch.compiler.is_compiling():
         return function.apply(*arguments)
     if in_transform():
         return function.eager.apply(*arguments)
-    return super(Function, function.eager).apply(*arguments)
+    return apply_directly(function.eager, *arguments)

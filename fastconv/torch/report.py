@@ -1,4 +1,4 @@
-"""A model's layers with their times in torch and in fastconv, and the whole model's."""
+"""A report lists a model's layers with their times in torch and in fastconv, and the whole model's times."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ import torch
 from torch import nn
 
 from fastconv.torch import measuring
-from fastconv.torch.convert import by_torch, computed, convert
+from fastconv.torch.convert import convert
 from fastconv.torch.kept import conditions
 from fastconv.torch.layer_problems import algorithm, operations, peak
 from fastconv.torch.measuring import Progress, Work, laid_out, works
 from fastconv.torch.modules import Layer
 from fastconv.torch.observing import Call, arguments, copied, observe, same_random_numbers
 from fastconv.torch.sequential import Sequential
+from fastconv.torch.swapping import by_torch, computed
 from fastconv.torch.tune import WHOLE_SECONDS, described, is_inside, runs_together
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of the best call."""
+    """Seconds of the best call, by torch and by fastconv."""
 
     torch: float
-    """In contiguous layout."""
+    """Seconds in contiguous layout."""
     torch_channels_last: float
-    """The same time where there are no images of four dimensions."""
+    """Seconds in channels_last; the same as ``torch`` where there are no images of four dimensions."""
     fastconv: float
-    """In the model's layout."""
+    """Seconds in the model's layout."""
 
     def over_torch(self, *, channels_last: bool) -> float:
-        """How many times as fast as torch in the model's layout fastconv is."""
+        """Returns torch's time in the model's layout divided by fastconv's."""
         return (self.torch_channels_last if channels_last else self.torch) / self.fastconv
 
 
@@ -46,37 +47,37 @@ class Row:
     kind: str
     input: str
     calls: int
-    """How often a run of the model calls it so; times are of one call."""
+    """The number of such calls in a run of the model; times are of one call."""
     channels_last: bool
     algorithm: str
     forward: Times
     both: Times | None
-    """Forward and backward; None unless the model is in training mode."""
+    """Times forward and backward; None unless the model is in training mode."""
     of_peak: float | None
     """Share of the peak of multiply-adds that fastconv's best call reaches, of `both` if it was measured."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Printed, it is a table; iterated over, it gives its rows."""
+    """The rows and the model's times; printed, a report is a table, and a loop over it goes through its rows."""
 
     rows: tuple[Row, ...]
     forward: Times
-    """The whole model."""
+    """Times of the whole model, forward."""
     both: Times | None
     channels_last: bool
-    """Whether the model's own layout is channels_last."""
+    """True if the model's own layout is channels_last."""
     conditions: dict[str, str]
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report in numbers, texts, lists and dicts, for JSON; times in seconds."""
+        """Returns the report as numbers, texts, lists and dicts, for JSON; times are in seconds."""
         return asdict(self)
 
     def sums(self, of: Callable[[Any], Times | None]) -> Times | None:
-        """The layers' times, each as often as it is called; ``of`` gives a row's times."""
+        """Returns the sums of the layers' times, each counted as often as it is called; ``of`` gives a row's times."""
         found = [(row.calls, times) for row in self.rows if (times := of(row)) is not None]
         if not found:
             return None
@@ -94,7 +95,7 @@ class Report:
 
 @same_random_numbers()
 def report(model: nn.Module, example: Any, backend: str | None = None) -> Report:
-    """The times of a model's layers, and of the model, in torch and in fastconv.
+    """Returns a report: the times of a model's layers, and of the model, in torch and in fastconv.
 
     All is measured on copies, in turns, after the values were compared with torch's: the model stays as it is.
 
@@ -170,7 +171,7 @@ def _times(call: Call, plain: nn.Module, mine: nn.Module, channels_last: bool, *
 
 
 def _whole(plain: nn.Module, mine: nn.Module, example: Any, *, gradients: bool) -> Times:
-    """The model's times; that in the other layout is the same where the model can't do it, as one with views."""
+    """Returns the model's times; torch's two are equal if it can't run in the other layout, as one with views."""
     channels_last = _is_channels_last(plain)
     other, layout = _in_the_other_layout(plain, channels_last)
     contestants = []

@@ -1,4 +1,4 @@
-"""Blocks by functions that have gradients of any order, for what a block's own step each way cannot give."""
+"""Blocks computed by functions that have gradients of any order, which a block's own two steps do not have."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from fastconv.geometry import ConvParameters
 from fastconv.torch import chains
 from fastconv.torch.blocks import ConvBlock2d
 from fastconv.torch.chains import Run, Stage, run_of
-from fastconv.torch.modules import AvgPool2d, Conv2d, MaxPool2d
+from fastconv.torch.internals import has_hooks
+from fastconv.torch.modules import COMPUTING, AvgPool2d, Conv2d, MaxPool2d
 from fastconv.torch.stand_in import StandIn
-from fastconv.torch.tracing import refuse_to_be_scripted
+from fastconv.torch.tracing import Unscriptable
 
 Tensor = torch.Tensor
 
@@ -24,22 +25,20 @@ _POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
 
 
-class Sequential(nn.Sequential, metaclass=StandIn, of=nn.Sequential):
+class Sequential(Unscriptable, nn.Sequential, metaclass=StandIn, of=nn.Sequential):
     """`torch.nn.Sequential`; layers of fastconv's that follow one another run as one step forwards and one backwards.
 
     Such a run begins with a `Conv2d` or `ConvBlock2d` and takes in those that follow on the same backend, nn.ReLU and
-    nn.Tanh behind a convolution or a linear layer, poolings of 2 x 2 windows, nn.Flatten(), and nn.Linear after that.
+    nn.Tanh after a convolution or a linear layer, poolings of 2 x 2 windows, nn.Flatten(), and nn.Linear after that.
     It needs a backend with such a step (`numba`), contiguous float32 or float64 images (N, C, H, W) on the CPU, and
-    layers without hooks. All else is called layer by layer, and the result is the same to rounding; under autocast,
-    torch.compile, transforms and tracers everything is. Gradients of any order exist.
+    layers without hooks. Other layers are called one by one, with the same result to rounding; under autocast,
+    torch.compile, transforms and tracers all are. Gradients of any order exist.
 
     Raises what its layers raise.
     """
 
-    __prepare_scriptable__ = refuse_to_be_scripted
-
     def forward(self, input: Any) -> Any:
-        layers: list[Any] = list(self._modules.values())
+        layers: list[Any] = list(self)
         result = input
         while layers:
             begins = _is_convolution(layers[0]) and chains.is_plain(result)
@@ -56,7 +55,7 @@ class Sequential(nn.Sequential, metaclass=StandIn, of=nn.Sequential):
 
 
 def _first_run(layers: list[Any], x: Tensor) -> Run | None:
-    """The longest run of layers from the first on that is one step for ``x``; None where the first layer begins none.
+    """Returns the longest run of layers from the first on that is one step for ``x``, or None if none begins there.
 
     A run begins with a convolution. It takes in convolutions on the same backend, activations and poolings that
     directly follow one, and linear layers that follow once the images are flattened.
@@ -97,16 +96,9 @@ def _is_convolution(layer: nn.Module) -> bool:
 
 
 def _is_free(layer: nn.Module) -> bool:
-    """Whether nobody listens to what a layer does, or has changed it."""
+    """Returns True if a layer has no hooks and no methods of its own."""
     own = vars(layer)
-    return not (
-        own["_forward_hooks"]
-        or own["_forward_pre_hooks"]
-        or own["_backward_hooks"]
-        or own["_backward_pre_hooks"]
-        or "forward" in own
-        or "_conv_forward" in own
-    )
+    return not (has_hooks(layer) or any(method in own for method in COMPUTING))
 
 
 def _convolution(layer: Any) -> Stage:
@@ -124,7 +116,7 @@ def _convolution_stage(
 
 
 def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: bool) -> bool:
-    """Let the last stage do an activation's or a pooling's work too; whether it can."""
+    """Let the last stage do an activation's or a pooling's work too; returns False if it can't."""
     last = stages[-1]
     activation = _ACTIVATIONS.get(type(layer))
     if activation is not None:

@@ -1,4 +1,4 @@
-"""What the API needs of torch tensors: operations that record gradients, under autocast too."""
+"""The operations that the API needs of torch tensors; they record gradients, under autocast too."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class TensorOps:
 
 
 def chosen(backend: str | None) -> str:
-    """The backend's name, fixed now so that the backward pass takes the same one.
+    """Returns the backend's name, fixed now so that the backward pass uses the same backend.
 
     torch.compile can't trace a context variable: there an unnamed backend stays open until the graph runs, its
     backward part too.
@@ -111,7 +111,7 @@ def chosen(backend: str | None) -> str:
 
 
 def under_autocast(*operands: Any) -> Any:
-    """The operands of a convolution in autocast's data type, where autocast is on."""
+    """Returns the operands of a convolution in autocast's data type, where autocast is on."""
     device = operands[0].device.type
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return operands
@@ -121,7 +121,7 @@ def under_autocast(*operands: Any) -> Any:
 
 
 def check_tensors(**operands: Any) -> None:
-    """Refuse operands that aren't tensors; None stands for one that isn't there."""
+    """Refuse operands that aren't tensors; None stands for an operand that is left out."""
     for name, operand in operands.items():
         if operand is not None and not isinstance(operand, torch.Tensor):
             raise ArgumentTypeError(name, type(operand).__name__, "it must be a torch.Tensor like the other operands")

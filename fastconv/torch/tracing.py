@@ -1,4 +1,4 @@
-"""When fastconv's layers let torch compute: for graphs that other programs are to read, and for channels_last images.
+"""fastconv's layers let torch compute in graphs that other programs are to read, and for channels_last images.
 
 torch.jit.trace and the ONNX exporters know torch's operations only; the layers' torch classes compute the same from the
 same parameters there. torch.compile, torch.export and torch.func know fastconv's operators and keep them.
@@ -12,8 +12,8 @@ import torch
 from torch.fx import Proxy
 
 from fastconv import registry
+from fastconv.torch.internals import in_trace, in_transform
 from fastconv.torch.ops import layout_of
-from fastconv.torch.recording import in_transform
 
 Tensor = torch.Tensor
 
@@ -27,7 +27,7 @@ def computes_by_torch(layer: Any, input: Any, weight: Tensor | None = None) -> b
     """
     if torch.compiler.is_compiling():
         return torch.onnx.is_in_onnx_export()
-    if torch._C._get_tracing_state() is not None or isinstance(input, Proxy):
+    if in_trace() or isinstance(input, Proxy):
         return True
     return (
         layer._fastconv_backend is None
@@ -41,6 +41,9 @@ def computes_by_torch(layer: Any, input: Any, weight: Tensor | None = None) -> b
     )
 
 
-def refuse_to_be_scripted(_: Any) -> NoReturn:
-    """Raises RuntimeError: torch.jit.script calls this as ``__prepare_scriptable__``."""
-    raise RuntimeError("torch.jit.script can't compile fastconv's layers: call fastconv.torch.revert(model) first")
+class Unscriptable:
+    """A layer that torch.jit.script can't compile, and that says so."""
+
+    def __prepare_scriptable__(self) -> NoReturn:
+        """Raises RuntimeError: torch.jit.script calls this first."""
+        raise RuntimeError("torch.jit.script can't compile fastconv's layers: call fastconv.torch.revert(model) first")

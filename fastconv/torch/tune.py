@@ -1,4 +1,4 @@
-"""Which of a model's layers fastconv computes faster than torch, here, in this model.
+"""Tuning finds which of a model's layers fastconv computes faster than torch, here, in this model.
 
     1. Each layer, and each nn.Sequential whose layers would run together, is raced against torch's on the shapes and
        layouts of a run of the model; a time that is known from before is not taken again (kept.py).
@@ -20,12 +20,12 @@ from torch import nn
 
 from fastconv import registry
 from fastconv.torch import measuring
-from fastconv.torch.convert import revert, swap
 from fastconv.torch.kept import Kept, Pair
 from fastconv.torch.measuring import Progress, Work, works
 from fastconv.torch.modules import Conv2d, Layer
 from fastconv.torch.observing import Call, arguments, copied, observe, same_random_numbers
 from fastconv.torch.sequential import Sequential
+from fastconv.torch.swapping import revert, swap
 
 MARGIN = 0.95
 """A layer of fastconv's must take less than this share of torch's time."""
@@ -38,7 +38,7 @@ logger = logging.getLogger("fastconv")
 
 @same_random_numbers()
 def faster(model: nn.Module, example: Any, backend: str | None, names: Iterable[str]) -> set[str]:
-    """The names of the layers and sequences that are to be fastconv's.
+    """Returns the names of the layers and sequences that are to become fastconv's.
 
     Args:
         model: any module on the CPU. Training steps are measured if it is in training mode, else forward passes.
@@ -73,7 +73,7 @@ class _Tuner:
         self._backend = registry.resolve(backend).name if backend is not None else f"default {registry.get_backend()}"
 
     def gains(self, names: set[str]) -> dict[str, float]:
-        """The seconds in a run of the model that each layer or sequence gains; of those that gain enough."""
+        """Returns the seconds that each layer or sequence gains in a run of the model; only those that gain enough."""
         sequences = [name for name in self._plain if name in names and runs_together(self._mine[name])]
         layers = [name for name in self._plain if name in names and isinstance(self._mine[name], Layer)]
         found = observe(self._model, self._example, [*sequences, *layers], gradients=self._training)
@@ -114,7 +114,7 @@ class _Tuner:
 
 
 def runs_together(module: nn.Module) -> bool:
-    """Whether a module is a `Sequential` in which a convolution is followed by what may run with it."""
+    """Returns True if a module is a `Sequential` in which a convolution runs together with the layers after it."""
     if not isinstance(module, Sequential):
         return False
     layers = list(module)
@@ -123,7 +123,7 @@ def runs_together(module: nn.Module) -> bool:
 
 
 def race_models(models: Iterable[nn.Module], example: Any, *, gradients: bool) -> list[float]:
-    """The seconds of each model's best call, or training step without its optimiser."""
+    """Returns the seconds of each model's best call, or training step without its optimiser."""
     args, kwargs = arguments(example)
     entrants = [Work(model, args, kwargs, list(model.parameters()), gradients) for model in models]
     return measuring.race(entrants, seconds=WHOLE_SECONDS)
@@ -164,7 +164,7 @@ def is_inside(name: str, unit: str) -> bool:
 
 
 def described(layer: nn.Module, call: Call) -> str:
-    """All of a layer and its call that its time depends on."""
+    """Returns a text of all that the time of a layer's call depends on."""
     weights = {name: (p.stride(), p.requires_grad, str(p.dtype)) for name, p in layer.named_parameters()}
     kind = f"{type(layer).__module__}.{layer!r}"
     return f"{' '.join(kind.split())} on {call.inputs}, weights {weights}, {'train' if layer.training else 'eval'}"

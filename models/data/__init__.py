@@ -25,7 +25,7 @@ DATASETS = {
 def load(
     name: str, data_dir: Path | None, console: Console, size: int | None = None, channels: int | None = None
 ) -> Dataset:
-    """The data set ``name`` (a key of DATASETS), from ``data_dir`` where given; remarks go to ``console``.
+    """Returns the data set ``name`` (a key of DATASETS), from ``data_dir`` if given; remarks go to ``console``.
 
     ``size`` and ``channels`` are those of :class:`models.data.form.Form`, None leaving the images' own.
 
@@ -67,12 +67,12 @@ def load(
 
 
 def _name(folder: Path) -> str:
-    """What a folder's data set is called: torchvision's FashionMNIST/raw by the name above."""
+    """Returns the name of a folder's data set; torchvision's FashionMNIST/raw is called by the folder above."""
     place = folder.resolve()
     return place.parent.name if place.name in ("raw", "gzip") else place.name
 
 
 def check_name(name: str) -> None:
-    """Raises ModelsError, which lists the known ones, for the name of no data set."""
+    """Raises ModelsError, which lists the known names, if no data set has this name."""
     if name not in DATASETS:
         raise ModelsError(f"no data set is called {name!r}; the data sets are {', '.join(DATASETS)}")

@@ -1,4 +1,4 @@
-"""A data set's checksum: whether a training goes on with the data that it began with."""
+"""A data set's checksum tells whether a training goes on with the data that it began with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from models.data.dataset import Dataset
 from models.data.images import Images, OnDemand
 
 CHUNK = 4096
-"""Images at a time."""
+"""Images that are hashed at a time."""
 
 
 def checksum(dataset: Dataset) -> str:
-    """The SHA-256, hexadecimal, of all labels and of all pixels as bytes, 0..255.
+    """Returns the SHA-256, hexadecimal, of all labels and of all pixels as bytes, 0..255.
 
-    Bytes, as files hold them: the last bits of a normalised pixel might be another machine's.
+    The pixels are bytes, as files hold them: the last bits of a normalised pixel may differ between machines.
     """
     digest = hashlib.sha256()
     for images, labels in (

@@ -1,4 +1,4 @@
-"""Pictures sorted into folders, one a class: which there are, and which are there to test on."""
+"""Finds the pictures in folders, one for each class, and decides which are there to test on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEST_SHARE = 0.2
 SPLIT_SEED = 0
 LEAST_CLASSES = 2
 NO_PICTURES = frozenset({"Thumbs.db", "desktop.ini"})
-"""What file managers leave behind; so is all whose name begins with a dot."""
+"""Files that file managers leave behind; files whose name begins with a dot are left out too."""
 
 
 class Labelled(NamedTuple):
@@ -25,10 +25,11 @@ class Labelled(NamedTuple):
 
 
 def find_pictures(folder: Path) -> tuple[Labelled, Labelled, tuple[str, ...]]:
-    """What ``folder`` has to train on, to test on, and the names of the classes, in alphabetical order.
+    """Returns the pictures to train on and to test on in ``folder``, and the names of the classes in alphabetical
+    order.
 
-    That is ``train/CLASS/*`` and ``test/CLASS/*``, or, without these two, ``CLASS/*``, of which a fifth of each
-    class, drawn by a fixed seed, is there to test on. Links are followed. Raises ModelsError for a folder that
+    The pictures are ``train/CLASS/*`` and ``test/CLASS/*``, or, without these two, ``CLASS/*``, of which a fifth of
+    each class, drawn by a fixed seed, is there to test on. Links are followed. Raises ModelsError for a folder that
     can't be read or has fewer than two classes, a class without pictures, and a class that is tested only.
     """
     if not folder.is_dir():
@@ -68,7 +69,7 @@ def _one(folder: Path) -> tuple[Labelled, Labelled, tuple[str, ...]]:
 
 
 def _by_class(folder: Path, least: int) -> dict[str, list[Path]]:
-    """The files of each class, in alphabetical order; ``least`` classes must be there."""
+    """Returns the files of each class, in alphabetical order; ``least`` classes must be there."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(names) < least:
         found = f"the folder of one class alone, {names[0]}" if names else "no folder of a class"
@@ -77,7 +78,7 @@ def _by_class(folder: Path, least: int) -> dict[str, list[Path]]:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """All files in ``folder``: one that is no picture is found out when it is opened."""
+    """Returns all files in ``folder``; a file that is no picture is noticed when it is opened."""
     files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in NO_PICTURES)
     if not files:
         raise ModelsError(f"{folder}: has no pictures; put some there, or remove the folder")

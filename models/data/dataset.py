@@ -1,4 +1,4 @@
-"""What the trainer trains on: normalised float32 images and their labels."""
+"""The trainer trains on a data set: normalised float32 images and their labels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Dataset:
 
     @property
     def shape(self) -> ImageShape:
-        """(channels, height, width) of one image."""
+        """Returns (channels, height, width) of one image."""
         channels, height, width = self.train_images.shape[1:]
         return channels, height, width
 
@@ -49,10 +49,10 @@ def prepare(
     form: Form = THEIRS,
     subject: str = PICTURE,
 ) -> Dataset:
-    """The data set ``name`` from its two splits, brought to ``form`` and normalised by the training pixels.
+    """Returns the data set ``name`` from its two splits, brought to ``form`` and normalised by the training pixels.
 
-    ``classes`` None are the numbers from 0 to the largest label that is trained on. Grey images alone can be given
-    other channels here. ``subject`` is what they show, one of :data:`models.data.preprocessing.SUBJECTS`.
+    If ``classes`` is None, they are named by the numbers from 0 to the largest training label. Grey images alone can be
+    given other channels here. ``subject`` is what they show, one of :data:`models.data.preprocessing.SUBJECTS`.
     """
     if classes is None:
         classes = tuple(map(str, range(int(train.labels.max()) + 1)))
@@ -69,7 +69,7 @@ def prepare(
 
 
 def _pixels(split: Split, form: Form) -> Tensor:
-    """The images' bytes (N, C, H, W), without what lies outside the square where one is wanted."""
+    """Returns the images' bytes (N, C, H, W), cut to a square if one is wanted."""
     pixels = torch.from_numpy(split.images)
     if pixels.ndim == 3:
         pixels = pixels.unsqueeze(1)
@@ -82,7 +82,8 @@ def _pixels(split: Split, form: Form) -> Tensor:
 
 
 def _mean_and_deviation(pixels: Tensor) -> tuple[float, float]:
-    """Of the pixels on the scale 0..1, from their histogram: exact, whatever the number of threads.
+    """Returns mean and deviation of the pixels on the scale 0..1, from their histogram: exact for any number of
+    threads.
 
     One constant image has no deviation; 1 then stands in for it.
     """

@@ -19,7 +19,7 @@ SPLIT_SEED = 0
 
 
 def digits() -> tuple[Split, Split]:
-    """1,437 digits to train on and 360 to test on, 28 x 28, the same ones every time."""
+    """Returns 1,437 digits to train on and 360 to test on, 28 x 28 pixels, the same at every call."""
     bunch = load_digits()
     small = torch.from_numpy(bunch.images).unsqueeze(1)  # (N, 1, 8, 8)
     large = interpolate(small, (SIZE, SIZE), mode="bilinear").squeeze(1)

@@ -1,4 +1,4 @@
-"""One file from the first mirror that has it, checked before it is put in place: what is there is whole."""
+"""Downloads a file from the first mirror that has it, and checks it before it is put in place, so it is whole."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _fetch(url: str, path: Path, host: str, console: Console) -> None:
 
 
 def _reason(error: Exception, name: str) -> str:
-    """In a few words; the full texts of ``requests`` and of the temporary path help nobody."""
+    """Returns the reason in a few words; the full texts, with the temporary path, help no user."""
     match error:
         case HTTPError() if error.response is not None and error.response.status_code != PROXY_WANTS_PASSWORD:
             return f"HTTP {error.response.status_code}"
@@ -76,7 +76,7 @@ def _reason(error: Exception, name: str) -> str:
 
 
 class _Bar:
-    """What pooch asks of a progress bar, on rich's; one plain line instead where there is no terminal."""
+    """A progress bar of rich's with the methods that pooch calls; one plain line instead where there is no terminal."""
 
     def __init__(self, progress: Progress, what: str) -> None:
         self._progress = progress

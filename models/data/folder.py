@@ -17,7 +17,7 @@ NO_CHECKSUMS: Mapping[str, str] = {}
 
 
 def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple[Split, Split]:
-    """The training and the test split in ``folder``; ``sha256`` gives the files' checksums by name.
+    """Returns the training and the test split in ``folder``; ``sha256`` gives the files' checksums by name.
 
     Files have the names and folders of :mod:`.idx_names`, plain or with ``.gz``. EMNIST's images, which its files hold
     transposed, are turned, and its letters are counted from 0.
@@ -37,7 +37,7 @@ def read_folder(folder: Path, sha256: Mapping[str, str] = NO_CHECKSUMS) -> tuple
 
 
 def check_split(images: Bytes, labels: Bytes, images_from: Path, labels_from: Path) -> Split:
-    """The two as a split, if they can be one: as many labels as images, one at least.
+    """Returns images and labels as a split; there must be a label for each image, and one image at least.
 
     Raises ModelsError, which names the files they are from.
     """

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from models.errors import ModelsError
 
 MOST_SIZE = 1024
-"""Beyond any network here."""
+"""Largest side of the images in pixels, beyond that of any network here."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """Squares of ``size`` pixels, cut from the images' middle, in ``channels``, 1 (grey) or 3; None leaves theirs.
+    """The form is squares of ``size`` pixels, cut from the images' middle, in ``channels``, 1 (grey) or 3; None leaves
+    theirs.
 
     Raises ModelsError for another size or number of channels.
     """
@@ -28,4 +29,4 @@ class Form:
 
 
 THEIRS = Form()
-"""Images as they are."""
+"""The form that leaves images as they are."""

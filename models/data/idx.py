@@ -39,7 +39,7 @@ def read_integers(path: Path, dimensions: int, sha256: str | None = None) -> npt
 
 
 def read_idx(path: Path, dimensions: int, sha256: str | None = None) -> Bytes:
-    """The array of unsigned bytes, of ``dimensions`` axes, in the file ``path``.
+    """Returns the array of unsigned bytes, of ``dimensions`` axes, in the file ``path``.
 
     Plain or gzipped is told from the content. ``sha256`` (hexadecimal) is that of the whole *uncompressed*
     file, since mirrors compress differently; None takes any content.
@@ -98,7 +98,7 @@ def _read_header(path: Path, stream: BinaryIO, dimensions: int, type_code: int) 
 
 
 def _read_up_to(stream: BinaryIO, count: int) -> bytearray:
-    """At most ``count`` bytes, in chunks: ``read(count)`` would reserve what a false header asks for."""
+    """Returns at most ``count`` bytes, in chunks: ``read(count)`` would reserve what a false header asks for."""
     content = bytearray()
     while len(content) < count and (chunk := stream.read(min(CHUNK, count - len(content)))):
         content += chunk

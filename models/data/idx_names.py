@@ -1,4 +1,4 @@
-"""Where the four files of a data set like MNIST stand, and what they are called.
+"""The places and names of the four files of a data set like MNIST.
 
     train-images-idx3-ubyte[.gz] ...          in the folder itself
     raw/train-images-idx3-ubyte ...           as torchvision keeps them, below FashionMNIST/, KMNIST/, MNIST/
@@ -28,13 +28,13 @@ _ANY = re.compile(
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, and what the names of a data set's files begin with there."""
+    """A folder, and the text that the names of a data set's files begin with there."""
 
     folder: Path
     prefix: str = ""
 
     def find(self, name: str) -> Path | None:
-        """The file that MNIST calls ``name``, plain or with ``.gz``, or None."""
+        """Returns the file that MNIST calls ``name``, plain or with ``.gz``, or None."""
         names = [f"{self.prefix}{name}"]
         names += [each.replace("t10k", "test") for each in names]
         names += [each.replace("idx1-ubyte", INTEGERS) for each in names if self.prefix == QMNIST]
@@ -44,7 +44,7 @@ class Place:
 
 
 def found(folder: Path) -> Place:
-    """The place of the one data set in ``folder``; raises ModelsError for none, and for several, with their names."""
+    """Returns the place of the only data set in ``folder``; raises ModelsError if there is none, or several."""
     prefix = ""
     if not folder.is_dir() and folder.name.startswith((EMNIST, QMNIST[:-1])) and folder.parent.is_dir():
         folder, prefix = folder.parent, f"{folder.name}-"

@@ -1,4 +1,4 @@
-"""Images as a network takes them, by the batch: prepared before training where there is room, else when taken.
+"""Images as a network takes them, in batches: prepared before training if there is memory, else when a batch is taken.
 
 Both kinds are indexed alike, by a tensor of numbers or a slice, and give the same bits: a tensor of all prepared
 images, whose batch is one copy, or :class:`OnDemand`, which keeps the bytes and prepares whole batches. MNIST at 224 x
@@ -17,12 +17,12 @@ from torch.nn.functional import interpolate
 from models.recipes import ImageShape
 
 PREPARED_BYTES = 1 << 30
-"""The most that the prepared images of a split may take."""
+"""Most bytes that the prepared images of a split may take."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """From bytes (N, C, H, W) to normalised float32 images (N, *shape).
+    """Makes normalised float32 images (N, *shape) of bytes (N, C, H, W).
 
     They are scaled to the height and width of ``shape``, bilinearly and, when they shrink, over all pixels that go into
     one; then shifted by ``mean`` and divided by ``deviation``, both on the scale 0..1; one channel is repeated for each
@@ -35,7 +35,7 @@ class Preparation:
     dtype: torch.dtype = torch.float32
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """The prepared images, which share no memory with ``pixels``."""
+        """Returns the prepared images, which share no memory with ``pixels``."""
         channels, *size = self.shape
         images = pixels.to(torch.float32)
         if images.shape[2:] != torch.Size(size):
@@ -48,34 +48,34 @@ class Preparation:
 
 @dataclass(frozen=True)
 class OnDemand:
-    """In place of a tensor of prepared images: ``pixels`` (N, C, H, W) of bytes, prepared when a batch is taken."""
+    """Stands for a tensor of prepared images: ``pixels`` (N, C, H, W) of bytes, prepared when a batch is taken."""
 
     pixels: Tensor
     preparation: Preparation
 
     @property
     def shape(self) -> torch.Size:
-        """(N, channels, height, width) of the prepared images."""
+        """Returns (N, channels, height, width) of the prepared images."""
         return torch.Size((len(self.pixels), *self.preparation.shape))
 
     @property
     def device(self) -> torch.device:
-        """Where batches are."""
+        """Returns the device of the batches."""
         return self.pixels.device
 
     def to(self, device: str, dtype: torch.dtype) -> OnDemand:
-        """The same images, their batches to be there and of that type."""
+        """Returns the same images, whose batches will be on ``device`` and of the data type."""
         return OnDemand(self.pixels.to(device), replace(self.preparation, dtype=dtype))
 
     def part(self, numbers: Tensor) -> OnDemand:
-        """The images of those numbers, still as bytes."""
+        """Returns the images of these numbers, still as bytes."""
         return OnDemand(self.pixels[numbers], self.preparation)
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def __getitem__(self, batch: Tensor | slice) -> Tensor:
-        """The prepared images of those numbers."""
+        """Returns the prepared images of these numbers."""
         return self.preparation(self.pixels[batch])
 
 
@@ -83,18 +83,18 @@ Images = Tensor | OnDemand
 
 
 def part(images: Images, numbers: Tensor) -> Images:
-    """Those of these numbers, prepared if all are."""
+    """Returns the images of these numbers, prepared if all images are."""
     return images.part(numbers) if isinstance(images, OnDemand) else images[numbers]
 
 
 def images_of(pixels: Tensor, preparation: Preparation) -> Images:
-    """The images of ``pixels``, prepared now if all of them take no more than PREPARED_BYTES."""
+    """Returns the images of ``pixels``, prepared now if all of them take no more than PREPARED_BYTES."""
     size = len(pixels) * math.prod(preparation.shape) * torch.float32.itemsize
     return preparation(pixels) if size <= PREPARED_BYTES else OnDemand(pixels, preparation)
 
 
 def renormalised(images: Images, had: tuple[float, float], wanted: tuple[float, float]) -> Images:
-    """Images that were normalised by one mean and deviation, as if they had been by another."""
+    """Returns images that were normalised by one mean and deviation as another pair would have normalised them."""
     if isinstance(images, OnDemand):
         mean, deviation = wanted
         return OnDemand(images.pixels, replace(images.preparation, mean=mean, deviation=deviation))

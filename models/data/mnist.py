@@ -30,7 +30,7 @@ SHA256 = dict(
         strict=True,
     )
 )
-"""Of the uncompressed files."""
+"""SHA-256 of the uncompressed files."""
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -39,10 +39,10 @@ MIRRORS = (
 
 
 def mnist(data_dir: Path | None, console: Console) -> tuple[Split, Split]:
-    """The training and the test split, checked by SHA-256.
+    """Returns the training and the test split, checked by SHA-256.
 
-    With ``data_dir`` they come from there alone, and a missing or foreign file is a ModelsError. Without,
-    they come from the cache folder; what it lacks is downloaded into it, or a DownloadError raised.
+    With ``data_dir`` they come from there alone, and a missing or foreign file is a ModelsError. Without it, they come
+    from the cache folder; what it lacks is downloaded into it, or a DownloadError raised.
     """
     if data_dir is not None:
         return read_folder(data_dir, SHA256)
@@ -55,7 +55,7 @@ def mnist(data_dir: Path | None, console: Console) -> tuple[Split, Split]:
 
 
 def cache_folder() -> Path:
-    """Where downloaded files are kept; ``XDG_CACHE_HOME`` moves it on Linux."""
+    """Returns the folder of downloaded files; ``XDG_CACHE_HOME`` moves it on Linux."""
     return Path(platformdirs.user_cache_dir("fastconv")) / "mnist"
 
 

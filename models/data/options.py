@@ -21,7 +21,7 @@ DataDir = Annotated[
 
 
 def given(ctx: typer.Context, data_dir: Path | None) -> tuple[Path | None, Path | None]:
-    """The folder that --data-dir names, and the one that ``FASTCONV_DATA`` names; one of them at most."""
+    """Returns the folders that --data-dir and ``FASTCONV_DATA`` name; one of them at most."""
     source = ctx.get_parameter_source("data_dir")
     return (None, data_dir) if source is not None and source.name == "ENVIRONMENT" else (data_dir, None)
 

@@ -20,11 +20,12 @@ from models.errors import ModelsError
 
 DEEP_GREY = "I;16"
 NOT_BYTES = ("I", "F")
-"""Modes of 32 bits, whose black and white no file tells."""
+"""Modes of 32 bits a pixel, for which no file says which values are black and white."""
 
 
 def read_class_folders(folder: Path, form: Form, console: Console) -> tuple[Split, Split, tuple[str, ...]]:
-    """The training and the test split of the pictures in ``folder``, and the classes' names; see :func:`find_pictures`.
+    """Returns the training and the test split of the pictures in ``folder``, and the classes' names; see
+    :func:`find_pictures`.
 
     Raises ModelsError as that and :func:`read_pictures` do.
     """
@@ -36,7 +37,7 @@ def read_class_folders(folder: Path, form: Form, console: Console) -> tuple[Spli
 
 
 def read_pictures(paths: Sequence[Path], form: Form, console: Console) -> Bytes:
-    """The pictures (N, H, W) if all are grey, by their pixels or because ``form`` says so, else (N, 3, H, W).
+    """Returns the pictures (N, H, W) if all are grey, by their pixels or because ``form`` says so, else (N, 3, H, W).
 
     They are turned as their EXIF data say; what is transparent lies on white; of several frames the first counts. With
     a size, the largest square in the middle is scaled to it. Raises ModelsError, which names it, for a file that can't
@@ -56,7 +57,7 @@ def read_pictures(paths: Sequence[Path], form: Form, console: Console) -> Bytes:
 
 
 def read_picture(path: Path) -> Image.Image:
-    """The picture in the file ``path``, in mode "L" or "RGB": upright, with 8 bits, what is transparent on white.
+    """Returns the picture in the file ``path``, in mode "L" or "RGB": upright, with 8 bits, transparent parts white.
 
     Raises ModelsError as :func:`read_pictures` does.
     """
@@ -72,7 +73,7 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def middle(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest part in the middle that has the proportions of ``height`` x ``width``, scaled to them."""
+    """Returns the largest part in the middle that has the proportions of ``height`` x ``width``, scaled to them."""
     scale = min(image.width / width, image.height / height)
     across, down = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (image.width - across) // 2, (image.height - down) // 2
@@ -81,7 +82,7 @@ def middle(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _brought_to(form: Form, image: Image.Image) -> Bytes:
-    """(H, W) for a grey picture, else (H, W, 3)."""
+    """Returns the pixels in the form, (H, W) for a grey picture, else (H, W, 3)."""
     if form.channels == 1:
         image = image.convert("L")
     if form.size is not None:
@@ -91,7 +92,7 @@ def _brought_to(form: Form, image: Image.Image) -> Bytes:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The picture with 8 bits a channel; pillow's own conversion would make all but the darkest white."""
+    """Returns the picture with 8 bits a channel; pillow's own conversion would make all but the darkest white."""
     if image.mode in NOT_BYTES:
         raise ValueError("it has 32 bits a pixel, not 8 or 16")
     if not image.mode.startswith(DEEP_GREY):
@@ -111,7 +112,7 @@ def _stacked(pictures: Sequence[Bytes]) -> Bytes:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Makes whatever goes wrong in reading the picture ``path`` a ModelsError."""
+    """Turns any error in reading the picture ``path`` into a ModelsError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata

@@ -1,4 +1,4 @@
-"""How a picture becomes an image of a data set: one rule for training, testing and predicting, kept with each run."""
+"""One rule says how a picture becomes an image in training, testing and predicting; each run keeps its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 DIGIT, WHOLE_DIGIT, PICTURE = "digit", "whole digit", "picture"
 SUBJECTS = (DIGIT, WHOLE_DIGIT, PICTURE)
 OF_DATASETS = {"mnist": DIGIT, "digits": WHOLE_DIGIT}
-"""What the named data sets show; all others are pictures, whose shades and places count."""
+"""Subjects of the named data sets; all others show pictures, whose shades and places count."""
 DIGITS_SIDE = 28
 """Pixels of the images of both data sets of digits, before any scaling."""
 
@@ -27,7 +27,8 @@ class Preprocessing:
 
 
 def assumed(dataset: str, shape: tuple[int, int, int]) -> Preprocessing:
-    """The rule for a run that has none on record: its data set's, and for pictures the size that its network reads."""
+    """Returns the rule for a run without a recorded one: its data set's, and for pictures the size that its network
+    reads."""
     if dataset in OF_DATASETS:
         return Preprocessing(OF_DATASETS[dataset], 1, DIGITS_SIDE, DIGITS_SIDE)
     return Preprocessing(PICTURE, *shape)

@@ -1,4 +1,4 @@
-"""Where a data set is from, so that it can be had again."""
+"""The source of a data set, by which it can be loaded again."""
 
 from __future__ import annotations
 

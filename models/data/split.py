@@ -1,4 +1,4 @@
-"""Half a data set, as files hold it."""
+"""A split is half a data set, as files hold it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The commands that look into a run: evaluate, predict, show, export, pack.
 
-Like those of :mod:`models.cli`, which registers them, they import what is heavy when they are called.
+Like those of :mod:`models.cli`, which registers them, they import heavy packages when they are called.
 """
 
 from __future__ import annotations

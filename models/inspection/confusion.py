@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: what each class was taken for, in numbers and in shades."""
+"""The confusion matrix as a picture shows what each class was taken for, in numbers and in shades."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from models.inspection.evaluation import Evaluation
 from models.inspection.style import INK, drawable, style
 
 GAMMA = 0.4
-"""Of the shades: one image in a hundred is to be seen next to ninety-nine."""
+"""Exponent of the shades: one image in a hundred must be visible next to ninety-nine."""
 LETTERS = 11
-"""Of a title, in an inch."""
+"""Letters of a title in an inch."""
 TICKS = (0, 0.001, 0.01, 0.1, 0.5, 1)
 DARK = 0.25
 """A share whose shade takes white numbers."""
 MOST_NUMBERS = 30
-"""Classes; of more, the shades alone can be read."""
+"""Most classes with numbers in their cells; with more, only the shades can be read."""
 MOST_NAMES = 100
-"""Classes; of more, the picture grows no further, and the axes count them: it has some 3,300 pixels a side."""
+"""Most classes with names on the axes; with more, the picture stays at some 3,300 pixels a side."""
 
 
 def confusion_picture(found: Evaluation, title: str) -> Figure:
-    """Rows are the classes, columns what the network took them for, shades the share of the row."""
+    """Returns the picture: rows are the classes, columns what they were taken for, shades the share of the row."""
     counts = found.confusion.numpy()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     names = [drawable(name) for name in found.classes]

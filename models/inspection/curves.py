@@ -1,4 +1,4 @@
-"""How a training went: losses and accuracies by epoch, drawn from its log."""
+"""The curves of a training: losses and accuracies by epoch, drawn from its log."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from models.inspection.style import BLUE, GREEN, INK, ORANGE, drawable, style
 
 LINES = (("train", INK, "o"), ("validation", GREEN, "s"), ("test", ORANGE, "^"))
 SMOOTHED = 10
-"""Of an epoch's steps one in so many: as much of the curve is averaged into each of its points."""
+"""Each point of a curve is an average over one in this many of an epoch's steps."""
 
 LOGARITHMIC = 4
-"""Losses that fall to less than a quarter are drawn on a logarithmic scale."""
+"""Losses are drawn on a logarithmic scale if the largest is more than this many times the least."""
 
 
 def curves_picture(history: History, title: str) -> Figure:
-    """The loss on the left, the accuracy on the right; the steps' losses too, smoothed, where the log has them.
+    """Returns the picture: loss on the left, accuracy on the right, and the steps' smoothed losses if the log has them.
 
     Raises ModelsError for a log without an epoch.
     """
@@ -54,7 +54,7 @@ def curves_picture(history: History, title: str) -> Figure:
 
 
 def _draw_steps(axes: Axes, history: History) -> None:
-    """A moving average over a part of an epoch, each at its last step's place."""
+    """Draw a moving average over a part of an epoch, each value at the place of its last step."""
     if not history.steps:
         return
     epochs, numbers, losses = (np.array(values) for values in zip(*history.steps, strict=True))

@@ -1,4 +1,4 @@
-"""Images to test an open run on, whichever data set they are from, as its network wants them."""
+"""Images of any data set on which an open run can be tested, as its network takes them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from models.errors import ModelsError
 from models.inspection.facts import Facts
 
 MOST_NAMED = 10
-"""Classes in a message."""
+"""Most classes that a message names."""
 
 
 def load_for(
     facts: Facts, dataset: str | None, data_dir: Path | None, console: Console, fallback: Path | None = None
 ) -> Dataset:
-    """The data set called ``dataset``, or else the run's own, normalised as the run's was, labelled by its classes.
+    """Returns the data set called ``dataset``, or else the run's own, normalised as the run's was, labelled by its
+    classes.
 
     The folder is ``data_dir``; else, for the run's own data set, the one that the run was trained from; else
     ``fallback``, which is the environment's.
 
-    Raises ModelsError for one that can't be had, as :func:`models.data.load`, and for images or classes that the
-    network isn't made for.
+    Raises ModelsError for a data set that can't be loaded, as :func:`models.data.load`, and for images or classes that
+    the network isn't made for.
     """
     if data_dir is None and dataset in (None, own(facts)) and facts.source is not None and facts.source.data_dir:
         data_dir = Path(facts.source.data_dir)
@@ -50,7 +51,7 @@ def load_for(
 
 
 def _by_name(found: Dataset, classes: tuple[str, ...]) -> Tensor:
-    """The test labels as the run counts them; raises ModelsError for a class that only one of the two has."""
+    """Returns the test labels as the run counts classes; raises ModelsError for a class that only one of both has."""
     if found.classes == classes:
         return found.test_labels
     numbers = {name: number for number, name in enumerate(classes)}
@@ -79,7 +80,7 @@ def is_own(found: Dataset, facts: Facts, dataset: str | None, data_dir: Path | N
 
 
 def own(facts: Facts) -> str:
-    """The run's data set as `--dataset` calls it: a folder's own name stands for "folder"."""
+    """Returns the run's data set as `--dataset` calls it: a folder's own name stands for "folder"."""
     if facts.source is not None:
         return facts.source.dataset
     return facts.dataset if facts.dataset in data.DATASETS else "folder"

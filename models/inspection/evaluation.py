@@ -1,4 +1,4 @@
-"""What a network takes the test images for: one count for each pair of classes, and the figures that follow from it."""
+"""An evaluation counts what a network takes the test images for, and gives the figures that follow from it."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Evaluation:
 
     @property
     def images(self) -> int:
-        """How many were tested on."""
+        """Returns the number of images that were tested."""
         return int(self.confusion.sum())
 
     @property
     def correct(self) -> int:
-        """How many were recognised."""
+        """Returns the number of images that were recognised."""
         return int(self.confusion.diagonal().sum())
 
     @property
     def accuracy(self) -> float:
-        """The share that was recognised, 0..1."""
+        """Returns the share of images that was recognised, 0..1."""
         return self.correct / self.images
 
 
@@ -62,9 +62,9 @@ def evaluate(run: Trained, dataset: Dataset, console: Console) -> Evaluation:
 
 
 def class_table(found: Evaluation) -> Table:
-    """A line for each class: its images, recall, precision, and what it was most often taken for by mistake.
+    """Returns a table with a line for each class: its images, recall, precision, and its most frequent mistake.
 
-    Of more than a hundred classes, those of the lowest recall.
+    With more than a hundred classes it has those of the lowest recall.
     """
     shown: Sequence[int] = range(len(found.classes))
     title = "Classes"
@@ -89,6 +89,6 @@ def class_table(found: Evaluation) -> Table:
 
 
 def _share(part: int, counts: Tensor) -> str:
-    """``part`` of all ``counts``; nothing where there are none."""
+    """Returns ``part`` of all ``counts`` as a text; an empty one if there are no counts."""
     whole = int(counts.sum())
     return f"{part / whole:.2%}" if whole else "-"

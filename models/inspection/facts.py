@@ -1,4 +1,4 @@
-"""What a run's configuration says of it, checked: nothing in a run's folder is trusted."""
+"""The facts that a run's configuration states, checked: nothing in a run's folder is trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from models.training.checks import check_seed
 from models.training.records import read_object, record
 
 DIGITS = tuple("0123456789")
-"""The classes' names where a run doesn't tell them."""
+"""The classes' names for a run that doesn't name them."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class _Config:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run's configuration says of it; ``dataset`` is the data set's name, ``source`` where it is from, if known.
+    """Facts about a run; ``dataset`` is the data set's name, ``source`` where it is from, if known.
 
-    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1. ``recorded`` is how a picture becomes
-    an image, where the run tells it; runs of before it was recorded don't.
+    ``mean`` and ``deviation`` are those of the training pixels on the scale 0..1. ``recorded`` says how a picture
+    becomes an image, or is None: older runs didn't record it.
     """
 
     network: str
@@ -64,11 +64,12 @@ class Facts:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a picture becomes an image: as recorded, else as :func:`models.data.preprocessing.assumed`."""
+        """Returns how a picture becomes an image: the recorded rule, else that of
+        :func:`models.data.preprocessing.assumed`."""
         return self.recorded or assumed(self.source.dataset if self.source else self.dataset, self.shape)
 
     def build(self, backend: str) -> nn.Module:
-        """The network with weights of torch's global generator, on ``backend``, a text of :mod:`models.backends`."""
+        """Returns the network with random weights, on ``backend``, a text of :mod:`models.backends`."""
         choice = parse(backend)
         model = networks.load(self.network).build(self.shape, len(self.classes), choice.rest)
         assign(model, choice)
@@ -76,7 +77,8 @@ class Facts:
 
 
 def read_facts(path: Path) -> Facts:
-    """The facts in the configuration ``path``; raises ModelsError, which names what is wrong, if they aren't there."""
+    """Returns the facts in the configuration ``path``; raises ModelsError, which names the first that is missing or
+    wrong."""
     try:
         content = path.read_bytes()
     except OSError as error:

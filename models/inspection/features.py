@@ -1,4 +1,4 @@
-"""What every layer of a network makes of one image, told by hooks."""
+"""Hooks record what every layer of a network makes of one image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastconv.torch import ConvBlock2d
 
 SILENT = (nn.Dropout, nn.Flatten)
-"""Layers that change no value of a network at work."""
+"""Layers that change no value outside of training."""
 KINDS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.MaxPool2d, "max pooling"),
     (nn.AvgPool2d, "average pooling"),
@@ -36,9 +36,9 @@ class Feature:
 
 @torch.no_grad()
 def features(model: nn.Module, image: Tensor) -> list[Feature]:
-    """The results of the layers of ``model`` for ``image`` (1, C, H, W), in the order in which they are made.
+    """Returns the results of the layers of ``model`` for ``image`` (1, C, H, W), in the order in which they are made.
 
-    What a network does between its layers, as a ReLU called in its ``forward``, is seen in the next layer only.
+    A function called between layers, as a ReLU in a network's ``forward``, shows in the next layer only.
     """
     found: list[Feature] = []
 
@@ -59,7 +59,7 @@ def features(model: nn.Module, image: Tensor) -> list[Feature]:
 
 
 def kind(layer: nn.Module) -> str:
-    """What ``layer`` does, in a few words."""
+    """Returns a short text that says what ``layer`` does."""
     if isinstance(layer, nn.Conv2d):
         words = [f"convolution {layer.kernel_size[0]} x {layer.kernel_size[1]}"]
         if isinstance(layer, ConvBlock2d):

@@ -17,19 +17,19 @@ from models.inspection.seeing import Pixels
 from models.inspection.style import SIGNED, bare, drawable, style
 
 MOST_MAPS = 64
-"""Of one layer; of more the first are shown."""
+"""Most maps of one layer in the picture; of more, the first are shown."""
 COLUMNS = 16
 WIDTH, MARGIN = 8.0, 0.15
 HEADING, STRIP, NAMES = 0.32, 0.22, 0.2
 LARGEST_MAP = 1.0
-"""All in inches."""
+"""Largest side of a map, and the picture's other sizes, in inches."""
 
 MOST_NAMES = 50
-"""Classes whose names fit below the last strip."""
+"""Most classes whose names fit below the last strip."""
 
 
 def features_picture(image: Pixels, layers: Sequence[Feature], classes: Sequence[str], title: str) -> Figure:
-    """``image`` (channels, height, width) and below it ``layers``, each on its own scale.
+    """Returns the picture: ``image`` (channels, height, width) and below it ``layers``, each on its own scale.
 
     Results of ReLU are grey, from zero, black; others blue below zero and red above.
     """
@@ -76,7 +76,7 @@ def _size(values: npt.NDArray) -> str:
 
 
 def _is_maps(values: npt.NDArray) -> bool:
-    """Whether there is anything to see but one value a channel."""
+    """Returns True if a result is maps, not one value for each channel."""
     return values.ndim == 3 and values.shape[1:] != (1, 1)
 
 

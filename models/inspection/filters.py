@@ -16,9 +16,9 @@ from models.inspection.trained import Trained
 
 
 def filters_picture(run: Trained) -> Figure:
-    """The two sets side by side: blue is negative, red positive; filters of three channels are in their colours.
+    """Returns the picture of both sets: blue is negative, red positive; filters of three channels are in colours.
 
-    Of other numbers of channels the mean is shown. Raises ModelsError for a network without convolutions.
+    With other numbers of channels the mean is shown. Raises ModelsError for a network without convolutions.
     """
     name, before = first_filters(run.untrained(), run.facts.network)
     _, after = first_filters(run.model, run.facts.network)
@@ -46,7 +46,7 @@ def filters_picture(run: Trained) -> Figure:
 
 
 def first_filters(model: nn.Module, network: str) -> tuple[str, Maps]:
-    """The first convolution's name and its filters, (K, R, S), or (K, R, S, 3) if it reads three channels."""
+    """Returns the first convolution's name and its filters, (K, R, S), or (K, R, S, 3) if it reads three channels."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
             weight = layer.weight.detach()  # (K, C, R, S)

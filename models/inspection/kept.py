@@ -1,4 +1,4 @@
-"""The runs that come along, as a table."""
+"""A table of the runs that come with the project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.training.run_folder import CONFIG
 
 
 def kept_table() -> Table:
-    """A line for each: what it is, what it was trained on, and its test accuracy after the last epoch."""
+    """Returns a table with a line for each run: network, data set, and test accuracy after the last epoch."""
     table = Table("run", "network", "data set", title="Trained runs that come along (RUN)", title_justify="left")
     table.add_column("test accuracy", justify="right")
     for name in names():

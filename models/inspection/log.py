@@ -1,4 +1,4 @@
-"""A run's log, read back: the losses of its steps and what its epochs came to."""
+"""A run's log, read back: the losses of its steps and the figures of its epochs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from models.training.run_folder import LOG
 
 @dataclass(frozen=True)
 class History:
-    """``steps``: (epoch, step, loss) in order; ``epochs``: by number, each a record of figures under their names."""
+    """The history of a run. ``steps``: (epoch, step, loss) in order; ``epochs``: by number, each a record of figures
+    under their names."""
 
     steps: list[tuple[int, int, float]]
     epochs: dict[int, dict[str, float]]
 
     def of(self, name: str) -> tuple[list[int], list[float]]:
-        """The epochs that have a figure ``name``, and the figures."""
+        """Returns the epochs that have a figure ``name``, and the figures."""
         found = {number: record[name] for number, record in self.epochs.items() if name in record}
         return list(found), list(found.values())
 
 
 def read_log(folder: Path) -> History:
-    """The history in the log of the run in ``folder``; of what it says twice, the last counts.
+    """Returns the history in the log of the run in ``folder``; of two entries on one step or epoch the last counts.
 
-    A last line without its end, as a run that was killed leaves it, is left out. Raises ModelsError for a log that is
+    An incomplete last line, as a killed run leaves it, is left out. Raises ModelsError for a log that is
     missing or damaged.
     """
     path = folder / LOG

@@ -12,7 +12,8 @@ Maps = npt.NDArray[np.float32]
 
 
 def montage(maps: Maps, columns: int) -> Maps:
-    """``maps`` side by side, ``columns`` in a row; NaN between and after them, which is drawn as nothing.
+    """Returns ``maps`` side by side, ``columns`` in a row; NaN between and after them, which leaves the picture white
+    there.
 
     Maps of more than a few pixels are two pixels apart, small ones one: lines keep their proportion.
     """

@@ -1,4 +1,4 @@
-"""A run as one file that other programs can run: ONNX, with what must be known to show it images.
+"""Writes a run as one ONNX file that other programs can run, with all that they need to know to show it images.
 
 Its metadata has ``network``, ``dataset``, ``mean``, ``deviation``, ``classes``, a JSON list of names, and
 ``preprocessing``, the fields of :class:`models.data.preprocessing.Preprocessing` as a JSON object. The input is
@@ -29,7 +29,7 @@ INPUT, OUTPUT, BATCH = "images", "scores", "batch"
 
 
 def to_onnx(run: Trained) -> bytes:
-    """The content of an ONNX file, for batches of any size; raises ModelsError if a package it needs is missing."""
+    """Returns the content of an ONNX file for batches of any size; raises ModelsError if a package is missing."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ModelsError(
@@ -67,7 +67,7 @@ def _metadata(facts: Facts) -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about itself and about torchvision, which nothing here needs."""
+    """Silences the exporter's remarks about itself and about torchvision, which nothing here needs."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

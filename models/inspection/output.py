@@ -1,4 +1,4 @@
-"""Where a command's picture or file goes, and how it gets there: whole or not at all."""
+"""A command's picture or file is written whole or not at all, at a place that this file decides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ DOTS_PER_INCH = 150
 
 
 def place(run: Trained, name: str, out: Path | None) -> Path:
-    """``out`` if given, else ``name`` in the run's folder; for a run that comes along, in the working directory.
+    """Returns ``out`` if given, else ``name`` in the run's folder, or in the working directory for a run of the
+    project's.
 
     Raises ModelsError if ``out`` has another ending than ``name``: the content would not be what the name says.
     """
@@ -37,7 +38,7 @@ def save_picture(figure: Figure, path: Path) -> None:
 
 
 def save(content: bytes, path: Path) -> None:
-    """Write ``content`` at ``path``, in place of what was there; raises ModelsError where that can't be."""
+    """Write ``content`` at ``path``, in place of what was there; raises ModelsError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_aside(path, content)

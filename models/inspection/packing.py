@@ -1,4 +1,4 @@
-"""A run in a small folder, to be given away: what it learned and how it went, nothing of the machine it ran on."""
+"""Packs a run into a small folder to give away: what it learned and how it went, nothing of the machine it ran on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.inspection.trained import Trained
 from models.training.run_folder import CONFIG, LOG, WEIGHTS, write_aside
 
 LARGEST = 1_000_000
-"""Bytes of float32 weights; more are stored in half precision."""
+"""Most bytes of float32 weights; more are stored in half precision."""
 SETTINGS = ("network", "backend", "recipe", "seed", "dataset")
 DATA = ("name", "shape", "classes", "train_images", "test_images", "mean", "deviation", "preprocessing")
 FIGURES = ("number", "train_loss", "validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
@@ -25,8 +25,8 @@ FIGURES = ("number", "train_loss", "validation_loss", "validation_accuracy", "te
 def pack(run: Trained, folder: Path) -> dict[str, int]:
     """Write ``run`` as a run of its own into ``folder``, empty or new; gives the files' sizes in bytes.
 
-    Of the configuration it keeps the settings and the data, of the log the epochs. Weights of more than a megabyte are
-    rounded to half precision, float16.
+    It keeps the settings and the data from the configuration, and the epochs from the log. Weights of more than a
+    megabyte are rounded to half precision, float16.
 
     Raises ModelsError for a damaged log, for weights beyond float16's range and for a folder that can't be used.
     """

@@ -1,4 +1,4 @@
-"""Opening a picture that somebody made, whatever its format: upright, in grey or in colour, on a plain ground."""
+"""Opens a user's picture of any format: upright, in grey or in colour, on a plain ground."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from models.errors import ModelsError
 
 LARGEST_SIDE = 512
-"""Pixels; larger pictures are reduced to this, which is still far more than a network sees."""
+"""Largest side in pixels; larger pictures are reduced to it, which is still far more than a network sees."""
 
 Grey = npt.NDArray[np.float32]
-"""(height, width), 0 black to 255 white."""
+"""Shades of grey, (height, width), 0 black to 255 white."""
 
 
 def open_picture(path: Path) -> Image.Image:
-    """The picture in the file ``path``, in mode "L" (grey) or "RGB", 512 pixels at most on a side.
+    """Returns the picture in the file ``path``, in mode "L" (grey) or "RGB", 512 pixels at most on a side.
 
-    Of moving pictures the first one; turned as its camera says. Transparent parts become white, or black behind a light
-    drawing. 16-bit pictures are reduced to 8 bits, those of wider types from their darkest to their lightest value.
+    A moving picture's first frame is taken, and turned as its camera says. Transparent parts become white, or black
+    behind a light drawing. 16-bit pictures are reduced to 8 bits, those of wider types from their darkest to their
+    lightest value.
 
     Raises ModelsError, which names the file, for what isn't a picture, is damaged, or is too large to be opened safely.
     """
@@ -38,7 +39,7 @@ def open_picture(path: Path) -> Image.Image:
                 picture = _eight_bit(upright)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError, MemoryError):
         raise ModelsError(f"{path}: has too many pixels to be opened; make it smaller") from None
-    except Exception as error:  # a decoder raises whatever it stumbles over, and the file is anybody's
+    except Exception as error:  # a decoder may raise anything, and the file may hold anything
         reason = "in no format that pillow reads" if isinstance(error, UnidentifiedImageError) else str(error)
         raise ModelsError(f"{path}: isn't a picture, or is damaged ({reason})") from None
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
@@ -46,12 +47,12 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def grey(picture: Image.Image) -> Grey:
-    """``picture`` in shades of grey."""
+    """Returns ``picture`` in shades of grey."""
     return np.asarray(picture.convert("L"), dtype=np.float32)
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    """In mode "L" or "RGB"."""
+    """Returns the picture in mode "L" or "RGB"."""
     if picture.mode.startswith(("I", "F")):
         values = np.nan_to_num(np.asarray(picture).astype(np.float64))
         least, most = (0.0, 65535.0) if picture.mode.startswith("I;16") else (values.min(), values.max())
@@ -62,7 +63,7 @@ def _eight_bit(picture: Image.Image) -> Image.Image:
 
 
 def _on_ground(picture: Image.Image) -> Image.Image:
-    """On white, or on black where what is drawn is lighter than middling grey."""
+    """Returns the picture on white, or on black if the drawing is lighter than middle grey."""
     shades, cover = (np.asarray(picture.convert("LA"), dtype=np.float64)[..., part] for part in (0, 1))
     light = (shades * cover).sum() > 127.5 * cover.sum()
     ground = Image.new("RGBA", picture.size, "black" if light else "white")

@@ -1,4 +1,4 @@
-"""What a network makes of somebody's pictures: each one's likeliest classes, and how sure it is of them."""
+"""Predictions for a user's pictures: the likeliest classes of each, and how sure the network is of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ RUNNERS_UP = 2
 
 @dataclass(frozen=True)
 class Prediction:
-    """``seen``: (channels, height, width), what the network was shown of ``picture``; ``probabilities``: by class."""
+    """A picture with its prediction. ``seen``: (channels, height, width), what the network was shown of ``picture``;
+    ``probabilities``: by class."""
 
     path: Path
     picture: Image.Image
@@ -29,14 +30,14 @@ class Prediction:
     probabilities: list[float]
 
     def ranking(self) -> list[int]:
-        """The classes' numbers, the likeliest first."""
+        """Returns the numbers of the classes, the likeliest first."""
         return sorted(range(len(self.probabilities)), key=lambda at: -self.probabilities[at])
 
 
 def predict(
     run: Trained, paths: Iterable[Path], as_is: bool, console: Console
 ) -> tuple[list[Prediction], list[ModelsError]]:
-    """What ``run`` makes of the pictures in the files ``paths``, and an error for each that it can make nothing of.
+    """Returns the predictions of ``run`` for the pictures in the files ``paths``, and an error for each that fails.
 
     ``as_is`` pictures are resized and nothing else; see :func:`models.inspection.seeing.seen`.
     """
@@ -50,7 +51,7 @@ def predict(
 
 
 def prediction_table(found: Sequence[Prediction], classes: Sequence[str]) -> Table:
-    """A line for each picture: its class, the probability, and the runners-up with theirs."""
+    """Returns a table with a line for each picture: its class, the probability, and the next likely classes."""
     table = Table(title="Predictions", title_justify="left")
     table.add_column("picture", overflow="fold")
     table.add_column("class")

@@ -13,15 +13,16 @@ from models.inspection.prediction import Prediction
 from models.inspection.style import BLUE, PALE, bare, drawable, style
 
 MOST = 40
-"""Predictions in a picture; it would grow beyond what can be opened."""
+"""Most predictions in a picture; with more it would grow beyond what programs open."""
 CLASSES = 10
-"""Bars; of more classes the likeliest."""
+"""Most bars for a picture; of more classes the likeliest are shown."""
 ROW = 1.7
-"""Inches."""
+"""Height of a row in inches."""
 
 
 def prediction_picture(found: Sequence[Prediction], classes: Sequence[str]) -> Figure:
-    """A row for each of ``found``, the first forty: original, what the network saw, probabilities."""
+    """Returns the picture, with a row for each of the first forty of ``found``: original, what the network saw,
+    probabilities."""
     rows = found[:MOST]
     classes = [drawable(name) for name in classes]
     with style():

@@ -1,4 +1,4 @@
-"""What a network is shown of a picture: the size and the look of the images it was trained on, as the run records.
+"""A picture is shown to a network in the size and the look of the images it was trained on, as the run records.
 
 MNIST was made so (LeCun, Bottou, Bengio, Haffner 1998, section III.A): black-and-white digits, fitted into 20 x 20
 pixels with their proportions kept, which makes them grey, then put into 28 x 28 with their centre of mass in the
@@ -21,19 +21,20 @@ from models.inspection.picture_files import Grey, grey, open_picture
 Pixels = npt.NDArray[np.uint8]
 
 BOX = 20 / 28
-"""Of an image's side, which the digit fits into."""
+"""Share of an image's side that the digit fits into."""
 WHOLE = 1.0
 """scikit-learn's digits fill theirs: a network trained on them knows 24% of them fitted into MNIST's box, 93% so."""
 FRAME = 1 / 20
-"""Of a picture's side: a frame so wide is taken to be paper, most of it."""
+"""Width of a frame, as a share of the picture's side; most of the frame is taken to be paper."""
 FAINT = 0.25
-"""Of the strongest ink: what is fainter is the paper's grain or a shadow."""
+"""Share of the strongest ink; fainter marks are the paper's grain or a shadow."""
 
 
 def look_at(path: Path, how: Preprocessing, as_is: bool) -> tuple[Image.Image, Pixels]:
-    """The picture in the file ``path``, and what is to be seen of it; raises ModelsError, which names the file.
+    """Returns the picture in the file ``path``, and the image that the network is shown; raises ModelsError.
 
-    A "picture" is read by the reader that training has; a digit's transparent ground is what differs from its ink.
+    The error names the file. A "picture" is read as in training; a digit's transparent ground becomes black or white,
+    whichever its ink is not.
     """
     picture = read_picture(path) if how.subject == PICTURE else open_picture(path)
     try:
@@ -43,10 +44,10 @@ def look_at(path: Path, how: Preprocessing, as_is: bool) -> tuple[Image.Image, P
 
 
 def seen(picture: Image.Image, how: Preprocessing, as_is: bool = False) -> Pixels:
-    """``picture`` (grey or RGB) as bytes (channels, height, width), as ``how`` says.
+    """Returns ``picture`` (grey or RGB) as bytes (channels, height, width), as ``how`` says.
 
     Digits become like MNIST's, unless the picture has the data set's size and a dark ground: then it is taken as it is.
-    Of other pictures the middle is taken. With ``as_is`` the picture is only resized.
+    The middle of other pictures is taken. With ``as_is`` the picture is only resized.
 
     Raises ModelsError for a digit of which nothing is to be seen, and for images of neither one channel nor three.
     """
@@ -66,7 +67,7 @@ def seen(picture: Image.Image, how: Preprocessing, as_is: bool = False) -> Pixel
 
 
 def _frame(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Which pixels are along the four sides."""
+    """Returns a mask of the pixels along the four sides."""
     wide = max(1, round(min(shape) * FRAME))
     frame = np.ones(shape, bool)
     frame[wide:-wide, wide:-wide] = False
@@ -74,7 +75,7 @@ def _frame(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 
 
 def _paper(shades: Grey) -> Grey:
-    """The ground's shade everywhere: a plane through the frame, as light falls on paper, less what is drawn on it."""
+    """Returns the paper's shade at each pixel: a plane through the frame's shades, drawn marks left out."""
     rows, columns = np.indices(shades.shape, dtype=np.float32)
     places = np.stack([np.ones_like(rows), rows, columns], -1)  # (height, width, 3)
     ground = _frame(shades.shape)
@@ -86,7 +87,7 @@ def _paper(shades: Grey) -> Grey:
 
 
 def _on_light_ground(shades: Grey) -> bool:
-    """Whether the ground is nearer to the lightest than to the darkest shade there is."""
+    """Returns True if the ground is nearer to the picture's lightest shade than to its darkest."""
     return bool(np.median(shades[_frame(shades.shape)]) > (float(shades.min()) + float(shades.max())) / 2)
 
 
@@ -105,7 +106,7 @@ def _centred(shades: Grey, height: int, width: int, box: float) -> Image.Image:
 
 
 def _ink(shades: Grey) -> Grey:
-    """0 where there is paper, up to 1 where the ink is strongest; raises ModelsError where there is none."""
+    """Returns the ink at each pixel, 0 for paper to 1 for the strongest; raises ModelsError if there is none."""
     paper = _paper(shades)
     ink = paper - shades if _on_light_ground(shades) else shades - paper
     strongest = float(ink.max())
@@ -115,7 +116,7 @@ def _ink(shades: Grey) -> Grey:
 
 
 def _offset(digit: Grey, axis: int, room: int) -> int:
-    """Where ``digit`` begins in ``room`` pixels: its centre of mass in the pixel after the middle, all of it inside."""
+    """Returns where ``digit`` begins in ``room`` pixels: its centre of mass right after the middle, all inside."""
     mass = digit.sum(1 - axis)
     centre = float(np.average(np.arange(len(mass)) + 0.5, weights=mass))
     return min(max(round((room + 1) / 2 - centre), 0), room - len(mass))

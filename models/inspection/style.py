@@ -1,4 +1,4 @@
-"""The look of all pictures: sober type, colours that colour-blind readers and grey printers tell apart.
+"""The look of all pictures: plain type, and colours that colour-blind readers and grey printers tell apart.
 
 The line colours are Okabe and Ito's (2008).
 """
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 INK, PALE, GRID = "#1f2328", "#6e7781", "#d8dee4"
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 SIGNED = "RdBu_r"
-"""Blue below zero, white at zero, red above."""
+"""The colour map of signed values: blue below zero, white at zero, red above."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -31,7 +31,7 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": GRID,
     "text.color": INK,
-    "text.parse_math": False,  # names of files and classes are nobody's formulas
+    "text.parse_math": False,  # names of files and classes are no formulas
     "xtick.color": INK,
     "ytick.color": INK,
     "hatch.linewidth": 0.6,
@@ -42,21 +42,21 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look, for whatever is drawn or saved in the block, by a user's settings of matplotlib unchanged."""
+    """Gives all that is drawn or saved in the block this look, whatever the user's settings of matplotlib are."""
     with warnings.catch_warnings(), mpl.rc_context():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # of a name in a script that the type doesn't have
-        mpl.rcdefaults()  # whatever the user's matplotlibrc says
+        mpl.rcdefaults()  # the user's matplotlibrc doesn't count
         mpl.rcParams.update(_STYLE)
         yield
 
 
 def drawable(text: str) -> str:
-    """``text`` with escapes for what isn't a character: bytes of a file's name that aren't UTF-8."""
+    """Returns ``text`` with escapes for bytes of a file's name that aren't UTF-8, and so no characters."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def bare(axes: Axes) -> None:
-    """Leave nothing of ``axes`` but what is drawn in them."""
+    """Remove the frame and ticks of ``axes``, so that only the drawing stays."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

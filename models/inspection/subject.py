@@ -1,4 +1,4 @@
-"""The image to show a network whose layers are to be looked at."""
+"""The subject is the image to show a network whose layers are looked at."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def chosen_image(
     as_is: bool,
     console: Console,
 ) -> tuple[Tensor, str]:
-    """An image (1, channels, height, width), normalised for ``run``, and what to call it.
+    """Returns an image (1, channels, height, width), normalised for ``run``, and a name for it.
 
-    That of the file ``picture``; or else the first test image of ``dataset``, or of the run's own, found as by
+    It is that of the file ``picture``; or else the first test image of ``dataset``, or of the run's own, found as by
     :func:`models.inspection.datasets.load_for`. For a run on MNIST
     that comes along scikit-learn's digits stand in where MNIST can't be had.
     """

@@ -1,4 +1,4 @@
-"""A trained run, opened: the network with its weights, and what must be known to show it images.
+"""A trained run is opened here: the network with its weights, and the facts that are needed to show it images.
 
 A run is a folder as :mod:`models.training.run_folder` writes it. Some come along, in ``models/trained``, and go by
 their names. Nothing in a folder is trusted: the network is laid out without memory, and gets its weights if they fit.
@@ -23,7 +23,7 @@ from models.inspection.facts import Facts, read_facts
 from models.training.run_folder import CONFIG, WEIGHTS
 
 KEPT = Path(__file__).parent.parent / "trained"
-"""The runs that come along, a folder each."""
+"""The folder of the runs that come with the project, a folder each."""
 ANY_BACKEND = "auto"
 
 
@@ -38,20 +38,21 @@ class Trained:
 
     @property
     def came_along(self) -> bool:
-        """Whether it is one of the project's own, whose folder is left as it is."""
+        """Returns True if the run is one of the project's own, whose folder is left as it is."""
         return self.path.resolve().parent == KEPT.resolve()
 
     def untrained(self) -> nn.Module:
-        """The network as it was before the first step."""
+        """Returns the network with its weights of before the first step."""
         torch.manual_seed(self.facts.seed)
         return self.facts.build(self.backend).eval()
 
     def normalised(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        """Pixels 0..255, (N, C, H, W), as the network wants them: scaled and normalised as training images were."""
+        """Returns pixels 0..255, (N, C, H, W), as the network takes them: scaled and normalised as training images
+        were."""
         return Preparation(self.facts.shape, self.facts.mean, self.facts.deviation)(torch.from_numpy(pixels))
 
     def pixels(self, images: Tensor) -> npt.NDArray[np.uint8]:
-        """What normalised images (N, C, H, W) look like, 0..255."""
+        """Returns normalised images (N, C, H, W) as pixels 0..255."""
         shades: npt.NDArray[np.uint8] = (
             ((images * self.facts.deviation + self.facts.mean) * 255).round().clamp(0, 255).byte().numpy()
         )
@@ -59,14 +60,14 @@ class Trained:
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """(N, classes), of normalised images (N, C, H, W)."""
+        """Returns the classes' probabilities (N, classes) for normalised images (N, C, H, W)."""
         # Some networks end in log_softmax; another softmax leaves its probabilities as they are.
         result: Tensor = self.model(images).softmax(1)
         return result
 
 
 def open_run(run: str, backend: str | None = None) -> Trained:
-    """The run in the folder ``run``, or the one of that name that comes along.
+    """Returns the run in the folder ``run``, or the project's own run of that name.
 
     It computes on ``backend``, else on the one it was trained with, else, if that can't run here, on fastconv's choice.
     Weights in half precision become float32.
@@ -87,12 +88,12 @@ def open_run(run: str, backend: str | None = None) -> Trained:
 
 
 def names() -> list[str]:
-    """Of the runs that come along, sorted."""
+    """Returns the names of the project's own runs, sorted."""
     return sorted(path.parent.name for path in KEPT.glob(f"*/{CONFIG}"))
 
 
 def find(run: str) -> Path:
-    """The folder that ``run`` means: its path, which comes first, or the name of a run that comes along."""
+    """Returns the folder that ``run`` means: a path, which comes first, or the name of a run of the project's."""
     path = Path(run)
     if path.is_dir():
         return path

@@ -13,12 +13,12 @@ from models.recipes import Network
 
 
 def names() -> list[str]:
-    """The known networks, sorted; loads none of them."""
+    """Returns the names of the networks, sorted; loads none of them."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def load(name: str) -> Network:
-    """The network called ``name``; raises ModelsError, which lists the known ones, when there is none."""
+    """Returns the network called ``name``; raises ModelsError, which lists the known names, if there is none."""
     if name not in names():
         raise ModelsError(f"no network is called {name!r}; the networks are {', '.join(names())}")
     network: Network = import_module(f"{__name__}.{name}").NETWORK

@@ -22,7 +22,7 @@ ORIGINAL = 224
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the first convolution kernel, stride and padding; the filters of all; the hidden units."""
+    """Kernel, stride and padding of the first convolution; the filters of all five; the hidden units."""
 
     kernel: int
     stride: int
@@ -76,13 +76,13 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
+        """Returns the logits of a batch."""
         logits: Tensor = self.dense(self.convs(x).flatten(1))
         return logits
 
 
 def _side(size: int, sizes: Sizes) -> int:
-    """Pixels along an axis after the convolutions and the three poolings."""
+    """Returns the pixels along an axis after the convolutions and the three poolings."""
     size = (size + 2 * sizes.padding - sizes.kernel) // sizes.stride + 1
     for _ in range(3):
         size = (size - 3) // 2 + 1
@@ -90,7 +90,7 @@ def _side(size: int, sizes: Sizes) -> int:
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> AlexNet:
-    """AlexNet for square images of 224 pixels, or the small one for 28 to 64."""
+    """Returns AlexNet for square images of 224 pixels, or the small one for 28 to 64."""
     check_square("alexnet", shape, (*SMALL, ORIGINAL), "28 to 64 pixels or of 224")
     return AlexNet(shape, classes, backend)
 

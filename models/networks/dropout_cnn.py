@@ -30,14 +30,14 @@ class DropoutCnn(nn.Module):
         self.dense2 = nn.Linear(HIDDEN, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
+        """Returns the logits of a batch."""
         x = self.drop(self.pool1(self.conv1(x))).flatten(1)  # (N, 10 * 27 * 27) for 28 x 28
         logits: Tensor = self.dense2(self.dense1(x).relu())
         return logits
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> DropoutCnn:
-    """The network for images of ``shape``, 2 x 2 at least."""
+    """Returns the network for images of ``shape``, 2 x 2 at least."""
     check_least("dropout_cnn", shape, 2)
     return DropoutCnn(shape, classes, backend)
 

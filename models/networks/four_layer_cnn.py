@@ -36,13 +36,13 @@ class FourLayerCnn(nn.Module):
         self.dense2 = nn.Linear(HIDDEN, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logarithms of the classes' probabilities for a batch."""
+        """Returns the logarithms of the classes' probabilities for a batch."""
         x = self.convs(x).flatten(1)  # (N, 64 * 2 * 2) for 64 x 64
         return self.dense2(self.drop(self.dense1(x).relu())).log_softmax(1)
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> FourLayerCnn:
-    """The network for images of ``shape``, 64 x 64 at least."""
+    """Returns the network for images of ``shape``, 64 x 64 at least."""
     check_least("four_layer_cnn", shape, LEAST)
     return FourLayerCnn(shape, classes, backend)
 

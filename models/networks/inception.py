@@ -33,7 +33,7 @@ class InceptionA(nn.Module):
         self.branch_pool = Sequential(AvgPool2d(3, 1, 1, backend=backend), Conv2d(channels, 24, 1, backend=backend))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The four ways' channels, one after another."""
+        """Returns the channels of the four branches, one after another."""
         return torch.cat([self.branch1x1(x), self.branch5x5(x), self.branch3x3(x), self.branch_pool(x)], dim=1)
 
 
@@ -51,14 +51,14 @@ class Inception(nn.Module):
         self.dense1 = nn.Linear(many * (((height - 4) // 2 - 4) // 2) * (((width - 4) // 2 - 4) // 2), classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logarithms of the classes' probabilities for a batch."""
+        """Returns the logarithms of the classes' probabilities for a batch."""
         x = self.inception1(self.conv1(x))  # (N, 88, 12, 12) for 28 x 28
         x = self.inception2(self.conv2(x))  # (N, 88, 4, 4)
         return self.dense1(x.flatten(1)).log_softmax(1)
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> Inception:
-    """The network for images of ``shape``, 16 x 16 at least."""
+    """Returns the network for images of ``shape``, 16 x 16 at least."""
     check_least("inception", shape, LEAST)
     return Inception(shape, classes, backend)
 

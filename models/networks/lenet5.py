@@ -43,7 +43,7 @@ class LeNet5(Sequential):
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> LeNet5:
-    """LeNet-5 for ``shape``: any channels, 28 x 28 or 32 x 32."""
+    """Returns LeNet-5 for images of ``shape``: any channels, 28 x 28 or 32 x 32 pixels."""
     channels, height, _ = shape
     check_square("lenet5", shape, (28, 32), "28 or 32 pixels")
     return LeNet5(channels, height, classes, backend)

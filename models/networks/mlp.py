@@ -20,13 +20,13 @@ class Mlp(nn.Module):
         self.dense2 = nn.Linear(pixels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
+        """Returns the logits of a batch."""
         logits: Tensor = self.dense2(self.dense1(x.flatten(1)).relu())
         return logits
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> Mlp:
-    """The perceptron for any images; it has nothing that a backend computes."""
+    """Returns the perceptron for images of any shape; it has no layer that a backend computes."""
     return Mlp(shape, classes)
 
 

@@ -4,7 +4,7 @@ LeNet-5's two convolutions of 5 x 5 with ReLU and max pooling and one linear lay
 product of steps and of what a step takes:
 
     widths     8 and 16 channels; 10 and 20 reach 99.2% in three epochs, and take a third more a step
-    batch      300 images: a step takes some 0.6 ms whatever its images, in Python and in torch
+    batch      300 images: a step takes some 0.6 ms in Python and in torch, for any number of images
     schedule   one cycle (L. Smith, N. Topin, "Super-convergence", 2018): Adam, at a rate too high to stay with, and
                down to nothing within four epochs; three take 6 s, and three seeds of five miss 99% by a few images
 """
@@ -36,7 +36,7 @@ class Record(Sequential):
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> Record:
-    """The network for images of ``shape``, 12 x 12 at least."""
+    """Returns the network for images of ``shape``, 12 x 12 at least."""
     check_least("record", shape, LEAST)
     return Record(shape, classes, backend)
 

@@ -31,13 +31,13 @@ class SequentialCnn(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
+        """Returns the logits of a batch."""
         logits: Tensor = self.layers(x)
         return logits
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> SequentialCnn:
-    """The network for images of ``shape``, 8 x 8 at least."""
+    """Returns the network for images of ``shape``, 8 x 8 at least."""
     check_least("sequential_cnn", shape, LEAST)
     return SequentialCnn(shape, classes, backend)
 

@@ -39,7 +39,7 @@ class SimpleConvNet(Sequential):
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> SimpleConvNet:
-    """SimpleConvNet for images of ``shape``, 6 x 6 at least."""
+    """Returns SimpleConvNet for images of ``shape``, 6 x 6 at least."""
     check_least("simple_convnet", shape, KERNEL + 1)
     return SimpleConvNet(shape, classes, backend)
 

@@ -32,7 +32,7 @@ class SmallCnn(Sequential):
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> SmallCnn:
-    """The network for images of ``shape``, 16 x 16 at least."""
+    """Returns the network for images of ``shape``, 16 x 16 at least."""
     check_least("small_cnn", shape, LEAST)
     return SmallCnn(shape, classes, backend)
 

@@ -35,7 +35,7 @@ class TwoLayerCnn(Sequential):
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> TwoLayerCnn:
-    """The network for images of ``shape``, 4 x 4 at least."""
+    """Returns the network for images of ``shape``, 4 x 4 at least."""
     check_least("two_layer_cnn", shape, 4)
     return TwoLayerCnn(shape, classes, backend)
 

@@ -62,13 +62,13 @@ class Vgg(nn.Module):
         initialise(self, partial(nn.init.kaiming_normal_, nonlinearity="relu"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits of a batch."""
+        """Returns the logits of a batch."""
         logits: Tensor = self.dense(self.convs(x).flatten(1))
         return logits
 
 
 def build(shape: ImageShape, classes: int, backend: str) -> Vgg:
-    """VGG-11 for images of ``shape``, 28 x 28 at least."""
+    """Returns VGG-11 for images of ``shape``, 28 x 28 at least."""
     check_least("vgg", shape, LEAST)
     return Vgg(shape, classes, backend)
 

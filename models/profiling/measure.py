@@ -29,7 +29,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 WARM_UP_STEPS = 3
 MOST_STEPS = 10_000
-"""A step leaves some hundred records in memory."""
+"""Most steps that are recorded; each leaves some hundred records in memory."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def profiles(
     *,
     separate: bool = False,
 ) -> list[Profile]:
-    """Of ``steps`` training steps on each of ``backends``, texts as :mod:`models.backends` reads them.
+    """Returns the profiles of ``steps`` training steps on each of ``backends``, texts as :mod:`models.backends` reads
+    them.
 
     With ``separate``, layers that would run together as one step are called one by one.
 
@@ -70,7 +71,8 @@ def profiles(
 
 
 def by_part(events: Sequence[FunctionEvent]) -> dict[Part, float]:
-    """The seconds of the operators that were recorded on the training's own thread, each without those it called."""
+    """Returns the seconds of the operators that were recorded on the training's own thread, each without those it
+    called."""
     thread = next(event.thread for event in events if event.name == DATA)
     seconds: Counter[Part] = Counter()
     for event in events:
@@ -83,7 +85,7 @@ def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console,
     begun = begin(settings, dataset.shape, len(dataset.classes))
     if separate:
         for layer in begun.model.modules():
-            layer.register_forward_hook(lambda *_: None)  # a layer that somebody listens to is called by itself
+            layer.register_forward_hook(lambda *_: None)  # a layer with a hook is called by itself
     training = _steps(begun, Batches(settings, dataset))
     with TrainingProgress(
         console, settings.backend, (WARM_UP_STEPS + 2 * steps) * settings.recipe.batch_size
@@ -106,13 +108,13 @@ def _profile(settings: Settings, dataset: Dataset, steps: int, console: Console,
 
 
 def _steps(training: Training, batches: Batches) -> Iterator[Step]:
-    """Training without end, at the schedule's first rates, each taking of a batch recorded."""
+    """Yields training steps without end, at the schedule's first rates; each fetch of a batch is recorded."""
     for _ in count():
         yield from epoch_steps(training, cast("Batches", _Watched(batches)), 1)
 
 
 class _Watched:
-    """Batches, each recorded under a name of their own when taken."""
+    """Batches whose fetches are recorded under a name of their own."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
@@ -121,7 +123,7 @@ class _Watched:
         return len(self._batches)
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
-        """As `Batches.epoch`."""
+        """Yields what `Batches.epoch` does."""
         taken = self._batches.epoch(number, done)
         while True:
             with record_function(DATA):

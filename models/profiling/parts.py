@@ -1,7 +1,8 @@
 """The parts of a training step, and which of torch's operators belong to which.
 
 The names are those that torch's profiler records: operators of torch (``aten::``) and of fastconv, autograd's functions
-on the way there and back, and the optimiser. What is called by one of these belongs to it, whatever its own name.
+on the way there and back, and the optimiser. An operator that is called by one of these belongs to it, under any name
+of its own.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import re
 from typing import NamedTuple
 
 DATA = "models::data"
-"""What the trainer's own recording calls the taking of a batch."""
+"""The name under which the trainer records the fetch of a batch."""
 
 
 class Part(NamedTuple):
-    """A row of a profile: what it is, and whether of the way back."""
+    """A row of a profile: its name, and whether it is part of the backward pass."""
 
     name: str
     backward: bool = False
@@ -39,14 +40,14 @@ OPERATORS = {
     "loss": r"aten::(cross_entropy_loss|nll_loss|log_softmax)\w*|(NllLoss|LogSoftmax|Nll)\w*Backward\d",
     "optimiser": r"Optimizer\..*",
 }
-"""Patterns of whole names."""
+"""Patterns of the operators' whole names, for each part."""
 
 _PATTERNS = {name: re.compile(pattern) for name, pattern in OPERATORS.items()}
 _ENGINE = "autograd::engine::evaluate_function"
 
 
 def part(names: list[str]) -> Part:
-    """The part to which an operator belongs; ``names`` are its own, its caller's, its caller's caller's, and so on."""
+    """Returns the part to which an operator belongs; ``names`` are its own and those of its callers, from within."""
     backward = any(name.startswith(_ENGINE) for name in names)
     for name in names:
         for found, pattern in _PATTERNS.items():
@@ -56,6 +57,6 @@ def part(names: list[str]) -> Part:
 
 
 def order() -> list[Part]:
-    """All parts, as a table lists them."""
+    """Returns all parts, as a table lists them."""
     both = [Part(name, backward) for name in (*OPERATORS, OTHERS) for backward in (False, True)]
     return [*both, Part(PYTHON)]

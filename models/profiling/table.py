@@ -21,7 +21,7 @@ HOW = (
 
 
 def profile_table(settings: Settings, dataset: Dataset, profiles: Sequence[Profile]) -> Table:
-    """Milliseconds a step and their share for each part that any of the profiles has, and the whole."""
+    """Returns a table of milliseconds a step, and their share, for each part of any profile, and for the whole."""
     images = len(dataset.train_labels)
     steps = math.ceil(images / settings.recipe.batch_size)
     shape = " x ".join(map(str, dataset.shape))

@@ -1,6 +1,6 @@
 """Training images moved by chance each time they are seen: shifted by whole pixels, turned around their middle.
 
-What comes in from outside an image is the nearest pixel of its border.
+Pixels that come in from outside an image are those of the nearest border.
 
 The moves of an epoch depend on the seed and the epoch alone, and are drawn for all images at once: no state is kept
 from one epoch to the next, and any number of processes sees the same.
@@ -19,11 +19,11 @@ from models.data.images import Images, OnDemand
 from models.errors import ModelsError
 
 STREAM = 1
-"""Keeps these random numbers apart from those of the order."""
+"""The stream of random numbers of the moves, apart from those of the images' order."""
 
 
 class Moves(NamedTuple):
-    """Of each image: pixels down, pixels to the right (int64, (N,)), and radians (float64, (N,))."""
+    """The moves of each image: pixels down, pixels to the right (int64, (N,)), and radians (float64, (N,))."""
 
     down: Tensor
     right: Tensor
@@ -44,7 +44,7 @@ class Augmentation:
         self._windows = None if isinstance(images, OnDemand) else _windows(images, shift)
 
     def moves(self, seed: int, epoch: int) -> Moves:
-        """Of all images in ``epoch``."""
+        """Returns the moves of all images in ``epoch``."""
         random = np.random.default_rng((seed, epoch, STREAM))
         count = len(self._images)
         down, right = random.integers(-self._shift, self._shift, (2, count), endpoint=True)
@@ -53,7 +53,7 @@ class Augmentation:
         return Moves(*(torch.from_numpy(part).to(device) for part in (down, right, angle)))
 
     def batch(self, numbers: Tensor, moves: Moves) -> Tensor:
-        """The images of these ``numbers``, turned and then shifted: (len(numbers), C, H, W)."""
+        """Returns the images of these ``numbers``, turned and then shifted: (len(numbers), C, H, W)."""
         if not self._degrees:
             down, right = moves.down[numbers], moves.right[numbers]
             windows, places = self._taken(numbers)
@@ -61,13 +61,13 @@ class Augmentation:
         return self._turned(numbers, moves)
 
     def _taken(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows, and which of them are those of these ``numbers``."""
+        """Returns windows, and the indices of those that belong to these ``numbers``."""
         if self._windows is not None:
             return self._windows, numbers
         return _windows(self._images[numbers], self._shift), torch.arange(len(numbers), device=numbers.device)
 
     def _turned(self, numbers: Tensor, moves: Moves) -> Tensor:
-        """By bilinear interpolation: each pixel is fetched from where it was, by the inverse of its move."""
+        """Returns the images turned by bilinear interpolation: each pixel is read from where it was before the move."""
         windows, places = self._taken(numbers)
         still = windows[places, :, self._shift, self._shift]
         height, width = still.shape[2:]
@@ -81,6 +81,6 @@ class Augmentation:
 
 
 def _windows(images: Tensor, shift: int) -> Tensor:
-    """All shifted images, (N, C, 2 shift + 1, 2 shift + 1, H, W): views, so picking a batch copies it once."""
+    """Returns all shifted images, (N, C, 2 shift + 1, 2 shift + 1, H, W): views, so picking a batch copies it once."""
     padded = pad(images, (shift, shift, shift, shift), mode="replicate") if shift else images
     return padded.unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)

@@ -1,4 +1,4 @@
-"""Which images each step sees: by the seed and the epoch alone, so that any step can be entered afresh."""
+"""The seed and the epoch alone decide which images each step sees, so that a training can go on at any step."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Batches:
         self._size, self._seed, self._group = recipe.batch_size, settings.seed, group
 
     def __len__(self) -> int:
-        """Of an epoch."""
+        """Returns the number of batches in an epoch."""
         return math.ceil(len(self._labels) / self._size)
 
     def epoch(self, number: int, done: int = 0) -> Iterator[Batch]:
-        """Those of epoch ``number`` (the first is 1), without the first ``done``."""
+        """Yields the batches of epoch ``number`` (the first is 1), without the first ``done``."""
         count, device = len(self._labels), self._labels.device
         order = torch.from_numpy(np.random.default_rng((self._seed, number)).permutation(count)).to(device)
         seeds = np.random.SeedSequence((self._seed, number, CHANCE, self._group.rank)).generate_state(len(self))

@@ -1,4 +1,4 @@
-"""What a process that doesn't write has in place of the run folder."""
+"""A process that doesn't write has a bystander in place of the run folder."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ class Bystander(RunFolder):
         self.path = path
 
     def log(self, **record: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def log_length(self) -> int:
-        """None."""
+        """Returns 0: this process writes no log."""
         return 0
 
     def cut_log(self, length: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def save_config(self, config: Mapping[str, object]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def save_weights(self, weights: dict[str, Tensor]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def save_checkpoint(self, content: bytes) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def checkpoint(self) -> bytes:
-        """None: the first process hands out its own."""
+        """Returns no bytes: the first process hands out its own."""
         return b""
 
 
 @contextmanager
 def shared(opened: AbstractContextManager[RunFolder], group: Group) -> Iterator[RunFolder]:
-    """The folder that ``opened`` gives in the process that leads ``group``; in the others what stands for it."""
+    """Yields the folder that ``opened`` gives in the process that leads ``group``, and a bystander in the others."""
     if group.leads:
         with opened as folder:
             group.spread(os.fsencode(folder.path))

@@ -40,7 +40,7 @@ class _Log:
 
 
 def pack(training: Training, position: Position, identity: Mapping[str, object], log_length: int) -> bytes:
-    """The file's content, for the run that :func:`models.training.config.identity` describes."""
+    """Returns the file's content, for the run that :func:`models.training.config.identity` describes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(training).items()}
     facts = {
         "version": VERSION,
@@ -81,7 +81,7 @@ def restore(content: bytes, path: Path, training: Training, identity: Mapping[st
 
 
 def _read(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The facts and the tensors of a file that is whole and of this version."""
+    """Returns the facts and the tensors of a file, if it is whole and of this version."""
     try:
         tensors = safetensors.torch.load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -100,7 +100,7 @@ def _read(content: bytes, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]
 
 
 def _tensors(training: Training) -> dict[str, Tensor]:
-    """The training's own, by the file's names."""
+    """Returns the training's tensors, by their names in the file."""
     tensors = {f"model.{name}": tensor for name, tensor in training.model.state_dict().items()}
     for name, weight in training.model.named_parameters():
         memory = training.optimizer.state.get(weight, {})

@@ -1,4 +1,4 @@
-"""Each setting's bounds. Every function here returns nothing, or raises a ModelsError that names what is allowed."""
+"""The bounds of each setting. Every function returns nothing, or raises a ModelsError that names what is allowed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 """The 16-bit ones are what layers compute in; weights then are float32."""
 DEVICES = ("cpu", "cuda")
 MOST_LEARNING_RATE = 1e6
-"""Beyond any use, and safely below what overflows a float32 weight at the first step."""
+"""Largest learning rate: beyond any use, and safely below what overflows a float32 weight at the first step."""
 MOST_WEIGHT_DECAY = 100.0
 """Beyond any use."""
 MOST_SEED = 2**32 - 1
 MOST_IMAGES = 10**9
-"""Of a batch or epochs: beyond any use, and within every library's integers."""
+"""Most images of a batch, and most epochs: beyond any use, and within every library's integers."""
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Of its own; whether ``shift`` suits the images is seen when they are there."""
+    """Raises ModelsError for a recipe's value out of bounds; ``shift`` is compared with the images later."""
     _check_known("optimizer", recipe.optimizer, OPTIMIZERS)
     _check_known("schedule", recipe.schedule, SCHEDULES)
     if not 0 < recipe.learning_rate <= MOST_LEARNING_RATE:
@@ -43,7 +43,7 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_momentum_counts(recipe: Recipe) -> None:
-    """For a momentum that was asked for."""
+    """Raises ModelsError for a momentum that was asked for and that the optimizer doesn't have."""
     if recipe.optimizer != "sgd":
         raise ModelsError(
             f"momentum is SGD's, the optimizer is {recipe.optimizer}; leave it out or use --optimizer sgd"
@@ -57,14 +57,14 @@ def check_seed(seed: int) -> None:
 
 
 def check_threads(threads: int | None) -> None:
-    """None is fine."""
+    """Raises ModelsError for a number of threads that can't be; None is allowed."""
     cores = os.cpu_count() or 1
     if threads is not None and not 1 <= threads <= cores:
         raise ModelsError(f"the number of threads is {threads}; this machine has {cores} cores, so 1 to {cores}")
 
 
 def check_validation(share: float, patience: int | None) -> None:
-    """The share held out, and the epochs to wait for a better loss on it."""
+    """Raises ModelsError for a share held out, or a number of epochs to wait, that can't be."""
     if not 0 <= share < 1:
         raise ModelsError(f"the share of images for validation is {share}; it must be at least 0 and below 1")
     if patience is None:
@@ -76,12 +76,12 @@ def check_validation(share: float, patience: int | None) -> None:
 
 
 def check_precision(name: str) -> None:
-    """Of PRECISIONS."""
+    """Raises ModelsError for a precision that is not one of PRECISIONS."""
     _check_known("precision", name, PRECISIONS)
 
 
 def check_device(name: str) -> None:
-    """Of DEVICES, and here."""
+    """Raises ModelsError for a device that is not one of DEVICES, or not in this machine."""
     _check_known("device", name, DEVICES)
     import torch
 

@@ -1,4 +1,4 @@
-"""The command ``train``, behind its options: a new run, or on with one; in as many processes as there are."""
+"""The command ``train`` starts a new run or goes on with one, in all processes that torchrun started."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.training.tables import training_table
 from models.training.train import resume, train
 
 MAY_CHANGE = ("backend", "device", "threads", "epochs")
-"""On resuming: what changes roundings only, and how long it goes on."""
+"""Settings that may change on resuming: they change roundings only, or how long the training goes on."""
 
 
 def run_train(
@@ -95,7 +95,7 @@ def _resume(
 
 
 def _continued(config: Config, chosen: Mapping[str, Any], path: Path) -> Settings:
-    """The run's settings with what may be ``chosen`` anew."""
+    """Returns the run's settings, with ``chosen`` in place of those that may change."""
     recipe = config.settings.recipe
     epochs = chosen.get("epochs", recipe.epochs)
     if epochs != recipe.epochs and recipe.schedule != "constant":
@@ -113,7 +113,7 @@ def _continued(config: Config, chosen: Mapping[str, Any], path: Path) -> Setting
 
 
 def _refuse(network: str | None, run_dir: Path | None, chosen: Mapping[str, Any]) -> None:
-    """Raises ModelsError for what would make another run of it."""
+    """Raises ModelsError for settings that would make it another run."""
     options = [f"--{name.replace('_', '-')}" for name in chosen if name not in MAY_CHANGE]
     words = ([network] if network else []) + options + (["--run-dir"] if run_dir else [])
     if words:
@@ -121,7 +121,7 @@ def _refuse(network: str | None, run_dir: Path | None, chosen: Mapping[str, Any]
 
 
 def _load(source: Source, console: Console, group: Group) -> Dataset:
-    """The first process before the others, which then find what it downloaded."""
+    """Returns the data set; the first process loads it before the others, which then find what it downloaded."""
     folder = Path(source.data_dir) if source.data_dir else None
     if not group.leads:
         group.wait()

@@ -1,4 +1,4 @@
-"""The same training on every backend: from one seed, on the same batches, each for the same time."""
+"""Compares backends by the same training: from one seed, on the same batches, each for the same time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from models.training.settings import Settings
 
 REFERENCE = "torch"
 CHOOSER = "auto"
-"""Picks another backend for each problem, so it is no contestant."""
+"""The backend that picks another for each problem, so it is no contestant."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A choice of backends and the steps it trained; ``trouble`` is why it has none, or stopped."""
+    """A choice of backends and the steps it trained; ``trouble`` says why it has none, or stopped."""
 
     backend: str
     steps: Sequence[Step] = field(default_factory=list)
@@ -36,7 +36,8 @@ class Contestant:
 
     @property
     def images_per_second(self) -> float:
-        """Over all steps but the first, which warms the caches; over the first alone if there is no other."""
+        """Returns images a second over all steps but the first, which warms the caches, or over it if there is no
+        other."""
         timed = self.steps[1:] or self.steps
         return sum(step.images for step in timed) / sum(step.seconds for step in timed)
 
@@ -46,7 +47,7 @@ def compare(
 ) -> list[Contestant]:
     """Train ``settings`` on each of ``backends`` in turn, or on every backend, torch first, for about ``seconds`` each.
 
-    ``backends`` are texts as :mod:`models.backends` reads them. The clock is looked at after each step, so that a
+    ``backends`` are texts as :mod:`models.backends` reads them. The clock is read after each step, so that a
     backend makes one at least, however long that takes; kernels are compiled before it starts. A backend that fails is
     listed with its error; the others still run. Raises ModelsError, before the first step, for a text that is none.
     """
@@ -66,12 +67,12 @@ def compare(
 
 
 def shared_steps(contestants: Sequence[Contestant]) -> int:
-    """How many steps all of them made."""
+    """Returns the number of steps that all of them made."""
     return min((len(contestant.steps) for contestant in contestants), default=0)
 
 
 def disagreement(one: Contestant, other: Contestant) -> float:
-    """The largest relative difference between the losses of the steps that both made."""
+    """Returns the largest relative difference between the two losses of each step that both made."""
     return max(
         abs(mine.loss - yours.loss) / (abs(yours.loss) or 1.0)
         for mine, yours in zip(one.steps, other.steps, strict=False)
@@ -93,12 +94,12 @@ def _contestant(settings: Settings, dataset: Dataset, seconds: float, console: C
                     progress.advance(step.images, step.loss)
                     if perf_counter() - start >= seconds:
                         return Contestant(name, steps)
-    except Exception as error:  # whatever a backend does wrong is its result, not the comparison's end
+    except Exception as error:  # an error of one backend is its result, and doesn't end the comparison
         return Contestant(name, steps, trouble=f"{type(error).__name__}: {error}")
     raise AssertionError("unreachable")
 
 
 def _warm_up(model: nn.Module, dataset: Dataset) -> None:
-    """Compile what compiles at its first call, on one image and a copy of the model."""
+    """Compile all kernels that the first step would compile, on one image and a copy of the model."""
     logits = deepcopy(model)(dataset.train_images[:1])
     backward(cross_entropy(logits, dataset.train_labels[:1]))

@@ -40,7 +40,7 @@ class _Data:
 
 @dataclass(frozen=True)
 class Config:
-    """What is read of a configuration: the settings, where the data is from, and all of it as it stands there."""
+    """A configuration that was read: the settings, the source of the data, and the whole content."""
 
     settings: Settings
     source: Source | None
@@ -48,7 +48,7 @@ class Config:
 
 
 def describe(settings: Settings, dataset: Dataset, source: Source | None) -> dict[str, Any]:
-    """All that is needed to know the run again."""
+    """Returns all that identifies a run, its settings, data and versions, for ``config.json``."""
     return {
         **asdict(settings),
         "source": asdict(source) if source else None,
@@ -95,7 +95,7 @@ def parse(content: bytes, path: Path) -> Config:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run decides its course, but for the number of epochs where the learning rate doesn't depend on it.
+    """Returns what decides a run's course, without the number of epochs if the learning rate doesn't depend on it.
 
     Backend, device and threads aren't in it: they change roundings only.
     """

@@ -1,4 +1,4 @@
-"""The processes that train one network together: what each takes of the work, and what they add up.
+"""Several processes train one network together: each takes a part of the work, and they add up their results.
 
 Each has the whole data set and a copy of the network; torch's DistributedDataParallel keeps the copies equal. A batch
 is that of all processes, shared out among them, so that together they do the steps that one process would do alone.
@@ -23,7 +23,7 @@ TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR
 class Group:
     """This process among ``size``; ``local_rank`` and ``local_size`` count those of this machine.
 
-    Every method but :meth:`share` waits for all processes, and does nothing to wait for where there is one.
+    Every method but :meth:`share` waits for all processes; with one process there is no wait.
     """
 
     rank: int = 0
@@ -33,20 +33,20 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that prints and writes."""
+        """Returns True if this process is the one that prints and writes."""
         return self.rank == 0
 
     @property
     def threads(self) -> int | None:
-        """A fair share of this machine's cores; None, that is torch's and fastconv's own choice, for one process."""
+        """Returns a fair share of this machine's cores; for one process None, for the libraries' own choice."""
         return None if self.size == 1 else max(1, (os.cpu_count() or 1) // self.local_size)
 
     def share(self, rows: Tensor) -> Tensor:
-        """This process's part of ``rows``: consecutive ones, none where there are fewer than processes."""
+        """Returns this process's part of ``rows``: consecutive rows, none if there are fewer rows than processes."""
         return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
 
     def total(self, *values: float) -> list[float]:
-        """Each of ``values`` summed over all processes."""
+        """Returns each of ``values`` summed over all processes."""
         if self.size == 1:
             return list(values)
         sums = torch.tensor(values, dtype=torch.float64)
@@ -54,7 +54,7 @@ class Group:
         return sums.tolist()
 
     def spread(self, content: bytes) -> bytes:
-        """The first process's ``content``, in all."""
+        """Returns the ``content`` of the first process, in all processes."""
         if self.size == 1:
             return content
         length = torch.tensor([len(content)])
@@ -65,11 +65,11 @@ class Group:
         return bytes(here)
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         self.total(0)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """``model`` so that backward passes leave the processes' mean gradient."""
+        """Returns ``model`` wrapped so that backward passes leave the mean gradient of all processes."""
         return model if self.size == 1 else DistributedDataParallel(model)
 
 
@@ -82,13 +82,13 @@ threads are then joined by a thread that holds the interpreter's lock, which the
 
 
 def launched() -> bool:
-    """Whether ``torchrun`` started this process."""
+    """Returns True if ``torchrun`` started this process."""
     return all(name in os.environ for name in TORCHRUN)
 
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The group that ``torchrun`` made of this process and others; alone without it.
+    """Yields the group of the processes that ``torchrun`` started; without it, a group of this process alone.
 
     Messages between processors go by gloo, between GPUs by NCCL, of which each process takes the one of its number.
     """

@@ -22,7 +22,7 @@ class Held(NamedTuple):
 
 
 def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, Held | None]:
-    """``dataset`` without ``share`` (0..1) of its training images, and those; None for a share of 0.
+    """Returns ``dataset`` without ``share`` (0..1) of its training images, and those; None for a share of 0.
 
     The ``seed`` chooses which.
 

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on an open file, which the system takes back however the process ends."""
+"""A lock on an open file lets one process in at a time; the system takes it back however the process ends."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if sys.platform == "win32":
     import msvcrt
 
     _BEYOND = 1 << 62
-    """A byte that no file reaches: locked bytes can't be read by others there."""
+    """The locked byte, which lies beyond any file's end: on Windows other processes can't read locked bytes."""
 
     def lock(file: BinaryIO) -> None:
-        """Lock ``file`` until it is closed. Raises OSError where another process has."""
+        """Lock ``file`` until it is closed. Raises OSError if another process has locked it."""
         position = file.tell()
         file.seek(_BEYOND)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

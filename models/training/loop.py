@@ -1,4 +1,4 @@
-"""The training loop: from settings to a network in training, from batches to steps, and the test of what it learned."""
+"""The training loop makes a network of settings, and steps of batches, and tests what the network learned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from models.training.settings import Settings
 from models.training.stopping import StopWish
 
 TEST_BATCH = 100
-"""Of images: what VGG-11's first convolution gives for so many of 224 x 224 pixels is 1.3 GB already."""
+"""Images of a test batch; at 224 x 224 pixels VGG-11's first convolution makes 1.3 GB of them.
+"""
 
 
 class Step(NamedTuple):
@@ -55,7 +56,8 @@ class Training:
     group: Group
 
     def learn(self, batch: Batch) -> Tensor:
-        """One step at the optimizer's present learning rate; a loss whose mean over the processes is the batch's."""
+        """Returns the loss after one step at the present learning rate; its mean over the processes is the batch's
+        loss."""
         self.optimizer.zero_grad()
         with self.computing:
             logits = self.forward(batch.images)
@@ -77,7 +79,8 @@ class Training:
 
 
 def begin(settings: Settings, shape: ImageShape, classes: int, group: Group = ALONE) -> Training:
-    """The network with its initial weights, on its backends, and the optimiser, on the settings' device and threads.
+    """Returns the network with its initial weights, on its backends, and the optimiser, on the settings' device and
+    threads.
 
     Raises ModelsError for images the network isn't made for, and for a backend of a layer that it doesn't have.
     """
@@ -101,9 +104,9 @@ def begin(settings: Settings, shape: ImageShape, classes: int, group: Group = AL
 def epoch_steps(
     training: Training, batches: Batches, epoch: int, done: int = 0, wish: StopWish | None = None
 ) -> Iterator[Step]:
-    """Train one epoch (the first is number 1) but for its first ``done`` steps, a step at each turn.
+    """Train one epoch (the first is number 1) but for its first ``done`` steps; yields after each step.
 
-    At each, ``wish`` is told whether any process was asked to stop.
+    After each step ``wish`` is told whether any process was asked to stop.
 
     Raises TrainingError when the loss is no longer a finite number.
     """
@@ -129,7 +132,8 @@ def epoch_steps(
 
 @torch.no_grad()
 def score(model: nn.Module, images: Images, labels: Tensor, group: Group = ALONE) -> tuple[float, float]:
-    """The share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them, in the weights' own type."""
+    """Returns the share of ``images`` that ``model`` recognises, 0..1, and its mean loss on them, in the weights' own
+    type."""
     model.eval()
     correct, loss = 0, 0.0
     mine = group.share(torch.arange(len(labels), device=labels.device))
@@ -142,7 +146,7 @@ def score(model: nn.Module, images: Images, labels: Tensor, group: Group = ALONE
 
 
 def _use_threads(count: int | None) -> None:
-    """torch and fastconv on ``count`` threads, None being their own choice; NumPy's OpenBLAS on one.
+    """Let torch and fastconv use ``count`` threads, or their own choice for None, and NumPy's OpenBLAS one.
 
     Two pools of threads that wait by spinning, in turn on the same cores, hold each other up: both at two
     threads on two busy cores, a LeNet-5 step through im2col took 170 to 600 ms; with OpenBLAS at one, 20.
@@ -154,12 +158,12 @@ def _use_threads(count: int | None) -> None:
 
 
 def _generator(device: str) -> torch.Generator:
-    """The one that dropout draws from."""
+    """Returns the random generator that dropout draws from."""
     return torch.cuda.default_generators[torch.cuda.current_device()] if device == "cuda" else torch.default_generator
 
 
 def _optimizer(settings: Settings, model: nn.Module) -> Optimizer:
-    """All weights in one kernel, but for float16: fused SGD starts its momentum from nothing if step 1 overflows."""
+    """Returns the optimizer, in one kernel but for float16: fused SGD loses its momentum if step 1 overflows."""
     recipe, fused = settings.recipe, settings.precision != "float16"
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":

@@ -1,4 +1,4 @@
-"""How far a training is: the epochs it has finished, and what the one under way has come to."""
+"""The position says how far a training is: the finished epochs, and the sums of the one under way."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from models.training.loop import Step
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to: mean training loss, loss and accuracy (0..1) on the test images, and speed.
+    """The figures of one epoch: mean training loss, loss and accuracy (0..1) on the test images, and speed.
 
-    The same of the images held out, None where there are none. ``seconds`` are those of the training steps; testing is
-    not in them.
+    It has the same of the images held out, or None if there are none. ``seconds`` are those of the training steps;
+    testing is not in them.
     """
 
     number: int
@@ -38,18 +38,18 @@ class Position:
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch under way, or of the next."""
+        """Returns the number of the epoch under way, or of the next."""
         return len(self.epochs) + 1
 
     def count(self, step: Step) -> None:
-        """One more step."""
+        """Count one more step."""
         self.step += 1
         self.loss += step.loss * step.images
         self.images += step.images
         self.seconds += step.seconds
 
     def finish(self, test: tuple[float, float], validation: tuple[float, float] | None) -> Epoch:
-        """The epoch under way is over: accuracy and loss on the test images and on those held out."""
+        """Returns the finished epoch, given accuracy and loss on the test images and on those held out."""
         (accuracy, loss), (held_accuracy, held_loss) = test, validation or (None, None)
         speed = self.images / self.seconds
         epoch = Epoch(
@@ -60,19 +60,20 @@ class Position:
         return epoch
 
     def kept(self) -> Epoch:
-        """The epoch whose weights are kept: the first of the lowest validation loss; the last if none is held out."""
+        """Returns the epoch whose weights are kept: the first with the lowest validation loss; the last if none is held
+        out."""
         if self.epochs[-1].validation_loss is None:
             return self.epochs[-1]
         return min(self.epochs, key=_validation_loss)
 
     def over(self, epochs: int, patience: int | None) -> bool:
-        """Whether all of ``epochs`` are done, or none of the last ``patience`` was better than all before."""
+        """Returns True if all of ``epochs`` are done, or none of the last ``patience`` was better than all before."""
         if len(self.epochs) >= epochs:
             return True
         return patience is not None and bool(self.epochs) and len(self.epochs) - self.kept().number >= patience
 
 
 def _validation_loss(epoch: Epoch) -> float:
-    """One that isn't a number is worse than any."""
+    """Returns the validation loss to compare by; one that is NaN counts as infinite."""
     loss = epoch.validation_loss
     return math.inf if loss is None or math.isnan(loss) else loss

@@ -37,7 +37,7 @@ class TrainingProgress:
         self._progress.stop()
 
     def describe(self, description: str) -> None:
-        """Name what is going on now."""
+        """Show a text that says what is going on now."""
         self._progress.update(self._task, description=description)
 
     def advance(self, images: int, loss: float) -> None:
@@ -62,5 +62,5 @@ def _figures(task: Task) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, as 1:05."""
+    """Returns seconds as minutes and seconds, such as 1:05."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,4 +1,5 @@
-"""Dataclasses from JSON, checked: whoever wrote the file, what comes out is what its annotations say."""
+"""Makes dataclasses of JSON, and checks that each field has the type of its annotation, since anyone may have written
+the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training and its run folder: epoch after epoch, each kept before the next begins."""
+"""A run trains epoch after epoch, and keeps each in the run folder before the next begins."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Run:
         self._settings, self._data, self._console, self._group = settings, kept, console, group
 
     def enter(self, folder: RunFolder, identity: Mapping[str, object]) -> None:
-        """Go where the checkpoint in ``folder`` is, if there is one, and leave nothing there of what came after.
+        """Go on from the checkpoint in ``folder``, if there is one, and remove there what came after it.
 
         Raises ModelsError for a checkpoint that isn't of the run of this ``identity``, and for fewer epochs than done.
         """
@@ -98,17 +98,17 @@ class Run:
 
     @property
     def held(self) -> int:
-        """How many images are held out for validation."""
+        """Returns the number of images held out for validation."""
         return len(self._held.labels) if self._held else 0
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to train."""
+        """Returns True if nothing is left to train."""
         return self.position.over(self._settings.recipe.epochs, self._settings.patience)
 
     @property
     def standing(self) -> str:
-        """How far it is, in words."""
+        """Returns a text that says how far the training is."""
         recipe, position = self._settings.recipe, self.position
         if not self.over:
             return f"goes on in {self._where()}"
@@ -129,7 +129,8 @@ class Run:
             folder.save_checkpoint(checkpoint.pack(self.training, self.position, identity, length))
 
     def _keep_weights(self, folder: RunFolder) -> None:
-        """Those of the epoch just over, if they are to be kept; after its checkpoint, from which they can be had."""
+        """Write the weights of the last epoch, if they are the ones to keep; its checkpoint, which holds them too,
+        comes first."""
         if self.position.kept().number == len(self.position.epochs):
             folder.save_weights(self.training.model.state_dict())
         elif not folder.has_weights:
@@ -139,7 +140,7 @@ class Run:
 
 
 def _placed(dataset: Dataset, settings: Settings) -> Dataset:
-    """On the settings' device, in the type of the weights."""
+    """Returns the images on the settings' device, in the data type of the weights."""
     device, dtype = settings.device, weight_type(settings.precision)
     return replace(
         dataset,

@@ -30,7 +30,7 @@ CONFIG, LOG, WEIGHTS, CHECKPOINT = "config.json", "log.jsonl", "weights.safetens
 ASIDE = ".{}.part"
 TAKEN = "not an empty folder; name another with --run-dir, or go on with a run by --resume"
 LOG_SECONDS = 1.0
-"""How old a line may be before whoever reads along sees it."""
+"""Most seconds before a line of the log reaches the file, for those who read along."""
 
 
 class RunFolder:
@@ -49,7 +49,7 @@ class RunFolder:
             self._shown = monotonic()
 
     def log_length(self) -> int:
-        """In bytes; all of them are on disk then."""
+        """Returns the log's length in bytes, after all of them are on disk."""
         self._log.flush()
         os.fsync(self._log.fileno())
         return self._log.tell()
@@ -77,7 +77,7 @@ class RunFolder:
         write_aside(self.path / CHECKPOINT, content)
 
     def checkpoint(self) -> bytes:
-        """The checkpoint; of no bytes before there is one. Raises ModelsError where there was one."""
+        """Returns the checkpoint, or no bytes before there is one. Raises ModelsError if it is gone or empty."""
         path = self.path / CHECKPOINT
         try:
             content = path.read_bytes()
@@ -91,7 +91,7 @@ class RunFolder:
 
     @property
     def has_weights(self) -> bool:
-        """Whether an epoch's weights are there."""
+        """Returns True if an epoch's weights are there."""
         return (self.path / WEIGHTS).exists()
 
 
@@ -133,7 +133,7 @@ def old_run(path: Path) -> Iterator[RunFolder]:
 
 
 def read_config(path: Path) -> bytes:
-    """The configuration of the run in the folder ``path``. Raises ModelsError where there is none."""
+    """Returns the configuration of the run in the folder ``path``. Raises ModelsError where there is none."""
     try:
         return (path / CONFIG).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -143,7 +143,7 @@ def read_config(path: Path) -> bytes:
 
 
 def write_aside(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` so that whoever looks, whenever, sees all of the old or all of the new."""
+    """Put ``content`` at ``path`` so that a reader at any time sees all of the old or all of the new."""
     aside = path.with_name(ASIDE.format(path.name))
     try:
         with aside.open("wb") as file:
@@ -156,7 +156,7 @@ def write_aside(path: Path, content: bytes) -> None:
 
 
 def _open_log(folder: Path) -> BinaryIO:
-    """Of ``folder``, locked, at its end."""
+    """Returns the log of ``folder``, locked and at its end."""
     file = (folder / LOG).open("ab")
     try:
         lock(file)
@@ -167,7 +167,7 @@ def _open_log(folder: Path) -> BinaryIO:
 
 
 def _first_log(folder: Path) -> BinaryIO:
-    """A log that wasn't there, locked: of several processes that find ``folder`` empty, one makes it."""
+    """Returns a new log, locked: of several processes that find ``folder`` empty, only one can make it."""
     try:
         file = (folder / LOG).open("xb")
     except FileExistsError:
@@ -192,7 +192,7 @@ def _remove_halves(folder: Path) -> None:
 
 
 def _claim(path: Path) -> tuple[Path, bool]:
-    """``path`` as an empty folder, and whether it had to be made."""
+    """Returns ``path``, now an empty folder, and whether it had to be made."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -205,7 +205,7 @@ def _claim(path: Path) -> tuple[Path, bool]:
 
 
 def _numbered(parent: Path, name: str) -> Path:
-    """The first of name, name-2, name-3, ... that could be made: two runs never share one."""
+    """Returns the first folder of name, name-2, name-3, ... that could be made: two runs never share one."""
     for number in count(1):
         path = parent / (name if number == 1 else f"{name}-{number}")
         try:

@@ -1,4 +1,4 @@
-"""How the learning rate changes during a training: a function of how far it is, with no state to keep."""
+"""A schedule is the learning rate as a function of how far a training is; it has no state to keep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WARM_UP = 0.3
 COLD = 1 / 25
 """The rate at which one-cycle starts, as a part of its peak."""
 DROPS = (0.5, 0.75)
-"""Where ``step`` divides the rate by 10."""
+"""Shares of a training after which ``step`` divides the rate by 10."""
 
 
 def _constant(position: float) -> float:
@@ -18,14 +18,15 @@ def _constant(position: float) -> float:
 
 
 def _cosine(position: float) -> float:
-    """I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, without restarts."""
+    """Returns the factor of I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017,
+    without restarts."""
     return (1 + math.cos(math.pi * position)) / 2
 
 
 def _one_cycle(position: float) -> float:
-    """L. Smith, N. Topin, "Super-convergence: very fast training of neural networks using large learning rates", 2018.
+    """Returns the factor of L. Smith, N. Topin, "Super-convergence: very fast training of neural networks", 2018.
 
-    Both ways along half a cosine, as has become usual, instead of their straight lines.
+    Both ways go along half a cosine, as has become usual, instead of straight lines.
     """
     if position < WARM_UP:
         return 1 - (1 - COLD) * _cosine(position / WARM_UP)
@@ -33,7 +34,7 @@ def _one_cycle(position: float) -> float:
 
 
 def _step(position: float) -> float:
-    """K. He et al., "Deep residual learning for image recognition", 2016, section 4.2."""
+    """Returns the factor of K. He et al., "Deep residual learning for image recognition", 2016, section 4.2."""
     return 0.1 ** sum(position >= drop for drop in DROPS)
 
 
@@ -46,7 +47,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def factor(schedule: str, step: int, total: int) -> float:
-    """What the learning rate is multiplied by in ``step`` (the first is 0) of ``total``; 1 at its highest.
+    """Returns the factor of the learning rate in ``step`` (the first is 0) of ``total``; it is 1 at its highest.
 
     ``schedule`` is a key of SCHEDULES.
     """

@@ -1,4 +1,4 @@
-"""What one training run is made of, checked before anything is loaded."""
+"""The settings of one training run, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def settings(
     device: str = "cpu",
     **overrides: float | str | None,
 ) -> Settings:
-    """The network's own recipe with ``overrides`` (fields of Recipe; None keeps the recipe's) applied.
+    """Returns the network's own recipe with ``overrides`` (fields of Recipe; None keeps the recipe's) applied.
 
     ``backend`` is a text as :mod:`models.backends` reads it; what it leaves open, None all, is fastconv's current
     choice: ``FASTCONV_BACKEND`` or else ``auto``.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as wishes: the step under way is finished first, and what there is is kept."""
+"""Ctrl-C and SIGTERM are wishes to stop: the step under way is finished first, and the results are kept."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class StopWish:
 
     @property
     def here(self) -> bool:
-        """Whether this process was asked."""
+        """Returns True if this process was asked to stop."""
         return self.signal != 0
 
 
 @contextmanager
 def stop_wish() -> Iterator[StopWish]:
-    """Signals are taken as wishes inside; the second Ctrl-C is a KeyboardInterrupt again.
+    """Takes signals as wishes inside the block; the second Ctrl-C is a KeyboardInterrupt again.
 
     Outside the main thread, where signals don't arrive, nothing is changed.
     """

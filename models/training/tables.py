@@ -16,7 +16,7 @@ from models.training.train import TrainedRun
 
 
 def training_table(settings: Settings, dataset: Dataset, run: TrainedRun) -> Table:
-    """One finished run, a line for each thing one wants to know of it."""
+    """Returns a table of one finished run, with a line for each fact."""
     last, best = run.epochs[-1], max(run.epochs, key=lambda epoch: epoch.test_accuracy)
     seconds = sum(epoch.seconds for epoch in run.epochs)
     speed = sum(epoch.images_per_second * epoch.seconds for epoch in run.epochs) / seconds
@@ -45,7 +45,7 @@ def training_table(settings: Settings, dataset: Dataset, run: TrainedRun) -> Tab
 
 
 def _recipe(settings: Settings) -> str:
-    """What is there in every training, and what was asked for."""
+    """Returns the recipe's values that every training has, and those that were asked for."""
     recipe = settings.recipe
     asked = {
         f"momentum {recipe.momentum:g}": recipe.optimizer == "sgd",
@@ -63,7 +63,7 @@ def _recipe(settings: Settings) -> str:
 
 
 def comparison_report(contestants: Sequence[Contestant]) -> RenderableType:
-    """A table of the backends that ran, the fastest first, and a line for each that didn't or failed.
+    """Returns a table of the backends that ran, the fastest first, and a line for each that didn't or failed.
 
     They are measured by torch, or by the first that ran where it didn't.
     """

@@ -1,4 +1,4 @@
-"""Training runs: a new one, and on with one that was stopped."""
+"""Trains a new run, or goes on with one that was stopped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def train(
 ) -> TrainedRun:
     """Train as ``settings`` say, into ``run_dir`` or a new folder under ``runs``; see :mod:`.run_folder`.
 
-    ``source`` is where to find ``dataset`` again; whoever goes on with a run without must say.
+    ``source`` is where to find ``dataset`` again; without it, going on with the run needs the data to be named.
 
     Raises ModelsError for images the network isn't made for and for a folder that can't be used,
     TrainingError when the loss gets lost, the backend can't do a layer or the folder can't be written to, and

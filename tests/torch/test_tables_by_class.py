@@ -13,7 +13,7 @@ from torch.ao.quantization import fuse_modules, fuse_modules_qat, get_default_qc
 
 import fastconv.torch as fct
 from fastconv.torch import convert, revert
-from fastconv.torch.convert import _COUNTERPARTS
+from fastconv.torch.swapping import _COUNTERPARTS
 from tests.torch.networks import assert_as_torch, conversions, converted, images, network
 
 

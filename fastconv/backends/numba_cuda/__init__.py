@@ -1,11 +1,11 @@
 """The backend `cuda`: NVIDIA GPUs, written in Python for Numba CUDA. One idea a file; read them in this order.
 
 What is computed
-    correlation     the one sum behind a convolution and its adjoint for the input
+    correlation     the one sum behind a convolution and its input gradient
     pixels          where a pixel is in it
-    windows         a pooling's numbers
+    windows         a pooling's integers as kernels take them
 
-The ladder, each rung complete for all parameters and adjoints
+The ladder, each rung complete for all parameters and gradients
     definition      1: one thread a sum
     shared_tiles    2: operands shared by a block
     implicit_gemm   3: sums in registers, operands on their way while others are multiplied
@@ -17,13 +17,13 @@ The ladder, each rung complete for all parameters and adjoints
 
 What they are made of
     cores           how a block shares a product of tiles
-    intrinsics      what Numba has no word for, as LLVM; `simulated` is their twin for Numba's simulator
+    intrinsics      operations that Numba lacks, as LLVM; `simulated` is their twin for Numba's simulator
     storage         element types
     packing, sums   weights put in order; partial sums added in order
 
 The rest
     max_pooling, average_pooling, columns, copies
-    ladder, planner, runs   the rungs by name, which is taken, and how it is carried out
+    ladder, planner, runs   the rungs by name, the choice among them, and how a plan is carried out
     kernels         compiling, keeping and launching
     target, places, memory, device_array, errors
     backend         the contract's primitives, of all that

@@ -1,4 +1,4 @@
-"""Average pooling and its adjoint: one thread an element, at the speed of memory. Its windows aren't dilated."""
+"""Average pooling and its gradient: one thread an element, at the speed of memory. Its windows aren't dilated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ THREADS = 128
 
 @device
 def _counted(start, kernel, size, pad, counts_padding):
-    """Pixels of a window along one axis."""
+    """Returns how many pixels of a window count along one axis."""
     end = int32(min(start + kernel, size + pad))
     if not counts_padding:
         start, end = int32(max(start, 0)), int32(min(end, size))
@@ -22,7 +22,7 @@ def _counted(start, kernel, size, pad, counts_padding):
 
 @device
 def _divisor(p, q, f):
-    """How many pixels the window (p, q) is divided by: padding counts if asked for, what overhangs it never does."""
+    """Returns the divisor of window (p, q), in pixels: padding counts if asked for, what overhangs it never does."""
     if f.divisor != 0:
         return f.divisor
     rows = _counted(int32(p * f.stride_row - f.pad_row), int32(f.R), int32(f.H), int32(f.pad_row), f.counts_padding)
@@ -34,7 +34,7 @@ def _divisor(p, q, f):
 
 @family
 def pool(stored: Storage) -> Kernel:
-    """``(x, y, f)``: one thread a window of a `windows.Windows`."""
+    """Returns the kernel ``(x, y, f)``: one thread a window of a `windows.Windows`."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 
@@ -57,7 +57,7 @@ def pool(stored: Storage) -> Kernel:
 
 @family
 def backward(stored: Storage) -> Kernel:
-    """``(grad, dx, f)``: one thread a pixel, which adds up the windows it lies in, in order."""
+    """Returns the kernel ``(grad, dx, f)``: one thread a pixel, which adds up in order the windows that it lies in."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 

@@ -1,4 +1,4 @@
-"""The backend `cuda` as the registry knows it; what does its work, `calls`, is loaded with the first call."""
+"""The backend `cuda` as the registry knows it; `calls`, which does the work, is loaded with the first call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSTALL = "pip install 'fastconv[cuda12]' or 'fastconv[cuda13]', whichever the d
 
 
 def _done_by_calls(operation: str) -> Any:
-    """The primitive that `calls` has."""
+    """Returns the primitive of this name that `calls` has."""
 
     def primitive(self: NumbaCuda, *arguments: Any) -> Any:
         return getattr(self._calls, operation)(*arguments)
@@ -30,7 +30,7 @@ def _done_by_calls(operation: str) -> Any:
 
 
 class NumbaCuda(Backend):
-    """Tensors on a GPU are taken and given as they are; NumPy's arrays are brought there and back."""
+    """A backend that takes and gives tensors on a GPU as they are, and brings NumPy's arrays there and back."""
 
     summary: ClassVar[str] = "NVIDIA GPUs, kernels written in Python (Numba CUDA)"
     tensors: ClassVar[bool] = True

@@ -32,23 +32,23 @@ _COMMON_LAYERS = [
 
 
 class Calls:
-    """The primitives, by the planner's choice of rung or always by ``algorithm``."""
+    """The primitives, computed by the rung that the planner chooses, or always by ``algorithm``."""
 
     def __init__(self, algorithm: str | None) -> None:
         self.algorithm = algorithm
         self._plans = lru_cache(maxsize=1024)(self._make_plans)
 
     def at_home(self, device: str) -> bool:
-        """Whether tensors on this kind of device are used where they are."""
+        """Returns True if tensors on this kind of device are used where they are."""
         return device == places.HOME
 
     def refuses(self, operation: str, geometry: ConvGeometry, dtype: Any) -> str | None:
-        """Why ``algorithm`` can't do a convolution or an adjoint, or None."""
+        """Returns why ``algorithm`` can't do a convolution or one of its gradients, or None."""
         assert self.algorithm is not None
         return planner.refuses(self.algorithm, forward(geometry), _storage(dtype), operation == "conv2d_weight")
 
     def explain(self, operation: str, geometry: ConvGeometry, dtype: Any) -> Explanation:
-        """What a convolution or an adjoint comes to, and what each rung would cost."""
+        """Returns how a convolution or one of its gradients would be done, and what each rung would cost."""
         stored = _storage(dtype)
         weigh = operation == "conv2d_weight"
         lines, total, chosen = [], 0.0, []
@@ -74,7 +74,7 @@ class Calls:
         return Explanation(names, total, "\n".join([*head, *lines]))
 
     def warmup(self) -> None:
-        """Compile what the first layers and poolings that people train need."""
+        """Compile the kernels that the first layers and poolings of usual networks need."""
         for g in _COMMON_LAYERS:
             x, w, y = (np.zeros(shape, np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape))
             self.conv2d(x, w, y[0, :, 0, 0], g)
@@ -167,7 +167,7 @@ class Calls:
         return _mapped(column_kernels.fold, columns, geometry.input_shape, forward(geometry))
 
     def channel_sum(self, grad: Any, channels: int) -> Any:
-        """(``channels``,): the gradient of a bias, where no library does it; zeros if grad has no channels."""
+        """Returns the gradient of a bias, (``channels``,), where no library does it; zeros if grad has no channels."""
         with _call(grad) as (place, stored):
             N, K, P, Q = grad.shape
             total = place.empty((channels,), stored.name, stored.memory)
@@ -178,7 +178,7 @@ class Calls:
             return place.leave(total)
 
     def add_bias(self, x: Any, b: Any) -> Any:
-        """x with b (C,) added to each pixel, in place."""
+        """Returns x after b (C,) was added to each pixel, in place."""
         with _call(x) as (place, stored):
             images, offset = place.enter(x, stored.memory), place.enter(b, stored.memory)
             _, C, H, W = x.shape
@@ -190,7 +190,7 @@ class Calls:
     def _make_plans(
         self, operation: str, g: ConvGeometry, stored: Storage, tf32: bool
     ) -> tuple[tuple[Correlation, Plan], ...]:
-        """The sums that an operation comes to, each with the way it is done."""
+        """Returns the sums that an operation consists of, each with the plan that does it."""
 
         weigh = operation == "conv2d_weight"
         found = list(adjoint(g)) if operation == "conv2d_input" else [forward(g)]
@@ -205,7 +205,7 @@ def _storage(dtype: Any) -> Storage:
 
 @contextmanager
 def _call(operand: Any) -> Iterator[tuple[Place, Storage]]:
-    """Where a call's operands are and what they are, with their GPU the current one."""
+    """Yields the place of a call's operands and the operands there, with their GPU the current one."""
 
     place = places.of(operand)
     with place.device():
@@ -213,7 +213,7 @@ def _call(operand: Any) -> Iterator[tuple[Place, Storage]]:
 
 
 def _mapped(kernel: Callable[[Storage], Any], x: Any, shape: tuple[int, ...], how: Any) -> Any:
-    """The result of a kernel with one operand and one thread an element."""
+    """Returns the result of a kernel that has one operand and one thread an element."""
     with _call(x) as (place, stored):
         result = place.empty(shape, stored.name, stored.memory)
         operand = place.enter(x, stored.memory)

@@ -1,4 +1,4 @@
-"""`unfold` and `fold`: the column matrix of an image and its adjoint, one thread an element."""
+"""`unfold` and `fold`: the column matrix of an image, and columns added up to images; one thread an element."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THREADS = 128
 
 @family
 def unfold(stored: Storage) -> Kernel:
-    """``(x, columns, f)``: ``f`` is the forward `Correlation` of a geometry with one group."""
+    """Returns the kernel ``(x, columns, f)``: ``f`` is the forward `Correlation` of a geometry with one group."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 
@@ -39,7 +39,8 @@ def unfold(stored: Storage) -> Kernel:
 
 @family
 def fold(stored: Storage) -> Kernel:
-    """``(columns, x, f)``: each pixel adds up the columns' elements that came from it, taps in order."""
+    """Returns the kernel ``(columns, x, f)``: each pixel adds up the columns' elements that came from it, taps in
+    order."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 

@@ -1,4 +1,4 @@
-"""Elements of any strides, in order."""
+"""A copy of elements of any strides, in C order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THREADS = 128
 
 
 class Steps(NamedTuple):
-    """Of four axes A to D, the sizes, and the steps in elements from the element ``first`` on."""
+    """The sizes of four axes A to D, and their steps in elements, from the element ``first`` on."""
 
     size: int
     first: int
@@ -26,7 +26,7 @@ class Steps(NamedTuple):
 
 @family
 def copy(kind: Any) -> Kernel:
-    """``(x, y, f)``: y in C order from x, one thread an element."""
+    """Returns the kernel ``(x, y, f)``: y in C order from x, one thread an element."""
 
     def copying(x, y, f):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 
 def covering(count: int, size: int) -> int:
-    """How many pieces of ``size`` cover ``count``."""
+    """Returns how many pieces of ``size`` cover ``count``."""
     return -(-count // size)
 
 
 _REGISTERS = 65536
-"""Of a multiprocessor, since compute capability 3.7."""
+"""Registers of a multiprocessor, since compute capability 3.7."""
 
 
 def _resident(threads: int) -> int:
-    """As many blocks as leave 128 registers to a thread, of which 64 are sums."""
+    """Returns the number of blocks that leaves 128 registers to a thread, of which 64 are sums."""
     return _REGISTERS // (128 * threads)
 
 
@@ -42,7 +42,7 @@ class RegisterTile:
 
     @property
     def across(self) -> int:
-        """Threads along the columns."""
+        """Returns the number of threads along the columns."""
         return self.columns // self.thread_columns
 
     @property
@@ -51,12 +51,12 @@ class RegisterTile:
 
     @property
     def resident(self) -> int:
-        """Blocks that a multiprocessor should have room for."""
+        """Returns the number of blocks that a multiprocessor should have room for."""
         return _resident(self.threads)
 
     @property
     def sums(self) -> int:
-        """Of one thread, row-major."""
+        """Returns the number of sums of one thread; they lie row-major."""
         return self.thread_rows * self.thread_columns
 
     @property
@@ -77,17 +77,17 @@ class RegisterTile:
 
     @property
     def pitches(self) -> tuple[int, int]:
-        """Elements from one depth to the next, of A and B."""
+        """Returns the elements from one depth to the next, in A and in B."""
         return self.rows + self.vector, self.columns + self.vector
 
     @property
     def passes(self) -> int:
-        """In how many parts the sums are put down: one of each thread's rows at a time."""
+        """Returns the number of parts in which the sums are put down: one of each thread's rows at a time."""
         return self.thread_rows
 
     @property
     def pass_rows(self) -> int:
-        """Rows of the tile that one pass puts down."""
+        """Returns the number of the tile's rows that one pass puts down."""
         return self.rows // self.thread_rows
 
     @property
@@ -118,7 +118,7 @@ class MatrixTile:
 
     @property
     def resident(self) -> int:
-        """Blocks that a multiprocessor should have room for."""
+        """Returns the number of blocks that a multiprocessor should have room for."""
         return _resident(self.threads)
 
     @property
@@ -131,7 +131,7 @@ class MatrixTile:
 
     @property
     def passes(self) -> int:
-        """One of each warp's rows of fragments at a time."""
+        """Returns the number of parts in which sums are put down: one of each warp's rows of fragments at a time."""
         return self.row_fragments
 
     @property

@@ -1,11 +1,11 @@
-"""The one sum behind a convolution and its adjoint for the input, and how each comes to it.
+"""One sum computes both a convolution and its input gradient; this file says how each is written as that sum.
 
     y[n, g M + m, row(i), column(j)] = sum over d < D, r < R, s < S of
         w[w_first + g w_group + m w_row + d w_depth + r w_tap_row + s w_tap_column]
       * x[n, g D + d, i step_row + r tap_row + first_row, j step_column + s tap_column + first_column]
 
-with row(i) = to_row + i by_row. Forward this is the definition. For the adjoint the pixels of the result fall into
-stride x stride lattices: within one each pixel meets the same taps at neighbouring pixels of the gradient, so each
+with row(i) = to_row + i by_row. Forward this is the definition. For the input gradient the pixels of the result fall
+into stride x stride lattices: within one each pixel meets the same taps at neighbouring pixels of the gradient, so each
 lattice is a sum of this form with a step of 1 (the sub-pixel view of Shi et al., "Is the deconvolution layer the same
 as a convolutional layer?", 2016), and nothing is multiplied by the zeros that a stride would put in between.
 """
@@ -21,7 +21,7 @@ from fastconv.geometry import ConvGeometry
 
 
 class Correlation(NamedTuple):
-    """One such sum, as kernels get it: all integers of 64 bits."""
+    """The integers of one such sum, of 64 bits each, as kernels take them."""
 
     N: int
     G: int
@@ -57,7 +57,7 @@ class Correlation(NamedTuple):
     w_tap_row: int
     w_tap_column: int
     skips: int
-    """1 where products outside x are left out, 0 where x is 0 there: only an infinite weight tells them apart."""
+    """1 if products outside x are left out, 0 if x counts as 0 there: only an infinite weight makes a difference."""
 
     @property
     def pixels(self) -> int:
@@ -65,7 +65,7 @@ class Correlation(NamedTuple):
 
     @property
     def terms(self) -> int:
-        """Products in each sum."""
+        """Returns the number of products in each sum."""
         return self.D * self.R * self.S
 
     @property
@@ -74,25 +74,25 @@ class Correlation(NamedTuple):
 
     @property
     def inside(self) -> bool:
-        """Whether no product falls outside x."""
+        """Returns True if no product falls outside x."""
         rows = _reach(self.I, self.step_row, self.R, self.tap_row, self.first_row)
         columns = _reach(self.J, self.step_column, self.S, self.tap_column, self.first_column)
         return rows[0] >= 0 and rows[1] < self.H and columns[0] >= 0 and columns[1] < self.W
 
     @property
     def whole(self) -> bool:
-        """Whether it fills the result."""
+        """Returns True if the sum fills the whole result."""
         return self.P == self.I and self.Q == self.J
 
 
 def _reach(windows: int, step: int, taps: int, tap: int, first: int) -> tuple[int, int]:
-    """The least and the greatest pixel along one axis."""
+    """Returns the least and the greatest pixel along one axis."""
     ends = (0, (taps - 1) * tap)
     return first + min(ends), first + (windows - 1) * step + max(ends)
 
 
 def forward(g: ConvGeometry) -> Correlation:
-    """A convolution."""
+    """Returns the sum of a convolution."""
     K, D = g.K // g.groups, g.C // g.groups
     taps = g.R * g.S
     top, _, left, _ = g.padding
@@ -106,7 +106,7 @@ def forward(g: ConvGeometry) -> Correlation:
 
 
 def adjoint(g: ConvGeometry) -> Iterator[Correlation]:
-    """The adjoint for the input, lattice by lattice; those that meet no tap have R or S of 0."""
+    """Yields the sums of the input gradient, one for each lattice; lattices that meet no tap have R or S of 0."""
     K, D = g.K // g.groups, g.C // g.groups
     taps = g.R * g.S
     top, _, left, _ = g.padding
@@ -127,8 +127,8 @@ def adjoint(g: ConvGeometry) -> Iterator[Correlation]:
 def _lattice(
     start: int, size: int, taps: int, stride: int, dilation: int, padding: int
 ) -> tuple[int, int, int, int, int]:
-    """Of the pixels start, start + stride, ...: how many; their first tap, the number of taps and the step from one
-    to the next; and the window that the first pixel meets by the first tap.
+    """Returns for the pixels start, start + stride, ...: their number; their first tap, the number of taps and the step
+    from one tap to the next; and the window that the first pixel meets by the first tap.
     """
     pixels = covering(size - start, stride)
     step = stride // gcd(stride, dilation)

@@ -17,10 +17,11 @@ THREADS = 128
 
 @family
 def correlate(stored: Storage, guarded: bool) -> Kernel:
-    """``(x, w, bias, y, f, biased, odd, flags)``: a thread an element, pixels innermost, then rows, groups, images.
+    """Returns the kernel ``(x, w, bias, y, f, biased, odd, flags)``: a thread an element, pixels innermost, then rows,
+    groups, images.
 
-    With fewer threads than elements each makes several. ``guarded``: only where one of ``flags`` flags is set is
-    anything done; so few blocks are enough to look at them, and what they do then may take its time.
+    With fewer threads than elements each makes several. ``guarded``: the kernel does nothing unless one of ``flags``
+    flags is set; so few blocks are enough to look at them, and what they do then may take its time.
     """
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
@@ -61,7 +62,7 @@ def correlate(stored: Storage, guarded: bool) -> Kernel:
 
 @family
 def weigh(stored: Storage) -> Kernel:
-    """``(x, grad, dw, f)``: the adjoint for the weights of a forward `Correlation`, one thread a weight."""
+    """Returns the kernel ``(x, grad, dw, f)``: the weight gradient of a forward `Correlation`, one thread a weight."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 

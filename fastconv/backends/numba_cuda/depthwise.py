@@ -17,7 +17,8 @@ THREADS = 128
 
 @family
 def correlate(stored: Storage, images: int) -> Kernel:
-    """``(x, w, bias, y, f, biased)``: one thread a pixel of a channel of ``images`` images, channels outside pixels."""
+    """Returns the kernel ``(x, w, bias, y, f, biased)``: one thread a pixel of a channel of ``images`` images, channels
+    outside pixels."""
     dtype = stored.computed
     load, store = loader(stored), storer(stored)
     gather = primitives.gather(images, stored)

@@ -1,4 +1,4 @@
-"""An array in GPU memory, as results come to callers who have no torch: any library takes it without a copy."""
+"""An array in GPU memory, the kind of result for callers without torch: any library takes it without a copy."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class DeviceArray:
         self.strides = strides
         self.dtype = dtype
         self.owner = owner
-        """What keeps the memory alive."""
+        """The object that keeps the memory alive."""
         self.stream = stream
 
     @classmethod
     def of(cls, array: Any) -> DeviceArray:
-        """Any array with the interface, on its own memory."""
+        """Returns an array on the memory of any array with the interface."""
         if isinstance(array, cls):
             return array
         interface = array.__cuda_array_interface__
@@ -47,12 +47,12 @@ class DeviceArray:
 
     @property
     def size(self) -> int:
-        """The number of elements."""
+        """Returns the number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether the elements lie in memory as C lays them out."""
+        """Returns True if the elements lie in memory as C lays them out."""
         expected = contiguous_strides(self.shape, self.dtype.itemsize)
         pairs = zip(self.shape, self.strides, expected, strict=True)
         return not self.size or all(size == 1 or given == wanted for size, given, wanted in pairs)
@@ -78,7 +78,7 @@ class DeviceArray:
         return DeviceArray(self.address + offset, part.shape, part.strides, self.dtype, self.owner, self.stream)
 
     def copy_to_host(self) -> np.ndarray:
-        """A NumPy array with the same elements, once all work on them is done."""
+        """Returns a NumPy array with the same elements, once all work on them is done."""
         from fastconv.backends.numba_cuda import memory
 
         return memory.to_host(self)
@@ -88,7 +88,7 @@ class DeviceArray:
 
 
 def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """In bytes, as C lays elements out."""
+    """Returns the strides in bytes of an array in C order."""
     strides = []
     for size in reversed(shape):
         strides.append(itemsize)

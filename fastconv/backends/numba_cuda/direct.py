@@ -1,7 +1,7 @@
 """Rung 4: the direct form, for few channels, where a tile of rung 3 would be mostly padding.
 
 A thread keeps a column of sums for a pixel, one for each of up to 16 rows, for each of 4 images: all 4 see the same
-taps, so one look at the borders serves them all and one vector of weights is multiplied by 4 pixels. The block's
+taps, so one test at the borders serves them all and one vector of weights is multiplied by 4 pixels. The block's
 weights lie in shared memory, where all threads read the same ones at the same time, which costs one access; pixels
 come straight from the image, whose lines the first-level cache keeps for the next tap.
 
@@ -20,12 +20,13 @@ from fastconv.backends.numba_cuda.target import cuda, primitives, types
 THREADS = 128
 
 _WEIGHTS = 4096
-"""Elements of shared memory for weights."""
+"""Most elements of shared memory for weights."""
 
 
 @family
 def correlate(stored: Storage, rows: int, images: int, inside_all: bool) -> Kernel:
-    """``(x, w, bias, y, f, biased)``: a block makes ``rows`` rows of 128 pixels of ``images`` images.
+    """Returns the kernel ``(x, w, bias, y, f, biased)``: a block makes ``rows`` rows of 128 pixels of ``images``
+    images.
 
     ``inside_all``: no product falls outside x, so nothing is checked.
     """

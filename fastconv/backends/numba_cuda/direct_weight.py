@@ -1,4 +1,5 @@
-"""Rung 4 for the weights, and rung 5's with one row: each thread adds up a handful of products over its own pixels.
+"""Rung 4 for the weight gradient, and rung 5's with one row: each thread adds up a handful of products over its own
+pixels.
 
 A block has a few rows of the result's channels and the taps of one row of one plane of the kernel, at most 8: for each
 pixel a thread loads one gradient a row and one element of x a tap, and multiplies them all with one another. The
@@ -19,7 +20,8 @@ THREADS = 128
 
 @family
 def weigh(stored: Storage, rows: int, taps: int) -> Kernel:
-    """``(x, grad, parts, f, splits, share)``: split z adds up ``share`` pixels from z * share on, into its part.
+    """Returns the kernel ``(x, grad, parts, f, splits, share)``: split z adds up ``share`` pixels from z * share on,
+    into its part.
 
     There are fewer than 2**31 pixels.
     """

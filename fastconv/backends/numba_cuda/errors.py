@@ -1,4 +1,4 @@
-"""What the driver complains of, as exceptions that say what was being done and what to do."""
+"""Errors of the GPU's driver become exceptions that say what was being done and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastconv.errors import DeviceError, DeviceMemoryError
 
 @contextmanager
 def translated(doing: str, size: int = 0) -> Iterator[None]:
-    """Errors of the CUDA packages become a DeviceError; ``size`` is the bytes that are asked for, if any."""
+    """Turns errors of the CUDA packages into a DeviceError; ``size`` is the number of bytes asked for, if any."""
     try:
         yield
     except Exception as error:

@@ -26,7 +26,8 @@ from fastconv.backends.numba_cuda.target import cuda, primitives, types
 
 @family
 def correlate(tile: Tile, stored: Storage, result: Storage, even: bool) -> Kernel:
-    """``(x, packed, bias, y, f, chunks, padded_rows, splits, steps, biased)``, by blocks of ``tile.threads``.
+    """Returns the kernel ``(x, packed, bias, y, f, chunks, padded_rows, splits, steps, biased)``, by blocks of
+    ``tile.threads``.
 
     ``packed`` is what `packing` makes of the weights. The blocks of split z do only ``steps`` steps from z * steps on,
     and leave their sums z sizes of y further: with one split that is the result, with more they are to be added up.
@@ -126,7 +127,7 @@ def correlate(tile: Tile, stored: Storage, result: Storage, even: bool) -> Kerne
                 half = int32(1 - half)
             if not more:
                 break
-            # the half that nobody reads any more: the barrier before saw to that
+            # the half that no thread reads any more: the barrier before made sure
             store_piece(memory, half * half_a + put_a, piece_apart * pitch_a, piece)
             for u in range(fetches):
                 value = fetched[u]

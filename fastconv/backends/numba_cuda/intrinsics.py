@@ -1,6 +1,6 @@
-"""What Numba's CUDA has no word for, as LLVM: sums kept in registers, 128-bit loads, matrix units, half precision.
+"""Operations that Numba's CUDA lacks, as LLVM: sums kept in registers, 128-bit loads, matrix units, half precision.
 
-A tile of sums is one value, a tuple, so that it lives in registers whatever the optimiser thinks of loops: Numba's
+A tile of sums is one value, a tuple, so that it lives in registers however loops are optimised: Numba's
 local arrays are put into memory as soon as one loop over them isn't unrolled. Each function here makes an intrinsic
 for given sizes and has a twin in `simulated` that a processor can run.
 """
@@ -23,7 +23,7 @@ _HALF, _FLOAT = ir.HalfType(), ir.FloatType()
 
 @cache
 def zeros(count: int, dtype: types.Type) -> Any:
-    """``zeros()``: that many sums, all 0."""
+    """Returns the function ``zeros()``: ``count`` sums, all 0."""
 
     @intrinsic
     def made(typing: Any) -> Any:
@@ -37,7 +37,8 @@ def zeros(count: int, dtype: types.Type) -> Any:
 
 @cache
 def load_vectors(groups: int, count: int, dtype: types.Type) -> Any:
-    """``load(memory, at, step)``: ``count`` elements from index ``at`` on, from ``at + step`` on, and so forth.
+    """Returns the function ``load(memory, at, step)``: ``count`` elements from index ``at`` on, from ``at + step`` on,
+    and so forth.
 
     Each group in one load: its address is a multiple of its size.
     """
@@ -59,7 +60,7 @@ def load_vectors(groups: int, count: int, dtype: types.Type) -> Any:
 
 @cache
 def store_vectors(groups: int, count: int, dtype: types.Type) -> Any:
-    """``store(memory, at, step, values)``: the inverse of `load_vectors`."""
+    """Returns the function ``store(memory, at, step, values)``: the inverse of `load_vectors`."""
 
     @intrinsic
     def stored(typing: Any, memory: Any, at: Any, step: Any, values: Any) -> Any:
@@ -80,25 +81,28 @@ def store_vectors(groups: int, count: int, dtype: types.Type) -> Any:
 
 @cache
 def head(count: int, total: int, dtype: types.Type) -> Any:
-    """``head(sums)``: the first ``count`` of them."""
+    """Returns the function ``head(sums)``: the first ``count`` of them."""
     return _picked(range(count), total, dtype)
 
 
 @cache
 def rotate(count: int, total: int, dtype: types.Type) -> Any:
-    """``rotate(sums)``: the sums from ``count`` on, and then the first ``count``; moves of registers."""
+    """Returns the function ``rotate(sums)``: the sums from ``count`` on, and then the first ``count``; moves of
+    registers."""
     return _picked([(i + count) % total for i in range(total)], total, dtype)
 
 
 @cache
 def fragment_rows(fragments: int, total: int, half: int) -> Any:
-    """``rows(sums)``: of the first fragments of the matrix units the sums of the upper (0) or lower (1) 8 rows."""
+    """Returns the function ``rows(sums)``: the sums of the upper (0) or lower (1) 8 rows of the matrix units' first
+    fragments."""
     return _picked([4 * i + 2 * half + j for i in range(fragments) for j in range(2)], total, types.float32)
 
 
 @cache
 def outer(rows: int, columns: int, dtype: types.Type) -> Any:
-    """``outer(sums, a, b)``: sums[i, j] + a[i] * b[j], row-major, each product fused with its addition."""
+    """Returns the function ``outer(sums, a, b)``: sums[i, j] + a[i] * b[j], row-major, each product fused with its
+    addition."""
 
     @intrinsic
     def multiplied(typing: Any, sums: Any, a: Any, b: Any) -> Any:
@@ -116,9 +120,10 @@ def outer(rows: int, columns: int, dtype: types.Type) -> Any:
 
 @cache
 def gather(count: int, stored: Any) -> Any:
-    """``gather(memory, at, step, limit)``: the numbers at ``at``, ``at + step``, ..., those from ``limit`` on repeated.
+    """Returns the function ``gather(memory, at, step, limit)``: the numbers at ``at``, ``at + step``, ..., those from
+    ``limit`` on repeated.
 
-    So the caller need not look whether there are as many: what nobody stores may be any number.
+    So the caller need not look whether there are as many: an element that is never stored may be any number.
     """
 
     @intrinsic
@@ -142,7 +147,8 @@ def gather(count: int, stored: Any) -> Any:
 
 @cache
 def gather_inside(count: int, stored: Any) -> Any:
-    """``gather(memory, row, column, step, width)``: the numbers of a row at ``column``, ``column + step``, ...
+    """Returns the function ``gather(memory, row, column, step, width)``: the numbers of a row at ``column``, ``column +
+    step``, ...
 
     0 outside the ``width`` elements of the row that begins at ``row``, whose first element is there in any case.
     """
@@ -170,7 +176,7 @@ def gather_inside(count: int, stored: Any) -> Any:
 
 @cache
 def multiply_tiles(tile: RegisterTile, dtype: types.Type) -> Any:
-    """``multiply(sums, a, b, at_a, at_b)``: one step of `RegisterTile`, as straight code.
+    """Returns the function ``multiply(sums, a, b, at_a, at_b)``: one step of `RegisterTile`, as straight code.
 
     Unrolled over the whole depth, so that the assembler can fetch the next vectors while it multiplies these.
     """
@@ -209,7 +215,8 @@ _MMA = (
 
 @cache
 def multiply_matrices(tile: MatrixTile) -> Any:
-    """``multiply(sums, a, b, at_a, at_b)``: one step of `MatrixTile` by the matrix units, TF32 products in float32.
+    """Returns the function ``multiply(sums, a, b, at_a, at_b)``: one step of `MatrixTile` by the matrix units, TF32
+    products in float32.
 
     The fragments' layouts are those of the PTX manual, "Matrix fragments for mma.m16n8k8": lane 4 g + t holds of A the
     elements (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4), of B (t, g), (t + 4, g), and of the sums (g, 2 t),
@@ -257,7 +264,8 @@ def multiply_matrices(tile: MatrixTile) -> Any:
 
 @intrinsic
 def to_tf32(typing: Any, value: Any) -> Any:
-    """The float32 with the 10 nearest bits of mantissa, ties away from zero: what matrix units take without loss."""
+    """Returns the float32 with the 10 nearest bits of mantissa, ties away from zero: what matrix units take without
+    loss."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         kind = ir.FunctionType(_I32, [_FLOAT])
@@ -269,7 +277,7 @@ def to_tf32(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def from_float16(typing: Any, bits: Any) -> Any:
-    """float32 of a float16's bits."""
+    """Returns the float32 equal to the float16 of these bits."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return builder.fpext(builder.bitcast(arguments[0], _HALF), _FLOAT)
@@ -279,7 +287,7 @@ def from_float16(typing: Any, bits: Any) -> Any:
 
 @intrinsic
 def to_float16(typing: Any, value: Any) -> Any:
-    """The bits of the nearest float16, ties to even."""
+    """Returns the bits of the nearest float16, ties to even."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(builder.fptrunc(arguments[0], _HALF), ir.IntType(16))
@@ -289,7 +297,7 @@ def to_float16(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def float_from_bits(typing: Any, bits: Any) -> Any:
-    """The float32 whose bits these are."""
+    """Returns the float32 whose bits these are."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], _FLOAT)
@@ -299,7 +307,7 @@ def float_from_bits(typing: Any, bits: Any) -> Any:
 
 @intrinsic
 def bits_of_float(typing: Any, value: Any) -> Any:
-    """A float32's bits."""
+    """Returns the bits of a float32."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], _I32)
@@ -309,7 +317,7 @@ def bits_of_float(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def atomic_min(typing: Any, memory: Any, at: Any, value: Any) -> Any:
-    """memory[at] = min(memory[at], value) of int32, whoever else does it."""
+    """Does memory[at] = min(memory[at], value) on int32, as one step for all threads."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         pointer = builder.gep(arguments[0], [arguments[1]])
@@ -320,7 +328,7 @@ def atomic_min(typing: Any, memory: Any, at: Any, value: Any) -> Any:
 
 
 def _picked(order: Sequence[int], total: int, dtype: types.Type) -> Any:
-    """``pick(sums)``: those of the sums at the listed places."""
+    """Returns the function ``pick(sums)``: the sums at the listed places."""
 
     @intrinsic
     def pick(typing: Any, sums: Any) -> Any:
@@ -335,14 +343,14 @@ def _picked(order: Sequence[int], total: int, dtype: types.Type) -> Any:
 
 
 def _element(context: Any, builder: ir.IRBuilder, kind: Any, memory: Any, at: Any) -> Any:
-    """The address of an element of an array or a pointer."""
+    """Returns the address of an element of an array or a pointer."""
     if isinstance(kind, types.Array):
         memory = context.make_array(kind)(context, builder, memory).data
     return builder.gep(memory, [at])
 
 
 def _number(builder: ir.IRBuilder, element: Any, stored: Any) -> Any:
-    """The number that an element of a `storage.Storage` stands for."""
+    """Returns the number that an element of a `storage.Storage` stands for."""
     if stored.name == "float16":
         return builder.fpext(builder.bitcast(element, _HALF), _FLOAT)
     if stored.name == "bfloat16":

@@ -1,4 +1,4 @@
-"""A kernel: its body, what it takes, and how it is compiled, kept and launched.
+"""This file says what a kernel is: its body, its arguments, and how it is compiled, kept on disk and launched.
 
 Arguments are addresses and integers, all of 8 bytes: addresses cost nothing to pass, where an array structure costs
 Numba several microseconds each. Machine code is kept on disk, named after everything it depends on, since compiling
@@ -18,11 +18,12 @@ from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from numba.core import config
 
 from fastconv.backends.numba_cuda.errors import translated
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda, types
+from fastconv.user_folder import cache_folder
 
 Capability = tuple[int, int]
 
@@ -34,7 +35,7 @@ _simulating = threading.RLock()
 
 
 class Usage(NamedTuple):
-    """What the assembler says of a kernel."""
+    """The registers and memory that a kernel uses, as the assembler reports them."""
 
     registers: int
     spilled: int
@@ -42,7 +43,7 @@ class Usage(NamedTuple):
     stack: int
     """Bytes of memory for a thread's own arrays."""
     shared: int
-    """Bytes."""
+    """Bytes of shared memory."""
 
 
 class Kernel:
@@ -52,7 +53,7 @@ class Kernel:
     """
 
     name: str
-    """Tells it from all others: the function that made it, with its arguments."""
+    """The kernel's own name: the function that made it, with its arguments."""
 
     def __init__(self, body: Callable[..., None], threads: int, *takes: Any, resident: int = 1) -> None:
         self.body = body
@@ -100,7 +101,7 @@ class Kernel:
         return ObjectCode.from_cubin(machine).get_kernel(entry.decode())
 
     def ptx(self, capability: Capability) -> str:
-        """Its assembly text for a compute capability; no GPU is needed if its functions were compiled for it before."""
+        """Returns the assembly text for a compute capability; compiling needs no GPU if it was done for it before."""
         signature = types.void(*[_argument(kind) for kind in self.takes])
         bounds = (self.threads, self.resident)
         code, _ = cuda.compile(
@@ -113,7 +114,7 @@ class Kernel:
 
 
 def family(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
-    """For a function that makes kernels: each is made once, and named."""
+    """Decorates a function that makes kernels: each kernel is made once, and gets a name."""
 
     @cache
     @wraps(make)
@@ -126,7 +127,7 @@ def family(make: Callable[..., Kernel]) -> Callable[..., Kernel]:
 
 
 def assembled(ptx: str, capability: Capability) -> tuple[bytes, Usage]:
-    """Machine code for a compute capability, and what it uses."""
+    """Returns machine code for a compute capability, and the registers and memory that it uses."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
     options = LinkerOptions(arch="sm_{}{}".format(*capability), ptxas_options=["-v"])
@@ -168,7 +169,7 @@ def _launch(stream: Any, shape: Any, kernel: Any, *arguments: int) -> None:
 
 @lru_cache(maxsize=256)
 def _stream(handle: int) -> Any:
-    """Anyone's stream, as what launches kernels wants it; it holds nothing but the handle."""
+    """Returns a stream for launches, given any library's handle; it holds nothing but the handle."""
     from cuda.core import Stream
 
     return Stream.from_handle(handle)
@@ -187,9 +188,8 @@ def _current_capability() -> Capability:
 
 @cache
 def _stamp() -> str:
-    """What the machine code depends on besides the kernel: this folder's sources and the packages that compile them."""
+    """Returns a hash of what machine code depends on besides the kernel: this folder's sources and the compilers."""
     import llvmlite
-    import numba
     import numba_cuda
     from cuda.core import __version__ as core
 
@@ -201,9 +201,9 @@ def _stamp() -> str:
 
 @cache
 def _folder() -> Path | None:
-    """Where machine code is kept: Numba's cache folder, else beside the sources, else in the user's, or nowhere."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
-    for folder in (Path(config.CACHE_DIR),) if config.CACHE_DIR else (Path(__file__).parent / "__pycache__", user):
+    """Returns the folder for machine code: Numba's cache folder, else beside the sources, else the user's, or None."""
+    own = numba.config.CACHE_DIR
+    for folder in (Path(own),) if own else (Path(__file__).parent / "__pycache__", cache_folder()):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

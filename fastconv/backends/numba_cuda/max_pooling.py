@@ -1,6 +1,6 @@
-"""Max pooling and its adjoint: one thread an element, at the speed of memory.
+"""Max pooling and its gradient: one thread an element, at the speed of memory.
 
-Of equal elements the first wins, of several NaN the last, as torch has it.
+The first of equal elements wins, and the last of several NaN, as in torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _NOBODY = 2**31 - 1
 
 @family
 def pool(stored: Storage, with_indices: bool) -> Kernel:
-    """``(x, y, indices, f)``: one thread a window of a `windows.Windows`; planes are below 2**31 pixels."""
+    """Returns the kernel ``(x, y, indices, f)``: one thread a window of a `windows.Windows`; planes are below 2**31
+    pixels."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
     lowest = float("-inf")
@@ -57,7 +58,8 @@ def pool(stored: Storage, with_indices: bool) -> Kernel:
 
 @family
 def gather_backward(stored: Storage) -> Kernel:
-    """``(grad, indices, dx, f)``: one thread a pixel, which adds up the windows that took it, in order."""
+    """Returns the kernel ``(grad, indices, dx, f)``: one thread a pixel, which adds up in order the windows that took
+    it."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 
@@ -86,7 +88,7 @@ def gather_backward(stored: Storage) -> Kernel:
 
 @family
 def scatter_backward(stored: Storage) -> Kernel:
-    """``(grad, indices, dx, turns, windows, pixels)``: one block a plane, for indices from anywhere.
+    """Returns the kernel ``(grad, indices, dx, turns, windows, pixels)``: one block a plane, for indices from anywhere.
 
     The windows that took the same pixel take turns, the first in order first, so the bits never change: in each round
     every window that waits asks for its pixel, and the least one that asked gets it. ``turns`` holds an int32 a pixel

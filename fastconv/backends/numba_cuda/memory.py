@@ -1,4 +1,4 @@
-"""GPU memory: lent to kernels, made, filled and read. In the simulator it is the processor's."""
+"""GPU memory is lent to kernels, made, filled and read here. In the simulator it is the processor's memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Buffer(NamedTuple):
 
     @property
     def argument(self) -> Any:
-        """What a kernel takes for it."""
+        """Returns the argument that a kernel takes for the buffer."""
         if not SIMULATED:
             return self.address
         dtype = np.dtype(self.kind.name)
@@ -33,7 +33,7 @@ class Buffer(NamedTuple):
 
 
 def allocate(count: int, dtype: np.dtype) -> tuple[Any, int]:
-    """Room for so many elements: what keeps it alive, and its address."""
+    """Returns memory for ``count`` elements: the object that keeps it alive, and the address."""
     if SIMULATED:
         memory = np.empty(count, dtype)
         return memory, memory.ctypes.data
@@ -41,11 +41,16 @@ def allocate(count: int, dtype: np.dtype) -> tuple[Any, int]:
         return None, 0
     with translated("making room for a result or workspace", count * dtype.itemsize):
         owner = cuda.device_array(count, dtype)
-    return owner, owner.device_ctypes_pointer.value
+    return owner, _address(owner)
+
+
+def _address(array: Any) -> int:
+    """Returns where an array of Numba's that has elements lies on the GPU."""
+    return int(array.__cuda_array_interface__["data"][0])
 
 
 def from_host(array: np.ndarray, kind: Any) -> Buffer:
-    """A contiguous array's elements on the GPU."""
+    """Returns a copy on the GPU of a contiguous array's elements."""
     if SIMULATED:
         copy = array.copy()
         return Buffer(copy.ctypes.data, copy.size, kind, copy)
@@ -53,11 +58,11 @@ def from_host(array: np.ndarray, kind: Any) -> Buffer:
         return Buffer(0, 0, kind, None)
     with translated("bringing an operand to the GPU", array.nbytes):
         owner = cuda.to_device(array)
-    return Buffer(owner.device_ctypes_pointer.value, array.size, kind, owner)
+    return Buffer(_address(owner), array.size, kind, owner)
 
 
 def to_host(array: Any) -> np.ndarray:
-    """A copy for NumPy of a contiguous `DeviceArray`, once all work on it is done."""
+    """Returns a copy for NumPy of a contiguous `DeviceArray`, once all work on it is done."""
     if SIMULATED or not array.size:
         bytes_ = ctypes.string_at(array.address, array.size * array.dtype.itemsize) if array.size else b""
         return np.frombuffer(bytes_, array.dtype).reshape(array.shape).copy()

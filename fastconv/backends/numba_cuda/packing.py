@@ -17,7 +17,8 @@ THREADS = 256
 
 @family
 def pack(stored: Storage, rounds: bool) -> Kernel:
-    """``(w, packed, odd, f, padded_depth, padded_rows)``: one thread an element of ``packed``; ``odd`` one a block."""
+    """Returns the kernel ``(w, packed, odd, f, padded_depth, padded_rows)``: one thread an element of ``packed``;
+    ``odd`` one a block."""
     load = loader(stored)
     dtype = stored.computed
     to_tf32 = primitives.to_tf32

@@ -1,4 +1,4 @@
-"""Where operands are and results go: torch's tensors, NumPy's arrays, or any array that shows its GPU memory.
+"""A place is where operands are and results go: torch's tensors, NumPy's arrays, or any array that shows GPU memory.
 
 A place lends the memory of operands to kernels, gives new memory, and says on which stream to run: torch's current one,
 the one that the array's interface names, or the default. NumPy's arrays are brought to the GPU and results back.
@@ -22,44 +22,44 @@ from fastconv.backends.numba_cuda.memory import Buffer
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda
 
 HOME = "cpu" if SIMULATED else "cuda"
-"""Tensors on this kind of device are used where they are."""
+"""The kind of device whose tensors are used where they are."""
 
 
 class Place(ABC):
-    """One call's operands and results."""
+    """The place of one call's operands and results."""
 
     @property
     def stream(self) -> int:
-        """The handle of the stream where kernels run."""
+        """Returns the handle of the stream where kernels run."""
         return 0
 
     @property
     def allows_tf32(self) -> bool:
-        """Whether float32 may be multiplied as TF32."""
+        """Returns True if float32 may be multiplied as TF32."""
         return False
 
     def device(self) -> AbstractContextManager[Any]:
-        """Within it the operands' GPU is the current one."""
+        """Returns a context within which the operands' GPU is the current one."""
         return nullcontext()
 
     @abstractmethod
     def dtype(self, array: Any) -> str:
-        """The name of an operand's element type."""
+        """Returns the name of an operand's element type."""
 
     @abstractmethod
     def enter(self, array: Any, kind: Any) -> Buffer:
-        """An operand's elements in C order; they are copied only if they aren't so already, or not on the GPU."""
+        """Returns an operand's elements in C order on the GPU; they are copied only if they aren't so already."""
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: str, kind: Any) -> Buffer:
-        """Memory for a result; its owner is what `leave` makes the result of."""
+        """Returns memory for a result; `leave` makes the result of its owner."""
 
     @abstractmethod
     def leave(self, buffer: Buffer) -> Any:
-        """The result for the caller."""
+        """Returns the result for the caller."""
 
     def workspace(self, count: int, kind: Any) -> Buffer:
-        """Memory for the time of the call."""
+        """Returns memory that is used during the call only."""
         return self.empty((count,), kind.name, kind)
 
 
@@ -147,7 +147,7 @@ class ArrayPlace(Place):
 
 
 class HostPlace(ArrayPlace):
-    """NumPy's arrays: there and back again."""
+    """NumPy's arrays: operands are copied to the GPU, results back."""
 
     def __init__(self) -> None:
         self._stream = LEGACY_STREAM
@@ -163,7 +163,7 @@ class HostPlace(ArrayPlace):
 
 
 class HostTensorPlace(HostPlace):
-    """Tensors of the processor: likewise."""
+    """Tensors of the processor: operands are copied to the GPU, results back."""
 
     def dtype(self, array: Any) -> str:
         return array.numpy().dtype.name
@@ -178,7 +178,7 @@ class HostTensorPlace(HostPlace):
 
 
 def of(array: Any) -> Place:
-    """The place that an operand is in."""
+    """Returns the place that an operand is in."""
     if isinstance(array, np.ndarray):
         return HostPlace()
     if hasattr(array, "data_ptr"):
@@ -187,7 +187,7 @@ def of(array: Any) -> Place:
 
 
 def _contiguous(place: Place, array: DeviceArray, kind: Any) -> DeviceArray:
-    """A copy of an array of up to four axes in C order."""
+    """Returns a copy of an array of up to four axes in C order."""
     lacking = 4 - array.ndim
     shape = (*[1] * lacking, *array.shape)
     steps = (*[0] * lacking, *(stride // array.dtype.itemsize for stride in array.strides))
@@ -206,7 +206,7 @@ _thread = threading.local()
 
 
 def _take_up(index: int | None) -> None:
-    """Let this thread have a GPU before its first launch: torch may have given it memory without one."""
+    """Make a GPU current in this thread before its first launch: torch may have given it memory without that."""
     if getattr(_thread, "index", -1) != index:
         with translated("taking up the GPU"):
             if index is None:

@@ -1,4 +1,4 @@
-"""Which rung does a sum, in which tile, predicted from what the GPU can do.
+"""The planner chooses which rung does a sum, in which tile, by times predicted from what the GPU can do.
 
 A candidate's time is that of its arithmetic, padding included, at the share of the peak that its inner loop leaves to
 multiply-adds, in whole waves of blocks, or that of its memory, whichever is longer; and a launch for each kernel.
@@ -18,7 +18,7 @@ from fastconv.backends.numba_cuda.storage import FLOAT32, FLOAT64, Storage
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda
 
 _LAUNCH = 2.5e-6
-"""Seconds from one kernel's end to the next one's results."""
+"""Seconds from the end of one kernel to the first results of the next."""
 
 _MOST_SPLITS = 64
 
@@ -27,20 +27,20 @@ _INT32 = 2**31
 
 @dataclass(frozen=True)
 class Gpu:
-    """What time is predicted from; by default an H200 (NVIDIA's data sheet)."""
+    """The GPU's figures from which times are predicted; by default those of an H200 (NVIDIA's data sheet)."""
 
     processors: int = 132
     clock: float = 1.75e9
     bandwidth: float = 4.2e12
-    """Bytes a second, as a copy reaches it."""
+    """Bytes a second that a copy reaches."""
 
     def fused(self, stored: Storage) -> float:
-        """Floating-point operations a second of one multiprocessor: 128 lanes, half as many in float64."""
+        """Returns the floating-point operations a second of one multiprocessor: 128 lanes, half as many in float64."""
         return self.clock * (128 if stored is FLOAT64 else 256)
 
     @property
     def matrix(self) -> float:
-        """Those of its matrix units in TF32."""
+        """Returns the floating-point operations a second of one multiprocessor's matrix units, in TF32."""
         return self.clock * 2048
 
 
@@ -53,12 +53,12 @@ class Plan:
     tile: Tile | None = None
     splits: int = 1
     rows: int = 0
-    """Of the direct form: rows that a thread keeps."""
+    """Rows that a thread of the direct form keeps."""
     images: int = 0
-    """Of the direct and depthwise forms: images that a thread sees to."""
+    """Images that a thread of the direct and depthwise forms computes."""
 
     def describe(self) -> str:
-        """Its particulars, for people."""
+        """Returns the plan as a text for people."""
         if self.tile is not None:
             split = f", depth in {self.splits} parts" if self.splits > 1 else ""
             return f"tiles of {self.tile.rows} x {self.tile.columns} by {self.tile.threads} threads{split}"
@@ -71,7 +71,7 @@ class Plan:
 
 @cache
 def gpu() -> Gpu:
-    """The current one."""
+    """Returns the figures of the current GPU."""
     if SIMULATED:
         return Gpu()
     found = cuda.get_current_device()
@@ -79,7 +79,7 @@ def gpu() -> Gpu:
 
 
 def _bandwidth(device: object) -> float:
-    """Of memory that moves twice a clock, nine tenths of which a copy reaches."""
+    """Returns bytes a second of memory that moves twice a clock, of which a copy reaches nine tenths."""
     width, clock = getattr(device, "GLOBAL_MEMORY_BUS_WIDTH", 0), getattr(device, "MEMORY_CLOCK_RATE", 0)
     return 0.9 * 2 * width / 8 * 1e3 * clock or Gpu.bandwidth
 
@@ -96,18 +96,19 @@ _MATRIX_TILES = (
     (MatrixTile(128, 128, 16, 4, 4), 0.30),
     (MatrixTile(64, 64, 16, 2, 4), 0.20),
 )
-"""Each with the share of the peak that its inner loop can reach: multiply-adds among its instructions."""
+"""Tiles for the matrix units, each with the share of the peak that its inner loop can reach: multiply-adds among its
+instructions."""
 
 
 def tiles(algorithm: str, stored: Storage) -> tuple[tuple[Tile, float], ...]:
-    """Those of an algorithm by products of tiles, with the share of the peak that each can reach."""
+    """Returns the tiles of an algorithm that multiplies tiles, with the share of the peak that each can reach."""
     if algorithm == "tf32":
         return _MATRIX_TILES
     return _F64_TILES if stored is FLOAT64 else _F32_TILES
 
 
 def refuses(algorithm: str, f: Correlation, stored: Storage, weigh: bool) -> str | None:
-    """Why a rung doesn't do a sum, or None where it does."""
+    """Returns why a rung doesn't do a sum, or None if it does."""
     if algorithm == "tf32" and stored is FLOAT64:
         return "TF32 keeps too little of float64"
     if algorithm in ("direct", "depthwise") and weigh and f.pixels >= _INT32:
@@ -116,7 +117,8 @@ def refuses(algorithm: str, f: Correlation, stored: Storage, weigh: bool) -> str
 
 
 def candidates(f: Correlation, stored: Storage, *, weigh: bool, tf32: bool) -> list[Plan]:
-    """What could do a sum, the fastest first; ``weigh`` asks for the adjoint for the weights of a forward sum.
+    """Returns the plans that could do a sum, the fastest first; ``weigh`` asks for the weight gradient of a forward
+    sum.
 
     ``tf32``: whether float32 may be multiplied as TF32. Half precision fits into it, so for that it may always.
     """
@@ -129,7 +131,7 @@ def candidates(f: Correlation, stored: Storage, *, weigh: bool, tf32: bool) -> l
 
 
 def best(algorithm: str, f: Correlation, stored: Storage, *, weigh: bool) -> Plan:
-    """The best way of one algorithm."""
+    """Returns the fastest plan of one algorithm."""
     if algorithm in ("gemm", "tf32"):
         plans = [_by_tile(algorithm, *tile, f, stored, weigh) for tile in tiles(algorithm, stored)]
         return min(plans, key=lambda plan: plan.seconds)
@@ -142,7 +144,7 @@ def _bytes(f: Correlation, stored: Storage) -> float:
 
 
 def _memory(f: Correlation, stored: Storage) -> float:
-    """Seconds that its operands and its result take at the least."""
+    """Returns the seconds that moving the operands and the result takes at the least."""
     return _bytes(f, stored) / gpu().bandwidth
 
 
@@ -169,7 +171,7 @@ def _by_tile(algorithm: str, tile: Tile, share: float, f: Correlation, stored: S
 
 
 def _issued(warps: float, instructions: float) -> float:
-    """Seconds to issue so many instructions of so many warps: each multiprocessor issues four a cycle."""
+    """Returns the seconds to issue the instructions of all warps: each multiprocessor issues four a cycle."""
     return warps * instructions / (4 * gpu().processors * gpu().clock)
 
 
@@ -226,7 +228,7 @@ def _weigh_direct(algorithm: str, rows: int, f: Correlation, stored: Storage) ->
 
 
 def direct_taps(f: Correlation) -> int:
-    """How many taps of a row the direct form for the weights does at once."""
+    """Returns how many taps of a row the direct form for the weights does at once."""
     return min(f.S, 8)
 
 

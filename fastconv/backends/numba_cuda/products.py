@@ -1,4 +1,4 @@
-"""The two kinds of tile product behind one face, for the kernels that feed them.
+"""The two kinds of tile product have one interface, for the kernels that feed them.
 
 ``starts(t)`` gives where thread t begins in A and B, ``multiply`` does one step, and ``stage`` puts one part of the
 thread's sums down into shared memory, rows of `pass_rows` by columns, from where any thread may take them on;
@@ -17,7 +17,7 @@ Tile = RegisterTile | MatrixTile
 
 
 class Product(NamedTuple):
-    """What kernels call, all of it for one tile and type."""
+    """The functions that kernels call, all for one tile and data type."""
 
     zeros: Any
     starts: Any
@@ -29,7 +29,7 @@ class Product(NamedTuple):
 
 @cache
 def product(tile: Tile, dtype: types.Type) -> Product:
-    """The functions for a tile."""
+    """Returns the functions for a tile."""
     return _by_matrix_units(tile) if isinstance(tile, MatrixTile) else _in_registers(tile, dtype)
 
 

@@ -1,4 +1,4 @@
-"""A plan carried out: which kernels are launched, with what workspace, in what order."""
+"""A plan is carried out here: which kernels are launched, with what workspace, in what order."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from fastconv.backends.numba_cuda.storage import FLOAT32, Storage, computed
 from fastconv.backends.numba_cuda.target import types
 
 _GUARDS = 512
-"""Blocks that look whether a weight is not finite: some for each multiprocessor, not one for each 128 elements."""
+"""Blocks that test whether a weight is not finite: some for each multiprocessor, not one for each 128 elements."""
 
 
 def correlate(
     place: Place, plan: Plan, f: Correlation, stored: Storage, x: Buffer, w: Buffer, b: Buffer | None, y: Buffer
 ) -> None:
-    """y of a `Correlation`, its lattice of y that is."""
+    """Fill y of a `Correlation`, or its lattice of y."""
     biased = int(b is not None)
     operands = x.argument, w.argument, (x if b is None else b).argument, y.argument
     rows = f.G * f.M
@@ -92,7 +92,7 @@ def _by_tiles(
 
 
 def weigh(place: Place, plan: Plan, f: Correlation, stored: Storage, x: Buffer, grad: Buffer, dw: Buffer) -> None:
-    """The adjoint for the weights of a forward `Correlation`."""
+    """Fill the weight gradient of a forward `Correlation`."""
     if plan.algorithm == "definition":
         blocks = covering(dw.elements, definition.THREADS)
         definition.weigh(stored).launch(blocks, place.stream, x.argument, grad.argument, dw.argument, f)

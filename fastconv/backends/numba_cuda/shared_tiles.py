@@ -17,12 +17,14 @@ EDGE = 16
 THREADS = EDGE * EDGE
 
 PITCH = EDGE + 1
-"""Of tiles that are written along their columns: one more, so that these fall on different banks."""
+"""Elements from row to row of tiles that are written along their columns: one more than a row has, so that a column
+falls on different banks."""
 
 
 @family
 def correlate(stored: Storage) -> Kernel:
-    """``(x, w, bias, y, f, biased)``: a tile of rows by pixels a block, the depth being (d, r, s)."""
+    """Returns the kernel ``(x, w, bias, y, f, biased)``: each block makes a tile of rows by pixels; the depth is (d, r,
+    s)."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 
@@ -71,7 +73,8 @@ def correlate(stored: Storage) -> Kernel:
 
 @family
 def weigh(stored: Storage) -> Kernel:
-    """``(x, grad, parts, f, splits, steps)``: a tile of rows by (d, r, s) a block, the depth being the pixels.
+    """Returns the kernel ``(x, grad, parts, f, splits, steps)``: a tile of rows by (d, r, s) a block, the depth being
+    the pixels.
 
     The blocks of split z add up ``steps`` times 16 pixels from z * steps * 16 on, into the part z of ``parts``.
     """

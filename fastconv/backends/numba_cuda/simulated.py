@@ -1,4 +1,4 @@
-"""The twins of `intrinsics` for Numba's simulator: the same values in Python, one thread at a time.
+"""The functions of `intrinsics` for Numba's simulator: the same values in Python, one thread at a time.
 
 Sums are NumPy arrays here. The matrix units' product is the work of a whole warp, so each thread puts the whole
 fragments together from shared memory by the layouts that the PTX manual gives, and keeps its own elements.
@@ -6,7 +6,7 @@ fragments together from shared memory by the layouts that the PTX manual gives, 
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +16,7 @@ from fastconv.backends.numba_cuda.cores import MatrixTile, RegisterTile
 
 
 class Memory:
-    """What a pointer is in the simulator: elements that can be reached by an index, and nothing beyond them."""
+    """A pointer in the simulator: elements that are reached by an index; an index beyond them is an error."""
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array.reshape(-1)
@@ -33,27 +33,30 @@ class Memory:
         self._array[at] = value
 
     def part(self, at: Any, count: int) -> np.ndarray:
-        """``count`` elements from ``at`` on, whose place is a multiple of their number as 128-bit loads need it."""
+        """Returns ``count`` elements from ``at`` on, whose place is a multiple of their number as 128-bit loads need
+        it."""
         if at % count or not 0 <= at <= self._size - count:
             raise IndexError(f"vector of {count} at {at} of {self._size} elements")
         return self._array[at : at + count]
 
 
 class Shared:
-    """The simulator's shared memory, a piece for each line that asks for one; its own refuses to hear of alignment."""
+    """The simulator's shared memory, a piece for each line that asks for one; Numba's own takes no alignment."""
 
     def __init__(self, dynamic: int) -> None:
         self._pieces: dict[tuple[str, int], np.ndarray] = {}
 
     def array(self, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
-        caller = sys._getframe(1)
-        place = caller.f_code.co_filename, caller.f_lineno
+        frame = inspect.currentframe()
+        assert frame is not None
+        assert frame.f_back is not None
+        place = frame.f_back.f_code.co_filename, frame.f_back.f_lineno
         if place not in self._pieces:
             self._pieces[place] = np.full(shape, np.nan if "float" in dtype.name else -1, dtype.name)
         return self._pieces[place]
 
     def clear(self) -> None:
-        """What comes next finds nothing of what was."""
+        """Forget all pieces, so that the next block finds none of them."""
         self._pieces.clear()
 
 
@@ -166,7 +169,7 @@ def multiply_matrices(tile: MatrixTile) -> Any:
 
 
 def _lane(at_a: int, at_b: int, tile: MatrixTile) -> tuple[int, int]:
-    """The lane's group and its place in it, from where its elements of A and B begin."""
+    """Returns the lane's group and its place in it, from where its elements of A and B begin."""
     group, place = at_a % 8, at_a // tile.pitches[0] % tile.depth
     if at_b % 8 != group or place > 3:
         raise IndexError(f"A at {at_a} and B at {at_b} belong to no lane")
@@ -174,7 +177,7 @@ def _lane(at_a: int, at_b: int, tile: MatrixTile) -> tuple[int, int]:
 
 
 def _checked_tf32(values: np.ndarray) -> np.ndarray:
-    """The values, if matrix units take them without loss."""
+    """Returns the values; raises an error if matrix units would round them."""
     lost = np.ascontiguousarray(values, np.float32).view(np.uint32) & 0x1FFF
     if (lost[np.isfinite(values)] != 0).any():
         raise ValueError("a value was not rounded to TF32")

@@ -16,12 +16,12 @@ from fastconv.backends.numba_cuda.target import device, primitives, types
 
 @dataclass(frozen=True)
 class Storage:
-    """An element type: what memory holds, and what is computed with."""
+    """An element type: the type in memory, and the type to compute in."""
 
     name: str
     itemsize: int
     memory: types.Type
-    """What a pointer to such memory points to."""
+    """The type of an element in memory."""
     computed: types.Type
 
     def __repr__(self) -> str:
@@ -29,7 +29,7 @@ class Storage:
 
     @property
     def vector(self) -> int:
-        """Computed elements in 16 bytes."""
+        """Returns the number of computed elements in 16 bytes."""
         return 16 // (self.computed.bitwidth // 8)
 
 
@@ -42,13 +42,13 @@ STORAGES = {storage.name: storage for storage in (FLOAT32, FLOAT64, FLOAT16, BFL
 
 
 def computed(storage: Storage) -> Storage:
-    """How sums of such elements are stored before they are rounded."""
+    """Returns the storage of sums of such elements before they are rounded."""
     return FLOAT64 if storage is FLOAT64 else FLOAT32
 
 
 @cache
 def loader(storage: Storage) -> Callable[..., Any]:
-    """``load(memory, at)``: the element as a number to compute with."""
+    """Returns the function ``load(memory, at)``: the element as a number to compute with."""
     if storage is FLOAT16:
         from_float16 = primitives.from_float16
 
@@ -75,7 +75,8 @@ def loader(storage: Storage) -> Callable[..., Any]:
 
 @cache
 def storer(storage: Storage) -> Callable[..., Any]:
-    """``store(memory, at, value)``: the value rounded to the nearest element, ties to even; NaN stays NaN."""
+    """Returns the function ``store(memory, at, value)``: the value rounded to the nearest element, ties to even; NaN
+    stays NaN."""
     if storage is FLOAT16:
         to_float16 = primitives.to_float16
 

@@ -13,7 +13,8 @@ THREADS = 128
 
 @family
 def add_splits(result: Storage) -> Kernel:
-    """``(parts, bias, y, size, splits, plane, channels, biased)``: y = the sum of ``splits`` parts of ``size``.
+    """Returns the kernel ``(parts, bias, y, size, splits, plane, channels, biased)``: y = the sum of ``splits`` parts
+    of ``size``.
 
     With ``biased`` the bias of each element's channel is added, ``plane`` elements being of one channel.
     """
@@ -35,7 +36,8 @@ def add_splits(result: Storage) -> Kernel:
 
 @family
 def add_bias(stored: Storage) -> Kernel:
-    """``(x, bias, size, plane, channels)``: the bias of each element's channel is added to x, in place."""
+    """Returns the kernel ``(x, bias, size, plane, channels)``: the bias of each element's channel is added to x, in
+    place."""
     load, store = loader(stored), storer(stored)
 
     def adding(x, bias, size, plane, channels):
@@ -48,7 +50,7 @@ def add_bias(stored: Storage) -> Kernel:
 
 @family
 def clear(dtype: Any) -> Kernel:
-    """``(memory, size)``: so many elements become 0."""
+    """Returns the kernel ``(memory, size)``: the first ``size`` elements become 0."""
 
     def clearing(memory, size):
         at = cuda.blockIdx.x * THREADS + cuda.threadIdx.x
@@ -60,7 +62,8 @@ def clear(dtype: Any) -> Kernel:
 
 @family
 def channel_sum(stored: Storage) -> Kernel:
-    """``(grad, sums, images, channels, plane)``: one block a channel; its threads' sums are added as a tree."""
+    """Returns the kernel ``(grad, sums, images, channels, plane)``: one block a channel; its threads' sums are added as
+    a tree."""
     load, store = loader(stored), storer(stored)
     dtype = stored.computed
 

@@ -1,4 +1,4 @@
-"""Where kernels run: an NVIDIA GPU, or Numba's simulator on the processor. The one module that imports `numba.cuda`.
+"""The target is where kernels run: an NVIDIA GPU, or Numba's simulator. No other file imports `numba.cuda`.
 
 A kernel body is a plain Python function; what it calls is either one too (`device`), or a primitive that is LLVM on
 the GPU (`intrinsics`) and Python in the simulator (`simulated`). The environment's ``NUMBA_ENABLE_CUDASIM=1``, set
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from numba import cuda, types
-from numba.core import config
+from numba import config, cuda, types
+
+from fastconv.interfaces import require
 
 __all__ = ["SIMULATED", "cuda", "device", "primitives", "types"]
 
@@ -25,10 +26,11 @@ if SIMULATED or TYPE_CHECKING:
     if SIMULATED:
         from numba.cuda.simulator import kernelapi
 
+        require("numba-cuda", "0.30.4", (kernelapi, "FakeCUDAShared"))
         kernelapi.FakeCUDAShared = primitives.Shared
 
     def device(function: Function) -> Function:
-        """A function that kernels call."""
+        """Marks a function that kernels call."""
         return function
 
 else:

@@ -1,4 +1,4 @@
-"""Rung 3 for the weights: the adjoint as a product of matrices whose depth is all pixels of all images.
+"""Rung 3 for the weight gradient: a product of matrices whose depth is all pixels of all images.
 
 The rows are the result's channels and the columns the channels of x, for one tap a block: within it every thread sees
 the same shift of the image. The product is narrow and very deep, so its depth is split among blocks, each adding up its
@@ -19,7 +19,7 @@ from fastconv.backends.numba_cuda.target import cuda, primitives, types
 
 @family
 def weigh(tile: Tile, stored: Storage) -> Kernel:
-    """``(x, grad, parts, f, splits, steps)``, by blocks of ``tile.threads``.
+    """Returns the kernel ``(x, grad, parts, f, splits, steps)``, by blocks of ``tile.threads``.
 
     The blocks of split z add up ``steps`` times ``tile.depth`` pixels from z * steps * depth on, into the part z of
     ``parts``, each part being of the weights' shape.

@@ -1,4 +1,4 @@
-"""A pooling's numbers as kernels get them."""
+"""The integers that describe a pooling to kernels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastconv.geometry import PoolGeometry
 
 
 class Windows(NamedTuple):
-    """All integers of 64 bits; ``planes`` is N C."""
+    """A pooling's sizes, steps and divisor, integers of 64 bits; ``planes`` is N C."""
 
     planes: int
     H: int
@@ -25,11 +25,11 @@ class Windows(NamedTuple):
     tap_column: int
     counts_padding: int
     divisor: int
-    """What every sum is divided by, or 0 where each window has its own."""
+    """The divisor of every sum, or 0 if each window has its own."""
 
 
 def windows(g: PoolGeometry) -> Windows:
-    """Those of a geometry."""
+    """Returns the integers of a geometry."""
     return Windows(
         *(g.N * g.C, g.H, g.W, g.R, g.S, g.P, g.Q),
         *(*g.stride, *g.padding, *g.dilation),

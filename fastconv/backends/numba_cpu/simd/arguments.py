@@ -18,14 +18,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from llvmlite import ir
 from numba.core import types
-from numba.core.datamodel import models, register_default
 from numba.core.types import intp
-from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, intrinsic, lower_getattr_generic, lower_setattr_generic
+from numba.extending import intrinsic
 
-_I64 = ir.IntType(64)
+from fastconv.backends.numba_cpu.simd.compile_time import register_fields
 
 MOST_WORDS = 64
 """Fields that arguments may have: memory of a job begins with that many words for them."""
@@ -71,34 +68,7 @@ class Arguments:
         return tuple(cls.words[name] for name in names)
 
 
-@register_default(ArgumentsType)
-class _ArgumentsModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: ArgumentsType) -> None:
-        super().__init__(manager, kind, _I64)
-
-
-@infer_getattr
-class _Fields(AttributeTemplate):
-    key = ArgumentsType
-
-    def generic_resolve(self, kind: ArgumentsType, name: str) -> Any:
-        return intp if name in kind.words else None
-
-
-def _pointer(builder: Any, kind: ArgumentsType, address: Any, name: str) -> Any:
-    start = builder.inttoptr(address, _I64.as_pointer())
-    return builder.gep(start, [ir.Constant(_I64, kind.words[name])])
-
-
-@lower_getattr_generic(ArgumentsType)
-def _load(context: Any, builder: Any, kind: ArgumentsType, address: Any, name: str) -> Any:
-    return builder.load(_pointer(builder, kind, address, name))
-
-
-@lower_setattr_generic(ArgumentsType)
-def _store(context: Any, builder: Any, signature: Any, arguments: Any, name: str) -> None:
-    address, value = arguments
-    builder.store(value, _pointer(builder, signature.args[0], address, name))
+register_fields(ArgumentsType)
 
 
 @intrinsic

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.core.datamodel import models, register_default
-from numba.core.imputils import lower_constant
-from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, lower_getattr_generic, typeof_impl
+from numba.extending import models, register_model
 
+from fastconv.backends.numba_cpu.simd.compile_time import register_constant
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
@@ -64,41 +62,13 @@ class VectorType(types.Type):
         return ir.VectorType(ir.IntType(1) if self.dtype == "mask" else FLOATS[self.dtype], self.lanes)
 
 
-@register_default(SimdType)
-class _SimdModel(models.OpaqueModel):
-    pass
+register_constant(Simd, SimdType, ("lanes", "itemsize"))
 
 
-@register_default(VectorType)
+@register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: VectorType) -> None:
         super().__init__(manager, kind, kind.llvm)
-
-
-@typeof_impl.register(Simd)
-def _typeof_simd(value: Simd, _: Any) -> SimdType:
-    return SimdType(value)
-
-
-@lower_constant(SimdType)
-def _constant_simd(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    return context.get_dummy_value()
-
-
-@infer_getattr
-class _SimdAttributes(AttributeTemplate):
-    key = SimdType
-
-    def resolve_lanes(self, kind: SimdType) -> Any:
-        return types.intp
-
-    def resolve_itemsize(self, kind: SimdType) -> Any:
-        return types.intp
-
-
-@lower_getattr_generic(SimdType)
-def _simd_attribute(context: Any, builder: Any, kind: SimdType, value: Any, attribute: str) -> Any:
-    return ir.Constant(I64, int(getattr(kind.simd, attribute)))
 
 
 def vector_of(simd: SimdType) -> VectorType:

@@ -18,10 +18,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.datamodel import models, register_default
-from numba.core.imputils import lower_constant
-from numba.core.typing.templates import AttributeTemplate
-from numba.extending import infer_getattr, intrinsic, typeof_impl
+from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -30,6 +27,7 @@ from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     vector_of,
 )
+from fastconv.backends.numba_cpu.simd.compile_time import register_constant
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -76,36 +74,7 @@ class WindowsType(SimdType):
         self.name = f"Windows({w.instructions.name}, {w.dtype}, {w.kind}, {w.columns}, {w.step}, {w.rows})"
 
 
-@register_default(WindowsType)
-class _WindowsModel(models.OpaqueModel):
-    pass
-
-
-@infer_getattr
-class _WindowsAttributes(AttributeTemplate):
-    key = WindowsType
-
-    def resolve_ahead(self, kind: WindowsType) -> Any:
-        return types.intp
-
-    def resolve_sums(self, kind: WindowsType) -> Any:
-        return types.intp
-
-    def resolve_step(self, kind: WindowsType) -> Any:
-        return types.intp
-
-    def resolve_rows(self, kind: WindowsType) -> Any:
-        return types.intp
-
-
-@typeof_impl.register(Windows)
-def _typeof_windows(value: Windows, _: Any) -> WindowsType:
-    return WindowsType(value)
-
-
-@lower_constant(WindowsType)
-def _constant_windows(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    return context.get_dummy_value()
+register_constant(Windows, WindowsType, ("ahead", "sums", "step", "rows"))
 
 
 def place_type(w: SimdType) -> ir.IntType:
