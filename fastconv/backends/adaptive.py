@@ -11,7 +11,7 @@ first, and of several NaN its last row the last, so what wins in its row and the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +19,8 @@ from fastconv.adaptive_geometry import AdaptiveAxis, AdaptiveGeometry
 from fastconv.backends.quiet import QUIET
 from fastconv.geometry import Pair, PoolGeometry
 
-if TYPE_CHECKING:
-    from fastconv.backends.base import Backend
 
-
-def max_pool(backend: Backend, x: Any, g: AdaptiveGeometry) -> tuple[Any, Any]:
+def max_pool(backend: Any, x: Any, g: AdaptiveGeometry) -> tuple[Any, Any]:
     """The largest pixels and their indices."""
     if g.uniform is not None:
         return backend.max_pool2d(x, g.uniform)
@@ -38,7 +35,7 @@ def max_pool(backend: Backend, x: Any, g: AdaptiveGeometry) -> tuple[Any, Any]:
 
 
 @QUIET
-def avg_pool(backend: Backend, x: Any, g: AdaptiveGeometry) -> Any:
+def avg_pool(backend: Any, x: Any, g: AdaptiveGeometry) -> Any:
     """The averages of the windows."""
     if g.uniform is not None:
         return backend.avg_pool2d(x, g.uniform)
@@ -46,14 +43,14 @@ def avg_pool(backend: Backend, x: Any, g: AdaptiveGeometry) -> Any:
 
 
 @QUIET
-def avg_pool_backward(backend: Backend, grad: Any, g: AdaptiveGeometry) -> Any:
+def avg_pool_backward(backend: Any, grad: Any, g: AdaptiveGeometry) -> Any:
     """The adjoint of `avg_pool`: each pixel gets the sum over its windows of their shares."""
     if g.uniform is not None:
         return backend.avg_pool2d_backward(grad, g.uniform)
     return _rounded(_sums(backend, _single(grad) / _counts(g, grad), g.exchanged), grad)
 
 
-def _sums(backend: Backend, x: Any, g: AdaptiveGeometry) -> Any:
+def _sums(backend: Any, x: Any, g: AdaptiveGeometry) -> Any:
     rows, columns = g.rows, g.columns
     lines = _listed(_single(x), 2, rows, blank=True)
     sums = backend.avg_pool2d(lines, _by_windows(g, (rows, g.W), 0))

@@ -11,17 +11,21 @@ import numpy as np
 
 from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend, Geometry
-from fastconv.backends.block import Activation, Block, Pooling, activate
-from fastconv.backends.chain import Chain, Gradients, Operands
-from fastconv.backends.columns import scatter
+from fastconv.backends.block import Activation, Block, activate
+from fastconv.backends.chain import Chain
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
-from fastconv.backends.numba_cpu.dead_taps import add_padding, add_padding_to_weight, spread_taps
 from fastconv.backends.numba_cpu.explaining import explain
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
+from fastconv.backends.numba_cpu.infinities import (
+    add_padding,
+    add_padding_to_weight,
+    input_gradient_of_infinities,
+    spread_taps,
+)
 from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.pooling import adaptive as adaptive_pooling
 from fastconv.backends.numba_cpu.pooling import average as average_pooling
@@ -29,37 +33,18 @@ from fastconv.backends.numba_cpu.pooling import integer as integer_pooling
 from fastconv.backends.numba_cpu.pooling import max as max_pooling
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.launch import address
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
-from fastconv.backends.quiet import QUIET
+from fastconv.backends.numba_cpu.warmup import warm
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
-
-_LINE = 4096
 
 PLANS_BYTES = 256 << 20
 """Size limit of all plans that a backend keeps, in bytes: those of ResNet-50's training step are 4 MB an image size."""
 
 _WITH_RELU = "_relu"
 """Marks the plans of a convolution whose results are raised to 0."""
-
-_COMMON_CONVOLUTIONS = [
-    ConvGeometry(images, C, size, size, K, kernel, kernel, (stride, stride), (kernel // 2,) * 4, groups=groups)
-    for images in (1, 32, 100)
-    for C, K, size, groups in (
-        *((1, 32, 28, 1), (3, 64, 224, 1), (6, 16, 14, 1), (32, 64, 14, 1), (64, 64, 56, 1), (128, 128, 28, 1)),
-        *((256, 256, 14, 1), (512, 512, 7, 1), (64, 256, 56, 1), (96, 96, 28, 96)),
-    )
-    for kernel, stride in ((1, 1), (3, 1), (3, 2), (5, 1), (7, 2))
-]
-_COMMON_POOLINGS = [
-    PoolGeometry(1, 8, size, size, kernel, kernel, (stride, stride), (padding, padding))
-    for size, kernel, stride, padding in ((28, 2, 2, 0), (28, 3, 2, 1), (28, 3, 1, 1), (7, 7, 7, 0))
-]
-_COMMON_BLOCKS: list[tuple[Activation, Pooling]] = [("relu", "max"), ("tanh", "avg")]
-"""What is compiled ahead of time: layers of the networks that people train first."""
 
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
@@ -132,36 +117,7 @@ class NumbaCpu(Backend):
         return [planner.plan(simd, job, self.algorithm) for job in found], found, complete
 
     def warmup(self) -> None:
-        for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-            # Making a plan compiles its micro-kernel; one that is run, what all of them share.
-            for conv in _COMMON_CONVOLUTIONS:
-                for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
-                    self._make_plans(operation, dtype, conv)
-            conv = ConvGeometry(1, 1, 3, 3, 1, 2, 2)
-            x, w = np.ones(conv.input_shape, dtype), np.ones(conv.weight_shape, dtype)
-            self.conv2d_weight(x, self.conv2d(x, w, None, conv), conv)
-            self.conv2d_input(w, w, conv)
-            for pool in _COMMON_POOLINGS:
-                x = np.ones(pool.input_shape, dtype)
-                values, indices = self.max_pool2d(x, pool)
-                self.max_pool2d_values(x, pool)
-                self.max_pool2d_backward(values, indices, (pool.H, pool.W))
-                self.avg_pool2d_backward(self.avg_pool2d(x, pool), pool)
-            for activation, pooling in _COMMON_BLOCKS:
-                self._warm_chain(Block(ConvGeometry(1, 1, 5, 5, 1, 2, 2), activation, pooling), dtype)
-
-    def _warm_chain(self, block: Block, dtype: np.dtype[Any]) -> None:
-        """Compile what `fastconv.torch` runs for a block, by its programs for both directions."""
-        chain = self.chain((block,), dtype)
-        if chain is None:
-            return
-        g = block.geometry
-        x, w, b = (np.ones(shape, dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
-        result, kept = np.ones(block.result_shape, dtype), np.zeros(chain.kept_bytes, np.uint8)
-        at = Operands(address(x), (address(w), address(b)), address(result), address(kept))
-        chain.forward(at)
-        grad = result.copy()
-        chain.backward(at, Gradients(address(grad), address(x), (address(w), address(b))))
+        warm(self)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         return self.convolve(x, w, b, geometry, None, buffers.empty(geometry.output_shape, x.dtype))
@@ -242,7 +198,7 @@ class NumbaCpu(Backend):
             return x
         finite = [each.run(grad, w, None, x) for each in found]
         if not all(finite):
-            x[...] = _input_adjoint_of_infinities(grad, w, geometry)
+            x[...] = input_gradient_of_infinities(grad, w, geometry)
         return x
 
     def conv2d_weight(self, x: np.ndarray, grad: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
@@ -313,20 +269,3 @@ class NumbaCpu(Backend):
 @cache
 def _simd(instructions: InstructionSet, dtype: np.dtype) -> Simd:
     return Simd(instructions, dtype.name)
-
-
-@QUIET
-def _input_adjoint_of_infinities(grad: np.ndarray, w: np.ndarray, g: ConvGeometry) -> np.ndarray:
-    """The adjoint for the input, tap by tap: as a convolution, an infinite weight would meet zeros beyond grad's edges.
-
-    So few pixels at a time that the columns stay within some megabytes.
-    """
-    x = np.zeros(g.input_shape, grad.dtype)
-    turned = w.reshape(g.groups, g.K // g.groups, -1).transpose(0, 2, 1)
-    for n in range(g.N):
-        for p in range(g.P):
-            for q in range(0, g.Q, _LINE):
-                pixels = grad[n, :, p : p + 1, q : q + _LINE]
-                columns = turned @ pixels.reshape(g.groups, g.K // g.groups, -1)
-                scatter(x[n], columns.reshape(g.C, g.R, g.S, *pixels.shape[1:]), g, (p, q))
-    return x

@@ -16,7 +16,7 @@ A kernel as high as the image meets each of its rows once. Rows are taken for ch
 each, which changes no place in memory: the adjoint for x would multiply each pixel by all R rows of taps but for that.
 
 Taps that lie in the padding at every output pixel have no part in any of it: of 3 x 3 taps around a single pixel one is
-left, of those with dilation 24 on 24 pixels too. An infinite weight times padding is NaN, though: see dead_taps.py.
+left, of those with dilation 24 on 24 pixels too. An infinite weight times padding is NaN, though: see infinities.py.
 Those that lie in the padding at most output pixels, as with dilation 24 on 28 pixels, can be left out there: `split`.
 """
 
@@ -26,8 +26,6 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.geometry import ConvGeometry, Pair
@@ -87,13 +85,6 @@ def _live_along_axis(kernel: int, dilation: int, before: int, stride: int, windo
 
     # Where there are none, one stands for all: a problem without taps has nothing to say how its loops are cut.
     return [tap for tap in range(kernel) if meets(tap * dilation - before)] or [0]
-
-
-def dead_taps(g: ConvGeometry) -> np.ndarray:
-    """A mask (R, S) of the taps that `jobs` leaves out of "conv2d" and "conv2d_weight"."""
-    dead = np.ones((g.R, g.S), bool)
-    dead[np.ix_(*live_taps(g))] = False
-    return dead
 
 
 def _with_rows_as_channels(g: ConvGeometry) -> ConvGeometry:

@@ -36,12 +36,13 @@ def every_second(simd, count):
 
 
 @inner
-def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, bias, start, floor):
+def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, epilogue):
     """Write columns ``lane`` up to ``end`` of a tile, in ``rows`` channels, to pixels ``right`` apart, from ``corner``.
 
-    With ``start`` ACCUMULATE they are added to what is there, else to ``bias``, if that isn't 0; no number written is
-    below the one at address ``floor``.
+    ``epilogue`` is bias, start and floor: with ``start`` ACCUMULATE columns are added to what is there, else to the
+    numbers at ``bias``, if that isn't 0; none that is written is below the number at ``floor``.
     """
+    bias, start, floor = epilogue
     lowest = broadcast(simd, load_scalar(simd, floor, 0))
     if right == 1:
         for at in range(lane, end, simd.lanes):

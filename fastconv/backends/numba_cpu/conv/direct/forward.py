@@ -129,7 +129,7 @@ def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target)
             x = args.X0 + j * right
             corner = (n * channels + row) * plane + y * target_w + x
             end = min(width, lane + J - j)
-            write_run(simd, tile, width, valid, lane, end, target, corner, plane, right, 0, 0, limits)
+            write_run(simd, tile, width, valid, lane, end, target, corner, plane, right, (0, 0, limits))
         lane += wide - j
 
 

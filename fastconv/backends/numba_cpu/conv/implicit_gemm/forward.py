@@ -145,7 +145,7 @@ def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
             pixel = (args.Y0 + i * args.YI) * wide
             pixel += args.X0 + j * right
         corner = (n * channels + row) * plane + pixel
-        write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, bias, start, floor)
+        write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, (bias, start, floor))
         inside += end - lane
         lane = end
         if inside == I * J:

@@ -147,12 +147,13 @@ def _describe_part(args, image, tap):
 
 
 @inner
-def _pack_part(simd, args, image, tap, group, first_panel, end_panel, u, count, target, step, square, runs):
-    """Panels ``first_panel`` up to ``end_panel`` from the part of the gradient's plane that ``image`` describes.
+def _pack_part(simd, args, image, tap, group, panels, u, count, target, step, square, runs):
+    """Some ``panels``, a range, from the part of the gradient's plane that ``image`` describes.
 
     ``step`` is from one panel to the next, in elements, a vector more than a panel has, for what transposing spills.
     """
     lanes, tile_rows = simd.lanes, args.tile_rows
+    first_panel, end_panel = panels
     first_row = first_panel * tile_rows
     end_row = min(args.rows, end_panel * tile_rows)
     for k in range(0, count, lanes):
@@ -215,7 +216,9 @@ def multiply_block(simd, args, task, thread):
         _pack_source(simd, args, group, u, count, first, end, width, right, here, square, runs)
         panel_step = here * tile_rows + simd.lanes
         if is_part:
-            _pack_part(simd, args, image, tap, group, first_panel, end_panel, u, count, left, panel_step, square, runs)
+            _pack_part(
+                simd, args, image, tap, group, (first_panel, end_panel), u, count, left, panel_step, square, runs
+            )
         for panel in range(first_panel, end_panel):
             row = panel * tile_rows
             valid = min(tile_rows, rows - row)

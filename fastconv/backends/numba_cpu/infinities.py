@@ -1,17 +1,23 @@
-"""What becomes of taps that meet nothing but padding, and that no job multiplies (see lowering.py).
+"""Numbers that aren't finite, where plans leave out terms of the definition: NaN is put where the definition has it.
 
-Forwards they add weight * 0 to an output pixel, and to their own gradient goes the sum of grad * 0: nothing, unless
-the number is infinite or NaN. Such numbers are looked for, and NaN is put where the definition has it.
+Taps that meet nothing but padding are multiplied by no job (see lowering.py). Forwards they add weight * 0 to an output
+pixel, and to their own gradient goes the sum of grad * 0: nothing, unless the number is infinite or NaN. An input
+gradient, as a convolution, adds weight * 0 at pixels beyond the gradient's edges, which the definition doesn't have.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from fastconv.backends.columns import scatter
 from fastconv.backends.numba_cpu.fused.finite_check import all_finite
 from fastconv.backends.numba_cpu.lowering import live_taps
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry
+
+_LINE = 4096
+"""Pixels of a row that an input gradient of infinities does at a time."""
 
 
 def add_padding(simd: Simd, y: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
@@ -46,3 +52,20 @@ def spread_taps(taps: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
     w.fill(0)
     for place, (r, s) in enumerate((r, s) for r in rows for s in columns):
         w[:, :, r, s] = taps[:, :, place]
+
+
+@QUIET
+def input_gradient_of_infinities(grad: np.ndarray, w: np.ndarray, g: ConvGeometry) -> np.ndarray:
+    """Return the input gradient, tap by tap: as a convolution, an infinite weight would meet zeros beyond grad's edges.
+
+    So few pixels at a time that the columns stay within some megabytes.
+    """
+    x = np.zeros(g.input_shape, grad.dtype)
+    turned = w.reshape(g.groups, g.K // g.groups, -1).transpose(0, 2, 1)
+    for n in range(g.N):
+        for p in range(g.P):
+            for q in range(0, g.Q, _LINE):
+                pixels = grad[n, :, p : p + 1, q : q + _LINE]
+                columns = turned @ pixels.reshape(g.groups, g.K // g.groups, -1)
+                scatter(x[n], columns.reshape(g.C, g.R, g.S, *pixels.shape[1:]), g, (p, q))
+    return x
