@@ -254,6 +254,7 @@ def test_a_child_forked_while_another_thread_compiles_can_compile(tmp_path: Path
 
 ONCE = """
 import signal, sys, threading, time
+from numba.core.types import intp
 from fastconv.backends import jit
 from fastconv.backends.numba_cpu.simd import store_integer
 
@@ -265,7 +266,7 @@ def task(factor):
     time.sleep(0.3)
     def multiply(place, x):
         store_integer(place, 0, factor * x)
-    return jit.address_of(multiply, 2)
+    return jit.address_of(multiply, intp, intp)
 
 def interrupt(*_):
     raise KeyboardInterrupt

@@ -93,7 +93,7 @@ def _member(state):
 
 @once
 def _member_address() -> int:
-    return address_of(_member, 1)
+    return address_of(_member, intp)
 
 
 @jit
