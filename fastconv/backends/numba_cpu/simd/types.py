@@ -36,7 +36,7 @@ class Simd:
         object.__setattr__(self, "lanes", self.instructions.vector_bytes // self.itemsize)
 
     def __hash__(self) -> int:
-        # Each call looks up a plan by it. A hash of all fields takes 300 ns, and there are at most four of these objects.
+        # Each call looks up a plan by it. A hash of all fields takes 300 ns, and at most four such objects exist.
         return hash(self.dtype)
 
 
