@@ -112,7 +112,7 @@ def by_taps(simd: Simd, rows: int, vectors: int) -> int:
 
 @intrinsic(prefer_literal=True)
 def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, floor):
-    """Emit the kernel of `packed`."""
+    """Emit the instructions of the kernel that `packed` compiles."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -130,7 +130,7 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
 
 @intrinsic(prefer_literal=True)
 def _tap_tile(typing, simd, rows, vectors, values):
-    """Emit the kernel of `by_taps`."""
+    """Emit the instructions of the kernel that `by_taps` compiles."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -146,7 +146,7 @@ def _tap_tile(typing, simd, rows, vectors, values):
 
 @intrinsic(prefer_literal=True)
 def _indirect_tile(typing, simd, rows, vectors, pieces, values):
-    """Emit the kernel of `indirect`."""
+    """Emit the instructions of the kernel that `indirect` compiles."""
     shape, count = (rows.literal_value, vectors.literal_value), pieces.literal_value
 
     def generate(context, builder, signature, arguments):
