@@ -23,27 +23,28 @@ from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, W
 from fastconv.backends.numba_cpu.simd import Simd
 
 _PAGE = 4096
+"""Workspaces of threads, and shared memory, are rounded up to pages of this size, in bytes."""
 
 _PLAN_BYTES, _TAP_BYTES = 4096, 128
 """Approximate sizes of a plan's Python objects without its tables, and of a tap in its problem, in bytes."""
 
 
 class Cut(Protocol):
-    """The tiling of a problem: every algorithm's class of tilings has these attributes."""
+    """A `Cut` is the tiling of a problem; each algorithm has a class of tilings with these attributes."""
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments of a job that describe this tiling."""
+        """Return the arguments of a job that describe this tiling."""
         ...
 
     @property
     def splits(self) -> int:
-        """Number of parts of the reduction, whose results are added up at the end."""
+        """Return the number of parts of the reduction, whose results are added up at the end."""
         ...
 
     @property
     def cycles(self) -> float:
-        """Predicted cycles of all tasks together, on a processor that does one vector of multiply-adds a cycle."""
+        """Return the predicted cycles of all tasks, on a processor that does one vector of multiply-adds a cycle."""
         ...
 
 
@@ -133,7 +134,7 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Approximate size of the plan and its tables, in bytes."""
+        """Return the approximate size of the plan and its tables, in bytes."""
         parts = [part for value in vars(self).values() for part in (value if isinstance(value, tuple) else (value,))]
         tables = sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
         return _PLAN_BYTES + _TAP_BYTES * len(self.job.problem.taps) + tables
@@ -221,7 +222,7 @@ def panel_bytes(simd: Simd, p: Problem, cut: Any) -> int:
 
 
 def extent(p: Problem) -> dict[str, int]:
-    """Return the arguments that give the first tap's row and column, and the rows between the first and last tap."""
+    """Return ``top``, ``left`` and ``reach``: the taps' first row and column, and the distance to their last row."""
     rows, columns = p.grid
     return {"top": rows[0], "left": columns[0], "reach": rows[-1] - rows[0]}
 

@@ -65,7 +65,7 @@ class ConvArguments(Arguments):
     in_order: int
     """1 if tap t is element t of the weight's kernel for every t and the kernel has no other elements, else 0."""
     by_taps: int
-    """Number of taps of a weight that is packed tap by tap, all channels of one together; 0 if channel by channel."""
+    """Number of taps if the weight is packed tap by tap, all channels of a tap together; 0 if channel by channel."""
     weight_row: int
     """Distance between target channels in the weight, in elements."""
     weight_depth: int

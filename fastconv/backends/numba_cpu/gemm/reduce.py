@@ -8,6 +8,7 @@ from fastconv.backends.numba_cpu.simd import Simd, load_scalar, store_scalar
 from fastconv.backends.numba_cpu.simd.task import task
 
 _CHUNK = 4096
+"""Numbers of the result that one task of `add_parts` computes."""
 
 
 @task(ConvArguments)

@@ -23,7 +23,7 @@ _SURE = 1 - 1e-9
 
 
 class Ranked(NamedTuple):
-    """A tile with its lower bound, its index among all tiles, its shape, and further values that a search computed."""
+    """This is a tile with its lower bound, its index among all tiles, its shape, and values that a search needs."""
 
     bound: float
     place: int

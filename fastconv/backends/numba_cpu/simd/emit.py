@@ -37,7 +37,7 @@ def store_vector(builder: Any, simd: SimdType, value: Any, base: Any, index: Any
 
 
 def shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
-    """Return the elements of ``a`` and ``b`` that ``order`` selects; element 0 of ``b`` has the index lanes."""
+    """Return the elements of ``a`` and ``b`` at the indices in ``order``; those of ``b`` are counted after ``a``."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))
 
 
@@ -100,7 +100,7 @@ def prefetch_line(builder: Any, pointer: Any, *, to_write: bool) -> None:
 
 
 def transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """Return the transpose of a square matrix of lanes vectors, by log2(lanes) rounds of shuffles between pairs."""
+    """Return the transpose of a square matrix, one vector a row, by log2(lanes) rounds of shuffles between pairs."""
     rows = list(rows)
     lanes = len(rows)
     half = lanes // 2

@@ -14,11 +14,12 @@ import llvmlite.binding as llvm
 import numba
 
 VARIABLE = "FASTCONV_INSTRUCTION_SET"
+"""The environment variable that forces an instruction set, by its name."""
 
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """One instruction set: its name, the size of a vector register in bytes, and the number of registers."""
+    """An `InstructionSet` has a name, vector registers of ``vector_bytes`` bytes, and ``registers`` of them."""
 
     name: str
     vector_bytes: int

@@ -43,7 +43,7 @@ class GemmCosts:
     transpose: int
     """Cycles to transpose a vector, as one row of a square of lanes x lanes."""
     small: int
-    """Largest cycles of a problem that is a single task, some 10 us: with more tasks it would only copy more."""
+    """Cycles up to which a problem is a single task, some 10 us: with more tasks it would only copy more."""
     steps: int
     """Steps of the reduction at a time (KC). A panel of 14 x 384 floats takes 21 KiB of an L1 cache of 32 or 48; to
     update the tile's result once in 384 steps costs 1% of the multiply-adds."""
@@ -143,13 +143,13 @@ class DepthwiseCosts:
     """These are the costs of a depthwise convolution, from a single channel in each group."""
 
     task: int
-    """Least cycles of a task, some microseconds."""
+    """Cycles that a task should take at least, some microseconds."""
     load: float
     """Cycles to load a vector that crosses a cache line."""
     free_taps: int
     """Number of taps whose weights and pixels stay in registers; those of each further tap are read again."""
     spill: float
-    """Cycles to read a tap's weight or pixels again."""
+    """Cycles for each tap that is read again."""
     line: int
     """Cycles of a vector in a row of a plane, before its first tap."""
     call: int
@@ -189,7 +189,7 @@ class WinnersCosts:
     weights: int
     """Cycles to load a vector of weights, once for each list."""
     spread: float
-    """Cycles to write a number of the whole gradient in front of the pooling, zeros included, which the dense route
+    """Cycles to write a number of the gradient of all convolution results, zeros included, which the dense route
     computes first."""
     live: float
     """Fraction of the winners with a gradient that is not 0 after a ReLU: 0.5 to 0.8 in the networks of models/ that

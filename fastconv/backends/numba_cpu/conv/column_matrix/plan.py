@@ -75,7 +75,7 @@ class ColumnGradient:
 
     @property
     def nbytes(self) -> int:
-        """Size of its own arguments and of its products' plans, each counted once, in bytes."""
+        """Return the size of its own arguments and of its products' plans, each counted once, in bytes."""
         products = {id(product): product.nbytes for _, product in self._products}
         return self._args.nbytes + sum(products.values())
 

@@ -81,7 +81,7 @@ class DirectWeightGradient(WeightGradient):
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target`` with the weight gradient."""
         self._execute(source, grad, target)
-        # After the ends of rows, pixels are multiplied by zeros: an infinite pixel makes NaN that doesn't belong there.
+        # After the ends of rows pixels are multiplied by zeros, so an infinite pixel gives a false NaN.
         if np.isnan(target).any():
             self.exact().run(source, grad, target)
 

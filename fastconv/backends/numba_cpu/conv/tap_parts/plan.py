@@ -40,7 +40,7 @@ class _Parts:
 
     @property
     def nbytes(self) -> int:
-        """Size of the arguments and of the tables that they refer to, in bytes."""
+        """Return the size of the arguments and of the tables that they refer to, in bytes."""
         return self.args.nbytes + sum(table.nbytes for table in self._tables)
 
 
@@ -61,7 +61,7 @@ class ConvolutionInParts(Convolution):
 
     @property
     def nbytes(self) -> int:
-        """Approximate size of the plan, its parts and its tables, in bytes."""
+        """Return the approximate size of the plan, its parts and its tables, in bytes."""
         return super().nbytes + self._own.nbytes
 
 
@@ -94,5 +94,5 @@ class WeightGradientInParts(WeightGradient):
 
     @property
     def nbytes(self) -> int:
-        """Approximate size of the plan, its parts and its tables, in bytes."""
+        """Return the approximate size of the plan, its parts and its tables, in bytes."""
         return super().nbytes + self._own.nbytes

@@ -58,7 +58,7 @@ def correlate_part(simd, args, task, thread):
 
 @task(PartsArguments)
 def put_in_place(simd, args, task, thread):
-    """Write the kernels of `PAIRS` pairs of channels, one element of all kernels after another.
+    """Write the kernels of at most `PAIRS` pairs of channels, one element of all kernels after another.
 
     An element that meets no pixel becomes 0.
     """
