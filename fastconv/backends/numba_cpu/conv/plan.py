@@ -1,8 +1,8 @@
-"""A job made ready to run: the arguments that compiled tasks read, the tasks, and the memory they need.
+"""A plan is a job that is ready to run: the arguments that compiled tasks read, the tasks, and the memory they need.
 
-A plan is made once for a job and data type; to run it takes the arrays' addresses and some memory. Each algorithm has
-two kinds of plan, a `Convolution` and a `WeightGradient`, in the file plan.py of its folder. A kind says how it would
-cut a problem into tiles, what that should cost, and how many tasks there are; the planner compares them.
+A plan is made once for a job and data type; a run needs only the arrays' addresses and some memory. Each algorithm has
+two kinds of plan, a `Convolution` and a `WeightGradient`, in the file plan.py of its folder. A kind of plan gives the
+tiling of a problem, its predicted cost, and the number of tasks; the planner compares these.
 """
 
 from __future__ import annotations
@@ -23,43 +23,46 @@ from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, W
 from fastconv.backends.numba_cpu.simd import Simd
 
 _PAGE = 4096
+"""Workspaces of threads, and shared memory, are rounded up to pages of this size, in bytes."""
 
 _PLAN_BYTES, _TAP_BYTES = 4096, 128
-"""Sizes of a plan's objects besides its tables, and of a tap in its problem, in bytes."""
+"""Approximate sizes of a plan's Python objects without its tables, and of a tap in its problem, in bytes."""
 
 
 class Cut(Protocol):
-    """How a problem is cut up."""
+    """A `Cut` is the tiling of a problem; each algorithm has a class of tilings with these attributes."""
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the arguments of a job that describe this tiling."""
         ...
 
     @property
     def splits(self) -> int:
-        """Parts of a reduction that are added up at the end."""
+        """Return the number of parts of the reduction, whose results are added up at the end."""
         ...
 
     @property
     def cycles(self) -> float:
-        """Predicted cycles of all tasks together, on a processor that does a vector of multiply-adds in each."""
+        """Return the predicted cycles of all tasks, on a processor that does one vector of multiply-adds a cycle."""
         ...
 
 
 class Plan:
-    """What is to be run for a job: two steps of tasks, and the memory they need."""
+    """A `Plan` runs a job: it holds two steps of tasks, and the size of the memory they need."""
 
     arguments: ClassVar[type[ConvArguments]] = ConvArguments
-    """The arguments of its tasks."""
+    """The class of its tasks' arguments."""
 
     fallback: ClassVar[Any] = None
-    """The kind of plan whose sums have no terms but those of the definition, where this one's have more."""
+    """The kind of plan that recomputes a result with infinity or NaN: its sums have only the terms of the definition.
+    None if that holds for this kind of plan too."""
 
     _INFINITE = ConvArguments.words["infinite"]
 
     _SPREADS = False
-    """Whether a number that isn't finite may show where by the definition it has no part, and is told by a flag."""
+    """Whether a number that isn't finite may spread to results that don't depend on it by the definition; a task then
+    sets the flag ``infinite``."""
 
     def __init__(
         self,
@@ -71,10 +74,10 @@ class Plan:
         operands: tuple[str, ...],
         shared: str,
     ) -> None:
-        """A plan that needs so much memory for each thread, and for all of them together.
+        """Make a plan that needs ``thread_bytes`` bytes for each thread, and ``shared_bytes`` for all threads together.
 
-        ``operands`` are the arguments for the operands' addresses, ``shared`` is that for the address of the memory
-        that all threads share.
+        ``operands`` are the names of the arguments for the operands' addresses; ``shared`` is the name of the argument
+        for the address of the memory that all threads share.
         """
         self.simd = simd
         self.job = job
@@ -91,7 +94,7 @@ class Plan:
         self._exact: Any = None
 
     def _share(self, size: int, argument: str) -> None:
-        """Have ``size`` bytes that all threads share, and their address in an ``argument``."""
+        """Reserve ``size`` bytes that all threads share; ``argument`` is the name of the argument for their address."""
         self._start, self._shared_bytes = _page_after(ARGUMENTS_BYTES + size), _page_after(size)
         self._parts = self.arguments.positions(argument, "workspace")
 
@@ -102,11 +105,11 @@ class Plan:
 
     @staticmethod
     def tasks(p: Problem, cut: Any) -> int:
-        """Return the number of tasks that share the multiply-adds of a problem cut up so."""
+        """Return the number of tasks of the step that does the multiply-adds, for a problem and its tiling."""
         raise NotImplementedError
 
     def _execute(self, *arrays: np.ndarray | None) -> bool:
-        """Run it; return False if a kernel saw a NaN or infinity where it looks for them."""
+        """Run the plan; return False if a task found a NaN or an infinite number in the data that it checks."""
         threads = workers.threads_for(self._flops)
         memory = buffers.scratch(self._start + threads * self.thread_bytes)
         offsets = (ARGUMENTS_BYTES, self._start)
@@ -116,10 +119,10 @@ class Plan:
         return not infinite
 
     def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
-        """Let a program run it, with operands in these places.
+        """Record the plan as a job of a program, with its operands at ``places``.
 
-        The program's flag goes up where numbers that aren't finite may have spread further than they should: by
-        ``watch`` for any that the plan had a look at.
+        The program's flag is set if numbers that aren't finite may have spread to results that don't depend on them;
+        with ``watch`` it is set for all such numbers that a task finds in the data that it checks.
         """
         threads = workers.threads_for(self._flops)
         shared, own = self._parts
@@ -131,27 +134,27 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the plan and its tables, about."""
+        """Return the approximate size of the plan and its tables, in bytes."""
         parts = [part for value in vars(self).values() for part in (value if isinstance(value, tuple) else (value,))]
         tables = sum(part.nbytes for part in parts if isinstance(part, np.ndarray))
         return _PLAN_BYTES + _TAP_BYTES * len(self.job.problem.taps) + tables
 
     def exact(self) -> Any:
-        """Return the plan of the same job by the ``fallback``, which is made at the first call."""
+        """Return the ``fallback`` plan of the same job, which is made at the first call."""
         if self._exact is None:
             self._exact = self.fallback(self.simd, self.job, self.fallback.tiling(self.simd, self.job.problem))
         return self._exact
 
 
 class Convolution(Plan):
-    """Every target pixel of a lattice from the same taps of the source: a forward pass or an input gradient."""
+    """This plan computes a forward pass or an input gradient: all lattice points read the same taps of the source."""
 
     def __init__(self, simd: Simd, job: Job, cut: Cut, thread_bytes: int, shared_bytes: int) -> None:
         operands = "source", "weight", "bias", "target"
         super().__init__(simd, job, cut, thread_bytes, shared_bytes, operands, "panels")
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
-        """Fill the lattice of ``target``; return whether the weight was finite."""
+        """Fill the lattice of ``target``; return False if the weight had NaN or infinity."""
         finite = self._execute(source, weight, bias, target)
         if finite or self.fallback is None:
             return finite
@@ -159,7 +162,7 @@ class Convolution(Plan):
 
 
 class WeightGradient(Plan):
-    """A weight's gradient, perhaps in several parts that are added up."""
+    """This plan computes a weight gradient, in one part or in several that are added up."""
 
     def __init__(
         self,
@@ -177,13 +180,13 @@ class WeightGradient(Plan):
             self._second = reduce.add_parts(simd), reduce.tasks(self.numbers)
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
-        """Fill ``target``, the weight's gradient."""
+        """Fill ``target`` with the weight gradient."""
         if not self._execute(source, grad, target) and self.fallback is not None:
             self.exact().run(source, grad, target)
 
 
 def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
-    """Return the arguments that a job alone determines; ``table`` is that of its taps."""
+    """Return the arguments that depend on the job only, not on the tiling; ``table`` is the table of its taps."""
     p = job.problem
     return {
         "taps": table.ctypes.data,
@@ -214,12 +217,12 @@ def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
 
 
 def panel_bytes(simd: Simd, p: Problem, cut: Any) -> int:
-    """Return the size of the whole weight, packed in panels of ``cut.tile_rows`` rows, in bytes."""
+    """Return the size of the whole weight in bytes, packed in panels of ``cut.tile_rows`` rows."""
     return int(p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize)
 
 
 def extent(p: Problem) -> dict[str, int]:
-    """Return the arguments that say how far the taps go."""
+    """Return ``top``, ``left`` and ``reach``: the taps' first row and column, and the distance to their last row."""
     rows, columns = p.grid
     return {"top": rows[0], "left": columns[0], "reach": rows[-1] - rows[0]}
 

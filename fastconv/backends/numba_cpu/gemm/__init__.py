@@ -1,9 +1,10 @@
-"""A matrix product in registers and caches, for the algorithms of conv/.
+"""This folder computes matrix products in registers and caches, for the algorithms of conv/.
 
-micro_kernel.py   a tile of the product in registers; tile_emitter.py writes its instructions
-packing.py        the weight, rearranged for it
-tiling.py         how the loops are cut, and what that should cost; tile_search.py finds the cheapest tile
-reduce.py         parts of a long sum, added up
-elementwise.py    passes over numbers between the jobs of a program
-fields.py         the parameters of a job, as integers in one array
+micro_kernel.py   computes one tile of the product in registers; tile_emitter.py emits its instructions
+packing.py        rearranges the weight into panels for the micro-kernel
+tiling.py         chooses block sizes and predicts their cost; tile_search.py finds the cheapest tile
+write_run.py      writes a row of a tile to target pixels, which may have a stride
+reduce.py         adds up the partial results of a split reduction
+elementwise.py    elementwise passes between the jobs of a program
+arguments.py      the arguments of a job, as named integers
 """

@@ -1,8 +1,8 @@
-"""The arguments of a job of convolution, or of a weight gradient.
+"""This module declares the arguments of a job that computes a convolution or a weight gradient.
 
-Addresses are in bytes, all else counts elements. Terms: a *source* image is read and a *target* is written, both
+Addresses are in bytes, all other sizes count elements. Terms: a *source* image is read and a *target* is written, both
 (N, channels, height, width) and contiguous. The *lattice* is the set of target pixels that a job computes, I x J in
-each of N images, and u numbers them: u = (n * I + i) * J + j. Lattice point (i, j) is the target pixel
+each of N images, and u is the index of one of them: u = (n * I + i) * J + j. Lattice point (i, j) is the target pixel
 (Y0 + i * YI, X0 + j * XJ), and tap t of the kernel reads the source pixel (i * DI + dy[t], j * DJ + dx[t]) for it,
 zero if there is none.
 """
@@ -13,40 +13,40 @@ from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 
 class ConvArguments(Arguments):
-    """What all algorithms need; each derives its own from it where it needs more."""
+    """These arguments are common to all algorithms; an algorithm that needs more derives a class from this one."""
 
     source: int
     """Address of the source images."""
     weight: int
     """Address of the weight."""
     grad: int
-    """Address of the gradient that a weight gradient is made from, in the shape of the target."""
+    """Address of the output gradient, from which a weight gradient is computed; it has the target's shape."""
     bias: int
     """Address of the bias, or 0."""
     target: int
-    """Address of the target, which of a weight gradient is the gradient."""
+    """Address of the target; for a weight gradient, of the weight gradient."""
     panels: int
     """Address of the packed weight."""
     workspace: int
-    """Address of the workspace of thread 0; those of the others follow."""
+    """Address of the workspace of thread 0; the workspaces of the other threads follow it."""
     thread_bytes: int
-    """Bytes of a thread's workspace."""
+    """Size of one thread's workspace, in bytes."""
     partial: int
-    """Address of the results of a reduction's parts, one behind another."""
+    """Address of the partial results of a split reduction, one after another."""
     kernel: int
-    """Address of the micro-kernel, or of a table of them."""
+    """Address of the micro-kernel, or of a table of micro-kernels' addresses."""
     taps: int
-    """Address of dy, dx and the place in the weight's kernel, for one tap after another."""
+    """Address of a table with three integers a tap: dy, dx and the tap's index in the weight's kernel."""
     limits: int
-    """Address of two numbers: minus infinity, and the least that a result may be."""
+    """Address of two numbers: minus infinity, and the lower bound of every result (0 for ReLU)."""
     infinite: int
-    """Set to 1 by a task that meets an infinite number, or NaN, in what it packs or computes."""
+    """A task sets this to 1 if it finds an infinite number or NaN in the data that it packs or computes."""
     N: int
     groups: int
     depth: int
-    """Source channels in a group."""
+    """Number of source channels in a group."""
     rows: int
-    """Target channels in a group."""
+    """Number of target channels in a group."""
     H: int
     """Height of the source."""
     W: int
@@ -63,30 +63,30 @@ class ConvArguments(Arguments):
     XJ: int
     tap_count: int
     in_order: int
-    """1 if tap t is element t of the kernel, and there are no others."""
+    """1 if tap t is element t of the weight's kernel for every t and the kernel has no other elements, else 0."""
     by_taps: int
-    """Taps of a packed weight that holds all channels of a tap together; 0 if it holds a channel's taps together."""
+    """Number of taps if the weight is packed tap by tap, all channels of a tap together; 0 if channel by channel."""
     weight_row: int
-    """Elements of the weight between target channels."""
+    """Distance between target channels in the weight, in elements."""
     weight_depth: int
-    """Elements of the weight between source channels."""
+    """Distance between source channels in the weight, in elements."""
     weight_group: int
-    """Elements of the weight between groups."""
+    """Distance between groups in the weight, in elements."""
     tile_rows: int
-    """MR."""
+    """Rows of a tile: MR."""
     tile_vectors: int
-    """NR, in vectors."""
+    """Columns of a tile, NR, in vectors."""
     steps: int
-    """Steps of the reduction in one go: KC."""
+    """Steps of the reduction that are packed and multiplied at a time: KC."""
     block_tiles: int
-    """Tiles side by side in a block of pixels or columns."""
+    """Number of tiles side by side in a block of pixels or columns."""
     block_panels: int
-    """Panels, one below the other, in a task."""
+    """Number of panels, one below the other, in a task."""
     blocks: int
-    """Blocks of pixels or columns."""
+    """Number of blocks of pixels or columns."""
     panel_blocks: int
-    """Tasks one below the other."""
+    """Number of tasks one below the other: blocks of panels."""
     splits: int
-    """Parts of a reduction that are added up at the end."""
+    """Number of parts of the reduction, whose results are added up at the end."""
     split_steps: int
-    """Steps of the reduction in each part."""
+    """Number of steps of the reduction in each part."""

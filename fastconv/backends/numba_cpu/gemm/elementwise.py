@@ -1,6 +1,6 @@
-"""Passes over numbers between the jobs of a program: clearing, a bias for each column, and a look for NaN.
+"""These are elementwise passes between the jobs of a program: fill with 0, add a bias to each column, search for NaN.
 
-They are for what is small beside a convolution, so one task does it all.
+They are for arrays that are small compared with a convolution, so a single task does each pass.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from fastconv.backends.numba_cpu.simd.task import Task, task
 
 
 class ElementwiseArguments(Arguments):
-    """A matrix of numbers, of a single row or of some."""
+    """These arguments describe a row-major matrix, which may be a single row."""
 
     source: int
-    """Address of numbers that are read."""
+    """Address of the numbers that are read."""
     target: int
-    """Address of numbers that are written."""
+    """Address of the numbers that are written."""
     bias: int
-    """Address of a number for each column, or 0."""
+    """Address of one number for each column, or 0 for no bias."""
     rows: int
     columns: int
     infinite: int
-    """Set to 1 where there is NaN."""
+    """The task sets this to 1 if it finds a NaN."""
 
 
 _new = lru_cache(maxsize=4096)(ElementwiseArguments.new)
@@ -80,19 +80,19 @@ def _look(simd, args, task, thread):
 
 
 def record_clear(program: Recorder, simd: Simd, target: Place, count: int) -> None:
-    """Let a program put 0 into so many numbers."""
+    """Record a step of a program that fills ``count`` numbers with 0."""
     program.add(_new(rows=1, columns=count), [(_TARGET, target)], [Step(_clear(simd), 1, 1)])
 
 
 def record_bias(
     program: Recorder, simd: Simd, target: Place, bias: Place | None, shape: tuple[int, int], relu: bool
 ) -> None:
-    """Let a program add ``bias`` to each row of a matrix, and then raise what is below 0 if it is for a ReLU."""
+    """Record a step of a program that adds ``bias`` to each row of a matrix, and with ``relu`` applies ReLU."""
     rows, columns = shape
     places = [(_TARGET, target), (_BIAS, bias)]
     program.add(_new(rows=rows, columns=columns), places, [Step(_ADD_BIAS[relu](simd), 1, 1)])
 
 
 def record_look(program: Recorder, simd: Simd, source: Place, count: int) -> None:
-    """Let a program's flag go up where there is NaN among so many numbers."""
+    """Record a step of a program that sets the program's flag if one of ``count`` numbers is NaN."""
     program.add(_new(rows=1, columns=count), [(_SOURCE, source)], [Step(_look(simd), 1, 1)], flag=_INFINITE)

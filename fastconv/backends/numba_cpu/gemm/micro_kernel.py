@@ -1,24 +1,25 @@
-"""The micro-kernel: a tile of a matrix product in registers, one rank-1 update for each step of the reduction.
+"""The micro-kernel computes a tile of a matrix product in registers, one rank-1 update for each step of the reduction.
 
     c[i, j]  =  start[i, j] + sum over k of a[k, i] * b[k, j],      0 <= i < MR,  0 <= j < NR = vectors * lanes
 
-a is a packed panel, (depth, MR), each step's elements side by side. In step k the kernel loads ``vectors`` registers of
-b, broadcasts each a[k, i] from memory and does MR * vectors fused multiply-adds into as many accumulators, which LLVM
-keeps in registers because they are phi nodes of a loop that writes no memory. There are three kinds, apart in where
-b's rows are and how the tile is written; a fourth (conv/matmul/kernel.py) reads a and b in the order of their matrices:
+a is a packed panel, (depth, MR); the MR elements of a step are contiguous. In step k the kernel loads ``vectors``
+registers of b, broadcasts each a[k, i] from memory and does MR * vectors fmas into as many accumulators, which LLVM
+keeps in registers because they are phi nodes of a loop that writes no memory. There are three kinds, which differ in
+where the rows of b are and how the tile is written; a fourth (conv/matmul/kernel.py) reads a and b from matrices that
+are not packed:
 
     packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix
-    indirect    row k of b is at an offset of its own, k's entry in a table; each of c's vectors goes to pieces of
-                several rows of an image
-    by taps     the steps are all channels of each of some taps, whose offsets in a and b are in a table; a row's
-                vectors are some distance apart; c is as for packed
+    indirect    a table gives the offset of each row k of b; each vector of c is written in pieces, to several rows of
+                an image
+    by taps     the steps are taps x channels; a table gives each tap's offsets in a and b; the vectors of a row of b
+                are at a constant distance; c is as for packed
 
-Tile arithmetic. A multiply-add takes 4 cycles and two start in each (Zen 4 starts one of 512 bits), so 8 accumulators
-are the least that can keep the units busy, and MR * vectors + vectors + 1 registers the most there are. Each
-step loads vectors + MR numbers for MR * vectors multiply-adds: at 14 x 2 or 8 x 3 well below the two loads a cycle.
+Tile arithmetic. An fma takes 4 cycles and two start in each (Zen 4 starts one of 512 bits), so at least 8 accumulators
+are needed to keep the units busy, and MR * vectors + vectors + 1 must not exceed the number of registers. Each
+step loads vectors + MR numbers for MR * vectors fmas: at 14 x 2 or 8 x 3 well below the two loads a cycle.
 On a Zen 4 core with a peak of 115 GFLOP/s (float32), panels in cache: 14 x 2 vectors 113, 12 x 2 116, 8 x 3 115, 6 x 4
-116, 8 x 2 116; with 256-bit vectors 6 x 2 114, 4 x 3 114. So MR may be what divides the channels best: `tile_vectors`.
-Written with scalar loops and left to LLVM's vectoriser, the same product runs at a tenth of that.
+116, 8 x 2 116; with 256-bit vectors 6 x 2 114, 4 x 3 114. So MR may be the value that divides the number of channels
+best: `tile_vectors`. As scalar loops that LLVM vectorises, the same product runs at a tenth of that speed.
 
 After F. Van Zee and R. van de Geijn, "BLIS: a framework for rapidly instantiating BLAS functionality" (2015).
 """
@@ -45,29 +46,29 @@ from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 _I64 = ir.IntType(64)
 
 PIECE_WORDS = 3
-"""Integers that say where a piece of a vector goes: lanes [0] up to [1], to the image at index [2] for lane 0."""
+"""Integers that describe a piece of a vector: its lanes, from [0] up to [1], and [2], the index in c of lane 0."""
 
 
 def most_rows(instructions: InstructionSet) -> int:
-    """The largest MR worth having: with two vectors a row, as many accumulators as registers can hold."""
+    """Return the largest useful MR: with two vectors a row, its accumulators fill the registers."""
     return (instructions.registers - 3) // 2
 
 
 def tile_vectors(rows: int, instructions: InstructionSet) -> int:
-    """How many vectors wide a tile of ``rows`` rows should be: as many as registers allow, at most 4.
+    """Return the best width of a tile of ``rows`` rows, in vectors: as many as registers allow, at most 4.
 
-    A row of the tile takes its accumulators, a step takes ``vectors`` more and one for the broadcast.
+    The accumulators take rows * vectors registers, a step takes ``vectors`` more and one for the broadcast.
     """
     return max(1, min(4, (instructions.registers - 1) // (rows + 1)))
 
 
 @once
 def packed(simd: Simd, rows: int, vectors: int) -> int:
-    """The address of the packed kind for a tile of rows x vectors, compiled at the first call.
+    """Return the address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
     It takes eight integers. depth: steps, at least 1. a, b, c: addresses. step: elements between rows of c. bias: the
-    address of MR numbers, or 0 for none. start: 0 to begin at the bias, `ACCUMULATE` to add to c. floor: the address of
-    the number below which no result may fall: 0 for ReLU, minus infinity for none; NaN stays.
+    address of MR numbers, or 0 for none. start: 0 to start from the bias, `ACCUMULATE` to add to c. floor: the address
+    of the lower bound of every result: 0 for ReLU, minus infinity for none; a NaN stays NaN.
     """
 
     def packed_kernel(depth, a, b, c, step, bias, start, floor):
@@ -78,11 +79,11 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
 
 @once
 def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
-    """The address of the indirect kind for a tile of rows x vectors, each in so many pieces, compiled at first.
+    """Return the address of the indirect kind, with ``pieces`` pieces a vector, compiled at the first call.
 
     It takes nine integers. depth, a, bias, floor: as in `packed`. b, offsets: row k of b is at index offsets[k] of b.
-    c, step: the image, and elements between its channels, one for each of the tile's rows. table: the address of
-    `PIECE_WORDS` integers for each piece of each vector.
+    c, step: the address of the image, and elements between its channels; each row of the tile is a channel. table: the
+    address of `PIECE_WORDS` integers for each piece of each vector.
     """
 
     def indirect_kernel(depth, a, b, offsets, c, step, table, bias, floor):
@@ -94,11 +95,12 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
 
 @once
 def by_taps(simd: Simd, rows: int, vectors: int) -> int:
-    """The address of the kind by taps for a tile of rows x vectors, compiled at the first call.
+    """Return the address of the kind by taps for a tile of rows x vectors, compiled at the first call.
 
-    It takes twelve integers. taps, table: how many there are, perhaps none, and the address of two indices for each:
-    where its first channel is in a and in b. channels: of each tap, MR elements apart in a, ``channel`` in b. a, b:
-    addresses. channel; distance: elements between a row's vectors in b. c, step, bias, start, floor: as in `packed`.
+    It takes twelve integers. taps: the number of taps, which may be 0. table: the address of two indices for each tap,
+    of its first channel in a and in b. channels: the number of channels of each tap; they are MR elements apart in a
+    and ``channel`` elements in b. a, b: addresses. distance: elements between the vectors of a row of b. c, step, bias,
+    start, floor: as in `packed`.
     """
 
     def tap_kernel(taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
@@ -110,7 +112,7 @@ def by_taps(simd: Simd, rows: int, vectors: int) -> int:
 
 @intrinsic(prefer_literal=True)
 def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, floor):
-    """See `packed`."""
+    """Emit the instructions of the kernel that `packed` compiles."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -118,7 +120,7 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
         depth, a, b, c, step, bias, start, floor = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
 
-        tile.ask_for_matrix(c, step)
+        tile.prefetch_matrix(c, step)
         tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
         tile.finish_matrix(c, step, bias, start, floor)
         return context.get_dummy_value()
@@ -128,7 +130,7 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
 
 @intrinsic(prefer_literal=True)
 def _tap_tile(typing, simd, rows, vectors, values):
-    """See `by_taps`."""
+    """Emit the instructions of the kernel that `by_taps` compiles."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -144,7 +146,7 @@ def _tap_tile(typing, simd, rows, vectors, values):
 
 @intrinsic(prefer_literal=True)
 def _indirect_tile(typing, simd, rows, vectors, pieces, values):
-    """See `indirect`."""
+    """Emit the instructions of the kernel that `indirect` compiles."""
     shape, count = (rows.literal_value, vectors.literal_value), pieces.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -166,7 +168,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, values):
             (_, _, mask, where), *others = goes[j * count : (j + 1) * count]
             for i, value in enumerate(values):
                 masked_store(builder, value, pointer(i, where), mask, simd.simd.itemsize)
-            # Most vectors lie in one row, and an empty store takes as long as a full one, some 3 cycles.
+            # Most vectors lie in one row, and a store with an empty mask takes as long as a full one, some 3 cycles.
             for first, end, mask, where in others:
                 with builder.if_then(builder.icmp_signed("<", first, end)):
                     for i, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""Packing: operands rearranged into the panels that the micro-kernel reads one after another."""
+"""Packing rearranges an operand into panels, which the micro-kernel reads from the first element to the last."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @inner
 def pack_squares(simd, source, row_step, rows, depth, target, tile_rows):
-    """As `pack_rows` for a depth of whole vectors, where what follows the panel may be written to, up to a vector.
+    """Pack one panel as `pack_rows` does, for a depth of whole vectors; up to a vector after the panel is overwritten.
 
-    Squares of lanes x lanes are transposed in registers, some 0.3 cycles an element (one by one it takes 1.5). A
-    vector written for a narrow panel spills over into what follows; so steps go upwards, groups of rows downwards.
-    Missing rows are copies of the last, or zeros: whoever looks for infinite numbers must find none in them.
+    Squares of lanes x lanes are transposed in registers, some 0.3 cycles an element (one by one it takes 1.5). In a
+    narrow panel a stored vector also overwrites elements after its own; so steps go upwards, groups of rows downwards.
+    Missing rows are copies of the last row, or zeros, so that a search for infinite numbers finds none in them.
     """
     lanes = simd.lanes
     for first in range((tile_rows - 1) // lanes * lanes, -1, -lanes):
@@ -43,9 +43,9 @@ def pack_squares(simd, source, row_step, rows, depth, target, tile_rows):
 
 @inner
 def pack_rows(simd, source, row_step, rows, depth, target, tile_rows):
-    """One panel from rows in memory: target[k * MR + i] = source[i * row_step + k], and zeros where rows are missing.
+    """Pack one panel from rows: target[k * MR + i] = source[i * row_step + k], with zeros for missing rows.
 
-    The last steps go one by one, since nothing may be written behind the panel.
+    The last steps are copied one element at a time, since nothing may be written after the panel.
     """
     whole = max(0, depth // simd.lanes - 1) * simd.lanes
     if whole:
@@ -59,11 +59,11 @@ def pack_rows(simd, source, row_step, rows, depth, target, tile_rows):
 
 @inner
 def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
-    """One panel from columns in memory: target[k * MR + i] = source[k * depth_step + i], as far as ``rows`` go."""
+    """Pack one panel from columns: target[k * MR + i] = source[k * depth_step + i] for i < ``rows``, else 0."""
     lanes = simd.lanes
     for k in range(depth):
         i = 0
-        # Vectors may spill as long as more steps follow to cover it, and may read what belongs to other rows.
+        # A vector may write too far while later steps overwrite that, and may read elements of other rows.
         if k + lanes < depth:
             while i < rows:
                 store(simd, target, k * tile_rows + i, load(simd, source, k * depth_step + i))
@@ -78,7 +78,7 @@ def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
 
 @inner
 def _pack_taps(simd, source, args, rows, depth, target, tile_rows):
-    """One panel of a weight whose taps are taken in any order, some perhaps left out."""
+    """Pack one panel of a weight whose taps are in any order; some of them may be left out."""
     taps = args.tap_count
     row_step, depth_step = args.weight_row, args.weight_depth
     table = args.taps
@@ -94,7 +94,7 @@ def _pack_taps(simd, source, args, rows, depth, target, tile_rows):
 
 @inner
 def pack_panel(simd, args, group, panel, first, depth, target):
-    """A panel of a group's weight, source channels ``first`` up to first + depth: all taps of one after the other's."""
+    """Pack a panel of a group's weight for source channels ``first`` up to first + depth, each with all its taps."""
     rows, tile_rows = args.rows, args.tile_rows
     taps = args.tap_count
     row_step, depth_step = args.weight_row, args.weight_depth
@@ -113,7 +113,7 @@ def pack_panel(simd, args, group, panel, first, depth, target):
 
 @task(ConvArguments)
 def pack_weight(simd, args, task, thread):
-    """Panel number ``task`` of the weight, counted through the groups."""
+    """Pack panel number ``task`` of the weight, counted through all groups; set the flag if it isn't finite."""
     rows, tile_rows = args.rows, args.tile_rows
     depth, taps = args.depth, args.tap_count
     group, panel = divmod(task, (rows + tile_rows - 1) // tile_rows)
@@ -125,7 +125,7 @@ def pack_weight(simd, args, task, thread):
 
 @inner
 def is_finite(simd, numbers, count):
-    """Whether none of the numbers is infinite or NaN: 0 times such a one is NaN, and NaN stays through a sum."""
+    """Return whether all numbers are finite: 0 times infinity or NaN is NaN, and a sum with NaN stays NaN."""
     total = zeros(simd)
     nothing = zeros(simd)
     whole = count // simd.lanes * simd.lanes

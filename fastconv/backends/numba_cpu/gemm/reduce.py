@@ -1,4 +1,4 @@
-"""Parts of a reduction added up: a long sum that several tasks did a stretch of each, first part to last."""
+"""These functions add up the partial results of a reduction that was split among tasks, from first part to last."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from fastconv.backends.numba_cpu.simd import Simd, load_scalar, store_scalar
 from fastconv.backends.numba_cpu.simd.task import task
 
 _CHUNK = 4096
+"""Numbers of the result that one task of `add_parts` computes."""
 
 
 @task(ConvArguments)
 def add_parts(simd, args, task, thread):
-    """Numbers task * `_CHUNK` and on of the result: the sum of the parts, first to last."""
+    """Compute `_CHUNK` numbers of the result, from task * `_CHUNK` on: each is the sum of the parts, first to last."""
     whole = args.groups * args.rows
     whole *= args.depth * args.tap_count
     parts, target = args.partial, args.target
@@ -24,7 +25,7 @@ def add_parts(simd, args, task, thread):
 
 
 def tasks(numbers: int) -> int:
-    """How many tasks add the parts of a result of so many numbers."""
+    """Return the number of tasks of `add_parts` for a result of ``numbers`` numbers."""
     return -(-numbers // _CHUNK)
 
 
@@ -32,6 +33,6 @@ _PARTIAL, _TARGET = ConvArguments.positions("partial", "target")
 
 
 def record(program: Recorder, simd: Simd, parts: Place, target: Place, count: int, number: int) -> None:
-    """Let a program add up ``number`` parts of ``count`` numbers each, the first to the last."""
+    """Record a step of a program that adds up ``number`` parts of ``count`` numbers each, from first to last."""
     args = ConvArguments.new(groups=1, depth=1, tap_count=1, rows=count, splits=number)
     program.add(args, [(_PARTIAL, parts), (_TARGET, target)], [Step(add_parts(simd), tasks(count), 1)])

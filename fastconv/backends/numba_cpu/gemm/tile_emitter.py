@@ -1,4 +1,4 @@
-"""The instructions of a micro-kernel's tile, as they are given to LLVM: its loops, and its epilogue.
+"""This module emits a micro-kernel's LLVM instructions: the loops over the reduction, and the epilogue.
 
 The accumulators are phi nodes of a loop that writes no memory, so LLVM keeps them in registers. See micro_kernel.py.
 """
@@ -12,12 +12,12 @@ from llvmlite import ir
 
 from fastconv.backends.numba_cpu.simd import (
     SimdType,
-    ask_for,
     broadcast_value,
     element,
     masked_load,
     masked_store,
     multiply_add,
+    prefetch_line,
     raise_to,
     vector_at,
     vector_of,
@@ -26,18 +26,18 @@ from fastconv.backends.numba_cpu.simd import (
 _I64 = ir.IntType(64)
 
 ACCUMULATE = 1
-"""For ``start``: add to what c holds, instead of starting from the bias."""
+"""The value of ``start`` with which a kernel adds to the contents of c, instead of starting from the bias."""
 
 BLOCK_STEPS = 512
-"""Steps of the indirect kind whose products are added up by themselves. With 4,608 in one chain the error was 3.5 times
-torch's; the packed kind is called for some hundred steps at a time."""
+"""Steps of the indirect kind that are added up in one chain, before the sums are added to the totals. With 4,608 in one
+chain the error was 3.5 times torch's; the packed kind is called for some hundred steps at a time."""
 
 InA = Callable[[Any, int], Any]
-"""The index in a of step k and row i."""
+"""A function that returns the index in a of step k and row i."""
 
 
 class Tile:
-    """The instructions of a tile of ``rows`` x ``vectors``, as they are given to LLVM."""
+    """A `Tile` emits the instructions of a tile of ``rows`` x ``vectors``."""
 
     def __init__(self, builder: Any, simd: SimdType, rows: int, vectors: int) -> None:
         self.builder = builder
@@ -48,16 +48,19 @@ class Tile:
         self.places = [(i, j) for i in range(rows) for j in range(vectors)]
         self.sums: dict[tuple[int, int], Any] = {}
         self.mask: Any = None
-        """Of the last vector in each row of b and c, where that isn't whole."""
+        """The mask of the last vector in each row of b and c, or None if all of its lanes are used."""
 
     def number(self, value: int) -> Any:
+        """Return a 64-bit integer constant."""
         return ir.Constant(_I64, value)
 
     def integer(self, base: Any, index: Any) -> Any:
+        """Load 64-bit integer ``index`` of the array at ``base``."""
         builder = self.builder
         return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
 
     def load(self, base: Any, index: Any, mask: Any = None) -> Any:
+        """Load the vector that starts at element ``index``; lanes outside ``mask``, if given, are 0."""
         pointer, alignment = vector_at(self.builder, self.simd, base, index), self.simd.simd.itemsize
         if mask is not None:
             return masked_load(self.builder, pointer, mask, ir.Constant(self.kind, None), alignment)
@@ -66,18 +69,18 @@ class Tile:
         return value
 
     def _mask_of(self, j: int) -> Any:
-        """Of vector j of a row, if not all of its lanes may be touched."""
+        """Return the mask of vector j of a row, or None if all of its lanes may be touched."""
         return self.mask if j == self.vectors - 1 else None
 
     def spread(self, base: Any, index: Any) -> Any:
-        """An element of an array in every lane."""
+        """Load an element of an array into every lane of a vector."""
         scalar = self.builder.load(element(self.builder, self.simd, base, index))
         return broadcast_value(self.builder, scalar, self.kind.count)
 
     def reduce(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any], at: InA | None = None) -> None:
-        """The loop over the steps; the sums are left in registers.
+        """Emit the loop over the steps; the sums stay in registers.
 
-        ``at`` gives the index in a of step k and row i, where it isn't a packed panel.
+        ``at`` gives the index in a of step k and row i, if a isn't a packed panel.
         """
         self.sums = self._steps(self.number(0), depth, a, b, row_of_b, at or self._in_panel)
 
@@ -85,9 +88,9 @@ class Tile:
         return self.builder.add(self.builder.mul(k, self.number(self.rows)), self.number(i))
 
     def reduce_in_blocks(self, depth: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any]) -> None:
-        """As `reduce`, adding up `BLOCK_STEPS` steps at a time: a long chain of float32 additions loses digits.
+        """Emit the loop of `reduce` in blocks of `BLOCK_STEPS` steps: a long chain of float32 additions loses digits.
 
-        The first block stands apart: totals don't fit in the registers beside its sums, and most tiles need none.
+        The first block is separate: totals don't fit in the registers beside its sums, and most tiles need none.
         """
         builder = self.builder
 
@@ -123,7 +126,7 @@ class Tile:
     def _steps(
         self, first: Any, end: Any, a: Any, b: Any, row_of_b: Callable[[Any], Any], at: InA
     ) -> dict[tuple[int, int], Any]:
-        """The sums over the steps ``first`` up to ``end``, at least one."""
+        """Emit a loop over the steps ``first`` up to ``end``, at least one; return its sums."""
         builder, lanes = self.builder, self.kind.count
         before = builder.block
         loop, after = (builder.append_basic_block(name) for name in ("step", "finish"))
@@ -150,7 +153,7 @@ class Tile:
         return results
 
     def reduce_taps(self, taps: Any, table: Any, channels: Any, a: Any, b: Any, channel: Any, distance: Any) -> None:
-        """The loops over taps, perhaps none, and over the channels of each, at least one."""
+        """Emit the loops over the taps, which may be none, and over the channels of each tap, at least one."""
         builder = self.builder
         nothing, one = self.number(0), self.number(1)
         before = builder.block
@@ -203,9 +206,9 @@ class Tile:
         self.sums = done
 
     def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, list[Any]], None]) -> None:
-        """The epilogue of every kernel: adds where a sum starts from, and raises to the floor what is below it.
+        """Emit the epilogue of every kernel: add the start value to each sum, and raise results below the floor to it.
 
-        ``write`` gets the number of a column of vectors, and what is to be written there, row by row.
+        ``write`` gets the index of a column of vectors, and the values to be written there, one for each row.
         """
         builder = self.builder
         lowest = self.spread(floor, self.number(0))
@@ -214,7 +217,7 @@ class Tile:
             write(j, [raise_to(builder, total, lowest) for total in totals])
 
     def finish_with_bias(self, bias: Any, floor: Any, write: Callable[[int, list[Any]], None]) -> None:
-        """The epilogue of a sum that starts from the bias, if there is one."""
+        """Emit the epilogue of sums that start from the bias, or from 0 if there is no bias."""
         builder = self.builder
         with builder.if_else(builder.icmp_signed("!=", bias, self.number(0))) as (biased, plain):
             with biased:
@@ -223,14 +226,14 @@ class Tile:
                 self.finish(lambda i, j: ir.Constant(self.kind, None), floor, write)
 
     def _place(self, step: Any, i: int, j: int) -> Any:
-        """Of a vector of the tile, in a row-major matrix whose rows are ``step`` elements apart."""
+        """Return the index of vector (i, j) of the tile in a row-major matrix with rows ``step`` elements apart."""
         return self.builder.add(self.builder.mul(step, self.number(i)), self.number(j * self.kind.count))
 
-    def ask_for_matrix(self, c: Any, step: Any) -> None:
-        """The lines of c are on their way while the sums are made."""
+    def prefetch_matrix(self, c: Any, step: Any) -> None:
+        """Prefetch the cache lines of c, so that they arrive while the sums are computed."""
         for i, j in self.places:
             pointer = element(self.builder, self.simd, c, self._place(step, i, j))
-            ask_for(self.builder, pointer, to_write=True)
+            prefetch_line(self.builder, pointer, to_write=True)
 
     def finish_matrix(self, c: Any, step: Any, bias: Any, start: Any, floor: Any) -> None:
         """Write the tile to the corner of a row-major matrix, or add it to what is there."""

@@ -1,4 +1,4 @@
-"""Which tile, and how the loops of a matrix product are cut, from its sizes: the arithmetic behind the blocking."""
+"""This module chooses the tiling of a matrix product from its sizes: the tile, the blocks and the tasks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ COST = CPU.gemm
 
 @dataclass(frozen=True)
 class Tiling:
-    """A product of ``rows`` x depth by depth x ``columns``, cut up."""
+    """A `Tiling` says how a product of rows x depth by depth x columns is cut; see gemm/arguments.py for its fields."""
 
     tile_rows: int
     tile_vectors: int
     width: int
-    """Columns of a tile."""
+    """Columns of a tile, in elements."""
     panels: int
     steps: int
     block_tiles: int
@@ -28,17 +28,17 @@ class Tiling:
     block_panels: int
     panel_blocks: int
     used: float
-    """The part of the tiles' numbers that are wanted."""
+    """Fraction of the tiles' numbers that are part of the result; the others are padding."""
     cycles: float = 0
-    """Predicted, of all tasks together, on a processor that does a vector of multiply-adds a cycle."""
+    """Predicted cycles of all tasks together, on a processor that does one vector of multiply-adds a cycle."""
     splits: int = 1
-    """Parts of the reduction that are added up at the end."""
+    """Number of parts of the reduction, whose results are added up at the end."""
     split_steps: int = 0
-    """Steps in each."""
+    """Number of steps of the reduction in each part."""
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the arguments of a job that describe this tiling."""
         return {
             "tile_rows": self.tile_rows,
             "tile_vectors": self.tile_vectors,
@@ -52,6 +52,7 @@ class Tiling:
         }
 
     def __str__(self) -> str:
+        """Return a description for the planner's explanation."""
         tile = f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted"
         return f"{tile}; {self.steps} steps at a time"
 
@@ -68,10 +69,10 @@ def tiling(
     wanted: int = TASKS,
     height: int | None = None,
 ) -> Tiling:
-    """The cut with the least waste for ``groups`` products of rows x depth by depth x columns.
+    """Return the tiling with the least waste for ``groups`` products of rows x depth by depth x columns.
 
-    ``row`` is how many columns lie side by side in the image; so many ``taps`` of each channel make up the depth. Tiles
-    have ``height`` rows if it is given; ``wanted`` is how many tasks are worth having.
+    ``row`` is the number of columns that are neighbours in the image; the depth is channels x ``taps``. Tiles have
+    ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for.
     """
     tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
@@ -105,10 +106,10 @@ def tiling(
 def weight_tiling(
     simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int, tasks: int = TASKS
 ) -> Tiling:
-    """The cut of the weight's gradient: ``groups`` products of rows x pixels by pixels x columns.
+    """Return the tiling of a weight gradient: ``groups`` products of rows x pixels by pixels x columns.
 
-    ``row`` is how many pixels lie side by side in the image; so many ``taps`` of each channel make up the columns;
-    so many ``tasks`` are worth having.
+    ``row`` is the number of pixels that are neighbours in the image; the columns are channels x ``taps``; ``tasks`` is
+    the number of tasks to aim for.
     """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
@@ -119,7 +120,7 @@ def weight_tiling(
     blocks = -(-tiles // min(fit, max(1, -(-groups * tiles // TASKS), -(-COST.narrowest // width))))
     block_tiles = -(-tiles // blocks)
     panel_blocks = -(-panels // most_panels)
-    # Parts of the pixels cost an addition at the end; more blocks of panels would gather every column again for each.
+    # Parts of the pixels cost an addition at the end; with more blocks of panels, each would gather every column again.
     part_bytes = groups * rows * columns * simd.itemsize
     most_splits = max(1, min(-(-pixels // (4 * steps)), COST.parts_bytes // part_bytes))
     wanted = min(most_splits, ceil(tasks, groups * blocks * panel_blocks))
@@ -152,17 +153,17 @@ def weight_tiling(
 
 
 def gather_cycles(simd: Simd, row: int, channels: float) -> float:
-    """Of a vector that is gathered from an image with so many lattice points in a row, for so many channels at a time.
+    """Return the cycles that it takes to gather a vector from an image with rows of ``row`` lattice points.
 
-    Up to four runs a vector are fetched in code of their own, 10 to 18 cycles; more go through a loop. Where each run
-    is, and which lanes it fills, is worked out once for all the channels.
+    Up to four runs a vector have specialised code, 10 to 18 cycles; more go through a loop. The address and the lanes
+    of each run are computed once for all of ``channels`` channels.
     """
     runs = 1 + (simd.lanes - 1) / row
     return (6 + 3 * runs if runs <= 4 else 9 * runs) + 20 * runs / max(1.0, channels)
 
 
 def _tile(simd: Simd, rows: int, columns: int, height: int | None = None) -> tuple[int, int]:
-    """MR, which may be given as ``height``, and vectors: the least padded numbers, weighted by what such tiles cost."""
+    """Return MR (``height`` if given) and vectors: the fewest numbers with padding, weighted by a tile's cost."""
 
     def cost(tile: Ranked) -> float:
         (_, vectors), (padded_rows, loads, few) = tile.shape, tile.known
@@ -177,9 +178,9 @@ def _tile(simd: Simd, rows: int, columns: int, height: int | None = None) -> tup
 
 @lru_cache(maxsize=1024)
 def _tiles_of(simd: Simd, rows: int, height: int | None) -> tuple[Ranked, ...]:
-    """The tiles, ranked by what a column of ``rows`` costs.
+    """Return the tiles, ranked by the cost of a column of ``rows``.
 
-    Known of each: rows with their padding, and factors for loads and for too few accumulators to fill the pipeline.
+    ``known`` of each: the number of rows with padding, and the factors for loads and for too few accumulators.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):

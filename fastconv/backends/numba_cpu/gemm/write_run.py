@@ -1,4 +1,4 @@
-"""Writing a tile's numbers to target pixels in a row of the lattice, which are neighbours or have a stride.
+"""`write_run` writes a tile's numbers to target pixels in a row of the lattice, which are neighbours or have a stride.
 
 With a stride of 2, as in the input gradient of a strided convolution, the numbers are spread over two vectors, of which
 every second lane is written: 4 instructions a vector, where one by one it takes 2 cycles a number.
@@ -26,12 +26,12 @@ from fastconv.backends.numba_cpu.simd import (
 )
 
 _EVEN = 0x5555_5555
-"""Bits of the lanes that are written with a stride of 2."""
+"""Bit mask of the even lanes, which are written with a stride of 2."""
 
 
 @inner
 def every_second(simd, count):
-    """The mask of ``count`` lanes, or as many as there are: 0, 2, 4 and so on."""
+    """Return the mask of the first ``count`` even lanes, or of all of them if there are fewer."""
     return mask_from(simd, bits_between(simd, 0, 2 * count - 1) & _EVEN)
 
 
@@ -39,8 +39,8 @@ def every_second(simd, count):
 def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, epilogue):
     """Write columns ``lane`` up to ``end`` of a tile, in ``rows`` channels, to pixels ``right`` apart, from ``corner``.
 
-    ``epilogue`` is bias, start and floor: with ``start`` ACCUMULATE columns are added to what is there, else to the
-    numbers at ``bias``, if that isn't 0; none that is written is below the number at ``floor``.
+    ``epilogue`` is (bias, start, floor). If ``start`` is ACCUMULATE, the columns are added to the target, else to the
+    numbers at the address ``bias``, if that isn't 0. Results below the number at the address ``floor`` become it.
     """
     bias, start, floor = epilogue
     lowest = broadcast(simd, load_scalar(simd, floor, 0))

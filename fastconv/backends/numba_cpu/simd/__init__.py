@@ -1,19 +1,21 @@
-"""Vectors for Numba: a type for a register full of numbers, and the operations that kernels need.
+"""This folder adds vectors to Numba: a type for a vector register, and the operations on it that kernels use.
 
-Numba leaves vectors to LLVM's optimiser, which finds them in easy loops and stays at 256 bits where the processor has
-512. Here they are written out: ``load(simd, base, i)`` is one instruction, and its value has a type of its own. The
-first argument of every operation, a `Simd`, says at compile time what the elements are and how many a vector holds; it
-takes no register and no time.
+Numba itself leaves vectors to LLVM's optimiser, which finds them in simple loops only and uses 256 bits where the
+processor has 512. Here they are written explicitly: ``load(simd, base, i)`` is one instruction, and its result has a
+vector type. The first argument of every operation, a `Simd`, is a compile-time constant that gives the type of an
+element and the number of lanes; it takes no register and no time.
 
-instruction_set.py   what a processor's vectors are
-types.py             Numba types: `Simd`, and a vector
+instruction_set.py   the instruction sets: vector size and number of registers
+types.py             the Numba types of a `Simd` and of a vector
 memory.py            loads, stores, prefetches, transposes
 ops.py               arithmetic, masks, calls by address
-emit.py              the same as LLVM instructions, for intrinsics of the kernels' own
+emit.py              the same operations as LLVM instructions, for kernels that define intrinsics
+arguments.py         the arguments of a compiled task, as named integers in memory
+task.py              functions that are compiled as tasks
+compile_time.py      registers our types with Numba: compile-time constants, and addresses of fields
 """
 
 from fastconv.backends.numba_cpu.simd.emit import (
-    ask_for,
     broadcast_value,
     element,
     load_vector,
@@ -22,6 +24,7 @@ from fastconv.backends.numba_cpu.simd.emit import (
     masked_load,
     masked_store,
     multiply_add,
+    prefetch_line,
     raise_to,
     shuffled,
     store_vector,
@@ -66,7 +69,6 @@ __all__ = [
     "SimdType",
     "VectorType",
     "add",
-    "ask_for",
     "bits_between",
     "broadcast",
     "broadcast_value",
@@ -90,6 +92,7 @@ __all__ = [
     "multiply_add",
     "not_below",
     "prefetch",
+    "prefetch_line",
     "raise_to",
     "shuffled",
     "spread_high",

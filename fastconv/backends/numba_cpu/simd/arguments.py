@@ -1,4 +1,4 @@
-"""Arguments of compiled tasks: named 64-bit integers, side by side in memory, that a kernel reads as attributes.
+"""The arguments of compiled tasks are named 64-bit integers, contiguous in memory, that a kernel reads as attributes.
 
 A family of kernels declares its arguments as a class with annotated fields, in a file of its own::
 
@@ -8,9 +8,9 @@ A family of kernels declares its arguments as a class with annotated fields, in 
         R: int
         "Rows of the kernel."
 
-In Python, ``FoldArguments.new(R=3)`` is a NumPy record of them, and ``record["source"]`` one of its fields. In a task,
-``args.R`` loads one and ``args.flag = 1`` stores one: each a single instruction, as it is in C. A class that derives
-from another has its fields first, so that a task for the one can be given the arguments of the other.
+In Python, ``FoldArguments.new(R=3)`` is a NumPy record of these fields, and ``record["source"]`` is one of them. In a
+task, ``args.R`` loads a field and ``args.flag = 1`` stores one: each is a single instruction, as in C. A derived class
+starts with the fields of its base class, so a task for the base class also accepts the derived class's arguments.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from numba.extending import intrinsic
 from fastconv.backends.numba_cpu.simd.compile_time import register_fields
 
 MOST_WORDS = 64
-"""Fields that arguments may have: memory of a job begins with that many words for them."""
+"""The largest number of fields. The memory of every job begins with this many 64-bit words for its arguments."""
 
 
 class ArgumentsType(types.Type):
-    """Numba's type of the address of some arguments."""
+    """This is Numba's type for the address of a record of arguments."""
 
     def __init__(self, name: str, words: dict[str, int]) -> None:
         self.words = words
@@ -37,14 +37,14 @@ class ArgumentsType(types.Type):
 
 
 class Arguments:
-    """The arguments of a family of kernels, none yet; a derived class annotates its fields, each a 64-bit integer."""
+    """This is the base class of arguments. A derived class annotates its fields; each is a 64-bit integer."""
 
     words: ClassVar[dict[str, int]] = {}
-    """The place of each field, in words."""
+    """The offset of each field, in 64-bit words."""
     dtype: ClassVar[np.dtype]
-    """A record of the fields, and of nothing up to `MOST_WORDS`."""
+    """The NumPy type of a record of the fields, padded to `MOST_WORDS` words."""
     type: ClassVar[ArgumentsType]
-    """The address of them, as compiled code sees it."""
+    """The type that the address of such a record has in compiled code."""
 
     def __init_subclass__(cls) -> None:
         own = [name for name, kind in cls.__annotations__.items() if kind == "int"]
@@ -56,7 +56,7 @@ class Arguments:
 
     @classmethod
     def new(cls, **values: int) -> np.ndarray:
-        """Return a record (1,) of the fields, 0 but for ``values``."""
+        """Return an array of one record, of shape (1,); fields that are not in ``values`` are 0."""
         record = np.zeros(1, cls.dtype)
         for name, value in values.items():
             record[name] = value
@@ -64,7 +64,7 @@ class Arguments:
 
     @classmethod
     def positions(cls, *names: str) -> tuple[int, ...]:
-        """Return the places of some fields, in words."""
+        """Return the offsets of the named fields, in 64-bit words."""
         return tuple(cls.words[name] for name in names)
 
 
@@ -73,7 +73,7 @@ register_fields(ArgumentsType)
 
 @intrinsic
 def address_of_arguments(typing, args):
-    """Return the address of arguments, as an integer that other kernels can be given."""
+    """Return the address of ``args`` as an integer, which can be passed to other kernels."""
 
     def generate(context, builder, signature, values):
         return values[0]
@@ -83,7 +83,7 @@ def address_of_arguments(typing, args):
 
 @intrinsic
 def arguments_at(typing, args, address):
-    """Return arguments of the same kind as ``args`` that lie at another address."""
+    """Return the arguments at ``address``, with the same type as ``args``."""
 
     def generate(context, builder, signature, values):
         return values[1]

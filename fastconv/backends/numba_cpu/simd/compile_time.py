@@ -1,9 +1,10 @@
-"""Types of ours in kernels, by interfaces that Numba's manual doesn't describe: constants, and addresses of fields.
+"""This module registers our own types with Numba: compile-time constants, and addresses of named fields.
 
-Numba makes a constant of an object that a kernel names or is given, once it knows a type for the object's class. The
-type's model is opaque: the value takes no register. An address of fields is a 64-bit integer that is read and written
-by their names. Seen in Numba 0.61.0 and 0.68.1; a Numba without one of the two
-interfaces makes this module's import, and so the backend's, fail with its name.
+It uses interfaces that Numba's manual doesn't describe. Once Numba knows a type for an object's class, it makes a
+constant of each such object that a kernel refers to or gets as an argument. The type's model is opaque: the value takes
+no register. An address of fields is a 64-bit integer, through which a kernel reads and writes the fields by name. Seen
+in Numba 0.61.0 and 0.68.1; if a Numba version lacks one of the interfaces, the import of this module, and so of the
+backend, fails with the interface's name.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _I64 = ir.IntType(64)
 
 
 def register_constant(cls: type, kind: type[types.Type], attributes: tuple[str, ...]) -> None:
-    """Let kernels take objects of a class as constants of a type.
+    """Register a class, so that kernels can use its objects as compile-time constants.
 
     Args:
-        cls: the objects' class.
-        kind: the type's class; it is made of an object, which it keeps as ``simd``.
-        attributes: the names of those attributes that kernels read, as integers known when they are compiled.
+        cls: the class of the objects.
+        kind: the class of their Numba type; it is constructed from an object, and stores it as ``simd``.
+        attributes: the names of the attributes that kernels may read; each is a compile-time integer.
     """
     template = type(f"{kind.__name__}Attributes", (AttributeTemplate,), {"key": kind})
     for name in attributes:
@@ -45,10 +46,10 @@ def register_constant(cls: type, kind: type[types.Type], attributes: tuple[str, 
 
 
 def register_fields(kind: type[types.Type]) -> None:
-    """Let kernels read and write the fields that an address of a type ``kind`` leads to.
+    """Register an address type, so that kernels can read and write the fields at such an address by name.
 
     Args:
-        kind: the type's class; an instance's ``words`` gives the place of each field, in 64-bit integers.
+        kind: the class of the address type; its ``words`` gives the offset of each field, in 64-bit words.
     """
     template = type(f"{kind.__name__}Fields", (AttributeTemplate,), {"key": kind, "generic_resolve": _field_type})
     infer_getattr(template)

@@ -1,6 +1,6 @@
-"""LLVM instructions for vectors, for the bodies of intrinsics: values and pointers of llvmlite in and out.
+"""These functions emit LLVM instructions for vectors. They take and return values and pointers of llvmlite.
 
-Loads and stores assume the alignment of an element only.
+They are for the bodies of intrinsics. Loads and stores assume only that addresses are aligned to one element.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, SimdType, v
 
 
 def element(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
-    """A pointer to element ``index`` of the array at the address ``base``."""
+    """Return a pointer to element ``index`` of the array at the address ``base``."""
     scalar = FLOATS[simd.simd.dtype]
     return builder.gep(builder.inttoptr(base, scalar.as_pointer()), [index])
 
 
 def vector_at(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
-    """A pointer to the vector whose first element is element ``index`` of the array at ``base``."""
+    """Return a pointer to the vector whose first element is element ``index`` of the array at ``base``."""
     return builder.bitcast(element(builder, simd, base, index), vector_of(simd).llvm.as_pointer())
 
 
 def load_vector(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:
-    """The vector whose first element is element ``index`` of the array at ``base``."""
+    """Load the vector whose first element is element ``index`` of the array at ``base``."""
     value = builder.load(vector_at(builder, simd, base, index))
     value.align = simd.simd.itemsize
     return value
 
 
 def store_vector(builder: Any, simd: SimdType, value: Any, base: Any, index: Any) -> None:
-    """Write a vector to the array at ``base``, from element ``index`` on."""
+    """Write a vector to the array at ``base``, starting at element ``index``."""
     builder.store(value, vector_at(builder, simd, base, index)).align = simd.simd.itemsize
 
 
 def shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
-    """Elements of two vectors, counted through both, in any order."""
+    """Return the elements of ``a`` and ``b`` at the indices in ``order``; those of ``b`` are counted after ``a``."""
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(order)), order))
 
 
 def broadcast_value(builder: Any, value: Any, lanes: int) -> Any:
-    """A vector with ``value`` in every lane."""
+    """Return a vector with ``value`` in every lane."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     one = builder.insert_element(undefined, value, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
 def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once."""
+    """Return a * b + c, rounded once (fma)."""
     kind = a.type
     suffix = f"v{kind.count}f{64 if isinstance(kind.element, ir.DoubleType) else 32}"
     function = ir.FunctionType(kind, [kind, kind, kind])
@@ -57,11 +57,11 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def mask_between(builder: Any, lanes: int, first: Any, end: Any) -> Any:
-    """A vector of truth values, true in the lanes ``first`` up to ``end``."""
+    """Return a mask that is true in the lanes from ``first`` up to, not including, ``end``."""
     one, nothing, bound = (ir.Constant(I64, value) for value in (1, 0, lanes))
 
     def below(count: Any) -> Any:
-        """An integer with its lowest ``count`` bits set."""
+        """Return an integer whose lowest ``count`` bits are set; ``count`` is clamped to 0 ... lanes."""
         count = builder.select(builder.icmp_signed("<", count, nothing), nothing, count)
         count = builder.select(builder.icmp_signed(">", count, bound), bound, count)
         return builder.trunc(builder.sub(builder.shl(one, count), one), ir.IntType(lanes))
@@ -71,12 +71,12 @@ def mask_between(builder: Any, lanes: int, first: Any, end: Any) -> Any:
 
 
 def mask_of_bits(builder: Any, lanes: int, bits: Any) -> Any:
-    """The vector of truth values whose lane i is bit i of an integer."""
+    """Return the mask whose lane i is bit i of the integer ``bits``."""
     return builder.bitcast(builder.trunc(bits, ir.IntType(lanes)), ir.VectorType(ir.IntType(1), lanes))
 
 
 def masked_load(builder: Any, pointer: Any, mask: Any, otherwise: Any, alignment: int) -> Any:
-    """A vector from memory in the lanes of ``mask``, ``otherwise`` in the others, whose memory is not touched."""
+    """Load the lanes in ``mask``; the other lanes have the value of ``otherwise``, and their memory is not touched."""
     kind = otherwise.type
     function = ir.FunctionType(kind, [pointer.type, I32, mask.type, kind])
     masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.load.{_suffix(kind)}.p0")
@@ -84,15 +84,15 @@ def masked_load(builder: Any, pointer: Any, mask: Any, otherwise: Any, alignment
 
 
 def masked_store(builder: Any, value: Any, pointer: Any, mask: Any, alignment: int) -> None:
-    """Write the lanes of ``mask``."""
+    """Write the lanes in ``mask``; the memory of the other lanes is not touched."""
     kind = value.type
     function = ir.FunctionType(ir.VoidType(), [kind, pointer.type, I32, mask.type])
     masked = cgutils.get_or_insert_function(builder.module, function, f"llvm.masked.store.{_suffix(kind)}.p0")
     builder.call(masked, [value, pointer, ir.Constant(I32, alignment), mask])
 
 
-def ask_for(builder: Any, pointer: Any, *, to_write: bool) -> None:
-    """Prefetch the cache line that ``pointer`` is in."""
+def prefetch_line(builder: Any, pointer: Any, *, to_write: bool) -> None:
+    """Prefetch the cache line that contains ``pointer``, for a write if ``to_write``."""
     byte = ir.IntType(8).as_pointer()
     function = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
     ask = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
@@ -100,7 +100,7 @@ def ask_for(builder: Any, pointer: Any, *, to_write: bool) -> None:
 
 
 def transposed(builder: Any, rows: list[Any]) -> list[Any]:
-    """The transpose of a square of as many vectors as lanes, in log2(lanes) rounds of shuffles between pairs."""
+    """Return the transpose of a square matrix, one vector a row, by log2(lanes) rounds of shuffles between pairs."""
     rows = list(rows)
     lanes = len(rows)
     half = lanes // 2
@@ -117,7 +117,7 @@ def transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 def raise_to(builder: Any, value: Any, floor: Any) -> Any:
-    """The larger of two vectors in each lane; NaN in ``value`` stays."""
+    """Return the larger of ``value`` and ``floor`` in each lane; a NaN in ``value`` stays NaN."""
     return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
 
 

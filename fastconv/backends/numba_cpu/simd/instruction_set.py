@@ -1,8 +1,8 @@
-"""Which vector instructions the kernels are written for: one row a family of processors.
+"""This module lists the vector instruction sets that kernels are compiled for: one row for a family of processors.
 
-A row is all that a kernel needs to know: the bytes of a vector register, how many registers there are, and whether
-masked loads and fused multiply-adds are instructions. Kernels are made anew for each row, so any row can be forced on
-any processor (LLVM then spells out what the processor lacks): ``FASTCONV_INSTRUCTION_SET=avx2``.
+A row gives a kernel the bytes of a vector register and the number of registers. Kernels are compiled separately for
+each row, so any row can be forced on any processor (LLVM then emulates what the processor lacks):
+``FASTCONV_INSTRUCTION_SET=avx2``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import llvmlite.binding as llvm
 import numba
 
 VARIABLE = "FASTCONV_INSTRUCTION_SET"
+"""The environment variable that forces an instruction set, by its name."""
 
 
 @dataclass(frozen=True)
 class InstructionSet:
-    """A family of vector instructions."""
+    """An `InstructionSet` has a name, vector registers of ``vector_bytes`` bytes, and ``registers`` of them."""
 
     name: str
     vector_bytes: int
@@ -29,14 +30,14 @@ AVX512 = InstructionSet("avx512", 64, 32)
 AVX2 = InstructionSet("avx2", 32, 16)
 NEON = InstructionSet("neon", 16, 32)
 PORTABLE = InstructionSet("portable", 16, 16)
-"""Where nothing better is known: 128-bit vectors, which LLVM makes of whatever there is."""
+"""The default for all other processors: 128-bit vectors, which LLVM translates to what the processor has."""
 
 ALL = {row.name: row for row in (AVX512, AVX2, NEON, PORTABLE)}
 
 
 def best(features: dict[str, bool]) -> InstructionSet:
-    """The widest one among a processor's ``features``, named as LLVM names them."""
-    # On AVX-512 without VL (Knights Landing) masks on narrow vectors don't exist, and nobody has tried.
+    """Return the widest instruction set that a processor has, from its ``features`` under LLVM's names."""
+    # AVX-512 without VL (Knights Landing) has no masks for narrow vectors, and the kernels were never tested there.
     if features.get("avx512f") and features.get("avx512vl"):
         return AVX512
     if features.get("avx2") and features.get("fma"):
@@ -47,12 +48,12 @@ def best(features: dict[str, bool]) -> InstructionSet:
 
 
 def chosen() -> InstructionSet:
-    """The one that the environment forces, else the best that Numba compiles for.
+    """Return the instruction set that the environment forces, else the best one that Numba compiles for.
 
-    ``NUMBA_CPU_FEATURES``, and ``NUMBA_CPU_NAME=generic``, keep Numba from using all that the processor has.
+    With ``NUMBA_CPU_FEATURES``, or ``NUMBA_CPU_NAME=generic``, Numba uses only a part of what the processor has.
 
     Raises:
-        ValueError: the environment names none; the message lists those there are.
+        ValueError: the environment names an unknown instruction set; the message lists the known ones.
     """
     forced = os.environ.get(VARIABLE)
     if not forced:

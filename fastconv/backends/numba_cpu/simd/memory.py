@@ -1,7 +1,8 @@
-"""Vectors, numbers and integers read from memory and written to it, in compiled code.
+"""These intrinsics load and store vectors, single elements and integers in compiled code.
 
-Addresses are integers, indices count elements. Loads and stores assume the elements' alignment only: on processors of
-the last ten years an unaligned vector costs what an aligned one does unless it crosses a cache line.
+Addresses are integers, in bytes; indices count elements. Loads and stores assume only that addresses are aligned to one
+element: on processors of the last ten years an unaligned vector costs the same as an aligned one unless it crosses a
+cache line.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.simd.emit import (
-    ask_for,
     element,
     load_vector,
     masked_load,
     masked_store,
+    prefetch_line,
     store_vector,
     transposed,
     vector_at,
@@ -26,7 +27,7 @@ from fastconv.backends.numba_cpu.simd.types import I64, mask_of, vector_of
 
 @intrinsic
 def load(typing, simd, base, index):
-    """The vector that starts at element ``index``."""
+    """Load the vector that starts at element ``index``."""
 
     def generate(context, builder, signature, arguments):
         return load_vector(builder, simd, *arguments[1:])
@@ -36,7 +37,7 @@ def load(typing, simd, base, index):
 
 @intrinsic
 def store(typing, simd, base, index, value):
-    """Write a vector from element ``index`` on."""
+    """Write a vector, starting at element ``index``."""
 
     def generate(context, builder, signature, arguments):
         _, base, index, value = arguments
@@ -48,7 +49,7 @@ def store(typing, simd, base, index, value):
 
 @intrinsic
 def load_where(typing, simd, base, index, mask, otherwise):
-    """As `load` in the lanes of ``mask``, ``otherwise`` in the others, whose memory is not touched."""
+    """Load the lanes in ``mask``; the other lanes have the value of ``otherwise``, and their memory is not touched."""
 
     def generate(context, builder, signature, arguments):
         _, base, index, mask, otherwise = arguments
@@ -60,7 +61,7 @@ def load_where(typing, simd, base, index, mask, otherwise):
 
 @intrinsic
 def store_where(typing, simd, base, index, mask, value):
-    """As `store` in the lanes of ``mask``; other memory is not touched."""
+    """Write the lanes in ``mask``; the memory of the other lanes is not touched."""
 
     def generate(context, builder, signature, arguments):
         _, base, index, mask, value = arguments
@@ -72,7 +73,7 @@ def store_where(typing, simd, base, index, mask, value):
 
 @intrinsic
 def load_scalar(typing, simd, base, index):
-    """Element ``index``."""
+    """Load element ``index``."""
 
     def generate(context, builder, signature, arguments):
         return builder.load(element(builder, simd, *arguments[1:]))
@@ -82,7 +83,7 @@ def load_scalar(typing, simd, base, index):
 
 @intrinsic
 def store_scalar(typing, simd, base, index, value):
-    """Write element ``index``."""
+    """Write ``value`` to element ``index``."""
 
     def generate(context, builder, signature, arguments):
         _, base, index, value = arguments
@@ -94,7 +95,7 @@ def store_scalar(typing, simd, base, index, value):
 
 @intrinsic
 def load_integer(typing, base, index):
-    """64-bit integer ``index`` of the array at ``base``."""
+    """Load 64-bit integer ``index`` of the array at ``base``."""
 
     def generate(context, builder, signature, arguments):
         base, index = arguments
@@ -105,7 +106,7 @@ def load_integer(typing, base, index):
 
 @intrinsic
 def store_integer(typing, base, index, value):
-    """Write 64-bit integer ``index`` of the array at ``base``."""
+    """Write ``value`` to 64-bit integer ``index`` of the array at ``base``."""
 
     def generate(context, builder, signature, arguments):
         base, index, value = arguments
@@ -117,7 +118,7 @@ def store_integer(typing, base, index, value):
 
 @intrinsic
 def stack_integers(typing):
-    """The address of room for 64 64-bit integers, until the function returns."""
+    """Return the address of 64 integers of 64 bits on the stack, valid until the calling function returns."""
 
     def generate(context, builder, signature, arguments):
         return builder.ptrtoint(cgutils.alloca_once(builder, I64, 64), I64)
@@ -127,10 +128,10 @@ def stack_integers(typing):
 
 @intrinsic
 def prefetch(typing, simd, base, index):
-    """Ask for the cache line of element ``index``."""
+    """Prefetch the cache line of element ``index``."""
 
     def generate(context, builder, signature, arguments):
-        ask_for(builder, element(builder, simd, *arguments[1:]), to_write=False)
+        prefetch_line(builder, element(builder, simd, *arguments[1:]), to_write=False)
         return context.get_dummy_value()
 
     return types.void(simd, intp, intp), generate
@@ -138,11 +139,12 @@ def prefetch(typing, simd, base, index):
 
 @intrinsic
 def transpose(typing, simd, source, source_step, rows, target, target_step):
-    """Write the transpose of a square of lanes x lanes elements; rows of both are ``step`` elements apart.
+    """Write the transpose of a square of lanes x lanes elements.
 
-    Of the source only ``rows`` exist, at least one; the last stands for those beyond. Rows of the target are written
-    one after another and whole, so where they are less than a vector apart, each covers what the one before wrote too
-    far.
+    Rows of the source are ``source_step`` elements apart, rows of the target ``target_step``. Only the first ``rows``
+    rows of the source exist, at least one; the last of them is read again in place of each missing one. Rows of the
+    target are written in order, each a whole vector: where they are less than a vector apart, each row overwrites what
+    the row before it wrote beyond its end.
     """
 
     def generate(context, builder, signature, arguments):

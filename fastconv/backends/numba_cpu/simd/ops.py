@@ -1,4 +1,4 @@
-"""Arithmetic and masks on vectors in registers, and calls by address, in compiled code."""
+"""These intrinsics do arithmetic on vectors, make masks, and call functions by address, in compiled code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, mask_of, ve
 
 @intrinsic
 def zero(typing, simd):
-    """An element that is 0."""
+    """Return 0 as a single element."""
 
     def generate(context, builder, signature, arguments):
         return ir.Constant(FLOATS[simd.simd.dtype], 0.0)
@@ -32,7 +32,7 @@ def zero(typing, simd):
 
 @intrinsic
 def broadcast(typing, simd, value):
-    """A vector with ``value`` in every lane."""
+    """Return a vector with ``value`` in every lane."""
 
     def generate(context, builder, signature, arguments):
         return broadcast_value(builder, arguments[1], simd.simd.lanes)
@@ -42,7 +42,7 @@ def broadcast(typing, simd, value):
 
 @intrinsic
 def add(typing, simd, a, b):
-    """a + b, lane by lane."""
+    """Return a + b in each lane."""
 
     def generate(context, builder, signature, arguments):
         return builder.fadd(arguments[1], arguments[2])
@@ -52,7 +52,7 @@ def add(typing, simd, a, b):
 
 @intrinsic
 def fused(typing, simd, a, b, c):
-    """a * b + c, rounded once, lane by lane."""
+    """Return a * b + c in each lane, rounded once (fma)."""
 
     def generate(context, builder, signature, arguments):
         return multiply_add(builder, *arguments[1:])
@@ -62,7 +62,7 @@ def fused(typing, simd, a, b, c):
 
 @intrinsic
 def is_zero(typing, simd, value):
-    """Whether every lane is 0, or -0; NaN is not."""
+    """Return whether every lane is 0 or -0; a NaN is not zero."""
 
     def generate(context, builder, signature, arguments):
         same = builder.fcmp_ordered("==", arguments[1], ir.Constant(vector_of(simd).llvm, None))
@@ -74,7 +74,7 @@ def is_zero(typing, simd, value):
 
 @intrinsic
 def not_below(typing, simd, value, floor):
-    """``value`` where it is not below ``floor``, else ``floor``; NaN stays."""
+    """Return the larger of ``value`` and ``floor`` in each lane; a NaN in ``value`` stays NaN."""
 
     def generate(context, builder, signature, arguments):
         return raise_to(builder, arguments[1], arguments[2])
@@ -84,7 +84,7 @@ def not_below(typing, simd, value, floor):
 
 @intrinsic
 def zeros(typing, simd):
-    """A vector of zeros."""
+    """Return a vector of zeros."""
 
     def generate(context, builder, signature, arguments):
         return ir.Constant(vector_of(simd).llvm, None)
@@ -94,7 +94,7 @@ def zeros(typing, simd):
 
 @intrinsic
 def lanes_between(typing, simd, first, end):
-    """The mask of lanes ``first`` up to, not including, ``end``; both may lie outside the vector."""
+    """Return the mask of the lanes from ``first`` up to, not including, ``end``; both may lie outside the vector."""
 
     def generate(context, builder, signature, arguments):
         return mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
@@ -104,7 +104,7 @@ def lanes_between(typing, simd, first, end):
 
 @intrinsic
 def bits_between(typing, simd, first, end):
-    """`lanes_between` as an integer, for keeping; `mask_from` makes a mask of it."""
+    """Return the mask of `lanes_between` as an integer, which can be stored; `mask_from` makes a mask of it again."""
 
     def generate(context, builder, signature, arguments):
         mask = mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
@@ -115,7 +115,7 @@ def bits_between(typing, simd, first, end):
 
 @intrinsic
 def mask_from(typing, simd, bits):
-    """The mask whose lane i is bit i."""
+    """Return the mask whose lane i is bit i of the integer ``bits``."""
 
     def generate(context, builder, signature, arguments):
         return mask_of_bits(builder, simd.simd.lanes, arguments[1])
@@ -125,7 +125,7 @@ def mask_from(typing, simd, bits):
 
 @intrinsic
 def evens(typing, simd, a, b):
-    """Elements 0, 2, 4, ... of two vectors, one after the other."""
+    """Return elements 0, 2, 4, ... of ``a``, followed by those of ``b``."""
 
     def generate(context, builder, signature, arguments):
         lanes = simd.simd.lanes
@@ -137,13 +137,13 @@ def evens(typing, simd, a, b):
 
 @intrinsic
 def spread_low(typing, simd, value):
-    """The first half of the elements, each twice."""
+    """Return a vector with each element of the first half twice, in order."""
     return vector_of(simd)(simd, vector_of(simd)), _spread(0)
 
 
 @intrinsic
 def spread_high(typing, simd, value):
-    """The second half of the elements, each twice."""
+    """Return a vector with each element of the second half twice, in order."""
     return vector_of(simd)(simd, vector_of(simd)), _spread(1)
 
 
@@ -158,7 +158,7 @@ def _spread(half: int) -> Any:
 
 @intrinsic
 def call(typing, function, arguments):
-    """Call the compiled function of integers at the address ``function``; see `fastconv.backends.jit.address_of`."""
+    """Call the compiled function at the address ``function`` with a tuple of integers; see `jit.address_of`."""
 
     def generate(context, builder, signature, given):
         kind = ir.FunctionType(ir.VoidType(), [I64] * arguments.count)

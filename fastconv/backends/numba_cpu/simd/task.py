@@ -1,4 +1,4 @@
-"""Tasks: functions that a job runs many times, each time with another number, on any of some threads."""
+"""A task is a function that a job calls many times, each time with another task number, on any of its threads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fastconv.backends.jit import address_of, inner, once
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 Task = Callable[[Any], int]
-"""Returns the address of a task that is compiled, at the first call, for a `Simd` or the like."""
+"""A `Task` returns the address of a compiled task; it compiles at the first call for a `Simd` or a similar constant."""
 
 
 def task(arguments: type[Arguments]) -> Callable[[Callable[..., None]], Task]:
-    """Make a `Task` of a function ``(simd, args, task, thread)``.
+    """Return a decorator that makes a `Task` of a function ``(simd, args, task, thread)``.
 
-    ``simd`` is known when it is compiled, ``args`` are the job's ``arguments``, ``task`` is the number of the task, and
-    ``thread`` that of the thread, below the job's number of threads: it says which workspace is free.
+    ``simd`` is a compile-time constant, ``args`` are the job's ``arguments``, ``task`` is the number of the task, and
+    ``thread`` is the number of the thread, less than the job's number of threads; it selects the thread's workspace.
     """
 
     def decorate(body: Callable[..., None]) -> Task:

@@ -1,4 +1,4 @@
-"""Numba types for a vector register and for `Simd`, the compile-time constant that every operation takes first."""
+"""These are the Numba types of a vector register and of `Simd`, a compile-time constant that every operation takes."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int32": I32, "
 
 @dataclass(frozen=True)
 class Simd:
-    """What a kernel's vectors are: elements of ``dtype`` ("float32" or "float64"), as an instruction set has them."""
+    """A `Simd` describes a kernel's vectors: their instruction set and the type of an element, such as "float32"."""
 
     instructions: InstructionSet
     dtype: str
     itemsize: int = field(init=False, compare=False, repr=False)
-    """Bytes of an element."""
+    """Size of an element, in bytes."""
     lanes: int = field(init=False, compare=False, repr=False)
-    """Elements of a vector."""
+    """Number of elements in a vector."""
 
     def __post_init__(self) -> None:
-        # A search for a tiling reads them a thousand times.
+        # Computed once: a search for a tiling reads them a thousand times.
         object.__setattr__(self, "itemsize", np.dtype(self.dtype).itemsize)
         object.__setattr__(self, "lanes", self.instructions.vector_bytes // self.itemsize)
 
     def __hash__(self) -> int:
-        # Plans are looked up by it at each call: all fields take 300 ns, and there are four of these at most.
+        # Each call looks up a plan by it. A hash of all fields takes 300 ns, and at most four such objects exist.
         return hash(self.dtype)
 
 
 class SimdType(types.Type):
-    """A `Simd` as a compile-time constant."""
+    """This is the Numba type of a `Simd`; each `Simd` has a type of its own, so it is known at compile time."""
 
     def __init__(self, simd: Simd) -> None:
         self.simd = simd
@@ -50,7 +50,7 @@ class SimdType(types.Type):
 
 
 class VectorType(types.Type):
-    """A register of ``lanes`` elements."""
+    """This is the Numba type of a vector register with ``lanes`` elements, or of a mask if ``dtype`` is "mask"."""
 
     def __init__(self, dtype: str, lanes: int) -> None:
         self.dtype = dtype
@@ -59,6 +59,7 @@ class VectorType(types.Type):
 
     @property
     def llvm(self) -> ir.VectorType:
+        """Return the LLVM type of the register."""
         return ir.VectorType(ir.IntType(1) if self.dtype == "mask" else FLOATS[self.dtype], self.lanes)
 
 
@@ -72,10 +73,10 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def vector_of(simd: SimdType) -> VectorType:
-    """The type of a vector of numbers."""
+    """Return the type of a vector of numbers."""
     return VectorType(simd.simd.dtype, simd.simd.lanes)
 
 
 def mask_of(simd: SimdType) -> VectorType:
-    """The type of a vector of truth values."""
+    """Return the type of a mask: a vector of truth values."""
     return VectorType("mask", simd.simd.lanes)

@@ -1,7 +1,7 @@
-"""What a processor is to the planner: its costs (cost_model.py), and how work is cut into parts (splitting.py).
+"""This folder describes processors to the planner: their costs (cost_model.py), and how work is split (splitting.py).
 
-A module for each processor that was measured has its values. So far that is zen4.py alone, and all processors are
-planned for by it.
+Each processor that was measured has a module with its values. So far there is only zen4.py, and its values are used for
+all processors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,6 @@ from __future__ import annotations
 from fastconv.backends.numba_cpu.tuning.zen4 import ZEN4
 
 CPU = ZEN4
-"""The model that plans are made by."""
+"""The cost model that all plans are made with."""
 
 __all__ = ["CPU"]

@@ -1,8 +1,8 @@
-"""A processor, as far as a planner must know it: cycles of the steps of each algorithm, and what its caches hold.
+"""A cost model describes a processor to the planner: the cycles of each algorithm's steps, and cache sizes.
 
-Costs are in cycles of one core, on a scale on which a vector of multiply-adds takes one. They are measured, not looked
-up: each is the slope or the beginning of the time that a step takes as its size grows. One module of this folder has
-the values of one processor; the planner goes by those that `fastconv.backends.numba_cpu.tuning` chooses.
+Costs are in cycles of one core, on a scale on which a vector of multiply-adds takes one. They are measured, not taken
+from a manual: each is the slope or the intercept of a step's time as a function of its size. Each processor's values
+are in a module of their own in this folder; the planner uses those that `fastconv.backends.numba_cpu.tuning` chooses.
 """
 
 from __future__ import annotations
@@ -12,209 +12,212 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class IssueCosts:
-    """How fast one core starts multiply-adds, a vector each."""
+    """These costs say how fast one core starts multiply-adds of one vector each."""
 
     accumulators: int
-    """Sums that must be under way to keep the units busy: a multiply-add takes 4 cycles, and 2 start in each."""
+    """Number of independent sums that keep the units busy: a multiply-add takes 4 cycles, and 2 start in each."""
     load: float
-    """Cycles of a load or broadcast beside multiply-adds."""
+    """Cycles that a load or broadcast adds to the multiply-adds."""
 
     def step(self, rows: int, vectors: int) -> float:
         """Return the cycles of a step of the reduction in a tile of ``rows`` x ``vectors`` sums."""
         return max(rows * vectors + self.load * (rows + vectors), self.accumulators)
 
     def factor(self, rows: int, vectors: int) -> float:
-        """Return the cycles of a multiply-add in such a tile, loads counted."""
+        """Return the cycles of a multiply-add in a tile of ``rows`` x ``vectors`` sums, loads included."""
         return 1 + self.load * ((rows + vectors) / (rows * vectors))
 
     def shortage(self, rows: int, vectors: int) -> float:
-        """Return the factor by which such a tile is slower for having too few sums under way."""
+        """Return the factor by which a tile of ``rows`` x ``vectors`` sums is slower because it has too few sums."""
         return max(1.0, self.accumulators / (rows * vectors))
 
 
 @dataclass(frozen=True)
 class GemmCosts:
-    """A blocked matrix product, and what every algorithm's tiles and tasks cost."""
+    """These are the costs of a blocked matrix product; several of them are used for all algorithms."""
 
     tile: int
-    """Cycles of a tile before its first multiply-add."""
+    """Cycles that a tile takes before its first multiply-add."""
     write: int
-    """Cycles of a vector of the result, masks included."""
+    """Cycles to write a vector of the result, masks included."""
     transpose: int
-    """Cycles of a vector that is transposed with its neighbours."""
+    """Cycles to transpose a vector, as one row of a square of lanes x lanes."""
     small: int
-    """Cycles of a problem that a thread does alone, some 10 us: cut into more tasks, it would only copy more."""
+    """Cycles up to which a problem is a single task, some 10 us: with more tasks it would only copy more."""
     steps: int
-    """Steps of the reduction in one go. A panel of 14 x 384 floats takes 21 KiB of an L1 cache of 32 or 48; going
-    through the tile's result once in 384 steps costs 1% of the multiply-adds."""
+    """Steps of the reduction at a time (KC). A panel of 14 x 384 floats takes 21 KiB of an L1 cache of 32 or 48; to
+    update the tile's result once in 384 steps costs 1% of the multiply-adds."""
     block_bytes: int
-    """Size limit of a gathered block, in bytes. It and the weight's panels that pass through share an L2 cache of 1
-    MiB."""
+    """Size limit of a gathered block, in bytes. The block shares an L2 cache of 1 MiB with the weight's panels, which
+    are read through it."""
     pixels: int
-    """Steps of a reduction over pixels in one go."""
+    """Steps of a reduction over pixels at a time."""
     narrowest: int
-    """Columns of the weight gradient that a task should have, so that transposing the output's gradient, which every
-    block of columns does anew, stays below 5% of the work."""
+    """Least number of columns of the weight gradient in a task. Every block of columns transposes the output gradient
+    again; with this width that stays below 5% of the work."""
     plane_bytes: int
-    """Size limit of the planes that a task copies, in bytes: they stay in the L2 cache."""
+    """Size limit of the planes that a task copies, in bytes, so that they stay in the L2 cache."""
     parts_bytes: int
-    """Size limit of all the parts together into which a reduction may be split, in bytes."""
+    """Size limit of the partial results of a split reduction, all together, in bytes."""
 
 
 @dataclass(frozen=True)
 class DirectCosts:
-    """A direct convolution."""
+    """These are the costs of a direct convolution."""
 
     piece: int
-    """Cycles of a vector of the result in a row of its own, written from the registers; more where it may be in
-    several."""
+    """Cycles to write a vector of the result from the registers, if it lies in a single row; it costs more if it may
+    lie in several."""
     copy: int
-    """Cycles of a vector that is copied into a plane."""
+    """Cycles to copy a vector into a plane."""
     row: int
-    """Cycles of a row that is copied, to begin with."""
+    """Cycles to start the copy of a row."""
 
 
 @dataclass(frozen=True)
 class WinogradCosts:
-    """Winograd's convolution, and its weight gradient."""
+    """These are the costs of Winograd's convolution and of its weight gradient."""
 
     steps: int
-    """Channels in one go: 16 x 128 x 32 transformed floats take 256 KiB of the L2 cache, a sixteenth half of the L1."""
+    """Channels at a time: 16 x 128 x 32 transformed floats take 256 KiB of the L2 cache, a sixteenth half of the L1."""
     sums_bytes: int
-    """Size limit of the products' sums that a task keeps in the L2 cache beside the patches, in bytes."""
+    """Size limit of the sums of products that a task keeps in the L2 cache together with the patches, in bytes."""
     read: int
-    """Cycles of a vector of patches that is transformed."""
+    """Cycles to transform a vector of patches."""
     transform: int
-    """Cycles of a vector of the patches' sums that is transformed."""
+    """Cycles to transform a vector of the patches' sums."""
     stream: int
-    """Bytes a cycle of weights that the L2 cache doesn't hold and every block of patches reads anew."""
+    """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
     kernel: int
-    """Cycles of a vector of 3 x 3 kernels that is packed and transformed, whole or not."""
+    """Cycles to pack and transform a vector of 3 x 3 kernels, even if not all lanes are used."""
     patches: int
-    """Patches in one go, of a weight gradient."""
+    """Patches of a weight gradient at a time."""
     channels: int
-    """Channels, and target channels, whose sums a task of a weight gradient keeps: 16 x 128 x 128 floats take 1 MiB,
-    and go through the cache once in ``patches`` steps."""
+    """Source channels and target channels whose sums a task of a weight gradient keeps: 16 x 128 x 128 floats take 1
+    MiB, and are read and written once in ``patches`` steps."""
     spread: int
-    """Cycles of a vector of gradients that is transformed."""
+    """Cycles to transform a vector of gradients."""
     gather: int
-    """Cycles of a 3 x 3 kernel's sums that are transformed."""
+    """Cycles to transform the sums of one 3 x 3 kernel."""
 
 
 @dataclass(frozen=True)
 class ImageLanesCosts:
-    """A convolution with images in the lanes."""
+    """These are the costs of a convolution with images in the lanes."""
 
     chain: int
-    """Products, about, that are added up in one chain."""
+    """Approximate number of products that are added up in one chain."""
     vector: int
-    """Cycles of a vector that is interleaved or separated, in squares."""
+    """Cycles to interleave or separate a vector, in squares of lanes x lanes."""
     line: int
-    """Cycles of a row that is interleaved or separated, to begin with."""
+    """Cycles to start a row that is interleaved or separated."""
     tap: int
-    """Cycles of a tap that the micro-kernel goes to, besides its channels."""
+    """Cycles that the micro-kernel takes for a tap, besides those for its channels."""
     miss: int
-    """Cycles of a tap that a tile looks at and that meets no pixel: few, but for kernels about as large as the
-    image."""
+    """Cycles of a tap that a tile checks and that meets no pixel. Such taps are few, except for kernels about as large
+    as the image."""
     near_bytes: int
-    """Size limit of the gradient's rows, and the pixels that they are multiplied with, that the L1 cache holds, in
-    bytes."""
+    """Size limit of the gradient's rows and the pixels that they are multiplied with, in bytes, so that they stay in
+    the L1 cache."""
 
 
 @dataclass(frozen=True)
 class MatmulCosts:
-    """A product of matrices that are read where they lie."""
+    """These are the costs of a product of matrices that are read without packing."""
 
     steps: int
-    """Steps of the reduction in one go: of two vectors each 24 KiB, in the L1 cache."""
+    """Steps of the reduction at a time: rows of two vectors take 24 KiB of the L1 cache."""
     most_bytes: int
-    """Size limit of b, in bytes: of 150 MB, rows of 16 KiB, every other one is on a page whose address has to be looked
-    up, which takes twice the time."""
+    """Size limit of b, in bytes. In a b of 150 MB with rows of 16 KiB, every other row is on a page whose address has
+    to be looked up, which takes twice the time."""
     sets: int
-    """Sets of the L1 cache of 32 KiB: lines whose addresses differ by a multiple of 4 KiB share one."""
+    """Number of sets of the L1 cache of 32 KiB: lines whose addresses differ by a multiple of 4 KiB share a set."""
     ways: int
-    """Lines in a set of the L1 cache."""
+    """Number of lines in a set of the L1 cache."""
     line: int
-    """Bytes of a line of the L1 cache."""
+    """Size of a line of the L1 cache, in bytes."""
 
 
 @dataclass(frozen=True)
 class DepthwiseCosts:
-    """A convolution from single channels."""
+    """These are the costs of a depthwise convolution, from a single channel in each group."""
 
     task: int
-    """Cycles that are worth a task, some microseconds."""
+    """Cycles that a task should take at least, some microseconds."""
     load: float
-    """Cycles of a vector that lies across two cache lines."""
+    """Cycles to load a vector that crosses a cache line."""
     free_taps: int
-    """Taps whose weights and pixels stay in registers; each further one is read again."""
+    """Number of taps whose weights and pixels stay in registers; those of each further tap are read again."""
     spill: float
-    """Cycles of a tap that is read again."""
+    """Cycles for each tap that is read again."""
     line: int
-    """Cycles of a vector in a plane's row before its first tap."""
+    """Cycles of a vector in a row of a plane, before its first tap."""
     call: int
-    """Cycles of a plane, or the part of one that is a vector wide."""
+    """Cycles to start a plane, or a part of a plane that is one vector wide."""
 
 
 @dataclass(frozen=True)
 class WinnersCosts:
-    """Gradients through max pooling from its winners alone."""
+    """These are the costs of gradients through max pooling computed from the winners only, the pixels of the argmax."""
 
     strip_vectors: int
-    """Vectors of a patch that lies in a strip: a first layer's, 5 x 5 taps on one channel or 3 x 3 on three, has two
-    with 512 bits and four with 256."""
+    """Largest number of vectors of a patch in a strip: a patch of a first layer, 5 x 5 taps on one channel or 3 x 3 on
+    three, has two with 512 bits and four with 256."""
     strips_bytes: int
-    """Size limit of the strips of a block, an eighth of the L2 cache, in bytes; those of a 28 x 28 image take 15
+    """Size limit of the strips of a block, in bytes: an eighth of the L2 cache. The strips of a 28 x 28 image take 15
     KiB."""
     plane_bytes: int
-    """Size limit of a plane that is read, in the L1 cache, in bytes."""
+    """Size limit of a plane that is read, in bytes, so that it stays in the L1 cache."""
     whole_bytes: int
-    """Size limit of the planes that a task of an input gradient fills, in the L2 cache, in bytes."""
+    """Size limit of the planes that a task of an input gradient fills, in bytes, so that they stay in the L2 cache."""
     sums_bytes: int
-    """Size limit of a task's sums, in the L2 cache, through which they go once for each image, in bytes."""
+    """Size limit of a task's sums, in bytes, so that they stay in the L2 cache; each image updates all of them once."""
     lists_bytes: int
-    """Size limit of the lists of the channels that are taken together, in bytes."""
+    """Size limit of the lists of winners of all channels that are processed together, in bytes."""
     list: int
-    """Cycles of a winner that is listed."""
+    """Cycles to add a winner to a list."""
     call: int
-    """Cycles of a list that a kernel goes through, besides its winners."""
+    """Cycles that a kernel takes for a list, besides those for its winners."""
     load: float
-    """Cycles of a vector of a patch that is multiplied and added."""
+    """Cycles to load, multiply and add a vector of a patch."""
     update: float
-    """Cycles of a vector of a patch that is added to and written back."""
+    """Cycles to read, update and write back a vector of a patch."""
     square: int
-    """Cycles of a vector that comes or goes in a square of lanes x lanes."""
+    """Cycles to load or store a vector by way of a transposed square of lanes x lanes."""
     sums: int
-    """Cycles of a vector of sums that comes and goes with a list."""
+    """Cycles to load and store a vector of sums, once for each list."""
     weights: int
-    """Cycles of a vector of weights that comes with a list."""
+    """Cycles to load a vector of weights, once for each list."""
     spread: float
-    """Cycles of a number of the gradient of all results, zero or not, which the dense way makes first."""
+    """Cycles to write a number of the gradient of all convolution results, zeros included, which the dense route
+    computes first."""
     live: float
-    """Share of the winners that have a gradient behind a ReLU: of digits, 0.5 to 0.8 in the networks of models/."""
+    """Fraction of the winners with a gradient that is not 0 after a ReLU: 0.5 to 0.8 in the networks of models/ that
+    classify digits."""
 
 
 @dataclass(frozen=True)
 class RouteCosts:
-    """The ways that a convolution may go: whole, in parts, or by the column matrix."""
+    """These costs choose the route of a convolution: as a whole, in parts, or by the column matrix."""
 
     pack: int
-    """Cycles of an element of the weight that a lattice packs: its neighbours in the panel lie a whole kernel apart."""
+    """Cycles to pack an element of the weight for a lattice: neighbours in the panel lie a whole kernel apart."""
     place: int
-    """Cycles of a number of the weight's gradient that is put into its place."""
+    """Cycles to copy a number of the weight gradient to its place in the weight's layout."""
     job: int
-    """Cycles of a job: a call into compiled code, helpers that come and go, 5 us."""
+    """Cycles to start and end a job: a call into compiled code, and worker threads that start and finish, 5 us."""
     fold: int
-    """Cycles of a number of the column matrix that is written, read and added."""
+    """Cycles to write, read and add a number of the column matrix."""
     columns_bytes: int
-    """Size limit of the columns of some images, in bytes: they stay in the L3 cache between the product and the sum."""
+    """Size limit of the columns of the images in one product, in bytes, so that they stay in the L3 cache until the
+    sum."""
     most_bytes: int
-    """Size limit of one image's columns, in bytes: a workspace that grows with the kernel must end somewhere."""
+    """Size limit of one image's columns, in bytes. The workspace grows with the kernel, so it needs a limit."""
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """All that the planner knows of a processor."""
+    """A `CostModel` holds everything that the planner knows about a processor."""
 
     name: str
     issue: IssueCosts

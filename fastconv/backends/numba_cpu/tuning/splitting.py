@@ -1,17 +1,17 @@
-"""How work is cut into tasks, and long sums into parts.
+"""These functions split work into tasks, and long sums into parts.
 
-Nothing here depends on the number of threads: the same problem is cut the same way, and its sums are added in the same
-order, whatever the machine is busy with.
+Nothing here depends on the number of threads: the same problem is always split the same way, and its sums are added in
+the same order, whatever else runs on the machine.
 """
 
 from __future__ import annotations
 
 TASKS = 16
-"""Tasks worth having: a few for each thread, so that one that comes late takes fewer."""
+"""Number of tasks to aim for: a few for each thread, so that a thread that starts late takes fewer of them."""
 
 
 def ceil(amount: int, unit: int) -> int:
-    """Return how many units hold an amount."""
+    """Return amount / unit, rounded up."""
     return -(-amount // unit)
 
 
@@ -21,9 +21,9 @@ def tasks_for(others: int) -> int:
 
 
 def parts_of(total: int, wanted: int, unit: int = 1) -> tuple[int, int]:
-    """Return how many parts ``total`` falls into, and the size of each but the last, a multiple of ``unit``.
+    """Return the number of parts of ``total``, at most ``wanted``, and the size of each part but the last.
 
-    There are at most ``wanted`` parts.
+    The size is a multiple of ``unit``; the last part is the rest.
     """
     size = ceil(ceil(total, unit), wanted) * unit
     return ceil(total, size), size

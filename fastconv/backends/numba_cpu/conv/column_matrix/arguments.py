@@ -1,4 +1,4 @@
-"""The arguments of the sum over taps that makes an image of a column matrix."""
+"""This module declares the arguments of the sum over taps that computes an image from a column matrix."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 
 class FoldArguments(Arguments):
-    """Names are those of `fastconv.geometry`."""
+    """These arguments describe the column matrix and the image, with the names of `fastconv.geometry`."""
 
     columns: int
     """Address of the column matrix, (planes, R, S, P, Q)."""
     image: int
     """Address of the image, (planes, H, W)."""
     workspace: int
-    """Address of memory that the sum doesn't need."""
+    """Address of a workspace, which the sum doesn't use."""
     H: int
     W: int
     P: int

@@ -1,13 +1,13 @@
-"""The sum over taps that makes an image of a column matrix: x[h, w] = sum of columns[r, s, p, q] that end in (h, w).
+"""This sum over taps computes an image from a column matrix: x[h, w] is the sum of the columns[r, s, p, q] with
 
     h = p * stride_h - pad_top  + r * dilation_h
     w = q * stride_w - pad_left + s * dilation_w
 
-columns (N, C, R, S, P, Q), x (N, C, H, W). A plane of x is cleared and then added to, one tap after another, while it
-is in the L2 cache; its columns, R * S * P * Q numbers, are read once from first to last. Planes are the parallel axis,
-and the order of additions is that of the taps. A row of windows is a row of pixels, by vectors where the stride is 1,
-else some 2 cycles a number; where there is but one column of windows, as of a kernel as wide as the image, the runs go
-down instead.
+columns (N, C, R, S, P, Q), x (N, C, H, W). A plane of x is filled with 0 and then each tap is added in turn, while the
+plane is in the L2 cache; its columns, R * S * P * Q numbers, are read once from first to last. Planes are the parallel
+axis, and the order of additions is that of the taps. A row of windows is added to a row of pixels, by vectors if the
+stride is 1, else in some 2 cycles a number; if there is only one column of windows, as with a kernel as wide as the
+image, the runs go down the columns instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @inner
 def _add_run(simd, image, columns, count, apart, distance):
-    """Add ``count`` numbers of the columns, ``distance`` apart, to pixels that are ``apart``."""
+    """Add ``count`` numbers of the columns, ``distance`` elements apart, to pixels ``apart`` elements apart."""
     if apart == 1 and distance == 1:
         whole = count // simd.lanes * simd.lanes
         for i in range(0, whole, simd.lanes):
@@ -48,7 +48,7 @@ def _add_run(simd, image, columns, count, apart, distance):
 
 @task(FoldArguments)
 def fold(simd, args, plane, thread):
-    """One plane."""
+    """Compute one plane of the image."""
     H, W = args.H, args.W
     P, Q = args.P, args.Q
     R, S = args.R, args.S

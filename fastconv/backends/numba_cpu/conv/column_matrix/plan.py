@@ -1,13 +1,14 @@
-"""The input gradient by way of its column matrix: what each output pixel gives to each tap, and then the sum over taps.
+"""This plan computes an input gradient by its column matrix: a matrix product, and then a sum over taps.
 
     columns[n, (c, r, s), (p, q)]  =  sum over k of w[k, (c, r, s)] * grad[n, k, (p, q)]
     x[n, c]                        =  the columns of channel c folded                    (fold.py)
 
-As convolutions, by lattices, the gradient multiplies every pixel by every tap of its lattice, and by zeros where that
-would be a window beyond the edge: for a kernel of 5 x 300 on 56 x 300 pixels 323 times what there is to do. And each
-lattice packs its part of the weight, in steps of a whole kernel. The product multiplies what there is, and reads the
-weight in the order in which it lies; in return its result is written, and read by the sum. So it is for kernels about
-as large as the image, and for large weights on small images, as in the first layers of a generator.
+As a convolution for each lattice, the input gradient multiplies every pixel by every tap of its lattice, also by zeros
+for windows outside the image: for a kernel of 5 x 300 on 56 x 300 pixels that is 323 times the necessary work. Besides,
+each lattice packs its part of the weight, in steps of a whole kernel. The product does only the necessary work, and
+reads the weight in the order in which it is stored; the cost is that its result is written, and read again by the sum.
+So this plan is for kernels about as large as the image, and for large weights on small images, as in the first layers
+of a generator.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from fastconv.geometry import ConvGeometry
 
 
 def column_job(g: ConvGeometry, itemsize: int) -> Job | None:
-    """The product of all images; None where one image's columns take too much memory."""
+    """Return the product of all images as a job, or None if one image's columns take too much memory."""
     if math.prod(g.columns_shape[1:]) * itemsize > CPU.routes.most_bytes:
         return None
-    # A convolution of 1 x 1: grad's channels are its source's, and each element of a kernel is a target channel.
+    # It is a 1 x 1 convolution of grad, whose target channels are the elements of the kernels.
     pixels = 1, g.P * g.Q
     rows, depth = g.C // g.groups * g.R * g.S, g.K // g.groups
     problem = Problem(g.N, g.groups, rows, depth, pixels, pixels, (1, 1), ((0, 0, 0),))
@@ -50,10 +51,10 @@ def _images_at_once(g: ConvGeometry, itemsize: int) -> int:
 
 
 class ColumnGradient:
-    """Products and sums in turns, some images at a time."""
+    """This plan runs a product and then a sum for a few images at a time."""
 
     def __init__(self, simd: Simd, job: Job, g: ConvGeometry, plan: Callable[[Job], Any]) -> None:
-        """``job`` is of `column_job`; by ``plan`` a product of some images gets a plan."""
+        """Make a plan from a ``job`` of `column_job`; ``plan`` makes the plans of the products."""
         at_once = _images_at_once(g, simd.itemsize)
 
         @cache
@@ -74,12 +75,12 @@ class ColumnGradient:
 
     @property
     def nbytes(self) -> int:
-        """Returns what it holds, in bytes: its own parameters, and its products once each."""
+        """Return the size of its own arguments and of its products' plans, each counted once, in bytes."""
         products = {id(product): product.nbytes for _, product in self._products}
         return self._args.nbytes + sum(products.values())
 
     def run(self, grad: np.ndarray, weight: np.ndarray, bias: None, target: np.ndarray) -> bool:
-        """Fill ``target``; True, since no number of the weight meets a zero that the definition hasn't."""
+        """Fill ``target``; return True, since the weight is never multiplied by a zero that isn't in the definition."""
         columns = buffers.empty(self._shape, target.dtype)
         memory = buffers.scratch(ARGUMENTS_BYTES)
         threads = workers.threads_for(self._flops)
@@ -93,7 +94,7 @@ class ColumnGradient:
         return True
 
     def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
-        """As `Plan.record`."""
+        """Record the products and sums as jobs of a program; see `Plan.record`."""
         grad, weight, _, target = places
         assert grad is not None
         assert target is not None

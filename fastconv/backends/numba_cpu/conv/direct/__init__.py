@@ -1,1 +1,1 @@
-"""Direct convolution: forward.py reads vectors of pixels in place, weight_grad.py has them in the lanes."""
+"""Direct convolution reads vectors of pixels from planes without packing: forward.py, weight_grad.py."""

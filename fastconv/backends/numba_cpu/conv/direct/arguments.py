@@ -1,4 +1,4 @@
-"""The arguments of a direct convolution, and of its weight gradient."""
+"""This module declares the arguments of a direct convolution and of its weight gradient."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class DirectArguments(ConvArguments):
-    """How the planes are laid out that a task copies, besides what all algorithms need."""
+    """These arguments add the layout of the planes that a task copies to the arguments of all algorithms."""
 
     first_y: int
-    """Source row, in steps, that the first tap reads for lattice row 0."""
+    """Source row that the first tap reads for lattice row 0, in steps of the stride."""
     first_x: int
-    """Source column, in steps, that it reads for lattice column 0."""
+    """Source column that the first tap reads for lattice column 0, in steps of the stride."""
     offsets: int
-    """Address of where row k of the reduction is in the planes."""
+    """Address of the offset in the planes, in elements, of each row k of the reduction."""
     phases: int
-    """Address of the phases, each a row and a column below the source's steps."""
+    """Address of the phases, each a row and a column that are less than the source's steps."""
     phase_count: int
     plane_rows: int
-    """Rows of a plane."""
+    """Number of rows of a plane."""
     plane_w: int
-    """Columns of a plane."""
+    """Number of columns of a plane."""
     channel: int
-    """Elements of all planes of a source channel."""
+    """Size of all planes of a source channel, in elements."""
     block_rows: int
-    """Lattice rows in a block."""
+    """Number of lattice rows in a block."""
     pieces: int
-    """Rows of the target that a vector may touch."""
+    """Largest number of rows of the target that a vector is written to."""

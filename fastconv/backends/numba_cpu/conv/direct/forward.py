@@ -1,22 +1,23 @@
-"""Direct convolution: no operand is rearranged tap by tap, vectors of pixels are read where they lie.
+"""A direct convolution reads vectors of pixels from a copy of the image; no operand is rearranged for each tap.
 
-The part of an image that a block of lattice rows needs is copied once, padding included, into planes in the L2 cache
-that are PLANE_W = J + reach wide, reach being how far the taps go sideways, or rounded up to whole vectors, none of
-which then touches two rows. There lattice point (i, j) is number v = i * PLANE_W + j, and the pixels under tap t for
-v, v + 1, v + 2, ... lie side by side at v + offset(t), whatever the tap and through the ends of rows. So row k = (d, t)
-of the reduction is nothing but an offset, and the micro-kernel of the indirect kind reads it in place.
+The part of an image that a block of lattice rows needs is copied once, padding included, into planes in the L2 cache.
+A plane is PLANE_W = J + reach wide, where reach is the distance between the first and the last tap's column, or that
+rounded up to whole vectors, so that no vector touches two rows. Lattice point (i, j) is number v = i * PLANE_W + j,
+and the pixels under tap t for v, v + 1, v + 2, ... are contiguous from v + offset(t) on, for every tap and across the
+ends of rows. So row k = (d, t) of the reduction is just an offset, and the micro-kernel of the indirect kind reads it
+from the planes.
 
-With a stride the source falls into phases, one for each remainder of row and column modulo the stride; each is copied
-to a plane of its own, in which the taps of that phase are side by side again.
+With a stride the source has several phases, one for each remainder of row and column modulo the stride; each phase is
+copied to a plane of its own, in which the pixels under a tap of that phase are contiguous again.
 
-The price are the v with j >= J, computed and not written: J / PLANE_W of the work is wanted, for 3 x 3 on 56 pixels
-97%, on 14 pixels 88%. Gathering for `implicit_gemm` costs some 10 cycles for each vector of 16 numbers and
-tap, however few target channels use it. Few channels or large images come here, small ones with many channels go there:
-see planner.py.
+The cost is that points v with j >= J are computed but not written: J / PLANE_W of the work is useful, for 3 x 3 on 56
+pixels 97%, on 14 pixels 88%. Gathering, as in conv/implicit_gemm, costs some 10 cycles for each vector of 16 numbers
+and tap, even if only few target channels use it. So problems with few channels or large images are computed here, and
+small images with many channels there: see planner.py.
 
-A task is a block of lattice rows of one image (and, where these are few, of target channels). Each vector of a tile
-goes to at most two rows of the target, or three if PLANE_W is less than a vector, by masked stores; a target with a
-stride, and the last channels where the tile's rows don't divide them, go through scratch memory.
+A task is a block of lattice rows of one image (and, if there are few such blocks, of target channels). Masked stores
+write each vector of a tile to at most two rows of the target, or three if PLANE_W is less than a vector. A target with
+a stride, and the last channels if the tile's rows don't divide them, are written by way of the workspace.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int, pieces: int) -> int:
-    """What a thread needs: the planes and what may be read beyond them, a tile, and where its vectors go."""
+    """Return the size of a thread's workspace, in bytes.
+
+    It holds the planes and what may be read after them, a tile, a bias, and the table of a tile's pieces.
+    """
     width = tile_vectors * simd.lanes
     numbers = channels * channel + channel + 2 * width + tile_rows * (width + 1)
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * pieces * PIECE_WORDS * tile_vectors
@@ -50,7 +54,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, til
 
 @inner
 def copy_planes(simd, args, n, group, first_row, planes):
-    """The planes of all the group's channels for the lattice rows from ``first_row`` on."""
+    """Fill the planes of all the group's source channels for the lattice rows from ``first_row`` on."""
     H, W = args.H, args.W
     depth = args.depth
     down, right = args.DI, args.DJ
@@ -63,7 +67,7 @@ def copy_planes(simd, args, n, group, first_row, planes):
         image = ((n * args.groups + group) * depth + d) * H * W
         for phase in range(phases):
             y0, x0 = load_integer(table, 2 * phase), load_integer(table, 2 * phase + 1)
-            # Columns of the plane that lie in the image.
+            # The columns of the plane from ``left`` up to ``end`` lie in the image.
             left = max(0, (-x0 + right - 1) // right - first_x)
             end = min(wide, (W - x0 + right - 1) // right - first_x)
             for row in range(rows):
@@ -95,9 +99,9 @@ def copy_planes(simd, args, n, group, first_row, planes):
 
 @inner
 def _place_vectors(simd, args, v, rows, first, vectors, pieces, table):
-    """Where a tile's vectors go in a channel of the target, the tile starting at v of a block of ``rows``.
+    """Fill the table of pieces for a tile that starts at lattice point v of a block of ``rows`` rows.
 
-    ``first`` is the index of the block's first pixel.
+    ``first`` is the index of the block's first pixel in a channel of the target.
     """
     wide, J = args.plane_w, args.J
     target_w = args.target_w
@@ -113,7 +117,7 @@ def _place_vectors(simd, args, v, rows, first, vectors, pieces, table):
 
 @inner
 def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target):
-    """Write a tile row by row, for targets with a stride and panels that miss rows."""
+    """Write a tile row by row, for targets with a stride and for panels with fewer than MR channels."""
     wide, J = args.plane_w, args.J
     target_w = args.target_w
     plane = args.target_h * target_w
@@ -135,7 +139,7 @@ def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target)
 
 @task(DirectArguments)
 def convolve(simd, args, task, thread):
-    """One block of lattice rows of one image, for one block of target channels in one group."""
+    """Compute one block of lattice rows of one image, for one block of target channels in one group."""
     blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, panel_block = divmod(task, panel_blocks)
     rest, block = divmod(rest, blocks)

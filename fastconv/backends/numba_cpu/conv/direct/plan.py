@@ -1,4 +1,4 @@
-"""Plans that read pixels in place, from planes that hold a block of rows."""
+"""These plans use the direct algorithm: pixels are read from planes that hold a block of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class DirectConvolution(Convolution):
-    """A convolution from planes, all taps read in place."""
+    """This plan computes a convolution; all taps read the same planes."""
 
     arguments = DirectArguments
 
@@ -33,19 +33,19 @@ class DirectConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> DirectTiling | None:
-        """As `Plan.tiling`; None where a row takes too much memory."""
+        """Return the cheapest tiling of a problem, or None if a single row takes too much memory."""
         return direct_tiling(
             simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps)
         )
 
     @staticmethod
     def tasks(p: Problem, cut: DirectTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks; see `Plan.tasks`."""
         return p.images * p.groups * cut.blocks * cut.panel_blocks
 
 
 class DirectWeightGradient(WeightGradient):
-    """A weight gradient with pixels in the lanes."""
+    """This plan computes a weight gradient with pixels in the lanes."""
 
     arguments = DirectArguments
     fallback = GemmWeightGradient
@@ -68,25 +68,25 @@ class DirectWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> DirectTiling | None:
-        """As `Plan.tiling`; None where a row takes too much memory."""
+        """Return the cheapest tiling of a problem, or None if a single row takes too much memory."""
         return direct_weight_tiling(
             simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps)
         )
 
     @staticmethod
     def tasks(p: Problem, cut: DirectTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks; see `Plan.tasks`."""
         return cut.splits * p.groups * cut.panel_blocks
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
-        """Fill ``target``, the weight's gradient."""
+        """Fill ``target`` with the weight gradient."""
         self._execute(source, grad, target)
-        # Pixels are multiplied by zeros beyond the ends of rows, and an infinite one must not show.
+        # After the ends of rows pixels are multiplied by zeros, so an infinite pixel gives a false NaN.
         if np.isnan(target).any():
             self.exact().run(source, grad, target)
 
     def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
-        """Let a program run it; its flag goes up where the gradient has NaN."""
+        """Record the plan as a job of a program, whose flag is set if the weight gradient has NaN."""
         super().record(program, *places, watch=watch)
         *_, target = places
         assert target is not None
@@ -94,7 +94,7 @@ class DirectWeightGradient(WeightGradient):
 
 
 def _describe_planes(args: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Put into the arguments how the source's planes are laid out; return the tables that it refers to."""
+    """Write the layout of the source's planes to the arguments; return the tables whose addresses these hold."""
     (down, right), (first_y, first_x), phases = p.source_step, p.first, p.phases
     plane_rows = cut.block_rows + p.reach[0]
     within = []

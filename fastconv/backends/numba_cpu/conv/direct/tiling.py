@@ -1,4 +1,4 @@
-"""How a direct convolution and its adjoint for the weight are cut, and what that should cost: see gemm/tiling.py."""
+"""This module chooses the tilings of direct convolutions and their weight gradients; see also gemm/tiling.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COST = CPU.direct
 
 @dataclass(frozen=True)
 class DirectTiling:
-    """A direct convolution, cut up."""
+    """A `DirectTiling` says how a direct convolution is cut; see arguments.py for its fields."""
 
     tile_rows: int
     tile_vectors: int
@@ -27,19 +27,20 @@ class DirectTiling:
     block_panels: int
     panel_blocks: int
     channel: int
-    """Elements of the planes of a source channel."""
+    """Size of all planes of a source channel, in elements."""
     pieces: int
-    """Rows of the target that a vector may touch."""
+    """Largest number of rows of the target that a vector is written to."""
     cycles: float
-    """Predicted, of all blocks together, on a processor that does a vector of multiply-adds a cycle."""
+    """Predicted cycles of all blocks together, on a processor that does one vector of multiply-adds a cycle."""
     used: float
+    """Fraction of the computed numbers that are part of the result."""
     splits: int = 1
     split_steps: int = 0
-    """Blocks, of all images, in each part."""
+    """Number of blocks in each part, counted through all images."""
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the arguments of a job that describe this tiling."""
         return {
             "tile_rows": self.tile_rows,
             "tile_vectors": self.tile_vectors,
@@ -55,6 +56,7 @@ class DirectTiling:
         }
 
     def __str__(self) -> str:
+        """Return a description for the planner's explanation."""
         tile = f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted"
         return f"{tile}; {self.blocks} blocks of {self.block_rows} rows, {self.plane_w} wide"
 
@@ -71,13 +73,13 @@ def direct_tiling(
     phases: int,
     taps: int,
 ) -> DirectTiling | None:
-    """The cut with the fewest cycles of a direct convolution from ``channels`` to ``rows`` channels in each group.
+    """Return the cheapest tiling of a direct convolution from ``channels`` to ``rows`` channels in each group.
 
-    ``reach`` is by how many rows and columns planes exceed the lattice. None where a single row needs too much memory.
+    Planes have ``reach`` more rows and columns than the lattice. Return None if a single row needs too much memory.
     """
     I, J = lattice
     narrowest = J + reach[1]
-    # Of whole vectors, so that each lies in one row; or as narrow as can be, but so that it touches three at most.
+    # Whole vectors, so that each lies in one row; or the least width, with which a vector touches at most three rows.
     widths = -(-narrowest // simd.lanes) * simd.lanes, max(narrowest, simd.lanes // 2)
     tiles = _tiles_of(simd, rows, channels * taps)
     best = None
@@ -93,7 +95,7 @@ def direct_tiling(
             points = (block_rows - 1) * plane_w + J
             line = COST.row + COST.copy * -(-plane_w // simd.lanes)
             copy = channels * phases * (block_rows + reach[0]) * line
-            # Vectors that end one row and begin another.
+            # The share of vectors that end one row and begin another.
             both = max(0, simd.lanes - 1 - (plane_w - J)) / plane_w
             write = COST.piece + (COST.piece + 5 * both if _pieces(simd, plane_w) > 1 else 0)
             below = math.inf if best is None else best[0]
@@ -125,9 +127,9 @@ def direct_tiling(
 
 @lru_cache(maxsize=1024)
 def _tiles_of(simd: Simd, rows: int, products: int) -> tuple[Ranked, ...]:
-    """The tiles, ranked by what a lattice point of ``rows`` sums of ``products`` costs, the writing left out.
+    """Return the tiles, ranked by the cost of a lattice point of ``rows`` sums of ``products``, without writing it.
 
-    Known of each: how many panels there are, and the cycles of its products and of the last panel's missing rows.
+    ``known`` of each: the number of panels, and the cycles of its products and of the last panel's missing rows.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
@@ -149,7 +151,10 @@ def _cheapest_tile(
     parts: int,
     below: float,
 ) -> tuple[float, Ranked] | None:
-    """The least cycles of ``parts`` blocks of ``points`` lattice points each, and the tile; None if not ``below``."""
+    """Return the cycles of ``parts`` blocks of ``points`` points each with the cheapest tile, and that tile.
+
+    Return None if no tile takes fewer cycles than ``below``.
+    """
     few = parts < TASKS // 4
 
     def cost(tile: Ranked) -> float:
@@ -174,7 +179,10 @@ def direct_weight_tiling(
     phases: int,
     taps: int,
 ) -> DirectTiling | None:
-    """The cut of the direct adjoint for the weight; arguments as in `direct_tiling`, tiles of rows x taps."""
+    """Return the cheapest tiling of a direct weight gradient, with tiles of target channels x taps.
+
+    Arguments are as in `direct_tiling`. Return None if a single row needs too much memory.
+    """
     I, J = lattice
     plane_w = J + reach[1]
     columns = channels * taps
@@ -221,7 +229,10 @@ def direct_weight_tiling(
 
 @lru_cache(maxsize=1024)
 def _weight_tiles_of(simd: Simd, rows: int, columns: int) -> tuple[Ranked, ...]:
-    """The tiles of ``rows`` x ``columns`` sums, ranked by what a vector of pixels costs; known of each: its end."""
+    """Return the tiles of ``rows`` x ``columns`` sums, ranked by the cost of a vector of pixels.
+
+    ``known`` of each: the cycles at the end of a block.
+    """
     accumulators = simd.instructions.registers - 4
     found = []
     for place, (m, t) in enumerate((m, t) for m in range(1, 9) for t in range(1, 9) if m * t + t <= accumulators):
@@ -232,7 +243,7 @@ def _weight_tiles_of(simd: Simd, rows: int, columns: int) -> tuple[Ranked, ...]:
 
 
 def _cheapest_weight_tile(tiles: tuple[Ranked, ...], steps: int) -> tuple[float, Ranked]:
-    """Returns the least cycles for ``steps`` vectors of pixels, and the tile."""
+    """Return the cycles of ``steps`` vectors of pixels with the cheapest tile, and that tile."""
 
     def cost(tile: Ranked) -> float:
         return steps * tile.bound + tile.known[0]
@@ -243,7 +254,7 @@ def _cheapest_weight_tile(tiles: tuple[Ranked, ...], steps: int) -> tuple[float,
 
 
 def _pieces(simd: Simd, plane_w: int) -> int:
-    """Rows of a plane that a vector may touch."""
+    """Return the largest number of rows of a plane that a vector touches."""
     if plane_w % simd.lanes == 0:
         return 1
     return 2 if plane_w >= simd.lanes else 3

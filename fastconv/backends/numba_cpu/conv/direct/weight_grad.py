@@ -1,18 +1,18 @@
-"""The adjoint for the weight with pixels in the lanes: nothing is transposed, nothing gathered.
+"""The weight gradient is computed with pixels in the lanes: nothing is transposed or gathered.
 
     grad_weight[m, c]  =  sum over n, v of grad[n, m, v] * source[n, v + offset(c)],      c = (d, t)
 
-Source and gradient are copied, a block of lattice rows at a time, into planes of one width (forward.py), the gradient's
-with zeros where its rows have ended. Then both are read side by side, a vector of pixels at a time: the kernel keeps
-one vector of partial sums in registers for each of ``rows`` x ``taps`` numbers of the weight's gradient, and adds the
-vectors' lanes up at the end of a block, in a tree that reduces many of them at once.
+Source and gradient are copied, a block of lattice rows at a time, into planes of the same width (forward.py); after
+the ends of its rows the gradient is padded with zeros. Then both are read together, a vector of pixels at a time: the
+kernel keeps one vector of partial sums in registers for each of ``rows`` x ``taps`` numbers of the weight gradient, and
+adds up the vectors' lanes at the end of a block, in a tree that reduces many of them at once.
 
 Each step loads rows + taps vectors for rows * taps multiply-adds; 4 x 6 with 512-bit vectors: 10 loads, of which
 6 cross a cache line and count twice, for 24. A block of 36 steps spends 11% on its end, so blocks are as large as
 the L2 cache allows.
 
-Zeros in the gradient stand against real pixels of the source. Were one of these infinite, the product would be NaN, so
-whoever finds NaN in the result computes it again by `weight_gemm`, where they don't meet.
+The zeros in the gradient are multiplied by real pixels of the source. If such a pixel is infinite, the product is NaN;
+so if the result has NaN, the plan computes it again by conv/implicit_gemm, which has no such products.
 
 A task is a part of the batch's blocks for a block of target channels in one group; each part has a result of its own,
 and these are added in order.
@@ -51,18 +51,22 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: int) -> int:
-    """What a thread needs: the source's planes and what may be read beyond them, and the gradient's."""
+    """Return the size of a thread's workspace, in bytes.
+
+    It holds the source's planes and what may be read after them, and the gradient's planes.
+    """
     numbers = channels * channel + channel + 2 * simd.lanes + rows * (plane + simd.lanes)
     return -(-numbers * simd.itemsize // 64) * 64 + 128
 
 
 @once
 def kernel(simd: Simd, rows: int, taps: int) -> int:
-    """The address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
+    """Return the address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
 
-    It takes seven integers. steps: vectors of pixels, at least 1. gradient, row: the planes' address, and elements from
-    one target channel's to the next. source, offsets: the planes' address, and that of the taps' indices in them.
-    target, step: where the sums are added, and elements between rows there.
+    It takes seven integers. steps: vectors of pixels, at least 1. gradient, row: the address of the gradient's planes,
+    and elements between those of two target channels. source, offsets: the address of the source's planes, and the
+    address of the taps' indices in them. target, step: the address of the sums, which are added to, and elements
+    between their rows.
     """
 
     def correlate(steps, gradient, row, source, offsets, target, step):
@@ -73,7 +77,7 @@ def kernel(simd: Simd, rows: int, taps: int) -> int:
 
 @intrinsic(prefer_literal=True)
 def _correlate(typing, simd, rows, taps, steps, gradient, row, source, offsets, target, step):
-    """See `kernel`."""
+    """Emit the instructions of the kernel that `kernel` compiles."""
     M, T = rows.literal_value, taps.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -129,7 +133,7 @@ def _correlate(typing, simd, rows, taps, steps, gradient, row, source, offsets, 
 
 
 def add_lanes(builder: Any, vectors: list[Any]) -> Any:
-    """A vector whose lane i is the sum of all lanes of vector i, of at most as many vectors as lanes.
+    """Return a vector whose lane i is the sum of all lanes of ``vectors[i]``; there are at most lanes vectors.
 
     Each round halves the number of vectors: two are added after the halves of their blocks have been exchanged.
     """
@@ -138,7 +142,7 @@ def add_lanes(builder: Any, vectors: list[Any]) -> Any:
     vectors = vectors + [zero_vector] * (lanes - len(vectors))
     block = lanes
     while len(vectors) > 1:
-        # Vectors i and i + half have their sums in blocks; the result has both, in blocks half as long.
+        # Vectors i and i + half hold their sums in blocks; the result holds both, in blocks half as long.
         half, block = len(vectors) // 2, block // 2
         low = [lane if not lane & block else lanes + lane - block for lane in range(lanes)]
         high = [lane + block if not lane & block else lanes + lane for lane in range(lanes)]
@@ -160,7 +164,7 @@ def add_lanes(builder: Any, vectors: list[Any]) -> Any:
 
 @inner
 def _copy_gradient(simd, args, n, group, first, end, first_row, rows, planes, plane):
-    """The planes of the gradient's channels ``first`` to ``end`` for some lattice rows, zeros where rows have ended."""
+    """Fill the planes of gradient channels ``first`` to ``end`` for ``rows`` rows; zeros follow the ends of rows."""
     I, J = args.I, args.J
     wide, channels = args.plane_w, args.rows
     gradient = args.grad
@@ -177,7 +181,7 @@ def _copy_gradient(simd, args, n, group, first, end, first_row, rows, planes, pl
 
 @task(DirectArguments)
 def accumulate(simd, args, task, thread):
-    """One part of the batch in one group."""
+    """Compute one part of the batch for one block of target channels in one group."""
     rest, panel_block = divmod(task, args.panel_blocks)
     split, group = divmod(rest, args.groups)
     depth, channels = args.depth, args.rows
@@ -201,7 +205,7 @@ def accumulate(simd, args, task, thread):
     target += simd.itemsize * group * channels * columns
     for i in range(first_channel * columns, end_channel * columns):
         store_scalar(simd, target, i, zero(simd))
-    # Read beyond the last plane against zeros: anything but NaN and infinities will do.
+    # What is read after the last plane is multiplied by zeros, so it must be finite.
     for i in range(0, channel + simd.lanes, simd.lanes):
         store(simd, source, beyond + i, zeros(simd))
 

@@ -1,1 +1,1 @@
-"""Convolution as a blocked matrix product: gather.py reads pixels under taps, for forward.py and weight_grad.py."""
+"""Convolution is a blocked matrix product here: gather.py reads pixels under taps for forward.py and weight_grad.py."""

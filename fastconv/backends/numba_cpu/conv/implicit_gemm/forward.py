@@ -1,25 +1,25 @@
-"""Convolution as a matrix product whose right operand exists only a block at a time.
+"""A convolution is computed as a matrix product; only one block of its right operand is in memory at a time.
 
     target[m, u]  =  bias[m] + sum over k of weight[m, k] * source[k, u],       k = (d, t), u = (n, i, j)
 
-with target channels as rows, channels x taps as the reduction and the pixels of the whole batch side by side as
-columns, so that small images fill whole tiles too. Pixels are in the vectors' lanes, since NCHW has them side by
-side: tiles of the result are written straight into the image.
+Rows are target channels, the reduction is channels x taps, and the pixels of the whole batch side by side are the
+columns, so that small images fill whole tiles too. Pixels are in the vectors' lanes, since they are contiguous in NCHW:
+tiles of the result are written directly to the image.
 
-The loops are BLIS's. A task takes a block of pixels (and, where there are few pixels, of target channels):
+The loops are those of BLIS. A task takes a block of pixels (and, where there are few pixels, of target channels):
 
     for KC steps of the reduction        so that a panel of the weight stays in the L1 cache
         gather KC x NC of the source     into panels, in the L2 cache                     (gather.py)
-        for panels of MR target channels     each KC x MR, packed once for all tasks      (panels.py)
-            for tiles of NR pixels               one micro-kernel call                    (microkernel.py)
+        for panels of MR target channels     each KC x MR, packed once for all tasks      (gemm/packing.py)
+            for tiles of NR pixels               one micro-kernel call                    (gemm/micro_kernel.py)
 
 A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering costs some 0.15 cycles a number, so with 64
-target channels 4% of the time. Tiles at an edge - the last channels, the end of an image, targets that aren't side by
-side - are computed into scratch memory and then written where they belong: `_deliver`.
+target channels 4% of the time. Tiles at an edge (the last channels, the end of an image, a target with a stride) are
+computed into the workspace and then copied to the target by `_deliver`.
 
-Where parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: tap_parts.py.
-This one loop nest does the convolution and its adjoint for the source (see plans.py). Which thread does which task
-doesn't matter to any result: each is made by one task, in a fixed order.
+If parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: conv/tap_parts.
+This loop nest computes forward passes and input gradients (see lowering.py). No result depends on which thread does
+which task: each is computed by one task, in a fixed order.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 
 def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, tile_vectors: int) -> int:
-    """What a thread needs: the gathered block, one tile, and a vector's runs before and after clipping."""
+    """Return the size of a thread's workspace, in bytes.
+
+    It holds the gathered block, one tile, and the runs of a vector before and after clipping to the image.
+    """
     width = tile_vectors * simd.lanes
     numbers = steps * block_tiles * width + tile_rows * width
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
@@ -46,7 +49,7 @@ def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, ti
 
 @inner
 def _gather_block(simd, args, table, taps, group, first, pixels, begin, end, gathered, runs):
-    """Rows ``begin`` up to ``end`` of the reduction over some taps, for a block of pixels from ``first`` on."""
+    """Gather rows ``begin`` up to ``end`` of the reduction over some taps, for a block of pixels from ``first`` on."""
     vectors = args.tile_vectors
     width, here = vectors * simd.lanes, end - begin
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
@@ -60,7 +63,7 @@ def _gather_block(simd, args, table, taps, group, first, pixels, begin, end, gat
 
 @inner
 def multiply_block(simd, args, task, thread):
-    """One block of pixels by one block of target channels in one group."""
+    """Compute one block of pixels by one block of target channels in one group."""
     blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, block = divmod(task, blocks)
     group, panel_block = divmod(rest, panel_blocks)
@@ -80,13 +83,13 @@ def multiply_block(simd, args, task, thread):
         args.by_taps,
     )
     table = args.taps
-    # The reduction runs over all taps together, or over one tap after another, some that are packed left out.
+    # The reduction runs over all taps together, or over one tap after another and skips packed taps that aren't used.
     together = 1 if by_taps != 0 else taps
     length, packed = depth * together, depth * max(by_taps, together)
     steps = args.steps
     kernel, limits = args.kernel, args.limits
     plane = args.target_h * args.target_w
-    # Whether neighbours in the lattice are neighbours in the target, from one row to the next too.
+    # True if neighbours in the lattice are neighbours in the target, also from one row to the next.
     dense = plane == in_image
 
     gathered = args.workspace + thread * args.thread_bytes
@@ -130,7 +133,7 @@ def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
     wide = args.target_w
     plane = args.target_h * wide
     channels = args.groups * args.rows
-    # A lattice that is the whole target has its points side by side, whatever the stride that no second point needs.
+    # If the lattice is the whole target its points are contiguous; a different stride means a single row or column.
     right = 1 if plane == I * J else args.XJ
     target = args.target
     n, inside = divmod(u, I * J)
@@ -155,5 +158,5 @@ def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
 
 @task(ConvArguments)
 def multiply(simd, args, task, thread):
-    """As `multiply_block`."""
+    """Run `multiply_block` as a task."""
     multiply_block(simd, args, task, thread)

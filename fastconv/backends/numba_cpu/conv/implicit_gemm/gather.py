@@ -1,9 +1,9 @@
-"""Reading an image along the lattice: the pixels under one tap of the kernel, for a vector's worth of lattice points.
+"""`gather` reads the pixels of an image under one tap of the kernel, for one vector of lattice points.
 
-Successive lattice points lie side by side in the source as long as they are in one row, so a vector is made of *runs*,
-one for each row that it touches, each fetched by one masked load: lanes outside the image stay zero, their memory
-untouched. Padding and the edges cost nothing but masks, and no column matrix, nor a padded copy of the image, is ever
-made. Masks and addresses are worked out once for a tap and used for all channels.
+Successive lattice points are neighbours in the source as long as they are in one row, so a vector consists of *runs*,
+one for each row that it touches. Each run is read by one masked load: lanes outside the image stay zero, and their
+memory is not touched. Padding and edges cost only the masks; neither a column matrix nor a padded copy of the image is
+ever made. Masks and addresses are computed once for a tap and used for all channels.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from fastconv.backends.numba_cpu.simd import (
 )
 
 AHEAD = 4
-"""Vectors: planes are too far apart for the processor to see that each is read on and on."""
+"""Distance of prefetches, in vectors. Planes are too far apart for the processor to see that each is read in order."""
 
 RUN_WORDS, INSIDE_WORDS = 6, 4
-"""Integers that describe a run, and one inside the image; a vector has as many runs as lanes at most."""
+"""Integers that describe a run, before and after it is clipped to the image. A vector has at most lanes runs."""
 
 
 @inner
 def gather(simd, args, table, taps, group, u, count, first, end, target, step, runs):
-    """Rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
+    """Gather rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
 
-    Row d * taps + t of the reduction is tap t of the group's source channel d, of so many ``taps`` in ``table``. It is
-    written to ``target``, rows ``step`` elements apart, lanes from ``count`` on as zeros. ``runs`` is the address of
-    scratch memory.
+    Row d * taps + t of the reduction is tap t, of the ``taps`` taps in ``table``, on the group's source channel d. Rows
+    are written to ``target``, ``step`` elements apart; lanes from ``count`` on are zeros. ``runs`` is the address of
+    memory for the runs.
     """
     H, W, I, J = (
         args.H,
@@ -51,7 +51,7 @@ def gather(simd, args, table, taps, group, u, count, first, end, target, step, r
     channels = depth * args.groups
     plane = H * W
 
-    # The runs by rows of the lattice: first lane, end, row, column, and the source plane of channel 0 of the group.
+    # For each row of the lattice a run: first lane, end, row, column, and the source plane of the group's channel 0.
     rows = 0
     n, rest = divmod(u, I * J)
     i, j = divmod(rest, J)
@@ -74,13 +74,13 @@ def gather(simd, args, table, taps, group, u, count, first, end, target, step, r
 
     found = runs + 8 * RUN_WORDS * rows
     for t in range(taps):
-        # Which of the reduction's rows belong to this tap: d from ``low`` up to ``high``.
+        # The channels d from ``low`` up to ``high`` are those whose row for this tap is wanted.
         low, high = (first - t + taps - 1) // taps, (end - t + taps - 1) // taps
         low = max(low, 0)
         if low >= high:
             continue
         dy, dx = load_integer(table, 3 * t), load_integer(table, 3 * t + 1)
-        # The runs that are inside the image: first lane, end, and where lane 0 would be read in channel 0.
+        # The runs clipped to the image: first lane, end, the index of lane 0 in channel 0, and the mask's bits.
         inside = 0
         for run in range(rows):
             base = runs + 8 * RUN_WORDS * run
@@ -101,7 +101,7 @@ def gather(simd, args, table, taps, group, u, count, first, end, target, step, r
 
 @inner
 def _copy(simd, source, plane, right, low, high, inside, found, target, shift, taps, step):
-    """One tap for all channels ``low`` up to ``high``: channel d goes to row d * taps + shift."""
+    """Copy one tap's pixels of all channels ``low`` up to ``high``: channel d goes to row d * taps + shift."""
     if inside == 0:
         for d in range(low, high):
             store(simd, target, (d * taps + shift) * step, zeros(simd))
@@ -148,7 +148,7 @@ def _copy(simd, source, plane, right, low, high, inside, found, target, shift, t
 
 @inner
 def _copy_runs(simd, source, plane, low, high, inside, found, target, shift, taps, step):
-    """The same for two, three or four runs of pixels side by side, their masks in registers."""
+    """Copy as `_copy` does, for two, three or four runs without a stride, with their masks in registers."""
     mask = lanes_between(simd, load_integer(found, 0), load_integer(found, 1))
     other = lanes_between(simd, load_integer(found, 4), load_integer(found, 5))
     place, elsewhere = load_integer(found, 2), load_integer(found, 6)
@@ -160,7 +160,7 @@ def _copy_runs(simd, source, plane, low, high, inside, found, target, shift, tap
         return
     third = lanes_between(simd, load_integer(found, 8), load_integer(found, 9))
     further = load_integer(found, 10)
-    # Where there are three runs, the fourth is an empty one, at the place of the third.
+    # With three runs, the fourth is an empty run at the address of the third.
     last = 4 * (inside - 1)
     fourth = lanes_between(simd, load_integer(found, last), load_integer(found, last + 1) * (inside - 3))
     furthest = load_integer(found, last + 2)

@@ -1,4 +1,4 @@
-"""Plans by a blocked matrix product: the algorithm for any convolution."""
+"""These plans use a blocked matrix product: the algorithm that can do every convolution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class GemmConvolution(Convolution):
-    """A convolution as a product of the weight's panels by gathered pixels."""
+    """This plan computes a convolution as a product of the weight's panels and gathered pixels."""
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
@@ -25,18 +25,18 @@ class GemmConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling:
-        """As `Plan.tiling`; there is always one."""
+        """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
         return tiling(simd, p.groups, p.rows, p.points, p.channels * taps, p.lattice[1], taps)
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks; see `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks
 
 
 class GemmWeightGradient(WeightGradient):
-    """A weight gradient as a product along the pixels."""
+    """This plan computes a weight gradient as a product whose reduction runs over the pixels."""
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         shape = cut.tile_rows, cut.tile_vectors
@@ -47,11 +47,11 @@ class GemmWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling:
-        """As `Plan.tiling`; there is always one."""
+        """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
         return weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps)
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks; see `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks * cut.splits

@@ -1,10 +1,10 @@
-"""The convolution's adjoint for the weight: a matrix product whose reduction runs over the pixels of the batch.
+"""The weight gradient is computed as a matrix product whose reduction runs over the pixels of the batch.
 
     grad_weight[m, c]  =  sum over u of grad[m, u] * source[c, u],      c = (d, t), u = (n, i, j)
 
-Both operands have the reduction side by side in memory, and the micro-kernel wants it one step after another: so both
-are transposed on the way into their panels, a square of lanes x lanes numbers at a time, in registers. The source is
-gathered as in `implicit_gemm`, never unfolded in memory.
+In both operands the pixels, which the reduction runs over, are contiguous, while the micro-kernel reads all rows of one
+step after another: so both are transposed on the way into their panels, a square of lanes x lanes numbers at a time, in
+registers. The source is gathered as in forward.py; no column matrix is stored.
 
 A task takes a block of columns c and of target channels m, and goes through the pixels KC at a time:
 
@@ -13,9 +13,9 @@ A task takes a block of columns c and of target channels m, and goes through the
         transpose KC x MC of the gradient                (0.3 cycles a number, each used NC times)
         for panels, for tiles                            one micro-kernel call, added to the result
 
-Where the weight is small and the pixels are many there are too few blocks to go round: then the pixels are split too,
-each part sums into an array of its own, and the parts are added in order. The split depends on the sizes alone, so the
-result is the same for any number of threads.
+A small weight has too few blocks for all threads. If there are many pixels, these are split too: each part sums into an
+array of its own, and the parts are added in order. The split depends only on the sizes, so the result is the same for
+any number of threads.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ from fastconv.backends.numba_cpu.simd.arguments import MOST_WORDS, arguments_at
 from fastconv.backends.numba_cpu.simd.task import task
 
 _TAP_WORDS = 2
-"""Integers of the only tap by which a part of the gradient is gathered: its row and column."""
+"""Integers that describe the single tap with which a part of the gradient is gathered: its row and column."""
 
 
 def workspace_bytes(
     simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
-    """What a thread needs: both operands' panels, the square before transposition, one tile, runs, arguments."""
+    """Return the size of a thread's workspace, in bytes.
+
+    It holds both operands' panels, the squares before transposition, one tile, the runs, and arguments.
+    """
     width = tile_vectors * simd.lanes
     rows = block_panels * tile_rows
     numbers = steps * (block_tiles * width + rows) + block_panels * simd.lanes
@@ -59,10 +62,10 @@ def workspace_bytes(
 
 @inner
 def _pack_source(simd, args, group, u, count, first, end, width, target, steps, square, runs):
-    """Columns ``first`` up to ``end`` at ``count`` lattice points from u on, transposed into tiles of steps x width."""
+    """Pack columns ``first`` up to ``end`` at ``count`` lattice points from u on into tiles of steps x width."""
     lanes = simd.lanes
     in_image = args.I * args.J
-    # A single tap over the whole plane: the source's rows are those of the square already.
+    # With a single tap over the whole plane the rows of the source can be transposed without gathering.
     plain = args.tap_count == 1 and args.DI == 1 and args.DJ == 1 and args.H == args.I and args.W == args.J
     channels = args.groups * args.depth
     for k in range(0, count, lanes):
@@ -96,7 +99,7 @@ def _pack_source(simd, args, group, u, count, first, end, width, target, steps, 
 
 @inner
 def _pack_gradient(simd, args, row, rows, u, count, target, square):
-    """One panel: ``rows`` channels of the gradient from ``row`` on at ``count`` lattice points from u on."""
+    """Pack one panel: ``rows`` channels of the gradient from ``row`` on, at ``count`` lattice points from u on."""
     lanes = simd.lanes
     tile_rows = args.tile_rows
     in_image = args.I * args.J
@@ -115,7 +118,7 @@ def _pack_gradient(simd, args, row, rows, u, count, target, square):
                     prefetch(simd, source, i * in_image + AHEAD * lanes)
                 transpose(simd, source, in_image, there, place, tile_rows)
                 continue
-            # Across images, or at the end: by way of the square, with zeros where there are no pixels.
+            # A vector across images, or at the end, goes through the square, with zeros where there are no pixels.
             for i in range(there):
                 value = zeros(simd)
                 lane, at, image = 0, inside, n
@@ -132,9 +135,9 @@ def _pack_gradient(simd, args, row, rows, u, count, target, square):
 
 @inner
 def _describe_part(args, image, tap):
-    """Whether the lattice is a part of the gradient's plane.
+    """Return whether the lattice is a part of the gradient's plane.
 
-    If so ``image`` becomes arguments of which the gradient is the source, and ``tap`` the only tap.
+    If it is, fill the arguments ``image`` to gather with the gradient as the source, and ``tap`` as the single tap.
     """
     if args.target_h * args.target_w == args.I * args.J:
         return False
@@ -148,9 +151,10 @@ def _describe_part(args, image, tap):
 
 @inner
 def _pack_part(simd, args, image, tap, group, panels, u, count, target, step, square, runs):
-    """Some ``panels``, a range, from the part of the gradient's plane that ``image`` describes.
+    """Pack ``panels``, a range, from the part of the gradient's plane that ``image`` describes.
 
-    ``step`` is from one panel to the next, in elements, a vector more than a panel has, for what transposing spills.
+    ``step`` is the distance between panels, in elements: a vector more than a panel has, since `transpose` writes up to
+    a vector beyond it.
     """
     lanes, tile_rows = simd.lanes, args.tile_rows
     first_panel, end_panel = panels
@@ -169,7 +173,7 @@ def _pack_part(simd, args, image, tap, group, panels, u, count, target, step, sq
 
 @inner
 def _pixels_of(args, split):
-    """The first pixel, of the whole batch, and the end of a part of the reduction."""
+    """Return the first pixel and the end of a part of the reduction; pixels are counted through the whole batch."""
     pixels = args.N * args.I * args.J
     begin = split * args.split_steps
     return begin, min(pixels, begin + args.split_steps)
@@ -177,7 +181,7 @@ def _pixels_of(args, split):
 
 @inner
 def multiply_block(simd, args, task, thread):
-    """One block of columns by one block of target channels in one group, over one part of the pixels."""
+    """Compute one block of columns by one block of target channels in one group, over one part of the pixels."""
     blocks, panel_blocks = args.blocks, args.panel_blocks
     rest, block = divmod(task, blocks)
     rest, panel_block = divmod(rest, panel_blocks)
@@ -211,7 +215,7 @@ def multiply_block(simd, args, task, thread):
 
     for u in range(begin, pixels, steps):
         count = min(steps, pixels - u)
-        # Steps beyond the last pixel are zeros, in both operands.
+        # Steps after the last pixel are zeros in both operands.
         here = (count + simd.lanes - 1) // simd.lanes * simd.lanes
         _pack_source(simd, args, group, u, count, first, end, width, right, here, square, runs)
         panel_step = here * tile_rows + simd.lanes
@@ -239,7 +243,7 @@ def multiply_block(simd, args, task, thread):
 
 @inner
 def _deliver(simd, tile, width, target, columns, rows, count, start):
-    """Write or add ``rows`` x ``count`` numbers of a tile to the matrix."""
+    """Write ``rows`` x ``count`` numbers of a tile to the matrix, or add them if ``start`` is ACCUMULATE."""
     for m in range(rows):
         for column in range(0, count, simd.lanes):
             there = lanes_between(simd, 0, count - column)
@@ -251,5 +255,5 @@ def _deliver(simd, tile, width, target, columns, rows, count, start):
 
 @task(ConvArguments)
 def multiply(simd, args, task, thread):
-    """As `multiply_block`."""
+    """Run `multiply_block` as a task."""
     multiply_block(simd, args, task, thread)

@@ -1,4 +1,4 @@
-"""The arguments of a job in parts."""
+"""This module declares the arguments of a job in parts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class PartsArguments(ConvArguments):
-    """Where the parts' own arguments are, besides what all algorithms need."""
+    """These arguments add the address and number of the parts' own arguments to the arguments of all algorithms."""
 
     templates: int
-    """Address of the arguments of the parts, one behind another, addresses of operands left out."""
+    """Address of the parts' arguments, one after another, without the operands' addresses."""
     parts: int
-    """How many parts there are."""
+    """Number of parts."""
     places: int
-    """Address of `TABLE_WORDS` integers for each element of the kernel, of a weight gradient: see tasks.py."""
+    """For a weight gradient, address of `TABLE_WORDS` integers for each element of the kernel: see tasks.py."""

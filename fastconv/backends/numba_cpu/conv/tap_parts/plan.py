@@ -1,4 +1,4 @@
-"""Plans of jobs in parts."""
+"""These plans run jobs that are split into parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fastconv.backends.numba_cpu.tuning.splitting import ceil
 
 
 class _Parts:
-    """The arguments of all parts, addresses of operands left out, one behind the other."""
+    """This class holds the arguments of all parts, one after another, without the operands' addresses."""
 
     def __init__(self, simd: Simd, parts: list[Job], cuts: list[Tiling]) -> None:
         self._tables = [np.array(part.problem.taps, np.int64).reshape(-1) for part in parts]
@@ -40,12 +40,12 @@ class _Parts:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arguments and of the tables that they refer to."""
+        """Return the size of the arguments and of the tables that they refer to, in bytes."""
         return self.args.nbytes + sum(table.nbytes for table in self._tables)
 
 
 class ConvolutionInParts(Convolution):
-    """A convolution, or an input gradient, in rectangles of the target."""
+    """This plan computes a forward pass or an input gradient, split into rectangles of the target."""
 
     arguments = PartsArguments
 
@@ -61,12 +61,12 @@ class ConvolutionInParts(Convolution):
 
     @property
     def nbytes(self) -> int:
-        """As `Plan.nbytes`."""
+        """Return the approximate size of the plan, its parts and its tables, in bytes."""
         return super().nbytes + self._own.nbytes
 
 
 class WeightGradientInParts(WeightGradient):
-    """A weight gradient by taps."""
+    """This plan computes a weight gradient, split into groups of taps."""
 
     arguments = PartsArguments
 
@@ -94,5 +94,5 @@ class WeightGradientInParts(WeightGradient):
 
     @property
     def nbytes(self) -> int:
-        """As `Plan.nbytes`."""
+        """Return the approximate size of the plan, its parts and its tables, in bytes."""
         return super().nbytes + self._own.nbytes

@@ -1,4 +1,4 @@
-"""What the parts of a job are."""
+"""These functions split a job into parts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from fastconv.backends.numba_cpu.lowering import Job, split, split_by_taps
 from fastconv.geometry import ConvGeometry
 
 MOST_PARTS = 32
-"""Dilated kernels of 3 x 3 make 25 parts at most; large kernels on small images would make one of each pixel."""
+"""Largest number of parts of a weight gradient. Dilated kernels of 3 x 3 have at most 25; large kernels on small images
+would have one for each pixel."""
 
 
 def in_parts(job: Job) -> Job:
-    """Return the convolution ``job`` in parts; as it is where the same taps meet pixels everywhere."""
+    """Return the convolution ``job`` with its parts, or unchanged if the same taps meet pixels everywhere."""
     taps = job.problem.taps
     numbers = {tap[2]: number for number, tap in enumerate(taps)}
     parts = []
@@ -24,7 +25,7 @@ def in_parts(job: Job) -> Job:
 
 
 def weight_in_parts(job: Job, g: ConvGeometry) -> Job:
-    """Return the weight gradient ``job`` in parts; as it is where all taps meet the same pixels."""
+    """Return the weight gradient ``job`` with its parts; unchanged if it has only one, or more than `MOST_PARTS`."""
     parts = split_by_taps(job)
     if not 1 < len(parts) <= MOST_PARTS:
         return job

@@ -1,4 +1,4 @@
-"""The tasks of a job in parts: each is a task of one of them."""
+"""This module contains the tasks of a job in parts; each one runs a task of one of the parts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from fastconv.backends.numba_cpu.simd.arguments import MOST_WORDS, address_of_ar
 from fastconv.backends.numba_cpu.simd.task import task
 
 TABLE_WORDS = 3
-"""Integers that say where the sums of a kernel's element are: the first, their distance, and parts to be added."""
+"""Integers that locate the sums of a kernel's element: index of the first, their distance, and number of splits."""
 
 PAIRS = 512
-"""Pairs of channels in a task: their kernels of 3 x 3 take 18 KiB, which stay in the L1 cache from tap to tap."""
+"""Pairs of channels in a task. Their kernels of 3 x 3 take 18 KiB, which stay in the L1 cache from tap to tap."""
 
 
 @inner
 def _enter(args, task, thread):
-    """The arguments of the task's part, put at the beginning of the workspace, and the task's number among its own."""
+    """Copy the arguments of the task's part to the start of the workspace; return them, and the task's number there."""
     place = args.workspace + thread * args.thread_bytes
     own = arguments_at(args, place)
     template = arguments_at(args, args.templates)
@@ -37,7 +37,7 @@ def _enter(args, task, thread):
 
 @task(PartsArguments)
 def convolve_part(simd, args, task, thread):
-    """One block of a rectangle of the target."""
+    """Compute one block of a rectangle of the target."""
     own, number = _enter(args, task, thread)
     own.panels = args.panels
     own.bias = args.bias
@@ -47,7 +47,7 @@ def convolve_part(simd, args, task, thread):
 
 @task(PartsArguments)
 def correlate_part(simd, args, task, thread):
-    """One block of some taps' sums."""
+    """Compute one block of the sums of a part's taps."""
     own, number = _enter(args, task, thread)
     sums = args.partial + own.partial
     own.grad = args.grad
@@ -58,7 +58,10 @@ def correlate_part(simd, args, task, thread):
 
 @task(PartsArguments)
 def put_in_place(simd, args, task, thread):
-    """The kernels of some pairs of channels, an element of all after another's; 0 for one that meets no pixel."""
+    """Write the kernels of at most `PAIRS` pairs of channels, one element of all kernels after another.
+
+    An element that meets no pixel becomes 0.
+    """
     kernel, table = args.tap_count, args.places
     sums, target = args.partial, args.target
     pairs = args.groups * args.rows * args.depth

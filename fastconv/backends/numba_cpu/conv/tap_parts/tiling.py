@@ -1,4 +1,4 @@
-"""How the parts of a job are cut, and what they should cost: see gemm/tiling.py."""
+"""These functions choose the tilings of a job's parts and predict their cost; see also gemm/tiling.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil
 
 
 def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
-    """Return the cuts of the parts, those of a convolution with the same rows in a tile, since they read one weight."""
+    """Return the parts' tilings. Those of a convolution have the same MR, since the parts read one packed weight."""
     flops = sum(part.problem.flops for part in job.parts)
 
     def cut(part: Job, height: int | None = None) -> Tiling:
@@ -31,13 +31,13 @@ def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
 
 
 def part_tasks(job: Job, cuts: list[Tiling]) -> int:
-    """Return how many tasks all parts have."""
+    """Return the number of tasks of all parts together."""
     parts = zip(job.parts, cuts, strict=True)
     return sum(part.problem.groups * cut.blocks * cut.panel_blocks * cut.splits for part, cut in parts)
 
 
 def part_cycles(simd: Simd, job: Job) -> float:
-    """Return the predicted cycles of all parts of a job, and of what they have in common."""
+    """Return the predicted cycles of all parts of a job, and of the step that they share."""
     p = job.problem
     common = CPU.routes.place if job.along_rows else CPU.routes.pack
     return common * p.groups * p.rows * p.channels * len(p.taps) + sum(cut.cycles for cut in part_tilings(simd, job))
