@@ -1,4 +1,4 @@
-"""The table of algorithms: each has a name, two kinds of plan, and a sentence that says what it is for.
+"""This table lists the algorithms: each has a name, two kinds of plan, and a sentence that says what it is for.
 
 The planner goes through the table and knows no algorithm by name. A further algorithm is a folder in conv/ and a row
 here; CONTRIBUTING.md says what the folder must provide.

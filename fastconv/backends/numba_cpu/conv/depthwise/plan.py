@@ -1,4 +1,4 @@
-"""Plans for convolutions from single channels, at the speed of memory."""
+"""These plans are for convolutions from single channels, at the speed of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class DepthwiseConvolution(Convolution):
-    """A convolution from single channels."""
+    """This plan is a convolution from single channels."""
 
     arguments = PlaneArguments
 
@@ -40,7 +40,7 @@ class DepthwiseConvolution(Convolution):
 
 
 class DepthwiseWeightGradient(WeightGradient):
-    """A weight gradient from single channels."""
+    """This plan is the weight gradient of a convolution from single channels."""
 
     arguments = PlaneArguments
 

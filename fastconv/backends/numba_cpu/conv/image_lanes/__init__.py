@@ -1,1 +1,1 @@
-"""Convolution with images in the lanes: interleave.py brings them there, forward.py and weight_grad.py compute."""
+"""Convolution with images in the lanes: interleave.py moves images there, forward.py and weight_grad.py compute."""

@@ -1,4 +1,4 @@
-"""Plans with images in the lanes of vectors."""
+"""These plans have images in the lanes of vectors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class BatchConvolution(Convolution):
-    """A convolution of as many images at once as a vector has lanes.
+    """This plan convolves as many images at once as a vector has lanes.
 
-    An infinite weight makes NaN of the zeros outside the image, which are left out here: the fallback does these.
+    It leaves out the zeros outside the image. An infinite weight times such a zero is NaN, so the fallback computes
+    these cases.
     """
 
     arguments = BatchArguments
@@ -51,9 +52,10 @@ class BatchConvolution(Convolution):
 
 
 class BatchWeightGradient(WeightGradient):
-    """A weight gradient whose lanes are added up at the end.
+    """This plan is a weight gradient whose lanes are added up at the end.
 
-    An infinite gradient makes NaN of the zeros in the padding, which are left out here: the fallback does these.
+    It leaves out the zeros in the padding. An infinite gradient times such a zero is NaN, so the fallback computes
+    these cases.
     """
 
     arguments = BatchArguments
