@@ -1,4 +1,4 @@
-"""Plans leave out terms of the definition; this file puts NaN where an infinity or NaN would show in those terms.
+"""These functions correct results where numbers aren't finite and a plan's terms differ from the definition's.
 
 Jobs don't multiply taps that meet only padding (see lowering.py). By the definition such a tap adds weight * 0 to an
 output pixel in the forward pass, and its own gradient is the sum of grad * 0: both are 0, unless the number is infinite

@@ -17,8 +17,8 @@ arithmetic, and tuning/ the measured cost of each part):
                 only wanted numbers, except in the lanes that the last images don't fill
 
     matrix      conv/matmul. For 1 x 1 kernels, and kernels that cover their image: a product of matrices that are read
-                where they lie, so nothing is packed or gathered; not used where many rows would share a few sets of the
-                L1 cache
+                in place, so nothing is packed or gathered; not used where many rows would share a few sets of the L1
+                cache
 
     depthwise   conv/depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for
                 each tap

@@ -30,12 +30,12 @@ class DepthwiseConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
-        """As `Plan.tiling`; None where rows or kernels are too wide, or steps too long."""
+        """Return the cheapest tiling, or None if rows or kernels are too wide, or steps too long."""
         return _tiling(simd, p, weight=False)
 
     @staticmethod
     def tasks(p: Problem, cut: PlaneTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.parts * cut.blocks
 
 
@@ -54,12 +54,12 @@ class DepthwiseWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
-        """As `Plan.tiling`; None where rows or kernels are too wide, or steps too long."""
+        """Return the cheapest tiling, or None if rows or kernels are too wide, or steps too long."""
         return _tiling(simd, p, weight=True)
 
     @staticmethod
     def tasks(p: Problem, cut: PlaneTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.parts * cut.splits
 
 

@@ -53,7 +53,7 @@ def workspace_bytes(simd: Simd, wide: int, points: int, rows: int, columns: int)
 
 
 class Shape(NamedTuple):
-    """A kernel is compiled for each shape."""
+    """This is the shape of a kernel; each shape is compiled on its own."""
 
     rows: int
     """Rows of taps."""

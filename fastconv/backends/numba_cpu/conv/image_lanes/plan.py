@@ -42,12 +42,12 @@ class BatchConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> BatchTiling | None:
-        """As `Plan.tiling`; None where the rows under a kernel take too much memory."""
+        """Return the cheapest tiling, or None if the rows under a kernel take too much memory."""
         return batch_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: BatchTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.batches * p.groups * cut.blocks * cut.panel_blocks
 
 
@@ -91,10 +91,10 @@ class BatchWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> BatchTiling | None:
-        """As `Plan.tiling`; None where the rows under a kernel take too much memory."""
+        """Return the cheapest tiling, or None if the rows under a kernel take too much memory."""
         return batch_weight_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: BatchTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.splits * p.groups * cut.panel_blocks

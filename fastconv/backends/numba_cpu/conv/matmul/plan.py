@@ -29,12 +29,12 @@ class MatrixConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-        """As `Plan.tiling`; None where there are taps at a distance."""
+        """Return the cheapest tiling, or None if a tap reads another place than the output pixel's."""
         return matrix_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: MatrixTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return p.images * p.groups * cut.blocks * cut.panel_blocks
 
 
@@ -56,12 +56,12 @@ class MatrixWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-        """As `Plan.tiling`; None where there are taps at a distance."""
+        """Return the cheapest tiling, or None if a tap reads another place than the output pixel's."""
         return matrix_weight_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: MatrixTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.blocks * cut.panel_blocks
 
 

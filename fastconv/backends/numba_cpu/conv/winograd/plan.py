@@ -46,14 +46,14 @@ class WinogradConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling | None:
-        """As `Plan.tiling`; None where lattice points or taps aren't all neighbours."""
+        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
         return winograd_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, math.prod(p.pieces))
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks
 
 
@@ -79,7 +79,7 @@ class WinogradWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling | None:
-        """As `Plan.tiling`; None where lattice points or taps aren't all neighbours."""
+        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
         pieces = math.prod(p.pieces)
@@ -87,5 +87,5 @@ class WinogradWeightGradient(WeightGradient):
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
