@@ -7,7 +7,7 @@ pooling/         max and average pooling, and their gradients
 tuning/          the cost model of a processor, and how work is split into tasks and parts
 runtime/         threads, reused memory, calls into compiled code, programs of many jobs
 fused/           convolution, activation and pooling as one program, in the forward and the backward pass
-problem.py       what a job computes, whatever the algorithm
+problem.py       what a job computes, by any algorithm
 lowering.py      turns a convolution's geometry and a pass into jobs; routes.py chooses between several ways
 algorithms.py    the table of algorithms; planner.py compares what they would cost
 infinities.py    numbers that aren't finite, where a plan computes other terms than the definition has

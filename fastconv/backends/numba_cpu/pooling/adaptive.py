@@ -36,7 +36,7 @@ def max_pool2d_values(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: i
         return max_pooling.max_pool2d_values(simd, x, g.uniform, threads)
     values = buffers.empty(g.output_shape, x.dtype)
     if g.N:
-        # Of 0 and -0 in different lanes, only their places tell which comes first.
+        # Only their places tell which of 0 and -0 in different lanes comes first.
         _forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, None, threads)
     return values
 

@@ -23,7 +23,8 @@ class PoolingArguments(Arguments):
     spans: int
     """Address of a table: the first column in the image of each window in a row, and the one after its last."""
     reach: int
-    """Address of a table: for each row of windows, its first row in the image and the number of rows."""
+    """Address of a table: for each row of windows, its first row in the image and the number of rows; in a gradient,
+    for each row of the image, its first row of windows and the number of these rows."""
     divisors: int
     """Address of a table: the address of the divisors of each row of windows."""
     planes: int

@@ -121,7 +121,7 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     down, across = g.divisor_axes if kind == AVERAGES else (np.ones(g.P), np.ones(1))
     wide = _is_wide(g, lanes)
     if wide:
-        # Of 0 and -0 in different lanes, only their places tell which comes first.
+        # Only their places tell which of 0 and -0 in different lanes comes first.
         kind = kind if kind == AVERAGES else PLACES
     rolling = (g.R, g.S, g.dilation) == (3, 3, (1, 1)) and g.stride in ((1, 1), (2, 2))
     rows, columns = axes(g)

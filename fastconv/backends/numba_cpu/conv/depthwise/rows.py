@@ -56,7 +56,7 @@ class Shape(NamedTuple):
     """This is the shape of a kernel; each shape is compiled on its own."""
 
     rows: int
-    """Rows of taps."""
+    """Number of rows of taps."""
     columns: int
     step: int
     """Distance of neighbouring lattice points in the source, one or two columns."""

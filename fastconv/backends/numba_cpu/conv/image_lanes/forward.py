@@ -95,7 +95,7 @@ def _list_taps(simd, args, row, column, first, channels, table):
     for t in range(taps):
         y = row * args.DI + load_integer(places, 3 * t)
         dx = load_integer(places, 3 * t + 1)
-        # Of the points' columns, ``right`` apart, the first that isn't left of the image.
+        # The first of the points' columns, ``right`` apart, that isn't left of the image.
         x = column * right + dx
         if x < 0:
             x += (-x + right - 1) // right * right
