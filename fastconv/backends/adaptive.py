@@ -1,4 +1,4 @@
-"""Adaptive pooling by plain pooling, for NumPy arrays and torch tensors: what a backend does that has no kernel for it.
+"""A backend without kernels for adaptive pooling does it by plain pooling, for NumPy arrays and torch tensors.
 
 Where the windows are uniform this is plain pooling. Elsewhere the pixels of each window are listed, one window after
 another (`fastconv.adaptive_geometry.AdaptiveAxis`), short windows filled up, and plain pooling of that list does the
@@ -21,7 +21,7 @@ from fastconv.geometry import Pair, PoolGeometry
 
 
 def max_pool(backend: Any, x: Any, g: AdaptiveGeometry) -> tuple[Any, Any]:
-    """The largest pixels and their indices."""
+    """Return the largest pixel of each window, and its index in the plane."""
     if g.uniform is not None:
         return backend.max_pool2d(x, g.uniform)
     rows, columns = g.rows, g.columns
@@ -36,7 +36,7 @@ def max_pool(backend: Any, x: Any, g: AdaptiveGeometry) -> tuple[Any, Any]:
 
 @QUIET
 def avg_pool(backend: Any, x: Any, g: AdaptiveGeometry) -> Any:
-    """The averages of the windows."""
+    """Return the average of each window."""
     if g.uniform is not None:
         return backend.avg_pool2d(x, g.uniform)
     return _rounded(_sums(backend, x, g) / _counts(g, x), x)
@@ -44,7 +44,7 @@ def avg_pool(backend: Any, x: Any, g: AdaptiveGeometry) -> Any:
 
 @QUIET
 def avg_pool_backward(backend: Any, grad: Any, g: AdaptiveGeometry) -> Any:
-    """The adjoint of `avg_pool`: each pixel gets the sum over its windows of their shares."""
+    """Return the input gradient of `avg_pool`: each pixel gets the sum of its windows' shares."""
     if g.uniform is not None:
         return backend.avg_pool2d_backward(grad, g.uniform)
     return _rounded(_sums(backend, _single(grad) / _counts(g, grad), g.exchanged), grad)
@@ -58,7 +58,7 @@ def _sums(backend: Any, x: Any, g: AdaptiveGeometry) -> Any:
 
 
 def _by_windows(g: AdaptiveGeometry, sizes: tuple[Any, Any], axis: int) -> PoolGeometry:
-    """The plain pooling along one axis, which is listed; the other has ``sizes`` as it is."""
+    """Return the plain pooling along one axis, whose pixels are listed; the other axis has its size in ``sizes``."""
     listed: AdaptiveAxis = sizes[axis]
     H, W = (listed.windows * listed.kernel if each is listed else each for each in sizes)
     kernel: Pair = (listed.kernel, 1) if axis == 0 else (1, listed.kernel)
@@ -66,7 +66,7 @@ def _by_windows(g: AdaptiveGeometry, sizes: tuple[Any, Any], axis: int) -> PoolG
 
 
 def _listed(x: Any, at: int, axis: AdaptiveAxis, blank: bool = False) -> Any:
-    """The pixels of all windows along axis ``at`` of x; with ``blank`` the fillers are zeros."""
+    """Return the pixels of all windows along axis ``at`` of x; with ``blank`` the fillers are zeros."""
     pixels = _table(axis.pixels, x)
     taken = np.take(x, pixels, at) if isinstance(x, np.ndarray) else x.index_select(at, pixels)
     if blank:
@@ -77,13 +77,13 @@ def _listed(x: Any, at: int, axis: AdaptiveAxis, blank: bool = False) -> Any:
 
 
 def _counts(g: AdaptiveGeometry, like: Any) -> Any:
-    """(P, Q): the pixels of each window, as numbers to divide the sums by."""
+    """Return the number of pixels in each window, (P, Q), by which sums are divided."""
     counts = np.multiply.outer(*g.divisor_axes)
     return counts.astype(like.dtype) if isinstance(like, np.ndarray) else _table(counts, like).to(_single(like).dtype)
 
 
 def _table(entries: np.ndarray, like: Any) -> Any:
-    """NumPy's numbers as an array of the kind of, and on the device of, ``like``."""
+    """Return a NumPy array as an array of the kind and on the device of ``like``."""
     if isinstance(like, np.ndarray):
         return entries
     import torch
@@ -92,7 +92,7 @@ def _table(entries: np.ndarray, like: Any) -> Any:
 
 
 def _single(x: Any) -> Any:
-    """x in float32 where it is a tensor of 16-bit floats, so that only the result is rounded."""
+    """Return x, in float32 if it is a tensor of 16-bit floats, so that only the result is rounded."""
     return x.float() if not isinstance(x, np.ndarray) and x.itemsize == 2 else x
 
 

@@ -1,4 +1,4 @@
-"""The contract between the API and a backend: a dozen primitives over checked arguments.
+"""The contract between the API and a backend is a set of primitives over checked arguments.
 
 The API has done every check before a primitive is called, so a backend checks nothing again:
 
@@ -64,7 +64,7 @@ def lowest(dtype: np.dtype[Any]) -> Any:
 
 
 class Backend(ABC):
-    """One way to compute the primitives. Importing its module and making an instance must be quick."""
+    """A backend is one way to compute the primitives. To import its module and make an instance must be quick."""
 
     name: str
     """The name by which users choose the backend: ``backend="..."``."""
@@ -144,10 +144,9 @@ class Backend(ABC):
         return activation_gradient(grad, y, activation)
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
-        """Returns the blocks, one behind another, as a single step each way, for arrays of ``dtype``; None if it has
-        none.
+        """Returns the blocks, one behind another, as one step forward and one backward; None if it has no such steps.
 
-        Blocks that it has are the same to rounding as each by the primitives.
+        Arrays are of ``dtype``. The results equal those of the primitives up to rounding.
         """
         return None
 
@@ -188,23 +187,23 @@ class Backend(ABC):
         """Returns the input gradient of `avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
 
     def adaptive_max_pool2d(self, x: Array, geometry: AdaptiveGeometry) -> tuple[Array, Array]:
-        """As `max_pool2d`, with the windows of `fastconv.adaptive_geometry`; by default plain pooling does it."""
+        """Returns values and indices as `max_pool2d`, for the windows of the geometry; by default by plain pooling."""
         return adaptive.max_pool(self, x, geometry)
 
     def adaptive_max_pool2d_values(self, x: Array, geometry: AdaptiveGeometry) -> Array:
-        """The values alone, by default of `adaptive_max_pool2d`."""
+        """Returns the values alone; by default those of `adaptive_max_pool2d`."""
         return self.adaptive_max_pool2d(x, geometry)[0]
 
     def adaptive_max_pool2d_gradient(self, grad: Array, indices: Array, geometry: AdaptiveGeometry) -> Array:
-        """`max_pool2d_backward` with the indices that an adaptive pooling gave."""
+        """Returns the result of `max_pool2d_backward` for the indices of an adaptive pooling."""
         return self.max_pool2d_backward(grad, indices, (geometry.H, geometry.W))
 
     def adaptive_avg_pool2d(self, x: Array, geometry: AdaptiveGeometry) -> Array:
-        """(N, C, P, Q): the average of each window's pixels; by default plain pooling does it."""
+        """Returns the average of each window's pixels, (N, C, P, Q); by default by plain pooling."""
         return adaptive.avg_pool(self, x, geometry)
 
     def adaptive_avg_pool2d_backward(self, grad: Array, geometry: AdaptiveGeometry) -> Array:
-        """The adjoint of `adaptive_avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
+        """Returns the input gradient of `adaptive_avg_pool2d`, (N, C, H, W), from grad (N, C, P, Q)."""
         return adaptive.avg_pool_backward(self, grad, geometry)
 
     @QUIET

@@ -1,4 +1,4 @@
-"""Activations, on arrays of any kind, and the pooling that may follow a convolution in one block with it."""
+"""A block is a convolution with its activation and pooling; the activations here take arrays of any kind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 @dataclass(frozen=True)
 class Block:
-    """A convolution, the activation of its results, and their pooling in windows of 2 x 2."""
+    """A block is a convolution, the activation of its results, and their pooling in windows of 2 x 2."""
 
     geometry: ConvGeometry
     activation: Activation | None
@@ -32,7 +32,7 @@ class Block:
         return self.geometry.output_shape if self.pool is None else pairs_of(self.geometry).output_shape
 
     def kept(self, dtype: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Returns shape and type of what the gradients need besides: max pooling's indices, or what was averaged."""
+        """Returns shape and type of the array kept for gradients: max pooling's indices, or what was averaged."""
         if self.pool is None:
             return (0,), np.dtype(dtype)
         if self.pool == "max":

@@ -1,4 +1,4 @@
-"""A chain is blocks one behind another, done in one step forwards and one backwards."""
+"""A chain is blocks one behind another, computed in one step in the forward pass and one in the backward pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastconv.backends.block import Block
 
 
 class Operands(NamedTuple):
-    """Addresses of a chain's arrays in C-contiguous memory; 0 for an array that isn't there or isn't wanted."""
+    """These are the addresses of a chain's C-contiguous arrays; 0 stands for an array that is missing or not wanted."""
 
     x: int
     parameters: Sequence[int]
@@ -20,11 +20,11 @@ class Operands(NamedTuple):
     result: int
     """Address of the last block's result."""
     kept: int
-    """Address of what the gradients need besides."""
+    """Address of the data that `Chain.forward` keeps for the gradients."""
 
 
 class Gradients(NamedTuple):
-    """Addresses of the gradients, as in `Operands`."""
+    """These are the addresses of the gradients, as in `Operands`."""
 
     result: int
     x: int
@@ -32,7 +32,7 @@ class Gradients(NamedTuple):
 
 
 class Chain(ABC):
-    """The steps of some blocks, each of which takes the result of the block before, on images of one shape."""
+    """A chain has the steps of some blocks, each of which takes the result of the block before, for one image shape."""
 
     blocks: tuple[Block, ...]
 
@@ -45,7 +45,7 @@ class Chain(ABC):
 
     @abstractmethod
     def forward(self, at: Operands) -> None:
-        """Fill the result, and what is kept, if it is wanted."""
+        """Fill the result, and the kept data if its address isn't 0."""
 
     @abstractmethod
     def backward(self, at: Operands, gradients: Gradients) -> None:

@@ -1,4 +1,4 @@
-"""The column matrix of an image, and the way back: columns added up to an image.
+"""`unfold` makes the column matrix of an image, and `fold` adds columns up to an image.
 
 Each column is one window: the lowering of Chellapilla, Puri and Simard, "High performance convolutional neural
 networks for document processing" (2006). It is filled and emptied one tap at a time: within a tap every copy is a plain

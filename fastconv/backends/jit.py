@@ -1,4 +1,4 @@
-"""How the library compiles: Numba in nopython mode, without the interpreter lock, kept on disk where possible.
+"""The library compiles with Numba in nopython mode, without the interpreter lock, and caches on disk where it can.
 
 A cache that can't be written or read must cost time, never an error: with no writable folder a function is compiled
 anew in each process, and an entry that doesn't fit its checksum is compiled again. An entry is out of date when any
@@ -55,7 +55,7 @@ _ABANDONED = 3600
 
 
 class _ForgivingCache(FunctionCache):
-    """Numba's cache of compiled functions; an entry that is damaged or unreadable counts as a miss."""
+    """This is Numba's cache of compiled functions; an entry that is damaged or unreadable counts as a miss."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -80,7 +80,7 @@ class _ForgivingCache(FunctionCache):
 
 
 class _EntryFiles(IndexDataCacheFile):
-    """One file for each entry, named after what it is an entry for.
+    """Each entry of the cache has one file, named after the entry's key.
 
     Numba numbers the files and keeps the numbers in an index. Two processes that read the index at the same time take
     the same number, and each finds the other's machine code under it ever after.
@@ -94,7 +94,7 @@ class _EntryFiles(IndexDataCacheFile):
         for old in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc"):
             if not old.name.startswith(self._prefix):
                 old.unlink(missing_ok=True)
-        # A process that was killed while it wrote has left what it had.
+        # A process that was killed while it wrote has left an unfinished file.
         for unfinished in Path(self._cache_path).glob(f"{glob.escape(self._base)}.*.nbc.tmp.*"):
             if time.time() - unfinished.stat().st_mtime > _ABANDONED:
                 unfinished.unlink(missing_ok=True)
@@ -122,7 +122,7 @@ class _EntryFiles(IndexDataCacheFile):
 
 
 def _identity(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """Return what tells functions of one name apart: their code, and what it refers to in functions around it.
+    """Return what tells functions of one name apart: their code, and the values it refers to in functions around it.
 
     Compiled functions among these stand for theirs, since Numba gives each another number in each process.
     """
@@ -136,7 +136,7 @@ def _digest(data: bytes) -> str:
 
 
 def _stamp(function: Callable[..., Any]) -> str | None:
-    """Return what the sources say that ``function`` may call into, or None where they can't be read."""
+    """Return a hash of the sources that ``function`` may call into, or None where they can't be read."""
     package = getattr(inspect.getmodule(function), "__package__", "")
     if not package:
         return _sources_stamp(Path(inspect.getfile(function)).parent, deep=False)
@@ -194,7 +194,7 @@ def inner(function: Callable[..., Any]) -> Any:
 
 
 class _InnerCompiler(_FunctionCompiler):
-    """Stops before machine code is made; an object of no meaning stands for its address."""
+    """This compiler stops before it makes machine code; a dummy object stands for the code's address."""
 
     def _customize_flags(self, flags: Any) -> Any:
         flags.no_compile = True
@@ -221,7 +221,7 @@ def once(make: Callable[..., T]) -> Callable[..., T]:
                 made[arguments] = make(*arguments)
             return made[arguments]
 
-    # In front of it, since it finds what it has ten times as fast.
+    # `functools.cache` in front finds a kept result ten times as fast.
     @cache
     @wraps(make)
     def kept(*arguments: Any) -> T:
@@ -235,8 +235,8 @@ def address_of(function: Callable[..., None], *arguments: Any) -> int:
 
     ``arguments`` are Numba's types of its arguments, each of which is passed as a pointer-sized integer.
 
-    The integers are of a pointer's size. The machine code lives as long as the process. A call through an address costs
-    a few cycles, and spares the caller from being compiled again for each function that it may call.
+    The machine code lives as long as the process. A call through an address costs a few cycles, and spares the caller
+    from being compiled again for each function that it may call.
     """
 
     def compiled() -> int:
@@ -253,14 +253,14 @@ _kept: list[CFunc] = []
 
 
 def _keep_on_disk(compiled: Any, function: Callable[..., Any]) -> None:
-    """Give what is about to be compiled a cache, where there is a folder to write to and sources to compare."""
+    """Give a function a cache before it is compiled, if there is a folder to write to and sources to compare."""
     # Numba raises RuntimeError where it finds no folder, OSError where it can't look for one.
     with contextlib.suppress(RuntimeError, OSError):
         compiled._cache = _ForgivingCache(function)
 
 
 def _compiled(work: Callable[[], T]) -> T:
-    """Return ``work()``, which compiles: where no signal can leave Numba's lock taken."""
+    """Return ``work()``, which compiles, run so that no signal can leave Numba's lock taken."""
     # A thread that is compiling already, as for a caller's own compiled function, has the lock.
     return work() if global_compiler_lock.is_locked() else shielded(work)
 

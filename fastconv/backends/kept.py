@@ -1,10 +1,10 @@
-"""A cache bounded in bytes, for objects that are made once for a layer and an image size.
+"""`Kept` is a cache bounded in bytes, for objects that are made once for a layer and an image size.
 
 A number of entries is no bound: a plan of 512 channels has tables of 40 KB, one of three has 1 KB, and a network of 200
 layers at four image sizes has 2,400 plans. Here entries are in two generations. An entry that is used is in the young
 one; when that holds half of all bytes, it becomes the old one, and entries that were old and have not been used since
-are forgotten. To find an entry takes a single look into a dictionary, as with `functools.lru_cache`, and no order has
-to be kept.
+are forgotten. To find an entry takes a single dictionary lookup, as with `functools.lru_cache`, and no order has to
+be kept.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ V = TypeVar("V")
 
 
 class Kept(Generic[V]):
-    """A function whose latest results are kept, ``most_bytes`` of them at most; results are never None."""
+    """This is a function whose latest results are kept, at most ``most_bytes`` of them; results are never None."""
 
     def __init__(self, make: Callable[..., V], size: Callable[[V], int], most_bytes: int) -> None:
-        """``size`` says how many bytes a result of ``make`` takes."""
+        """Keep results of ``make``; ``size`` returns the bytes that a result takes."""
         self.most_bytes = most_bytes
         self._make, self._size = make, size
         self._young: dict[Hashable, V] = {}

@@ -1,4 +1,4 @@
-"""The table of algorithms: each has a name, two kinds of plan, and a sentence that says what it is for.
+"""`ALGORITHMS` is the table of algorithms: each has a name, two kinds of plan, and a sentence that says what it is for.
 
 The planner goes through the table and knows no algorithm by name. A further algorithm is a folder in conv/ and a row
 here; CONTRIBUTING.md says what the folder must provide.
@@ -20,12 +20,12 @@ from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """A way to compute convolutions, their input gradients (convolutions too) and their weight gradients."""
+    """An algorithm computes convolutions, their input gradients (convolutions too) and their weight gradients."""
 
     convolution: type[Convolution]
     weight_gradient: type[WeightGradient]
     limits: str
-    """The problems that it can do, in words."""
+    """Description of the problems that it can do."""
 
 
 ALGORITHMS = {

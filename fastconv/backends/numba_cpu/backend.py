@@ -1,4 +1,4 @@
-"""The backend `numba`: the contract's primitives, each as a plan made once and run many times."""
+"""The backend `numba` computes each primitive of the contract by a plan, which is made once and run many times."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
 
 PLANS_BYTES = 256 << 20
-"""Size limit of all plans that a backend keeps, in bytes: those of ResNet-50's training step are 4 MB an image size."""
+"""Size limit of all plans that a backend keeps, in bytes. The plans of ResNet-50's training step take 4 MB for each
+image size."""
 
 _WITH_RELU = "_relu"
-"""Marks the plans of a convolution whose results are raised to 0."""
+"""This suffix marks the plans of a convolution whose negative results are replaced by 0."""
 
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
@@ -56,7 +57,7 @@ def _bytes_of(made: tuple[list[Any], list[Job], bool]) -> int:
 
 
 class NumbaCpu(Backend):
-    """Vectors, tiles and threads; ``instructions`` are the processor's best by default."""
+    """This backend runs vector kernels on all threads; ``instructions`` are by default the best of the processor."""
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
     options: ClassVar[tuple[str, ...]] = tuple(ALGORITHMS)
@@ -70,12 +71,12 @@ class NumbaCpu(Backend):
         self.name = name
         self.algorithm = algorithm
         self._instructions = instructions
-        # A geometry's plans are found by the geometry, which the API keeps, in half a microsecond.
+        # The API keeps geometries, and to find the plans of one takes half a microsecond.
         self._plans = Kept(self._make_plans, _bytes_of, PLANS_BYTES)
 
     @property
     def instructions(self) -> InstructionSet:
-        """What the kernels are written for."""
+        """Return the instruction set that the kernels are compiled for."""
         if self._instructions is None:
             self._instructions = instruction_set.chosen()
         return self._instructions
@@ -136,7 +137,7 @@ class NumbaCpu(Backend):
         activation: Activation | None,
         y: np.ndarray,
     ) -> np.ndarray:
-        """`conv2d`, and an activation, into ``y``, C-contiguous."""
+        """Write the result of `conv2d`, and of an activation if there is one, into ``y``, which is C-contiguous."""
         if not y.size:
             return y
         relu = activation == "relu"
@@ -164,7 +165,7 @@ class NumbaCpu(Backend):
         return activations.gradient(self._simd(y.dtype), activation, _contiguous(grad), _contiguous(y), target)
 
     def plans(self, operation: str, simd: Simd, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
-        """As `blocks.Planner` has it."""
+        """Return the plans of an operation, as `fused.lowering.Planner` describes."""
         return self._plans(operation, np.dtype(simd.dtype), geometry)
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
@@ -177,15 +178,15 @@ class NumbaCpu(Backend):
         return NumbaChain(self, self._simd(dtype), blocks, self)
 
     def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
-        """Whether taps are left out, which blocks' programs know nothing of."""
+        """Return True if taps are left out, which the programs of blocks can't do."""
         simd, operations = self._simd(dtype), ("conv2d", "conv2d_weight")
         return any(chosen_jobs(simd, each, geometry, self.algorithm)[0][0].left_out for each in operations)
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        return self.adjoint_for_input(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))
+        return self.input_gradient_into(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))
 
-    def adjoint_for_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry, x: np.ndarray) -> np.ndarray:
-        """`conv2d_input` into ``x``, C-contiguous."""
+    def input_gradient_into(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry, x: np.ndarray) -> np.ndarray:
+        """Write the result of `conv2d_input` into ``x``, which is C-contiguous."""
         if not grad.size or not x.size:
             x.fill(0)
             return x

@@ -1,4 +1,4 @@
-"""What the planner has to say of a convolution: the candidates for each of its jobs, and what they should cost."""
+"""`explain` describes the planner's choice for a convolution: each job's candidates and their predicted times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastconv.geometry import ConvGeometry
 
 
 def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, threads: int) -> Explanation:
-    """What a convolution or an adjoint comes to, and what each candidate would cost."""
+    """Return the jobs of a forward pass, input or weight gradient, and the predicted time of each candidate."""
     lines = []
     chosen, total = [], 0.0
     found, _ = chosen_jobs(simd, operation, g, algorithm)
@@ -52,7 +52,7 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
 
 
 def _explain_parts(simd: Simd, job: Job, threads: int) -> tuple[float, list[str]]:
-    """Return the predicted seconds on so many threads, and lines that tell of the parts."""
+    """Return the predicted time on ``threads`` threads, in seconds, and lines that describe the parts."""
     cuts = part_tilings(simd, job)
     time = planner.seconds_of(simd, part_cycles(simd, job), part_tasks(job, cuts), threads)
     lines = [

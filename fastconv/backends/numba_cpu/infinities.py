@@ -1,8 +1,9 @@
-"""Numbers that aren't finite, where plans leave out terms of the definition: NaN is put where the definition has it.
+"""These functions correct results where numbers aren't finite and a plan's terms differ from the definition's.
 
-Taps that meet nothing but padding are multiplied by no job (see lowering.py). Forwards they add weight * 0 to an output
-pixel, and to their own gradient goes the sum of grad * 0: nothing, unless the number is infinite or NaN. An input
-gradient, as a convolution, adds weight * 0 at pixels beyond the gradient's edges, which the definition doesn't have.
+Jobs don't multiply taps that meet only padding (see lowering.py). By the definition such a tap adds weight * 0 to an
+output pixel in the forward pass, and its own gradient is the sum of grad * 0: both are 0, unless the number is infinite
+or NaN. An input gradient, computed as a convolution, adds weight * 0 at pixels beyond the edges of ``grad``; the
+definition doesn't have these terms.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry
 
 _LINE = 4096
-"""Pixels of a row that an input gradient of infinities does at a time."""
+"""Pixels of a row of ``grad`` whose columns `input_gradient_of_infinities` computes at a time."""
 
 
 def add_padding(simd: Simd, y: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
-    """Make NaN of the pixels of ``y`` (N, K, P, Q) at which a weight that isn't finite meets the padding."""
+    """Set pixels of ``y`` (N, K, P, Q) to NaN where a weight that isn't finite meets the padding."""
     if all_finite(simd, w):
         return
     within = {(tap.r, tap.s): tap.windows for tap in g.taps()}
@@ -34,7 +35,7 @@ def add_padding(simd: Simd, y: np.ndarray, w: np.ndarray, g: ConvGeometry) -> No
 
 
 def add_padding_to_weight(simd: Simd, w: np.ndarray, grad: np.ndarray, g: ConvGeometry) -> None:
-    """Make NaN of the taps in ``w``, the weight's gradient, whose padding a gradient that isn't finite meets."""
+    """Set taps of ``w``, the weight gradient, to NaN where a number of ``grad`` that isn't finite meets the padding."""
     if all_finite(simd, grad):
         return
     within = {(tap.r, tap.s): tap.windows for tap in g.taps()}
@@ -47,7 +48,7 @@ def add_padding_to_weight(simd: Simd, w: np.ndarray, grad: np.ndarray, g: ConvGe
 
 
 def spread_taps(taps: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
-    """Fill ``w``, the weight's gradient, from that of the taps that are not left out, (K, C / G, taps)."""
+    """Fill ``w``, the weight gradient, from ``taps`` (K, C / G, taps); taps that were left out get 0."""
     rows, columns = live_taps(g)
     w.fill(0)
     for place, (r, s) in enumerate((r, s) for r in rows for s in columns):
@@ -56,9 +57,10 @@ def spread_taps(taps: np.ndarray, w: np.ndarray, g: ConvGeometry) -> None:
 
 @QUIET
 def input_gradient_of_infinities(grad: np.ndarray, w: np.ndarray, g: ConvGeometry) -> np.ndarray:
-    """Return the input gradient, tap by tap: as a convolution, an infinite weight would meet zeros beyond grad's edges.
+    """Return the input gradient by way of the column matrix, which has no terms but those of the definition.
 
-    So few pixels at a time that the columns stay within some megabytes.
+    Computed as a convolution, an infinite weight would meet zeros beyond the edges of ``grad``. At most `_LINE` pixels
+    are computed at a time, so that the columns take a few megabytes.
     """
     x = np.zeros(g.input_shape, grad.dtype)
     turned = w.reshape(g.groups, g.K // g.groups, -1).transpose(0, 2, 1)

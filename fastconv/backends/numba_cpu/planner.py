@@ -1,9 +1,9 @@
-"""Which algorithm for which problem, and why: every candidate says what it would cost, and the cheapest is taken.
+"""The planner chooses an algorithm for each problem: every candidate predicts its cost, and the cheapest is taken.
 
-Costs are in cycles of one thread that does a vector of multiply-adds in each (the files tiling.py have the arithmetic,
-and what each part was measured to cost):
+Costs are in cycles of one thread that does one vector of multiply-adds in each cycle (the files tiling.py have the
+arithmetic, and tuning/ the measured cost of each part):
 
-    gemm        conv/implicit_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector however few
+    gemm        conv/implicit_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector even if only a few
                 channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
 
     direct      conv/direct. Copies the image once, 6 cycles a vector, and reads it in place; computes the
@@ -14,18 +14,18 @@ and what each part was measured to cost):
                 for each vector of 16 patches that is transformed, before and after
 
     batch       conv/image_lanes. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
-                nothing that isn't wanted but the lanes that the last images leave over
+                only wanted numbers, except in the lanes that the last images don't fill
 
     matrix      conv/matmul. For 1 x 1 kernels, and kernels that cover their image: a product of matrices that are read
-                where they lie, so nothing is packed or gathered; not where many rows would share a few sets of the L1
+                in place, so nothing is packed or gathered; not used where many rows would share a few sets of the L1
                 cache
 
     depthwise   conv/depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for
                 each tap
 
-So few channels and large images go to `direct`, many channels on small images to `gemm`, kernels of 3 x 3 and more with
-some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`. All that is
-known of an algorithm stands in its folder and its row of the table (algorithms.py).
+Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, kernels of 3 x 3 and
+more with some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`.
+The planner knows an algorithm only by its folder and its row in the table (algorithms.py).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from fastconv.backends.numba_cpu.simd import Simd, call
 
 @dataclass(frozen=True)
 class Candidate:
-    """An algorithm for a problem, the kind of plan it has, how it would cut the problem up, and the number of tasks."""
+    """A candidate is an algorithm for a problem, with its kind of plan, its tiling and its number of tasks."""
 
     algorithm: str
     kind: type[Plan]
@@ -59,7 +59,7 @@ class Candidate:
 
     @property
     def cycles(self) -> float:
-        """Predicted cycles of all tasks together, on one thread."""
+        """Return the predicted cycles of all tasks together, on one thread."""
         return self.cut.cycles
 
 
@@ -71,13 +71,13 @@ def _candidate(simd: Simd, problem: Problem, algorithm: str, weight: bool) -> Ca
 
 
 def candidates(simd: Simd, problem: Problem, *, weight: bool) -> list[Candidate]:
-    """Return what can do the problem, cheapest first; with ``weight``, its weight gradient."""
+    """Return the candidates for the problem, cheapest first; with ``weight``, those for its weight gradient."""
     found = [candidate for name in ALGORITHMS if (candidate := _candidate(simd, problem, name, weight)) is not None]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
 def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool = False) -> Candidate | None:
-    """Return the cheapest candidate, or the one of that ``algorithm``; None where that can't do it."""
+    """Return the cheapest candidate, or that of the ``algorithm`` asked for; None if this algorithm can't do it."""
     if algorithm is not None:
         return _candidate(simd, problem, algorithm, weight)
     return candidates(simd, problem, weight=weight)[0]
@@ -101,18 +101,18 @@ def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
 
 
 def describe(candidate: Candidate) -> str:
-    """How a candidate would go about it, in a line."""
+    """Return one line that describes a candidate's tiling and tasks."""
     splits = candidate.cut.splits
     return f"{candidate.cut}; {candidate.tasks} tasks" + (f", {splits} of them added up" if splits > 1 else "")
 
 
 def seconds(simd: Simd, candidate: Candidate, threads: int) -> float:
-    """The predicted time, from the measured speed of the micro-kernel."""
+    """Return the predicted time of a candidate in seconds, from the measured speed of the micro-kernel."""
     return seconds_of(simd, candidate.cycles, candidate.tasks, threads)
 
 
 def seconds_of(simd: Simd, cycles: float, tasks: int, threads: int) -> float:
-    """Return the predicted time of so many cycles in so many tasks, in seconds."""
+    """Return the predicted time, in seconds, of ``tasks`` tasks that take ``cycles`` cycles together."""
     return cycles / vectors_a_second(simd) / min(threads, tasks)
 
 
@@ -124,7 +124,10 @@ def _repeat(times, function, arguments):
 
 @cache
 def vectors_a_second(simd: Simd) -> float:
-    """Vectors of multiply-adds that one thread does in a second, measured at the first call, in some milliseconds."""
+    """Return the vectors of multiply-adds that one thread does in a second.
+
+    The speed is measured at the first call, which takes some milliseconds.
+    """
     rows = micro_kernel.most_rows(simd.instructions)
     vectors, depth = micro_kernel.tile_vectors(rows, simd.instructions), 256
     width = vectors * simd.lanes

@@ -1,12 +1,12 @@
-"""Which of several ways a convolution or a gradient goes: whole, in parts, or by the column matrix.
+"""A convolution or a gradient takes one of several routes: whole, in parts, or by the column matrix.
 
     whole        a job for each lattice                                              (lowering.py)
-    apart        jobs for parts of each lattice, so that taps are left out where they meet nothing
-    in parts     the same with one packed weight for them all, and weight gradients by taps          (conv/tap_parts)
+    apart        jobs for parts of each lattice, so that taps are left out where they meet only padding
+    in parts     the same with one packed weight for all parts, and weight gradients by taps         (conv/tap_parts)
     by columns   the input gradient as a product and a sum                                       (conv/column_matrix)
 
-The other ways are looked at only where the whole way multiplies much more than there is, or packs the weight in many
-steps: to look at one more takes time at each new size.
+The other routes are compared only if the first multiplies much padding, or packs the weight for many lattices: each
+further comparison takes time at every new size.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
 
 _MUCH = 1.25
-"""Times the multiply-adds that meet a pixel. Below that a convolution is done whole; most of them are."""
+"""Ratio of a whole job's multiply-adds to those that meet a pixel, up to which it is done whole; most jobs are."""
 
 
 def chosen_jobs(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None) -> tuple[list[Job], bool]:
-    """As `jobs`, by the cheapest way; whole if an ``algorithm`` is asked for, since that is what it is to do."""
+    """Return the jobs of the cheapest route, and True if they write all of the result.
+
+    If an ``algorithm`` is asked for, the route is whole, since all of the work is for that algorithm.
+    """
     found, complete = jobs(operation, g)
     if algorithm is not None or not found or is_dense(g):
         return found, complete
@@ -47,20 +50,20 @@ def chosen_jobs(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | No
 
 
 def _flops(g: ConvGeometry) -> int:
-    """Returns the floating-point operations of the multiply-adds that meet a pixel."""
+    """Return the number of floating-point operations in multiply-adds that meet a pixel."""
     rows = _met(g.R, g.dilation[0], g.padding[0], g.stride[0], g.P, g.H)
     columns = _met(g.S, g.dilation[1], g.padding[2], g.stride[1], g.Q, g.W)
     return 2 * g.N * g.K * (g.C // g.groups) * rows * columns
 
 
 def _met(kernel: int, dilation: int, before: int, stride: int, windows: int, size: int) -> int:
-    """Along one axis, the pairs of a tap and a window in which the tap meets a pixel."""
+    """Return, along one axis, the number of pairs of a tap and a window in which the tap meets a pixel."""
     offsets = range(-before, -before + kernel * dilation, dilation)
     return sum(max(0, min(windows, -((o - size) // stride)) - max(0, -(o // stride))) for o in offsets)
 
 
 def _cycles(simd: Simd, found: list[Job]) -> float:
-    """Predicted for all of them, and for what one way has beside its product and the other hasn't."""
+    """Return the predicted cycles of a route's jobs, with the work besides products in which routes differ."""
     total = float(CPU.routes.job * len(found))
     for job in found:
         p = job.problem
@@ -73,7 +76,7 @@ def _cycles(simd: Simd, found: list[Job]) -> float:
 
 
 def job_cycles(simd: Simd, job: Job) -> float:
-    """Predicted for the products of a job, by the cheapest algorithm or in parts."""
+    """Return the predicted cycles of a job's products, by the cheapest algorithm or in parts."""
     return part_cycles(simd, job) if job.parts else _cheapest(simd, job).cycles
 
 

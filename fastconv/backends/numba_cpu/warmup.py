@@ -1,4 +1,4 @@
-"""What is compiled ahead of time: layers of the networks that people train first."""
+"""Warm-up compiles the kernels of common layers ahead of time: those of the networks that people train first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COMMON_BLOCKS: list[tuple[Activation, Pooling]] = [("relu", "max"), ("tanh", "a
 def warm(backend: Any) -> None:
     """Compile the kernels of common layers, by the backend's plans and one small call of each kind."""
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-        # Making a plan compiles its micro-kernel; one that is run, what all of them share.
+        # To make a plan compiles its micro-kernel; to run one compiles what all plans share.
         for conv in _COMMON_CONVOLUTIONS:
             for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
                 backend._make_plans(operation, dtype, conv)
@@ -49,7 +49,7 @@ def warm(backend: Any) -> None:
 
 
 def _warm_chain(backend: Any, block: Block, dtype: np.dtype[Any]) -> None:
-    """Compile what `fastconv.torch` runs for a block, by its programs for both directions."""
+    """Compile what `fastconv.torch` runs for a block: its programs for the forward and the backward pass."""
     chain = backend.chain((block,), dtype)
     if chain is None:
         return

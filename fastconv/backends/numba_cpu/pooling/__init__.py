@@ -1,9 +1,9 @@
-"""Max and average pooling: max.py, average.py and integer.py are what the backend calls.
+"""This folder computes max and average pooling: the backend calls max.py, average.py, adaptive.py and integer.py.
 
-plan.py           which kernel does a pooling best, and the tables that it needs
-launch.py         a compiled task, its parameters (fields.py), and the parts of the work
-windows/          vectors of windows: their state, their memory
+plan.py           chooses the kernel for a pooling, and makes the tables that it needs
+launch.py         a job: a compiled task, its arguments (arguments.py), and the split of the work into tasks
+windows/          vectors of windows: their state, and how they are read and written
 forward/          pooling by rows of windows, and by wide windows
-backward/         gradients: scattered to the largest pixels, or gathered from averages
-whole_planes.py   one window that covers the whole plane, both ways
+backward/         input gradients: scattered to the largest pixels, or gathered from averages
+whole_planes.py   one window that covers the whole plane: forward pass and input gradient
 """

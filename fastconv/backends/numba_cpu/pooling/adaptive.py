@@ -1,7 +1,7 @@
-"""Adaptive pooling and its adjoint, as the contract of backends has them (`fastconv.backends.base`).
+"""Adaptive pooling and its input gradients implement primitives of the contract (`fastconv.backends.base`).
 
-Where windows are uniform it is plain pooling. Else windows differ in size, and each is gone through by itself
-(`pool_wide`); the adjoint of averages is `spread_adaptive`.
+If windows are uniform it is plain pooling. Otherwise windows differ in size, and `pool_wide` goes through each of them
+by itself; `spread_adaptive` computes the input gradient of averages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 def max_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest pixels and their indices."""
+    """Return the largest pixel of each window, and its index in the plane."""
     if g.uniform is not None:
         return max_pooling.max_pool2d(simd, x, g.uniform, threads)
     values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
@@ -31,18 +31,18 @@ def max_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> 
 
 
 def max_pool2d_values(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
-    """The largest pixels alone, the same to the bit."""
+    """Return the values of `max_pool2d` alone, the same to the bit."""
     if g.uniform is not None:
         return max_pooling.max_pool2d_values(simd, x, g.uniform, threads)
     values = buffers.empty(g.output_shape, x.dtype)
     if g.N:
-        # Which of two equal zeros in different lanes comes first can be told by their places alone.
+        # Only their places tell which of 0 and -0 in different lanes comes first.
         _forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, None, threads)
     return values
 
 
 def avg_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
-    """The windows' averages."""
+    """Return the average of each window, (N, C, P, Q)."""
     if g.uniform is not None:
         return average_pooling.avg_pool2d(simd, x, g.uniform, threads)
     y = buffers.empty(g.output_shape, x.dtype)
@@ -52,7 +52,7 @@ def avg_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> 
 
 
 def avg_pool2d_backward(simd: Simd, grad: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
-    """(N, C, H, W): each pixel gets its share of every window that it is in."""
+    """Return the input gradient (N, C, H, W): each pixel gets its share of every window that it is in."""
     if g.uniform is not None:
         return average_pooling.avg_pool2d_backward(simd, grad, g.uniform, threads)
     x = buffers.empty(g.input_shape, grad.dtype)
@@ -84,7 +84,7 @@ def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> Job:
 
 
 def _make_average_backward(simd: Simd, g: AdaptiveGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray]]:
-    """The job that spreads a gradient, and what to divide the gradient by before, along rows and columns of windows."""
+    """Return the job of the input gradient, and the divisors of ``grad`` along rows and columns of windows."""
     reach, spans = _reach(g.exchanged.rows), _spans(g.columns)
     job = Job.of(spread_adaptive, simd, _arguments(simd, g, g.H, reach, spans), reach, spans)
     down, across = g.divisor_axes

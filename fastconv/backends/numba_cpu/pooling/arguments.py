@@ -1,7 +1,7 @@
-"""The arguments of a pooling's job.
+"""`PoolingArguments` are the arguments of a pooling's job.
 
 Addresses are in bytes, all else counts elements. Names are those of `fastconv.geometry`: windows of R x S pixels,
-window (p, q) beginning at pixel (p * down - top, q * right - left), its pixels DY and DX apart.
+window (p, q) begins at pixel (p * down - top, q * right - left), and its pixels are DY rows and DX columns apart.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 
 class PoolingArguments(Arguments):
-    """What all poolings need, forwards and backwards."""
+    """These arguments serve all poolings, in the forward and the backward pass."""
 
     input: int
     """Address of x or its gradient, (planes, H, W)."""
@@ -19,11 +19,12 @@ class PoolingArguments(Arguments):
     indices: int
     """Address of the indices, (planes, P, Q)."""
     starts: int
-    """Address of a table: as places, the first column in the image of each window in a row."""
+    """Address of a table: the first column in the image of each window in a row, in the integer type of places."""
     spans: int
     """Address of a table: the first column in the image of each window in a row, and the one after its last."""
     reach: int
-    """Address of a table: the first row in the image, and how many, of each row of windows."""
+    """Address of a table: for each row of windows, its first row in the image and the number of rows; in a gradient,
+    for each row of the image, its first row of windows and the number of these rows."""
     divisors: int
     """Address of a table: the address of the divisors of each row of windows."""
     planes: int
@@ -46,12 +47,12 @@ class PoolingArguments(Arguments):
     task_windows: int
     """Windows in a task, where it has no whole rows."""
     row_blocks: int
-    """Tasks that share their planes."""
+    """Number of tasks that share the same planes."""
     block_rows: int
     """Rows that are worked on at a time."""
     ahead: int
-    """Bytes to be asked for ahead of the next block."""
+    """Distance of prefetches, in bytes; 0 for none."""
     task: int
     """Address of the compiled task."""
     tasks: int
-    """How many there are."""
+    """Number of tasks."""

@@ -1,9 +1,10 @@
-"""Average pooling and its adjoint, as the contract of backends has them (`fastconv.backends.base`).
+"""Average pooling and its input gradient implement two primitives of the contract (`fastconv.backends.base`).
 
     y[p, q]  =  (sum over r, s of x[p * DOWN - TOP + r, q * RIGHT - LEFT + s]) / divisors[p, q]
 
 Pixels outside the image are 0. Each window is summed up by itself, so NaN and infinities stay in their windows.
-Kernels: `pool_rows`, `pool_wide`, `spread_rows`, `spread_wide`; which and why, in `pooling_plans`.
+Kernels: `pool_down`, `pool_rolling`, `pool_wide`, `pool_planes`; `spread_rows`, `spread_wide`, `spread_planes`. plan.py
+chooses between them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fastconv.geometry import PoolGeometry
 
 
 def avg_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
-    """The windows' averages."""
+    """Return the average of each window, (N, C, P, Q)."""
     y = buffers.empty(geometry.output_shape, x.dtype)
     if geometry.N:
         forward(simd, geometry, AVERAGES).run(np.ascontiguousarray(x), y, None, threads)
@@ -27,7 +28,7 @@ def avg_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) 
 
 
 def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
-    """(N, C, H, W): each pixel gets its share of every window that it is in."""
+    """Return the input gradient (N, C, H, W): each pixel gets its share of every window that it is in."""
     x = buffers.empty(geometry.input_shape, grad.dtype)
     if geometry.N:
         job, divisors = average_backward(simd, geometry)
@@ -38,5 +39,5 @@ def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, th
 
 @QUIET
 def divided(grad: np.ndarray, divisors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """The gradient divided by the outer product of two vectors, for rows and columns of windows; C-contiguous."""
+    """Return the gradient, C-contiguous, divided by the outer product of two vectors, for rows and columns."""
     return np.divide(grad, np.multiply.outer(*divisors), out=buffers.empty(grad.shape, grad.dtype))

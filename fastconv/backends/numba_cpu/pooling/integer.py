@@ -1,8 +1,9 @@
-"""Max pooling of integers, by the definition: one thread, one pixel at a time.
+"""Max pooling of integers follows the definition: one thread, one pixel at a time.
 
     y[p, q]  =  max over r, s of x[p * DOWN - TOP + r * DY, q * RIGHT - LEFT + s * DX]
 
-The vector kernels are of floats, and int64 fits into none. Layouts: x (planes, H, W), y and indices (planes, P, Q).
+The vector kernels are for floats, and a float can't hold every int64.
+Layouts: x (planes, H, W), y and indices (planes, P, Q).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fastconv.geometry import PoolGeometry
 
 @jit
 def _pool(x, y, indices, worst, kernel, stride, padding, dilation):
-    """The first of the largest pixels of each window; ``worst`` and -1 if there is no pixel."""
+    """Write the first of the largest pixels of each window and its index; ``worst`` and -1 if there is no pixel."""
     planes, P, Q = y.shape
     _, H, W = x.shape
     for plane in range(planes):
@@ -35,7 +36,7 @@ def _pool(x, y, indices, worst, kernel, stride, padding, dilation):
 
 
 def max_pool2d(x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
-    """The largest pixels and their indices."""
+    """Return the largest pixel of each window, and its index in the plane."""
     g = geometry
     values, indices = np.empty(g.output_shape, x.dtype), np.empty(g.output_shape, np.int64)
     planes = np.require(x, requirements=("C", "W")).reshape(g.N * g.C, g.H, g.W)

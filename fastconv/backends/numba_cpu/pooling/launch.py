@@ -1,4 +1,4 @@
-"""Pooling's jobs: a compiled task, its arguments, and the parts of the work."""
+"""A job of pooling is a compiled task, its arguments, and the split of the work into tasks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fastconv.backends.numba_cpu.simd.task import Task
 from fastconv.geometry import PoolGeometry
 
 TASK_BYTES = 192 << 10
-"""Read and written by a task, 5 to 20 us: enough to be worth waking a helper for."""
+"""Size of the data that a task reads and writes, in bytes. It takes 5 to 20 us: enough to be worth waking a worker."""
 
 TASKS = 32
-"""The most there are of them: it must not depend on the number of threads."""
+"""Largest number of tasks in a job. It must not depend on the number of threads."""
 
 
 _JOB_BYTES = 1024
@@ -36,7 +36,7 @@ _TASK, _TASKS = PoolingArguments.positions("task", "tasks")
 
 @jit
 def _execute(word, template, source, target, indices, state, helpers, release_lock):
-    # The arguments lie on the caller's stack, since nothing else needs memory.
+    # The arguments lie on this function's stack: a pooling needs no other memory.
     args = stack_integers()
     for place in range(_WORDS):
         store_integer(args, place, load_integer(template, place))
@@ -48,27 +48,30 @@ def _execute(word, template, source, target, indices, state, helpers, release_lo
 
 @dataclass(frozen=True)
 class Job:
-    """Arguments without the arrays' addresses, and what it takes to run the job."""
+    """A job is a template of arguments without the arrays' addresses, and the number of tasks."""
 
     template: int
-    """Address of the arguments."""
+    """Address of the template."""
     tasks: int
     kept: tuple[np.ndarray, ...]
-    """The arguments, and the tables that they refer to."""
+    """The template, and the tables that it refers to."""
 
     @classmethod
     def of(cls, task: Task, vectors: Any, values: dict[str, int], *tables: np.ndarray) -> Job:
-        """From the task, what vectors it is made for, and the arguments but for arrays and the task's address."""
+        """Return the job of a task compiled for ``vectors``; ``values`` are its arguments except arrays and task."""
         args = PoolingArguments.new(**values, task=task(vectors))
         return cls(args.ctypes.data, values["tasks"], (args, *tables))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the job and its tables, about."""
+        """Return the approximate size of the job and its tables, in bytes."""
         return _JOB_BYTES + sum(table.nbytes for table in self.kept)
 
     def run(self, source: np.ndarray, target: np.ndarray, indices: np.ndarray | None, most: int) -> None:
-        """Do all tasks on at most so many threads, with C-contiguous arrays for input, output and indices."""
+        """Do all tasks on at most ``most`` threads; the arrays are C-contiguous.
+
+        ``source`` is the argument ``input`` and ``target`` the argument ``output``; a gradient writes to ``source``.
+        """
         helpers = threads.pool.helpers(most, self.tasks) if self.tasks > 1 else 0
         if PLAIN:
             word, objects = WORD, (id(source), id(target), 0 if indices is None else id(indices))
@@ -79,14 +82,14 @@ class Job:
         _execute(word, self.template, *objects, threads.pool.state, helpers, RELEASE)
 
     def record(self, program: Recorder, source: Place, target: Place, indices: Place | None, most: int) -> None:
-        """Let a program do the same."""
+        """Record in a program what `run` does, with operands in these places."""
         args, *_ = self.kept
         places = zip(_OPERANDS, (source, target, indices), strict=True)
         program.add(args, places, [Step(int(args["task"][0]), self.tasks, most)], keep=self)
 
 
 def parts(planes: int, rows: int, size: int) -> dict[str, int]:
-    """Return how ``planes`` of ``rows`` rows, ``size`` bytes of work, are cut into tasks, and how many there are."""
+    """Return the arguments that cut ``planes`` planes of ``rows`` rows, ``size`` bytes in all, into tasks."""
     wanted = min(TASKS, max(1, size // TASK_BYTES))
     task_planes = -(-planes // wanted)
     task_rows = -(-rows // min(rows, max(1, wanted // planes)))
@@ -96,7 +99,7 @@ def parts(planes: int, rows: int, size: int) -> dict[str, int]:
 
 
 def arguments_of(g: PoolGeometry) -> dict[str, int]:
-    """The geometry's numbers."""
+    """Return the geometry's numbers as arguments."""
     return {
         "planes": g.N * g.C,
         "H": g.H,

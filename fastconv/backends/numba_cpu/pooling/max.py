@@ -1,9 +1,10 @@
-"""Max pooling and its adjoint, as the contract of backends has them (`fastconv.backends.base`).
+"""Max pooling and its input gradient implement primitives of the contract (`fastconv.backends.base`).
 
     y[p, q]  =  max over r, s of x[p * DOWN - TOP + r * DY, q * RIGHT - LEFT + s * DX]
 
 Pixels outside the image are minus infinity; of equal pixels the first in row-major order is taken, of NaN the last.
-Kernels: `pool_rows`, `pool_wide`, `scatter`, `scatter_pairs`; which and why, in `pooling_plans`.
+Kernels: `pool_down`, `pool_rolling`, `pool_wide`, `pool_planes`; `scatter`, with `place_pairs`. plan.py chooses between
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fastconv.geometry import PoolGeometry
 
 
 def max_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest pixels and their indices."""
+    """Return the largest pixel of each window, and its index in the plane."""
     g = geometry
     values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
     if g.N:
@@ -29,7 +30,7 @@ def max_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) 
 
 
 def max_pool2d_values(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
-    """The largest pixels alone, the same to the bit."""
+    """Return the values of `max_pool2d` alone, the same to the bit."""
     g = geometry
     values = buffers.empty(g.output_shape, x.dtype)
     if g.N:
@@ -40,7 +41,7 @@ def max_pool2d_values(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads
 
 
 def _clear(values: np.ndarray, indices: np.ndarray | None, g: PoolGeometry) -> None:
-    """Put right the windows that touch no pixel, which is possible with dilation: kernels leave anything there."""
+    """Fill the windows that touch no pixel, which dilation makes possible; kernels leave undefined results there."""
     rows, columns = axes(g)
     for at in (np.s_[:, :, rows.empty], np.s_[..., columns.empty]):
         values[at] = -np.inf
@@ -51,7 +52,7 @@ def _clear(values: np.ndarray, indices: np.ndarray | None, g: PoolGeometry) -> N
 def max_pool2d_backward(
     simd: Simd, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int], threads: int
 ) -> np.ndarray:
-    """(N, C, H, W): each number of ``grad`` added at its index; -1 is left out."""
+    """Return the input gradient (N, C, H, W): each number of ``grad`` is added at its index; -1 is left out."""
     N, C, P, Q = grad.shape
     x = buffers.empty((N, C, *size), grad.dtype)
     if N:

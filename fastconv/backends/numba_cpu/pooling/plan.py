@@ -1,4 +1,4 @@
-"""Which kernel does a pooling best, and the tables that it needs."""
+"""This file chooses the kernel for a pooling, and makes the tables that it needs."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import PoolGeometry
 
 BLOCK_BYTES, ROLLING_BYTES = 4 << 10, 16 << 10
-"""Read while a block of rows is gone through; more where each block begins with rows that the one before made too."""
+"""Sizes of the input of a block of rows, in bytes. The second is for `pool_rolling`, where each block begins with rows
+that the block before computed too."""
 
 AHEAD = 8 << 10
-"""Bytes that the next block is asked for ahead of."""
+"""Distance of a wide pooling's prefetches at most, in bytes."""
 
 CLOSE_BYTES = 1 << 20
-"""Size limit of images and results that a core's own cache holds, in bytes: wide windows of those ask for nothing."""
+"""Size limit of images and results that a core's own cache holds, in bytes: up to it wide windows prefetch nothing."""
 
 SCATTER_AHEAD, CACHES = 2 << 10, 16 << 20
-"""As many bytes of a gradient are asked for ahead where more than the second number is read and written: as much as
-caches hold of it, at a guess."""
+"""Distance of prefetches in a gradient, in bytes, and the size of data read and written, in bytes, beyond which there
+are prefetches. The second is a guess of what the caches hold."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the windows along one axis meet the image."""
+    """An axis says where the windows along it meet the image."""
 
     first: np.ndarray
-    """The first pixel of each window that is in the image, or of the image where there is none."""
+    """The first pixel of each window in the image, or 0 for a window that meets no pixel."""
     count: np.ndarray
-    """How many of the window's pixels are, or 1."""
+    """Number of each window's pixels in the image, or 1 for a window that meets no pixel."""
     empty: np.ndarray
-    """The windows that meet no pixel."""
+    """Indices of the windows that meet no pixel."""
 
     @classmethod
     def of(cls, windows: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> Axis:
@@ -55,7 +56,7 @@ class Axis:
 
 
 def axes(g: PoolGeometry) -> tuple[Axis, Axis]:
-    """Of rows and columns."""
+    """Return the axis of rows and that of columns."""
     return (
         Axis.of(g.P, g.H, g.R, g.stride[0], g.padding[0], g.dilation[0]),
         Axis.of(g.Q, g.W, g.S, g.stride[1], g.padding[1], g.dilation[1]),
@@ -63,18 +64,18 @@ def axes(g: PoolGeometry) -> tuple[Axis, Axis]:
 
 
 def _covers(g: PoolGeometry) -> bool:
-    """Whether a plane has one window, all of it."""
+    """Return True if a plane has a single window that covers it all."""
     rows, columns = axes(g)
     return rows.count.tolist() == [g.H] and columns.count.tolist() == [g.W]
 
 
 def _step(g: PoolGeometry) -> int:
-    """Pixels from window to window in a row, if kernels are made for that which shuffle whole vectors; else 0."""
+    """Return the columns from window to window, if there is a kernel for it that shuffles whole vectors; else 0."""
     return g.stride[1] if g.stride[1] <= 2 or (g.stride[1] <= 4 and g.S <= 4 and g.dilation[1] == 1) else 0
 
 
 def _is_wide(g: PoolGeometry, lanes: int) -> bool:
-    """Whether windows are better gone through one by one: counted in vectors, 12 for the merging of lanes."""
+    """Return True if it takes fewer vector operations to go through windows one by one; to merge lanes counts as 12."""
     if g.dilation != (1, 1):
         return False
     loads = _step(g) or lanes
@@ -82,14 +83,15 @@ def _is_wide(g: PoolGeometry, lanes: int) -> bool:
 
 
 def table(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(windows, 2) int64: two numbers for each window along an axis."""
+    """Return a table (windows, 2) of int64: two numbers for each window along an axis."""
     return np.stack([first, second], 1).astype(np.int64)
 
 
 def divisor_tables(simd: Simd, down: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows of the divisors, the outer product of the two, and for each row of windows its row's address.
+    """Return the distinct rows of the divisors, and the address of each row of windows' divisors among them.
 
-    Each has a vector of ones behind it, which masked-out lanes divide by.
+    The divisors are the outer product of ``down`` and ``across``. Each row ends with a vector of ones, by which
+    masked-out lanes divide.
     """
     distinct, which = np.unique(down, return_inverse=True)
     rows = np.ones((len(distinct), len(across) + simd.lanes), simd.dtype)
@@ -105,7 +107,7 @@ def wide_job(
     values: dict[str, int],
     *tables: np.ndarray,
 ) -> Job:
-    """The job of `pool_wide`, whose tasks are runs of the windows of all planes; ``rows`` is the height of one."""
+    """Return the job of `pool_wide`, whose tasks are runs of windows of all planes; ``rows`` is a window's height."""
     lanes, windows = simd.lanes, g.N * g.C * g.P * g.Q
     task_windows = -(-windows // (values["tasks"] * lanes)) * lanes
     ahead = 0 if g.bytes(simd.itemsize) <= CLOSE_BYTES else min(AHEAD, rows * g.W * simd.itemsize)
@@ -114,12 +116,12 @@ def wide_job(
 
 
 def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
-    """As `forward`."""
+    """Make what `forward` returns."""
     lanes, size = simd.lanes, simd.itemsize
     down, across = g.divisor_axes if kind == AVERAGES else (np.ones(g.P), np.ones(1))
     wide = _is_wide(g, lanes)
     if wide:
-        # Which of two equal zeros in different lanes comes first can be told by their places alone.
+        # Only their places tell which of 0 and -0 in different lanes comes first.
         kind = kind if kind == AVERAGES else PLACES
     rolling = (g.R, g.S, g.dilation) == (3, 3, (1, 1)) and g.stride in ((1, 1), (2, 2))
     rows, columns = axes(g)
@@ -154,9 +156,9 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
 
 
 def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
-    """As `average_backward`.
+    """Make what `average_backward` returns.
 
-    Where windows overlap all is divided before, since a sum of undivided numbers may overflow.
+    If windows overlap, the whole gradient is divided first, since a sum of undivided numbers may overflow.
     """
     down, across = g.divisor_axes
     disjoint = g.stride[0] >= g.R and g.stride[1] >= g.S
@@ -190,7 +192,7 @@ def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.n
 
 @lru_cache(maxsize=4096)
 def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[int, int]) -> Job:
-    """The job that scatters a gradient of (P, Q) windows into planes of (H, W)."""
+    """Return the job that scatters a gradient of (P, Q) windows into planes of (H, W)."""
     pixels, results = size[0] * size[1], windows[0] * windows[1]
     values = {"planes": planes, "H": size[0], "W": size[1], "P": windows[0], "Q": windows[1]}
     work = planes * (pixels * simd.itemsize + results * (8 + simd.itemsize))
@@ -201,7 +203,7 @@ def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[
 
 
 JOBS_BYTES = 32 << 20
-"""Size limit of all jobs of each kind that are kept, in bytes; most take some kilobytes."""
+"""Size limit of the kept jobs of each kind, in bytes; most jobs take some kilobytes."""
 
 _forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
 _average_backward = Kept(
@@ -212,12 +214,12 @@ _average_backward = Kept(
 
 
 def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
-    """The job that computes values, places or averages."""
+    """Return the job that computes values, places or averages, as ``kind`` says."""
     return _forward(simd, g, kind)
 
 
 def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
-    """The job that spreads a gradient, and what to divide the gradient by before: None if nothing.
+    """Return the job of the input gradient, and the divisors of the gradient, or None if the job divides by itself.
 
     The divisors are the outer product of the two vectors, for rows and columns of windows.
     """

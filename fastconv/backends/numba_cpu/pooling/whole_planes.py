@@ -1,7 +1,7 @@
-"""Pooling where one window covers the whole plane, and the adjoint of averages: a plane is one row, however high.
+"""These kernels are for one window that covers the whole plane, which is read as a single row of any length.
 
-As `pool_wide` and `spread_wide` without all that can differ from window to window, since global pooling follows many a
-network's last convolution: 7 x 7 pixels take 12 cycles and not 24. Planes are the parallel axis.
+They do the work of `pool_wide` and `spread_wide` without what differs from window to window, since global pooling
+follows the last convolution of many networks: 7 x 7 pixels take 12 cycles and not 24. Planes are the parallel axis.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @task(PoolingArguments)
 def pool_planes(w, args, task, thread):
+    """Pool a task's planes, each of which is one window."""
     size, lanes, W = w.itemsize, w.lanes, args.W
     out, indices = args.output, args.indices
     divisor = load_integer(args.divisors, 0)
@@ -44,6 +45,7 @@ def pool_planes(w, args, task, thread):
 
 @task(PoolingArguments)
 def spread_planes(simd, args, task, thread):
+    """Fill each of a task's planes with its share of the gradient."""
     size, lanes, W = simd.itemsize, simd.lanes, args.W
     first = task * args.task_planes
     last = min(args.planes, first + args.task_planes)

@@ -1,1 +1,1 @@
-"""Convolutions from single channels: rows.py reads the pixels under the taps, for forward.py and weight_grad.py."""
+"""This folder convolves single channels: rows.py reads the pixels under the taps for forward.py and weight_grad.py."""

@@ -1,4 +1,4 @@
-"""The arguments of a convolution from single channels, and of its weight gradient."""
+"""`PlaneArguments` are the arguments of a convolution from single channels, and of its weight gradient."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class PlaneArguments(ConvArguments):
-    """Where the taps are, and what a task does, besides what all algorithms need."""
+    """These arguments add the taps' places and the size of a task to those of all algorithms."""
 
     tap_offsets: int
-    """Address of dy of each row of taps, then of dx of each column."""
+    """Address of a table: dy of each row of taps, then dx of each column."""
     tap_rows: int
     tap_columns: int
     task_planes: int

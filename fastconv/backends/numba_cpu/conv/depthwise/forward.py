@@ -1,16 +1,16 @@
-"""Convolution from a single channel, at the speed of memory: a row's pixels in the lanes, read where they lie.
+"""This algorithm convolves single channels at the speed of memory: a row's pixels are in the lanes, read in place.
 
     target[m, i, j]  =  bias[m] + sum over r, s of weight[m, r, s] * source[i * DI + dy[r], j * DJ + dx[s]]
 
 Depthwise convolutions have one source channel in each group, so there is nothing to multiply as matrices: 9
-multiply-adds for each pixel that is read and written. All else must cost less than that, so nothing is copied: pixels
-come as rows.py reads them, and the weights stay in registers for a whole plane. With two pixels of the target
-from one lattice point to the next, vectors are spread over two.
+multiply-adds for each pixel that is read and written. The rest of the work must cost less than that, so nothing is
+copied: rows.py reads the pixels in place, and the weights stay in registers for a whole plane. If lattice points are
+two target pixels apart, each vector of results is spread over two vectors.
 
 On MobileNet's 3 x 3 layers of 56 and 14 pixels it has 2.1 and 3.7 times the speed of conv/direct/forward.py, which
 copies the planes first (the bench's table of where each way wins).
 
-A task is a number of planes, or of a plane's rows where there are few.
+A task is a number of planes, or a number of rows of one plane if planes are few.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _I64 = ir.IntType(64)
 
 @intrinsic(prefer_literal=True)
 def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values):
-    """See `convolve_kernel`."""
+    """Emit the body of `convolve_kernel`."""
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
@@ -92,13 +92,13 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
 
 
 def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, Any]]:
-    """``step`` vectors that have a vector's lanes that far apart, and masks of the lanes under ``mask``."""
+    """Return ``step`` vectors with the lanes of ``value`` ``step`` apart, each with the mask of the lanes to write."""
     if step == 1:
         return [(value, mask)]
     lanes = value.type.count
     found = []
     for part in range(step):
-        # Lanes in between are of a mask that is empty.
+        # The lanes in between get 0 from an empty mask.
         order = [part * lanes // step + lane // step for lane in range(lanes)]
         chosen = [where if lane % step == 0 else lanes for lane, where in enumerate(order)]
         empty = ir.Constant(mask.type, None)
@@ -108,12 +108,12 @@ def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, An
 
 @once
 def convolve_kernel(simd: Simd, shape: Shape) -> int:
-    """The address of the kernel for a shape, compiled at the first call.
+    """Return the address of the kernel for a shape, which is compiled at the first call.
 
-    It computes a vector's columns of a plane's rows ``first`` up to ``end``, at least one, and takes eleven integers:
-    the addresses of a plane of the source, of the args, of the taps' rows, of a row of zeros, of what describes the
-    columns, of the weights and the bias, and of the first column in row 0 of the target; the lattice's columns to be
-    written, as a mask; ``first`` and ``end``.
+    It computes a vector of columns of a plane's rows ``first`` up to ``end``, at least one, and takes eleven integers:
+    the addresses of a plane of the source, of the arguments, of the taps' rows, of a row of zeros, of the table of
+    columns, of the weights and the bias, and of the first column in row 0 of the target; the mask of the lattice's
+    columns to write; ``first`` and ``end``.
     """
     rows, columns, step, kept, target_step = shape
 
@@ -126,7 +126,7 @@ def convolve_kernel(simd: Simd, shape: Shape) -> int:
 
 @task(PlaneArguments)
 def convolve(simd, args, task, thread):
-    """Some planes of the source, or some rows of one."""
+    """Convolve some planes of the source, or some rows of one plane."""
     part, block = divmod(task, args.blocks)
     groups, rows = args.groups, args.rows
     first = part * args.task_planes

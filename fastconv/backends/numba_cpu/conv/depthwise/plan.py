@@ -1,4 +1,4 @@
-"""Plans for convolutions from single channels, at the speed of memory."""
+"""These plans are for convolutions from single channels, at the speed of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class DepthwiseConvolution(Convolution):
-    """A convolution from single channels."""
+    """This plan is a convolution from single channels."""
 
     arguments = PlaneArguments
 
@@ -30,17 +30,17 @@ class DepthwiseConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
-        """As `Plan.tiling`; None where rows or kernels are too wide, or steps too long."""
+        """Return the cheapest tiling, or None if rows or kernels are too wide, or steps too long."""
         return _tiling(simd, p, weight=False)
 
     @staticmethod
     def tasks(p: Problem, cut: PlaneTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.parts * cut.blocks
 
 
 class DepthwiseWeightGradient(WeightGradient):
-    """A weight gradient from single channels."""
+    """This plan is the weight gradient of a convolution from single channels."""
 
     arguments = PlaneArguments
 
@@ -54,12 +54,12 @@ class DepthwiseWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:
-        """As `Plan.tiling`; None where rows or kernels are too wide, or steps too long."""
+        """Return the cheapest tiling, or None if rows or kernels are too wide, or steps too long."""
         return _tiling(simd, p, weight=True)
 
     @staticmethod
     def tasks(p: Problem, cut: PlaneTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.parts * cut.splits
 
 

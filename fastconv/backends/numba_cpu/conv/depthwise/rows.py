@@ -1,8 +1,8 @@
-"""A plane's rows read where they lie: for a vector of pixels, those under the taps of a kernel, row after row.
+"""This file reads a plane's rows in place: for a vector of lattice points, the pixels under a kernel's taps.
 
-The taps' columns are as many loads, each under a mask that is worked out once for all rows and channels; a tap's row is
-an address, that of zeros above and below the image; what the next row of the lattice reads again stays in registers for
-it. With two pixels from one lattice point to the next, every second element of two loads is taken.
+Each column of taps is a masked load, whose mask is computed once for all rows and channels. A row of taps is an
+address, which is that of zeros above and below the image. Pixels that the next lattice row reads again stay in
+registers. If lattice points are two pixels apart, every second element of two loads is taken.
 """
 
 from __future__ import annotations
@@ -35,48 +35,49 @@ from fastconv.geometry import Pair
 _I64 = ir.IntType(64)
 
 MOST_TAPS = 25
-"""Whose weights, or sums, about fit in 32 registers."""
+"""Largest number of taps: their weights, or sums, about fit in 32 registers."""
 
 WIDEST = 1 << 14
-"""Pixels in a row, for the workspace has a row of zeros and three integers for each vector and column of taps."""
+"""Largest number of lattice points in a row. It limits the workspace, which has a row of zeros, and three integers for
+each vector and column of taps."""
 
 COLUMN_WORDS = 3
-"""Integers that describe a column of taps for a vector of pixels: where its first lane is in a row of the source, and
-masks of one vector from there and of the next."""
+"""Count of integers that describe a column of taps for a vector of points: the source column of its first lane, and the
+masks of the vector from there and of the next one."""
 
 
 def workspace_bytes(simd: Simd, wide: int, points: int, rows: int, columns: int) -> int:
-    """What a thread needs: a row of zeros, the weights or the sums of a channel, and what describes the columns."""
+    """Return the bytes of a thread's workspace: a row of zeros, a channel's weights or sums, the table of columns."""
     numbers = wide + 2 * simd.lanes + rows * columns * simd.lanes
     return -(-numbers * simd.itemsize // 64) * 64 + 64 + 8 * COLUMN_WORDS * columns * -(-points // simd.lanes)
 
 
 class Shape(NamedTuple):
-    """What a kernel is compiled for."""
+    """This is the shape of a kernel; each shape is compiled on its own."""
 
     rows: int
-    """Of taps."""
+    """Number of rows of taps."""
     columns: int
     step: int
-    """Columns of the source, one or two, from a lattice point to the next."""
+    """Distance of neighbouring lattice points in the source, one or two columns."""
     kept: int
-    """Rows of taps, the first so many, that read what the last ones read for the lattice row before."""
+    """Number of rows of taps, from the first on, whose source rows the last ones read for the lattice row before."""
     target_step: int
-    """Columns of the target, one or two, from a lattice point to the next."""
+    """Distance of neighbouring lattice points in the target, one or two columns."""
 
 
 def shape_of(grid: tuple[tuple[int, ...], tuple[int, ...]], source_step: Pair, target_step: Pair) -> Shape:
-    """The kernel's shape for taps in a ``grid`` of rows and columns."""
+    """Return the kernel's shape for taps in a ``grid`` of rows and columns."""
     rows, columns = grid
     beyond = [dy for dy in rows if dy + source_step[0] not in rows]
-    # Rows ascend, so those that are read again are the first if, one by one, they are what comes ``ahead`` rows later.
+    # Rows ascend. The first rows can stay in registers if each, one step on, is the row ``ahead`` places later.
     ahead = len(beyond)
     again = all(rows[r] + source_step[0] == rows[r + ahead] for r in range(len(rows) - ahead))
     return Shape(len(rows), len(columns), source_step[1], len(rows) - ahead if again else 0, target_step[1])
 
 
 class Taps:
-    """The instructions that load the pixels under a kernel's taps."""
+    """This class emits the instructions that load the pixels under a kernel's taps."""
 
     def __init__(
         self,
@@ -89,10 +90,10 @@ class Taps:
         nowhere: Any,
         table: Any,
     ) -> None:
-        """What a kernel knows of its taps.
+        """Emit the loads of the taps' places and masks.
 
         ``source``, ``offsets``, ``nowhere`` and ``table`` are the addresses of a plane, of the taps' rows, of a row of
-        zeros, and of what describes the columns.
+        zeros, and of the table of columns.
         """
         self.builder, self.simd = builder, simd
         self.rows, self.columns, self.step, self.kept, _ = shape
@@ -107,7 +108,7 @@ class Taps:
         self.source, self.nowhere = source, nowhere
 
     def argument(self, args: Any, name: str) -> Any:
-        """One of the job's arguments."""
+        """Return the value of a job's argument."""
         return self.integer(args, PlaneArguments.words[name])
 
     def integer(self, base: Any, index: int) -> Any:
@@ -115,7 +116,7 @@ class Taps:
         return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [ir.Constant(_I64, index)]))
 
     def row(self, i: Any, r: int) -> Any:
-        """The address of the row of the source that row r of the taps reads for lattice row i, or of zeros."""
+        """Return the address of the source row that row r of the taps reads for lattice row i, or that of zeros."""
         builder = self.builder
         y = builder.add(builder.mul(i, self.down), self.above[r])
         bytes_before = builder.mul(builder.mul(y, self.wide), ir.Constant(_I64, self.simd.simd.itemsize))
@@ -123,7 +124,7 @@ class Taps:
         return builder.select(inside, builder.add(self.source, bytes_before), self.nowhere)
 
     def rows_from(self, i: Any, first: int, end: int) -> list[list[Any]]:
-        """The pixels under rows ``first`` up to ``end`` of the taps for lattice row i."""
+        """Return the pixels under rows ``first`` up to ``end`` of the taps for lattice row i."""
         rows = [self.row(i, r) for r in range(first, end)]
         return [[self._pixels(row, column) for column in range(self.columns)] for row in rows]
 
@@ -143,9 +144,9 @@ class Taps:
 def for_each_row(
     taps: Taps, first: Any, end: Any, states: list[Any], body: Callable[[Any, list[list[Any]], list[Any]], list[Any]]
 ) -> list[Any]:
-    """A loop over lattice rows, at least one.
+    """Emit a loop over lattice rows, at least one; return the last state.
 
-    ``body`` takes the row, the pixels under the taps and the state before it, and gives the state after.
+    ``body`` takes the row, the pixels under the taps and the state before, and returns the state after.
     """
     builder = taps.builder
     kept = taps.rows_from(first, 0, taps.kept)
@@ -178,13 +179,13 @@ def for_each_row(
 
 
 def literals(*shape: Any) -> Shape:
-    """The shape of five integers that an intrinsic has as literals."""
+    """Return the shape from five integers that are literals in an intrinsic."""
     return Shape(*[value.literal_value for value in shape])
 
 
 @inner
 def describe_columns(simd, args, nowhere, table):
-    """For each vector of a row of the lattice, where its columns of taps are; and a row of zeros."""
+    """Fill ``table`` with the columns of taps of each vector in a lattice row, and ``nowhere`` with a row of zeros."""
     W, J, right = args.W, args.J, args.DJ
     columns, offsets = args.tap_columns, args.tap_offsets
     offsets += 8 * args.tap_rows
@@ -193,7 +194,7 @@ def describe_columns(simd, args, nowhere, table):
     for j in range(0, J, simd.lanes):
         for s in range(columns):
             x = j * right + load_integer(offsets, s)
-            # Lanes that have a pixel, before every second is taken: inside the image, and of points inside the lattice.
+            # Lanes to load, before every second is taken: inside the image, and of points inside the lattice.
             begin, end = -x, min(W - x, (J - j - 1) * right + 1)
             base = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns + s)
             store_integer(base, 0, x)
@@ -202,7 +203,7 @@ def describe_columns(simd, args, nowhere, table):
 
 
 def tap_offsets(args: np.ndarray, p: Problem) -> np.ndarray:
-    """Put into the arguments where the taps are, row by row and column by column; return the table it refers to."""
+    """Put the taps' rows and columns into the arguments; return the table that the arguments refer to."""
     rows, columns = p.grid
     offsets = np.array([*rows, *columns], np.int64)
     args["tap_rows"], args["tap_columns"], args["tap_offsets"] = len(rows), len(columns), offsets.ctypes.data

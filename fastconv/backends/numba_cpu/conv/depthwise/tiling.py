@@ -1,4 +1,4 @@
-"""How a convolution from single channels is cut into planes and rows, and what that should cost: see gemm/tiling.py."""
+"""This file cuts a convolution from single channels into planes and rows, by predicted cost: see gemm/tiling.py."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ COST = CPU.depthwise
 
 @dataclass(frozen=True)
 class PlaneTiling:
-    """A convolution from single channels, cut up."""
+    """This is the tiling of a convolution from single channels."""
 
     planes: int
-    """Planes, or for the adjoint for the weight target channels, in a task."""
+    """Planes, or target channels of a weight gradient, in a task."""
     parts: int
     block_rows: int
     blocks: int
     cycles: float
     used: float
-    """The part of the lanes that are wanted."""
+    """Fraction of the lanes that hold wanted results."""
     splits: int = 1
     split_steps: int = 0
-    """Blocks, of all images, in each part of the adjoint for the weight."""
+    """Blocks, counted through all images, in each part of a weight gradient."""
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the tiling as arguments of a job."""
         return {
             "task_planes": self.planes,
             "block_rows": self.block_rows,
@@ -48,7 +48,7 @@ class PlaneTiling:
 def plane_tiling(
     simd: Simd, images: int, groups: int, rows: int, lattice: tuple[int, int], shape: Shape, *, weight: bool
 ) -> PlaneTiling:
-    """The cut of ``groups`` convolutions from one channel to ``rows``."""
+    """Return the tiling of ``groups`` convolutions from one channel to ``rows``, or of their ``weight`` gradient."""
     I, J = lattice
     vectors = -(-J // simd.lanes)
     taps = shape.rows * shape.columns
@@ -58,7 +58,7 @@ def plane_tiling(
     cycles = images * groups * rows * (I * line + before)
     planes, lines = (groups * rows, images * I) if weight else (images * groups, I)
     repeats = 1 if weight else rows
-    # Tasks of some planes where there are enough, of some rows of one where there are not.
+    # A task takes some planes if there are enough of them, or else some rows of one plane.
     together = max(1, min(-(-planes // TASKS), int(COST.task // (repeats * lines * line)) + 1))
     parts = -(-planes // together)
     block_rows = -(-I // max(1, min(tasks_for(parts), int(repeats * lines * line // COST.task) or 1)))

@@ -1,10 +1,10 @@
-"""The adjoint for the weight of convolutions from a single channel: a sum over pixels for each tap.
+"""The weight gradient of a convolution from single channels is a sum over pixels for each tap.
 
     grad_weight[m, r, s]  =  sum over n, i, j of grad[n, m, i, j] * source[n, i * DI + dy[r], j * DJ + dx[s]]
 
-The pixels under the taps come as rows.py reads them. A vector of partial sums for each tap stays in registers,
-and their lanes are added up when all images have been through. On MobileNet's 3 x 3 layers of 56 and 14 pixels it has
-1.4 and 1.9 times the speed of conv/direct/weight_grad.py.
+rows.py reads the pixels under the taps in place. A vector of partial sums for each tap stays in registers, and its
+lanes are added up after the last image. On MobileNet's 3 x 3 layers of 56 and 14 pixels it has 1.4 and 1.9
+times the speed of conv/direct/weight_grad.py.
 
 A task is a number of target channels, over a part of the batch; parts are added in order.
 """
@@ -53,7 +53,7 @@ _I64 = ir.IntType(64)
 
 @intrinsic(prefer_literal=True)
 def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values):
-    """See `correlate_kernel`."""
+    """Emit the body of `correlate_kernel`."""
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
@@ -84,11 +84,11 @@ def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values
 
 @once
 def correlate_kernel(simd: Simd, shape: Shape) -> int:
-    """The address of the kernel of the adjoint for the weight, compiled at the first call.
+    """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 
-    It adds a vector's columns of a plane's rows to rows x columns vectors of sums. Of the integers that it takes, the
-    first five and the last two are those of `depthwise.convolve_kernel`; between them are the address of the first
-    column in row 0 of the gradient, the columns there are, as a mask, and the address of the sums.
+    It adds a vector of columns of a plane's rows to rows x columns vectors of sums. The first five and the last two of
+    its integers are those of `forward.convolve_kernel`; between them are the address of the first column in row 0 of
+    the gradient, the mask of the lattice's columns, and the address of the sums.
     """
     rows, columns, step, kept, target_step = shape
 
@@ -101,7 +101,7 @@ def correlate_kernel(simd: Simd, shape: Shape) -> int:
 
 @intrinsic
 def _add_vectors(typing, simd, source, count, target):
-    """Write the sums of the lanes of ``count`` vectors, at most as many as lanes, side by side: a whole vector."""
+    """Write a vector with the sum of the lanes of each of ``count`` vectors, which are at most as many as lanes."""
 
     def generate(context, builder, signature, arguments):
         _, source, count, target = arguments
@@ -121,7 +121,7 @@ def _add_vectors(typing, simd, source, count, target):
 
 @task(PlaneArguments)
 def correlate(simd, args, task, thread):
-    """One part of the batch for some target channels."""
+    """Add up one part of the batch for some target channels."""
     part, split = divmod(task, args.splits)
     groups, rows = args.groups, args.rows
     first = part * args.task_planes
@@ -169,7 +169,7 @@ def correlate(simd, args, task, thread):
                     ),
                 )
         for t in range(0, taps, simd.lanes):
-            # A vector's sums go where the first of the vectors was.
+            # The sums of these vectors replace the first of them.
             there = min(simd.lanes, taps - t)
             here = sums + size * t * simd.lanes
             _add_vectors(simd, here, there, here)

@@ -1,1 +1,4 @@
-"""Convolution with images in the lanes: interleave.py brings them there, forward.py and weight_grad.py compute."""
+"""This folder convolves with images in the lanes.
+
+interleave.py moves images into the lanes and back; forward.py and weight_grad.py compute.
+"""

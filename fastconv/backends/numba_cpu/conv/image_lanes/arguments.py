@@ -1,4 +1,4 @@
-"""The arguments of a convolution with images in the lanes, and of its weight gradient."""
+"""`BatchArguments` are the arguments of a convolution with images in the lanes, and of its weight gradient."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class BatchArguments(ConvArguments):
-    """Which rows are interleaved, besides what all algorithms need."""
+    """These arguments add the layout of the interleaved rows to those of all algorithms."""
 
     columns: int
     """Address of the table of a weight gradient's columns: see weight_grad.py."""
     plane_w: int
-    """Columns of an interleaved plane."""
+    """Columns of an interleaved plane, each a vector."""
     channel: int
     """Elements of an interleaved channel."""
     block_rows: int
@@ -21,4 +21,4 @@ class BatchArguments(ConvArguments):
     left: int
     """The least dx of all taps."""
     reach: int
-    """By how much the largest dy exceeds the least."""
+    """Difference between the largest and the least dy."""

@@ -1,19 +1,20 @@
-"""Convolution with images in the lanes: as many images as a vector has lanes are convolved at once, pixel by pixel.
+"""This algorithm has images in the lanes: as many images as a vector has lanes are convolved at once, pixel by pixel.
 
 A block of lattice rows of those images is interleaved on the way into the L2 cache (interleave.py), so that every pixel
-is a vector of its own. There strides, dilations, odd sizes and the ends of rows cost nothing: whatever the taps, the
-vectors that they read are whole and aligned, and taps that fall outside the image are left out rather than multiplied
-by zeros: of 5 x 5 taps on 7 x 7 pixels a third. What it costs is the way in and out, some 8 cycles a vector each, 18
-for rows of 7, and the lanes that the last images don't fill: 100 images in vectors of 16 use 89% of them.
+is a vector of its own. There strides, dilations, odd sizes and the ends of rows cost nothing: any tap reads whole and
+aligned vectors, and taps that fall outside the image are left out rather than multiplied by zeros: of 5 x 5 taps on
+7 x 7 pixels a third. The costs are the way in and out, some 8 cycles a vector each, 18 for rows of 7, and the lanes
+that the last images don't fill: 100 images in vectors of 16 use 89% of them.
 
-    for KC channels                      KC x taps some hundred: they are one chain of additions
-        interleave them                  zeros where tiles' columns reach beyond the image
+    for KC channels                      KC x taps is some hundred products: they are one chain of additions
+        interleave them                  with zeros where tiles' columns reach beyond the image
         for lattice points, NR in a row  vectors of a tile
             the taps that meet the image for any of them
             for panels of MR channels    one micro-kernel call
     separate the images again            a vector of pixels of one image at a time
 
-A task takes a block of rows of lanes' images (and, where these are few, of target channels) in one group.
+A task takes a block of rows of as many images as there are lanes, in one group, and a block of target channels if such
+blocks of rows are few.
 
 The layout is that of A. Krizhevsky's cuda-convnet (2012), whose threads are images.
 """
@@ -38,13 +39,13 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 TAP_WORDS = 2
-"""Integers that tell the micro-kernel of a tap."""
+"""Count of integers that describe a tap to the micro-kernel: its indices in the packed weight and in the source."""
 
 
 def workspace_bytes(
     simd: Simd, steps: int, channel: int, tile_rows: int, block_panels: int, points: int, taps: int
 ) -> int:
-    """What a thread needs: the interleaved channels, the results, a panel's bias, and the list of taps."""
+    """Return the bytes of a thread's workspace: interleaved channels, results, a panel's bias, and the list of taps."""
     lanes = simd.lanes
     numbers = steps * channel + lanes * lanes
     numbers += block_panels * tile_rows * points * lanes + lanes * lanes + tile_rows
@@ -53,13 +54,13 @@ def workspace_bytes(
 
 @inner
 def read_rows(simd, args, batch, group, first_channel, channels, first, end, target):
-    """Image rows ``first`` up to ``end`` of some of the group's channels, interleaved: rows of PLANE_W vectors."""
+    """Interleave image rows ``first`` up to ``end`` of some of the group's channels, into rows of PLANE_W vectors."""
     H, W, wide = args.H, args.W, args.plane_w
     depth = args.depth
     image_step = args.groups * depth * H * W
     images = min(simd.lanes, args.N - batch * simd.lanes)
     leftmost = args.left
-    # Columns of the image that are wanted, and where they go.
+    # The image's columns that taps read, and their first column in the interleaved plane.
     begin, stop = max(0, leftmost), min(W, leftmost + wide)
     left = begin - leftmost
     count = max(0, stop - begin)
@@ -82,9 +83,9 @@ def read_rows(simd, args, batch, group, first_channel, channels, first, end, tar
 
 @inner
 def _list_taps(simd, args, row, column, first, channels, table):
-    """The taps that meet the image for any lattice point of a tile; how many there are.
+    """Write the taps that meet the image for any lattice point of a tile to ``table``; return their number.
 
-    The tile begins at lattice point (row, column); the interleaved rows at image row ``first``.
+    The tile begins at lattice point (row, column); the interleaved rows begin at image row ``first``.
     """
     H, W, wide = args.H, args.W, args.plane_w
     right, taps = args.DJ, args.tap_count
@@ -94,7 +95,7 @@ def _list_taps(simd, args, row, column, first, channels, table):
     for t in range(taps):
         y = row * args.DI + load_integer(places, 3 * t)
         dx = load_integer(places, 3 * t + 1)
-        # Of the points' columns, ``right`` apart, the first that isn't left of the image.
+        # The first of the points' columns, ``right`` apart, that isn't left of the image.
         x = column * right + dx
         if x < 0:
             x += (-x + right - 1) // right * right
@@ -108,7 +109,7 @@ def _list_taps(simd, args, row, column, first, channels, table):
 
 @inner
 def _write(simd, args, batch, channel, channels, first_row, rows, results):
-    """The results of target channels from ``channel`` on to where they belong."""
+    """Separate the images in the results of target channels from ``channel`` on, and write them to the target."""
     J, target_w = args.J, args.target_w
     across = (J + args.tile_vectors - 1) // args.tile_vectors
     across *= args.tile_vectors
@@ -134,7 +135,7 @@ def _write(simd, args, batch, channel, channels, first_row, rows, results):
 
 @inner
 def rows_read(args, first_row, rows):
-    """The image rows, first and end, that the taps of some lattice rows meet."""
+    """Return the first image row that the taps of some lattice rows meet, and the one after the last."""
     first = first_row * args.DI + args.top
     end = first + (rows - 1) * args.DI + args.reach + 1
     return max(0, first), min(args.H, end)
@@ -142,7 +143,7 @@ def rows_read(args, first_row, rows):
 
 @task(BatchArguments)
 def convolve(simd, args, task, thread):
-    """A block of lattice rows of some images for a block of target channels in one group."""
+    """Compute a block of lattice rows of a vector of images for a block of target channels in one group."""
     rest, panel_block = divmod(task, args.panel_blocks)
     rest, block = divmod(rest, args.blocks)
     batch, group = divmod(rest, args.groups)
@@ -199,7 +200,7 @@ def convolve(simd, args, task, thread):
 
 @task(ConvArguments)
 def pack_weight(simd, args, task, thread):
-    """Panel number ``task`` of the weight, counted through the groups: KC channels, tap by tap, then the next."""
+    """Pack panel number ``task`` of the weight, counted through the groups: KC channels tap by tap, then the next."""
     rows, tile_rows = args.rows, args.tile_rows
     depth, taps, steps = args.depth, args.tap_count, args.steps
     row_step, depth_step = args.weight_row, args.weight_depth

@@ -1,8 +1,8 @@
-"""Images into the lanes of vectors and back: pixel p of a vector's worth of images becomes one vector.
+"""These functions move images into the lanes of vectors and back: pixel p of as many images as lanes is one vector.
 
 NCHW has an image's pixels side by side and the images far apart. A square of lanes x lanes numbers, as many pixels of
-as many images, is loaded image by image and transposed in registers: some 8 cycles a vector. Images that there aren't
-are zeros, and written nowhere.
+as many images, is loaded image by image and transposed in registers: some 8 cycles a vector. Missing images of the last
+vector are read as zeros and not written.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _I64 = ir.IntType(64)
 
 
 def _images(builder: Any, simd: SimdType, base: Any, image_step: Any, images: Any, count: Any) -> list[tuple[Any, Any]]:
-    """A pointer to the vector at the beginning of each of as many images as lanes, and the mask of its pixels.
+    """Return, for each lane, a pointer to the first vector of its image and the mask of its pixels.
 
-    An image that there isn't has an empty mask, and the first one's address: at one that isn't mapped even a vector of
-    which nothing is wanted takes hundreds of cycles.
+    A missing image has an empty mask and the first image's address: at an unmapped address even a load with an empty
+    mask takes hundreds of cycles.
     """
     lanes = simd.simd.lanes
     nothing = ir.Constant(_I64, 0)
@@ -54,9 +54,10 @@ def _images(builder: Any, simd: SimdType, base: Any, image_step: Any, images: An
 
 @intrinsic
 def _interleave(typing, simd, source, image_step, images, count, target):
-    """The first ``count`` pixels, at most a vector, of ``images`` images: as many vectors as lanes, zeros for others.
+    """Write the first ``count`` pixels, at most a vector, of ``images`` images as vectors, as many as there are lanes.
 
-    Images are ``image_step`` elements apart from ``source`` on; vectors are written side by side.
+    Other pixels and images give zeros. Images are ``image_step`` elements apart from ``source`` on; vectors are written
+    side by side.
     """
 
     def generate(context, builder, signature, arguments):
@@ -74,7 +75,7 @@ def _interleave(typing, simd, source, image_step, images, count, target):
 
 @intrinsic
 def _separate(typing, simd, source, count, target, image_step, images):
-    """The opposite: ``count`` vectors, at most as many as lanes, to as many pixels of each image."""
+    """Write ``count`` vectors, at most as many as lanes, as pixels of each image: the inverse of `_interleave`."""
 
     def generate(context, builder, signature, arguments):
         _, source, count, target, image_step, images = arguments
@@ -90,9 +91,9 @@ def _separate(typing, simd, source, count, target, image_step, images):
 
 @inner
 def interleave(simd, source, image_step, images, count, target):
-    """``count`` pixels side by side, of ``images`` images, to vectors side by side.
+    """Write ``count`` pixels side by side, of ``images`` images, as vectors side by side.
 
-    Up to the next multiple of the lanes, vectors of zeros follow.
+    Vectors of zeros follow up to the next multiple of the lanes.
     """
     for p in range(0, count, simd.lanes):
         there = min(simd.lanes, count - p)
@@ -102,7 +103,7 @@ def interleave(simd, source, image_step, images, count, target):
 
 @inner
 def separate(simd, source, count, target, step, image_step, images):
-    """``count`` vectors to pixels ``step`` apart of each of ``images`` images, which are ``image_step`` apart.
+    """Write ``count`` vectors as pixels of ``images`` images: pixels are ``step`` apart, images ``image_step``.
 
     Vectors are read up to the next multiple of the lanes.
     """
@@ -120,6 +121,6 @@ def separate(simd, source, count, target, step, image_step, images):
 
 @inner
 def clear(simd, target, count):
-    """``count`` vectors of zeros."""
+    """Write ``count`` vectors of zeros."""
     for i in range(count):
         store(simd, target, i * simd.lanes, zeros(simd))

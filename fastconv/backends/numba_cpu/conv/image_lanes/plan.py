@@ -1,4 +1,4 @@
-"""Plans with images in the lanes of vectors."""
+"""These plans have images in the lanes of vectors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class BatchConvolution(Convolution):
-    """A convolution of as many images at once as a vector has lanes.
+    """This plan convolves as many images at once as a vector has lanes.
 
-    An infinite weight makes NaN of the zeros outside the image, which are left out here: the fallback does these.
+    It leaves out the zeros outside the image. An infinite weight times such a zero is NaN, so the fallback computes
+    these cases.
     """
 
     arguments = BatchArguments
@@ -41,19 +42,20 @@ class BatchConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> BatchTiling | None:
-        """As `Plan.tiling`; None where the rows under a kernel take too much memory."""
+        """Return the cheapest tiling, or None if the rows under a kernel take too much memory."""
         return batch_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: BatchTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.batches * p.groups * cut.blocks * cut.panel_blocks
 
 
 class BatchWeightGradient(WeightGradient):
-    """A weight gradient whose lanes are added up at the end.
+    """This plan is a weight gradient whose lanes are added up at the end.
 
-    An infinite gradient makes NaN of the zeros in the padding, which are left out here: the fallback does these.
+    It leaves out the zeros in the padding. An infinite gradient times such a zero is NaN, so the fallback computes
+    these cases.
     """
 
     arguments = BatchArguments
@@ -89,10 +91,10 @@ class BatchWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> BatchTiling | None:
-        """As `Plan.tiling`; None where the rows under a kernel take too much memory."""
+        """Return the cheapest tiling, or None if the rows under a kernel take too much memory."""
         return batch_weight_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: BatchTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.splits * p.groups * cut.panel_blocks

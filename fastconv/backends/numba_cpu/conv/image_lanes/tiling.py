@@ -1,4 +1,4 @@
-"""How a convolution with images in the lanes is cut, and what that should cost: see gemm/tiling.py."""
+"""This file chooses the tiling of a convolution with images in the lanes, by predicted cost: see gemm/tiling.py."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COST = CPU.image_lanes
 
 @dataclass(frozen=True)
 class BatchTiling:
-    """A convolution with images in the lanes, cut up."""
+    """This is the tiling of a convolution with images in the lanes."""
 
     tile_rows: int
     tile_vectors: int
-    """Lattice points side by side in a tile; of the adjoint for the weight, columns."""
+    """Lattice points side by side in a tile; columns in a tile of a weight gradient."""
     panels: int
     plane_w: int
     block_rows: int
@@ -30,22 +30,22 @@ class BatchTiling:
     block_panels: int
     panel_blocks: int
     steps: int
-    """Channels in one go."""
+    """Channels that are interleaved and multiplied at a time: KC."""
     channel: int
     """Elements of an interleaved channel."""
     cycles: float
-    """Predicted, of all tasks together, on a processor that does a vector of multiply-adds a cycle."""
+    """Predicted cycles of all tasks together, on a processor that does a vector of multiply-adds in each."""
     used: float
-    """The part of the lanes that are wanted."""
+    """Fraction of the lanes that hold wanted results."""
     batches: int
-    """Of as many images as a vector has lanes."""
+    """Number of batches, each of as many images as a vector has lanes."""
     splits: int = 1
     split_steps: int = 0
-    """Blocks, of all images, in each part of the adjoint for the weight."""
+    """Blocks, counted through all images, in each part of a weight gradient."""
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the tiling as arguments of a job."""
         return {
             "tile_rows": self.tile_rows,
             "tile_vectors": self.tile_vectors,
@@ -66,12 +66,12 @@ class BatchTiling:
 
 
 def _squares(simd: Simd, columns: int) -> int:
-    """Cycles to interleave or separate a row."""
+    """Return the cycles to interleave or separate a row of ``columns`` pixels."""
     return COST.line + -(-columns // simd.lanes) * simd.lanes * COST.vector
 
 
 def _met(points: int, step: int, shifts: tuple[int, ...], size: int, together: int = 1) -> int:
-    """For how many shifts a point, or any of some points together, meets the image: the sum over all points."""
+    """Return the number of pairs of a shift and a group of ``together`` points of which any meets the image."""
     count = 0
     for shift in shifts:
         first, end = max(0, -(shift // step)), min(points, -((shift - size) // step))
@@ -81,13 +81,16 @@ def _met(points: int, step: int, shifts: tuple[int, ...], size: int, together: i
 
 
 def _channel(simd: Simd, rows: int, plane_w: int) -> int:
-    """Elements of an interleaved channel: an odd number of vectors, or all channels would share a few cache sets."""
+    """Return the elements of an interleaved channel.
+
+    It has an odd number of vectors: with an even one all channels would share a few cache sets.
+    """
     return (rows * plane_w | 1) * simd.lanes
 
 
 @lru_cache(maxsize=1024)
 def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
-    """The cut with the fewest cycles; None where a single row needs too much memory."""
+    """Return the tiling with the fewest cycles, or None if a single row needs too much memory."""
     (I, J), (down, right) = p.lattice, p.source_step
     tap_rows, tap_columns = p.grid
     batches = -(-p.images // simd.lanes)
@@ -148,15 +151,16 @@ def batch_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
 
 
 def _block_rows(rows: int, parts: tuple[int, ...]) -> list[int]:
-    """Returns the rows that a block may have: ``rows`` divided by each number of ``parts``, and a single row."""
+    """Return the rows that a block may have: ``rows`` divided by each number of ``parts``, and a single row."""
     return list(dict.fromkeys([-(-rows // count) for count in parts if count < rows] + [1]))
 
 
 @lru_cache(maxsize=1024)
 def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
-    """The tiles, ranked by what the products of ``rows`` and ``channels`` for a tap of a lattice point cost.
+    """Return the tiles, ranked by the cycles of a lattice point's products for one tap.
 
-    Known of each: how many panels there are; what a tile costs besides; and its products for a tap.
+    A tile's ``known`` are: the number of panels; the cycles of a tile besides its products; and the cycles of its
+    products for a tap.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
@@ -168,22 +172,22 @@ def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked
 
 
 class _Block(NamedTuple):
-    """A block of lattice rows, in the adjoint for the weight."""
+    """This is a block of lattice rows in a weight gradient."""
 
     rows: int
     blocks: int
-    """How many blocks an image has."""
+    """Number of blocks in an image."""
     read: int
-    """Rows of the source."""
+    """Source rows that a block reads."""
     plane_w: int
     channel: int
     met: int
-    """How many pairs of a lattice point and a row of taps meet the image, in all blocks."""
+    """Number of pairs of a lattice point and a row of taps that meet the image, in all blocks."""
 
 
 @lru_cache(maxsize=1024)
 def batch_weight_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
-    """The cut of the adjoint for the weight, with tiles of target channels x columns; None as for `batch_tiling`."""
+    """Return the tiling of the weight gradient, with tiles of target channels x columns; None as for `batch_tiling`."""
     (I, J), (down, right) = p.lattice, p.source_step
     tap_rows, tap_columns = p.grid
     batches = -(-p.images // simd.lanes)
@@ -229,10 +233,10 @@ def batch_weight_tiling(simd: Simd, p: Problem) -> BatchTiling | None:
 
 @lru_cache(maxsize=1024)
 def _weight_tiles_of(simd: Simd, rows: int, columns: int, near: bool) -> tuple[Ranked, ...]:
-    """The tiles of target channels x columns, ranked by what the products for a lattice point cost at least.
+    """Return the tiles of target channels x columns, ranked by the least cycles of a lattice point's products.
 
-    ``near`` says whether operands may come from the L1 cache. Known of each: how many panels there are, and how many
-    tiles side by side.
+    ``near`` is True if operands may come from the L1 cache. A tile's ``known`` are: the number of panels, and the
+    number of tiles side by side.
     """
     accumulators = simd.instructions.registers - 2
     far_load = simd.lanes * simd.itemsize / 32
@@ -248,7 +252,7 @@ def _weight_tiles_of(simd: Simd, rows: int, columns: int, near: bool) -> tuple[R
 def _cheapest_weight_tile(
     simd: Simd, p: Problem, block: _Block, below: float
 ) -> tuple[float, tuple[int, ...], int] | None:
-    """The least cycles of a batch and a group, the tile, and the panels in a task; None if they aren't ``below``."""
+    """Return the least cycles of a batch and a group, the tile, and the panels in a task; None if not ``below``."""
     J, tap_rows, tap_columns = p.lattice[1], *map(len, p.grid)
     vector = simd.lanes * simd.itemsize
     most = (2 * CPU.gemm.plane_bytes if block.rows > 1 else 8 * CPU.gemm.plane_bytes) // simd.itemsize
@@ -258,9 +262,9 @@ def _cheapest_weight_tile(
     grad_cycles = p.rows * block.blocks * _squares(simd, block.rows * J)
 
     def cut(tile: Ranked) -> tuple[float, int]:
-        """The least cycles, and the panels in a task; infinity where there isn't memory enough for any."""
+        """Return the least cycles, and the panels in a task; infinity if a single panel needs too much memory."""
         (m, c), (panels, across) = tile.shape, tile.known
-        # Beyond the L1 cache a cycle brings half a vector.
+        # From beyond the L1 cache 32 bytes come in a cycle: half a vector of 512 bits.
         near = (m * block.rows * J + min(c, p.channels) * block.read * block.plane_w) * vector <= COST.near_bytes
         product = max(m * c, (m + c) / 2 if near else (m + c) * vector / 32, 8)
         ends = block.blocks * tap_rows * across * (CPU.gemm.tile + CPU.gemm.write * m * c + 3 * m * c)

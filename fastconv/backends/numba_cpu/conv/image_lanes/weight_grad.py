@@ -1,16 +1,16 @@
-"""The adjoint for the weight with images in the lanes: a sum over pixels, and over the lanes at its end.
+"""This weight gradient has images in the lanes: it is a sum over pixels, and at the end over the lanes.
 
     grad_weight[m, c, t]  =  sum over n, i, j of grad[n, m, i, j] * source[n, c, i * DI + dy[t], j * DJ + dx[t]]
 
 A block of lattice rows of as many images as a vector has lanes is interleaved, both of the source (forward.py) and of
 the gradient, so that every pixel is a vector. The kernel keeps one vector of partial sums in registers for each of
-``rows`` x ``columns`` numbers of the weight's gradient, a column being a tap of a channel, and goes through the lattice
-points for which these taps meet the image; then it adds the vectors' lanes up, many at a time
-(conv/direct/weight_grad.py). Columns that it takes together have taps in one row of the kernel, channels first, so that
-with many channels they are all of one tap, and taps in the padding cost nothing.
+``rows`` x ``columns`` numbers of the weight gradient, where a column is a tap of a channel. It goes through the lattice
+points at which these taps meet the image, and then adds up the lanes of many vectors at a time
+(conv/direct/weight_grad.py). Columns that it takes together have taps in one row of the kernel, ordered by tap and then
+by channel: with many channels they are all of one tap, and taps in the padding cost nothing.
 
-Each point loads rows + columns vectors, all of them aligned, for rows * columns multiply-adds: 10 for 25. The
-gradient's rows stay in the L1 cache while all columns go by, if the block is as small as that.
+Each point loads rows + columns vectors, all of them aligned, for rows * columns multiply-adds: 10 for 25. If the block
+is small enough, the gradient's rows stay in the L1 cache for all columns.
 
 A task is a part of the blocks of all images for a block of target channels in one group; each part has a result of its
 own, and these are added in order.
@@ -47,20 +47,20 @@ from fastconv.backends.numba_cpu.simd.task import task
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 COLUMN_WORDS = 5
-"""Integers that describe a column: where lattice point (0, 0) would read it in the planes, counted from image row 0;
-its place in a row of the weight's gradient; its tap's dy and dx; and how many columns there are up to the end of its
-row of the kernel."""
+"""Count of integers that describe a column: the index in the planes at which lattice point (0, 0) would read it,
+counted from image row 0; its place in a row of the weight gradient; its tap's dy and dx; and the number of columns up
+to the end of its row of the kernel."""
 
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: int) -> int:
-    """What a thread needs: the interleaved source, and the gradient of ``rows`` target channels."""
+    """Return the bytes of a thread's workspace: the interleaved source, and the gradient of ``rows`` channels."""
     lanes = simd.lanes
     return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
 
 
 @once
 def kernel(simd: Simd, rows: int, columns: int) -> int:
-    """The address of the kernel for ``rows`` x ``columns`` sums, compiled at the first call.
+    """Return the address of the kernel for ``rows`` x ``columns`` sums, which is compiled at the first call.
 
     It takes eleven integers. down, across: lattice rows and columns, at least 1. gradient, plane, line: the address of
     the first point's vector, and elements from one target channel to the next, and from one lattice row. source,
@@ -78,7 +78,7 @@ def kernel(simd: Simd, rows: int, columns: int) -> int:
 
 @intrinsic(prefer_literal=True)
 def _correlate(typing, simd, rows, columns, values):
-    """See `kernel`."""
+    """Emit the body of `kernel`."""
     M, C = rows.literal_value, columns.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -155,7 +155,7 @@ def _correlate(typing, simd, rows, columns, values):
 
 @inner
 def _read_gradient(simd, args, batch, channel, channels, first_row, rows, target):
-    """Some lattice rows of target channels from ``channel`` on, interleaved: BLOCK_ROWS rows of J vectors each."""
+    """Interleave lattice rows of the gradient from ``channel`` on, into BLOCK_ROWS rows of J vectors a channel."""
     I, J = args.I, args.J
     image_step = args.groups * args.rows * I * J
     images = min(simd.lanes, args.N - batch * simd.lanes)
@@ -169,9 +169,10 @@ def _read_gradient(simd, args, batch, channel, channels, first_row, rows, target
 
 @inner
 def _points_met(first, rows, step, size, low, high):
-    """Of the points ``first`` up to first + rows, ``step`` pixels apart, which ones a shift meets the image at.
+    """Return the first of the points ``first`` up to first + rows that meets the image, and the one after the last.
 
-    The points whose pixel, moved by any shift from ``low`` to ``high``, is at least 0 and below ``size``.
+    Points are ``step`` pixels apart. A point meets the image if its pixel, moved by any shift from ``low`` to ``high``,
+    is at least 0 and below ``size``.
     """
     begin = max(first, (-high + step - 1) // step)
     end = min(first + rows, (size - low + step - 1) // step)
@@ -180,7 +181,7 @@ def _points_met(first, rows, step, size, low, high):
 
 @task(BatchArguments)
 def accumulate(simd, args, task, thread):
-    """One part of the blocks, for a block of target channels in one group."""
+    """Add up one part of the blocks, for a block of target channels in one group."""
     rest, panel_block = divmod(task, args.panel_blocks)
     split, group = divmod(rest, args.groups)
     depth, channels = args.depth, args.rows
@@ -220,12 +221,12 @@ def accumulate(simd, args, task, thread):
                 entry = offsets + 8 * COLUMN_WORDS * c
                 here = min(tile_columns, load_integer(entry, 4))
                 far = entry + 8 * COLUMN_WORDS * (here - 1)
-                # Columns of taps come in ascending order; rows are all the same.
+                # Columns of one row of the kernel share dy, and their dx ascend.
                 dy = load_integer(entry, 2)
                 i, last_row = _points_met(first_row, rows, down, H, dy, dy)
                 j, last = _points_met(0, J, right, W, load_integer(entry, 3), load_integer(far, 3))
                 if i < last_row and j < last:
-                    # A kernel for each number of columns, for whole tiles and for fewer rows.
+                    # The table has a kernel for each number of columns, for whole tiles and for fewer rows.
                     which = here - 1 + (tile_columns if m + tile_rows > end_channel else 0)
                     change = gradient + size * ((m - first_channel) * plane + (i - first_row) * line + j * simd.lanes)
                     pixels = slab + size * simd.lanes * ((i * down - top) * wide + j * right)

@@ -1,1 +1,1 @@
-"""Products of matrices that are read where they lie."""
+"""This folder multiplies matrices that are read in place: nothing is packed or gathered."""

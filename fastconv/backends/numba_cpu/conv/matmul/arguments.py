@@ -1,4 +1,4 @@
-"""The arguments of a product of matrices that are read where they lie."""
+"""`MatrixArguments` are the arguments of a product of matrices that are read in place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class MatrixArguments(ConvArguments):
-    """How the matrices a (rows x depth) and b (depth x points) lie in memory, besides what all algorithms need."""
+    """These arguments add the layout of matrices a (rows x depth) and b (depth x points) to those of all algorithms."""
 
     points: int
     """Columns of b."""
@@ -17,6 +17,6 @@ class MatrixArguments(ConvArguments):
     depth_step: int
     """Elements between columns of a."""
     pixels: int
-    """Steps of a weight gradient's sum."""
+    """Steps of a weight gradient's sum: pixels of the image."""
     transposed: int
-    """Address of the transposed source, of a weight gradient."""
+    """Address of the transposed source, in a weight gradient."""

@@ -1,15 +1,16 @@
-"""Products of matrices that are read where they lie: 1 x 1 kernels, and kernels that cover their image.
+"""These kernels multiply matrices that are read in place: for 1 x 1 kernels, and kernels that cover their image.
 
     c[i, j]  =  start[i, j] + sum over k of a[k * depth step + i * row step] * b[k, j]
 
-An image of one channel a row, C x HW, is such a b, and any order of the weight's axes an a. Small products are over
-before packed panels would pay: for LeNet-5's first linear layer, 100 x 84 numbers from 120 products each, packing took
-as long as the product, and called two jobs more. The kernel broadcasts from as many rows of a as the tile has; of b it
-reads whole vectors, and at the end of a row as many numbers as there are. KC steps of a tile's columns stay in the L1
-cache while rows go by, unless the distance between b's rows puts them into few of its sets: the planner looks at that.
+An image with one channel in each row, C x HW, is such a b, and the weight, in any order of its axes, is such an a. For
+small products it doesn't pay to pack panels: for LeNet-5's first linear layer, 100 x 84 numbers from 120 products each,
+packing took as long as the product, and called two jobs more. The kernel broadcasts from as many rows of a as the tile
+has; of b it reads whole vectors, and at the end of a row only the numbers that the row has. KC steps of a tile's
+columns stay in the L1 cache for all rows, unless the distance between b's rows puts them into few of its sets, which
+the tiling excludes.
 
-A product along the rows of both operands, which the adjoint for the weight is, reads one of them transposed; its
-transpose is made first, by all threads.
+A weight gradient is a product along the rows of both operands. It reads one of them transposed; all threads make this
+transpose first.
 
 A task takes a block of columns and of rows, of one group of an image:
 
@@ -44,11 +45,11 @@ _I64 = ir.IntType(64)
 
 @once
 def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
-    """The address of the kernel for a tile of rows x vectors, compiled at the first call.
+    """Return the address of the kernel for a tile of rows x vectors, which is compiled at the first call.
 
     It takes twelve integers. depth: steps, at least 1. a, row_step, depth_step: its address, and elements from one
-    of its rows and steps to the next. b, width: its address, and elements from one row to the next. rest: lanes that
-    there are in a row's last vector, unless it is ``whole``. c, step, bias, start, floor: as of `microkernel.packed`.
+    of its rows and steps to the next. b, width: its address, and elements from one row to the next. rest: number of
+    lanes in a row's last vector, unless it is ``whole``. c, step, bias, start, floor: as in `gemm.micro_kernel.packed`.
     """
 
     def matrix_kernel(depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor):
@@ -60,7 +61,7 @@ def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
 
 @intrinsic(prefer_literal=True)
 def _matrix_tile(typing, simd, rows, vectors, whole, values):
-    """See `kernel`."""
+    """Emit the body of `kernel`."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
@@ -85,9 +86,9 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
 
 @inner
 def _multiply(simd, args, task, a, b, width, c, depth, bias, last_floor):
-    """A block of rows by one of columns: of ``task``, the blocks' number, the columns' come first.
+    """Compute a block of rows by a block of columns; ``task`` counts the blocks, those of columns first.
 
-    ``last_floor`` is the address of the number below which no sum may fall when it is complete.
+    ``last_floor`` is the address of the lower limit of complete sums.
     """
     panel_block, block = divmod(task, args.blocks)
     rows, columns = args.rows, args.points
@@ -128,7 +129,7 @@ def _multiply(simd, args, task, a, b, width, c, depth, bias, last_floor):
 
 @task(MatrixArguments)
 def convolve(simd, args, task, thread):
-    """A block of one group's target channels by one of an image's pixels."""
+    """Compute a block of one group's target channels for a block of an image's pixels."""
     blocks = args.blocks * args.panel_blocks
     plane, task = divmod(task, blocks)
     group = plane % args.groups
@@ -146,7 +147,7 @@ def convolve(simd, args, task, thread):
 
 @task(MatrixArguments)
 def transpose_block(simd, args, task, thread):
-    """As many of a row's numbers as a vector has lanes, of all source channels, to rows of channels."""
+    """Transpose a vector of pixels of all source channels into rows of channels."""
     pixels, depth = args.pixels, args.depth
     source, target = args.source, args.transposed
     width, size, lanes = args.width, simd.itemsize, simd.lanes
@@ -156,7 +157,7 @@ def transpose_block(simd, args, task, thread):
             for c in range(depth):
                 store_scalar(simd, target, p * width + c, load_scalar(simd, source, c * pixels + p))
         return
-    # The last ones again, rather than beyond the end of the rows.
+    # The last task does some pixels again, rather than read beyond the end of the rows.
     first = min(first, pixels - lanes)
     for c in range(0, depth, lanes):
         corner = source + size * (c * pixels + first)
@@ -165,9 +166,9 @@ def transpose_block(simd, args, task, thread):
 
 @task(MatrixArguments)
 def correlate(simd, args, task, thread):
-    """A block of target channels by one of source channels: a sum along the pixels of the only image."""
+    """Compute a block of target channels by a block of source channels: a sum along the pixels of the only image."""
     width, pixels = args.width, args.pixels
     grad, transposed = args.grad, args.transposed
-    # A bias, and with it the floor, comes after the sum.
+    # The first limit is minus infinity: a dense layer's bias and floor are applied after the sum.
     floor = args.limits
     _multiply(simd, args, task, grad, transposed, width, args.target, pixels, 0, floor)

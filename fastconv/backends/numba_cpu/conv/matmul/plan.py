@@ -1,4 +1,4 @@
-"""Plans by products of matrices that are read where they lie."""
+"""These plans are products of matrices that are read in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class MatrixConvolution(Convolution):
-    """A 1 x 1 convolution, or a dense layer, as a product of the weight by the pixels."""
+    """This plan is a 1 x 1 convolution, or a dense layer, as a product of the weight by the pixels."""
 
     arguments = MatrixArguments
 
@@ -29,17 +29,17 @@ class MatrixConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-        """As `Plan.tiling`; None where there are taps at a distance."""
+        """Return the cheapest tiling, or None if a tap reads another place than the output pixel's."""
         return matrix_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: MatrixTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return p.images * p.groups * cut.blocks * cut.panel_blocks
 
 
 class MatrixWeightGradient(WeightGradient):
-    """A weight gradient as a product of two matrices, of which the source is transposed first."""
+    """This plan is a weight gradient as a product of two matrices; the source is transposed first."""
 
     arguments = MatrixArguments
 
@@ -56,17 +56,17 @@ class MatrixWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-        """As `Plan.tiling`; None where there are taps at a distance."""
+        """Return the cheapest tiling, or None if a tap reads another place than the output pixel's."""
         return matrix_weight_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: MatrixTiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return cut.blocks * cut.panel_blocks
 
 
 def _kernels(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
-    """Put into the arguments a table of four kernels: for whole tiles, fewer columns, fewer rows, and fewer of both."""
+    """Put a table of four kernels into the arguments: for whole tiles, fewer columns, fewer rows, and fewer of both."""
     heights = cut.tile_rows, rows % cut.tile_rows or cut.tile_rows
     rest = cut.columns % (cut.tile_vectors * simd.lanes) or cut.tile_vectors * simd.lanes
     widths = (cut.tile_vectors, True), (-(-rest // simd.lanes), rest % simd.lanes == 0)

@@ -1,4 +1,4 @@
-"""How a product of matrices in place is cut, and what that should cost: see gemm/tiling.py and kernel.py."""
+"""This file chooses the tiling of a product of matrices in place, by predicted cost: see gemm/tiling.py, kernel.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COST = CPU.matmul
 
 @dataclass(frozen=True)
 class MatrixTiling:
-    """A product of matrices, cut up."""
+    """This is the tiling of a product of matrices."""
 
     tile_rows: int
     tile_vectors: int
@@ -28,16 +28,16 @@ class MatrixTiling:
     block_panels: int
     panel_blocks: int
     cycles: float
-    """Predicted, of all tasks together, on a processor that does a vector of multiply-adds a cycle."""
+    """Predicted cycles of all tasks together, on a processor that does a vector of multiply-adds in each."""
     used: float
-    """The part of the tiles' numbers that are wanted."""
+    """Fraction of the tiles' numbers that are wanted results."""
     width: int
     """Elements between rows of b."""
     splits: int = 1
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the tiling as arguments of a job."""
         return {
             "tile_rows": self.tile_rows,
             "tile_vectors": self.tile_vectors,
@@ -55,7 +55,7 @@ class MatrixTiling:
 
 
 def _is_product(p: Problem) -> bool:
-    """Whether each target pixel comes from the source pixel at its own place."""
+    """Return True if each target pixel is computed from the source pixel at its own place alone."""
     return (
         len(p.taps) == 1
         and p.taps[0][:2] == (0, 0)
@@ -68,7 +68,7 @@ def _is_product(p: Problem) -> bool:
 
 @lru_cache(maxsize=1024)
 def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-    """The cut of a convolution of 1 x 1; None for others."""
+    """Return the tiling of a 1 x 1 convolution; None for others."""
     if not _is_product(p):
         return None
     pixels = math.prod(p.lattice)
@@ -77,7 +77,7 @@ def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
 
 @lru_cache(maxsize=1024)
 def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-    """The cut of its adjoint for the weight, for a single image and group; None for others."""
+    """Return the tiling of the weight gradient of a 1 x 1 convolution, of one image and group; None for others."""
     if not _is_product(p) or p.images != 1 or p.groups != 1:
         return None
     width = -(-p.channels // simd.lanes) * simd.lanes
@@ -89,7 +89,7 @@ def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
 def _cut(
     simd: Simd, products: int, rows: int, columns: int, depth: int, width: int, *, transposed: bool = False
 ) -> MatrixTiling | None:
-    """The cut with the fewest cycles; None where b is too large, or its rows would push each other out."""
+    """Return the tiling with the fewest cycles; None if b is too large, or its rows would evict each other from L1."""
     if depth * width * simd.itemsize > COST.most_bytes:
         return None
     steps = -(-depth // -(-depth // COST.steps))
@@ -142,7 +142,7 @@ def _cut(
 
 @cache
 def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
-    """The tiles, ranked by what a vector of products costs."""
+    """Return the tiles, ranked by the cycles of a vector of products."""
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
         size = tile_rows * vectors
@@ -152,9 +152,9 @@ def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
 
 
 def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:
-    """Whether ``steps`` rows of a tile's columns stay in the L1 cache beside each other."""
+    """Return True if ``steps`` rows of a tile's columns fit in the L1 cache together."""
     row = width * simd.itemsize
     if row % COST.line:
-        return True  # any of the sets, sooner or later
+        return True  # rows then spread over all sets
     sets = COST.sets // math.gcd(COST.sets, row // COST.line)
     return steps * -(-vectors * simd.lanes * simd.itemsize // COST.line) <= sets * COST.ways

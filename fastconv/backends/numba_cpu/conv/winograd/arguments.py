@@ -1,4 +1,4 @@
-"""The arguments of Winograd's convolution, and of its weight gradient."""
+"""`WinogradArguments` are the arguments of Winograd's convolution and of its weight gradient."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class WinogradArguments(ConvArguments):
-    """Where patches begin, and the kernel's size, besides what all algorithms need."""
+    """These arguments add the first patch's place and the kernel's size to those of all algorithms."""
 
     first_y: int
-    """Source row, in steps, that the first tap reads for lattice row 0."""
+    """Source row that the first tap reads for lattice row 0, in steps."""
     first_x: int
-    """Source column, in steps, that it reads for lattice column 0."""
+    """Source column that the first tap reads for lattice column 0, in steps."""
     tap_rows: int
     tap_columns: int

@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering F(2 x 2, 3 x 3): a 3 x 3 convolution with 4 multiplications a pixel instead of 9.
+"""Winograd's minimal filtering F(2 x 2, 3 x 3) is a 3 x 3 convolution with 4 multiplications a pixel instead of 9.
 
 Four outputs, 2 x 2, depend on a patch of 4 x 4 inputs. Both are seen as polynomials to be multiplied, evaluated at the
 points 0, 1, -1 and infinity along each axis, multiplied there, and interpolated:
@@ -10,37 +10,38 @@ points 0, 1, -1 and infinity along each axis, multiplied there, and interpolated
          | 0 -1  1  0 |         | 1/2 -1/2 1/2|
          | 0  1  0 -1 |         | 0    0    1 |
 
-The 16 numbers of a transformed patch never meet each other before the end, so the sum over channels is 16 independent
+The 16 numbers of a transformed patch are combined only at the end, so the sum over channels is 16 independent
 products of matrices, (target channels x channels) by (channels x patches): 16 multiplications for four outputs, where
 the definition needs 36. The transforms, a few additions each, and the short sums take a quarter of the time with 64
 channels and less with more.
 
-A task takes a block of NR patches, of all images side by side, and (where these are few) of target channels:
+A task takes a block of NR patches, of all images side by side, and a block of target channels if patches are few:
 
     for KC channels                      so that 16 x KC x NR transformed numbers stay in the L2 cache
         transform their patches          straight from the image, a row of patches in the lanes
         for each of the 16 products
             for panels of MR channels    one micro-kernel call; KC x NR of the patches stay in the L1 cache
-    transform the sums                   into 2 x 2 pixels each, bias and floor, written where they belong
+    transform the sums                   into 2 x 2 pixels each, add bias, apply floor, write to the target
 
-A row of patches starts every two pixels, so a vector of them is de-interleaved from loads of two vectors. Where a row
-ends the vector does too, and what was computed beyond it is written all the same, for the next row to write over: rows
-of 4 or 7 patches stand as close as those of 28.
+Patches in a row start two pixels apart, so a vector of them is de-interleaved from loads of two vectors. A vector ends
+where its row ends. Its lanes beyond the row are stored too, and the next row overwrites them, so rows of 4 or 7 patches
+are stored without gaps, like those of 28.
 
-A larger kernel is a sum of *pieces* of 3 x 3 taps, the last of them with zeros for the taps that there aren't: each
-reads the patches three pixels on from those of the piece before. For the products a piece is more channels: with four
+A larger kernel is a sum of *pieces* of 3 x 3 taps, the last of them filled up with zero taps: each reads the patches
+three pixels on from those of the piece before. The products treat a further piece like further channels: with four
 pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25. So far this pays from some 16 channels on.
 
 Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128; that makes up for
 what the transforms add. Root-mean-square error over that of torch's direct form, normal deviates and (in brackets)
 positive ones: 0.9 (1.1) for 32 channels, 1.2 (1.4) for 64, 1.6 (1.9) for 128, 1.5 (1.7) for 512. F(4 x 4, 3 x 3),
 another 1.8 times fewer multiplications, has 6 to 18 times the error and is not offered. An infinite or overflowing
-number would spread over its patch, so the last transform looks for such: the plan then computes everything by `gemm`.
+number would spread over its patch, so the last transform looks for these: the plan then computes all of it by its
+fallback, `gemm`.
 
-Zero taps. A pixel under a tap that is 0 still takes part in the sums, and what rounding leaves of it shows: some 2e-5
-of a float32 pixel. Where a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the plan
-goes by `gemm` too, and such pixels have no part at all. Single zero taps, and the zeros that fill up the last piece,
-don't count.
+Zero taps. A pixel under a tap that is 0 still takes part in the sums, and rounding leaves a trace of it in the result,
+some 2e-5 of a float32 pixel. If a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the
+plan also uses the fallback, where these pixels have no effect. Single zero taps, and the zeros that fill up the last
+piece, don't count.
 
 After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), and S. Winograd,
 "Arithmetic complexity of computations" (1980).
@@ -90,7 +91,7 @@ _I64 = ir.IntType(64)
 
 
 def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
-    """What a thread needs: the transformed patches, their sums, a row of zeros, and what describes the chunks."""
+    """Return the bytes of a thread's workspace: transformed patches, their sums, zeros, and the table of chunks."""
     width = tile_vectors * simd.lanes
     patches = POINTS * (steps * width + simd.lanes)
     sums = POINTS * (block_panels * tile_rows * width + simd.lanes)
@@ -100,16 +101,16 @@ def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, t
 
 
 def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
-    """A' m."""
+    """Return A' m for a column m of four vectors."""
     return [builder.fadd(builder.fadd(m[0], m[1]), m[2]), builder.fsub(builder.fsub(m[1], m[2]), m[3])]
 
 
 @intrinsic
 def _transform_sums(typing, simd, source, step, bias, floor, target, below, masks, odd):
-    """16 vectors, ``step`` elements apart, to A' m A: 2 x 2 pixels of each lane, from ``target`` and ``below`` on.
+    """Write A' m A of 16 vectors ``step`` elements apart: 2 x 2 pixels for each lane, at ``target`` and ``below``.
 
-    ``bias`` and ``floor`` are addresses of numbers; the masks say which lanes to write of the two vectors in each row.
-    The result is ``odd``, made NaN where a pixel was infinite or NaN.
+    ``bias`` and ``floor`` are addresses of numbers; the masks say which lanes of the two vectors in each row are
+    written. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or NaN.
     """
 
     def generate(context, builder, signature, arguments):
@@ -140,7 +141,7 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
 
 @inner
 def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhere):
-    """The pixels of target channels from ``row`` on; whether all of them are finite."""
+    """Write the pixels of ``rows`` target channels from ``row`` on; return True if all of them are finite."""
     I, J = args.I, args.J
     bias, floor = args.bias, args.limits + simd.itemsize
     odd = zeros(simd)
@@ -160,7 +161,7 @@ def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhe
 
 @task(WinogradArguments)
 def multiply(simd, args, task, thread):
-    """One block of patches by one block of target channels in one group; nothing if all is to be done another way."""
+    """Compute a block of patches for a block of target channels in one group; do nothing if the fallback will run."""
     if args.infinite != 0:
         return
     rest, block = divmod(task, args.blocks)
@@ -177,7 +178,7 @@ def multiply(simd, args, task, thread):
     kernel, limits = args.kernel, args.limits
     size = simd.itemsize
 
-    # The workspace: patches, sums, zeros, chunks. What a vector may spill comes after each of the matrices.
+    # The workspace: patches, sums, zeros, chunks. Behind each matrix there is room for a vector that ends beyond it.
     patches = args.workspace + thread * args.thread_bytes
     patch_step = steps * width + simd.lanes
     sums = patches + size * POINTS * patch_step
@@ -188,7 +189,7 @@ def multiply(simd, args, task, thread):
     table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
     row = group * rows + first_panel * tile_rows
     chunks = 0
-    # Lanes without a patch, and what is read beyond the last sums, must not look infinite.
+    # Lanes without a patch, and the room behind the last sums, must hold no infinity or NaN.
     if count < width:
         for i in range(0, POINTS * patch_step, simd.lanes):
             store(simd, patches, i, zeros(simd))

@@ -1,4 +1,4 @@
-"""Kernels of 3 x 3 taps transformed for Winograd's convolution, and larger ones in pieces: G g G' of each."""
+"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to G g G' of each."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ from fastconv.backends.numba_cpu.simd.task import task
 _I64 = ir.IntType(64)
 
 PACKED_CHANNELS = 16
-"""Channels of the weight that are packed at a time, in the L1 cache, before they are transformed."""
+"""Channels of the weight that are packed in the L1 cache at a time, before they are transformed."""
 
 
 def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
-    """Numbers of a transformed weight: 16 matrices of panels, their pieces each followed by what a vector may spill."""
+    """Return the count of numbers in a transformed weight.
+
+    It has 16 matrices of panels; behind each piece there is room for a vector that ends beyond it.
+    """
     return POINTS * panels * pieces * (tile_rows * channels + simd.lanes)
 
 
 @intrinsic
 def _transform_taps(typing, simd, source, source_step, target, target_step):
-    """A vector of kernels, whose taps are at source + t * source_step, to G g G' of each: 16 vectors from target on."""
+    """Write G g G' of a vector of kernels, whose tap t is at source + t * source_step, as 16 vectors from target on."""
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
@@ -61,7 +64,10 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
 
 @inner
 def _cut_piece(simd, taps, step, rows, columns, first, across, target):
-    """Vectors of 3 x 3 taps from number ``first`` on, zeros beyond so many rows and columns; ``across`` in a row."""
+    """Copy a piece of 3 x 3 taps from tap ``first`` on, with zeros outside ``rows`` x ``columns``.
+
+    The kernel has ``across`` taps in a row.
+    """
     for r in range(3):
         for s in range(3):
             value = zeros(simd)
@@ -72,9 +78,9 @@ def _cut_piece(simd, taps, step, rows, columns, first, across, target):
 
 @inner
 def _lacks_line(simd, args, R, S):
-    """Whether the taps of a whole row or column are 0 in every kernel of a weight, and others are not.
+    """Return True if some, but not all, rows or columns of taps are 0 in every kernel of a weight.
 
-    In each line the first kernel's taps mostly tell.
+    A line is given up at the first kernel with a tap that isn't 0, mostly the first one.
     """
     groups, rows, depth = args.groups, args.rows, args.depth
     row_step, depth_step = args.weight_row, args.weight_depth
@@ -99,7 +105,7 @@ def _lacks_line(simd, args, R, S):
 
 @task(WinogradArguments)
 def transform_weight(simd, args, task, thread):
-    """Panel number ``task`` of the weight, counted through the groups."""
+    """Pack and transform panel number ``task`` of the weight, counted through the groups."""
     rows, tile_rows = args.rows, args.tile_rows
     depth = args.depth
     taps, R, S = args.tap_count, args.tap_rows, args.tap_columns

@@ -1,13 +1,13 @@
-"""Patches of 4 x 4 pixels, two apart, transformed for Winograd's convolution: a row of them in a vector's lanes.
+"""Winograd's convolution transforms patches of 4 x 4 pixels, two apart: a vector's lanes hold a row of patches.
 
 Patches are numbered through the images of the batch; the patch at (i, j) belongs to the lattice points (2 i, 2 j) up
-to (2 i + 1, 2 j + 1). Where a row of patches ends, or a block of them, a vector does too: the patches fall into
-*chunks*. What a chunk's vector computes beyond its patches is written all the same, for the next chunk to write over,
-so rows of 4 or 7 patches stand as close as those of 28; only behind the last is there room for what spills.
+to (2 i + 1, 2 j + 1). A vector ends where a row of patches, or a block of them, ends: the patches fall into *chunks*.
+The lanes of a chunk's vector beyond its patches are stored too, and the next chunk overwrites them, so rows of 4 or 7
+patches are stored without gaps, like those of 28; only behind the last chunk there is room for a vector's end.
 
-A patch's columns are a vector's lanes two by two, so each of a chunk's four rows is loaded in four vectors, two from
-the first column on and two from the third, and de-interleaved. Pixels outside the image are lanes outside a mask, or
-rows of zeros. Some 70 cycles a chunk and channel: 16 loads, 16 shuffles, 32 additions, 16 stores.
+Patches are two columns apart, so each of a chunk's four rows is loaded in four vectors, two from the first column on
+and two from the third, and de-interleaved. Pixels outside the image are lanes that a masked load leaves 0, or come from
+a row of zeros. Some 70 cycles a chunk and channel: 16 loads, 16 shuffles, 32 additions, 16 stores.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ from fastconv.backends.numba_cpu.simd import (
 _I64 = ir.IntType(64)
 
 POINTS = 16
-"""Numbers of a transformed patch."""
+"""Count of numbers in a transformed patch, 4 x 4."""
 
 CHUNK_WORDS = 18
-"""Integers that describe a chunk: its first lane; the addresses of four rows in channel 0, the bytes from there to the
-next channel, and four masks of columns; its first pixel in the target, and masks of two vectors in each of two rows."""
+"""Count of integers that describe a chunk: its first lane; the addresses of four rows in channel 0, the bytes from
+there to the next channel, and four masks of columns; the address of its first pixel in the target, and masks of two
+vectors in each of two rows."""
 
 
 @intrinsic
 def _transform(typing, simd, row0, row1, row2, row3, mask0, mask1, mask2, mask3, target, step):
-    """A vector of patches, B' d B of each, to the vectors target + i * step, 0 <= i < 16.
+    """Write B' d B of a vector of patches as the vectors target + i * step, 0 <= i < 16.
 
-    The rows are addresses of the first patch's first column in each. The masks, as integers, say which lanes are inside
-    the image in the vectors 0, lanes, 2, and 2 + lanes columns from there.
+    ``row0`` to ``row3`` are the addresses of the first patch's first column in each row. The masks are integers and say
+    which lanes are inside the image in the vectors 0, lanes, 2, and 2 + lanes columns from there.
     """
 
     def generate(context, builder, signature, arguments):
@@ -72,7 +73,7 @@ def _transform(typing, simd, row0, row1, row2, row3, mask0, mask1, mask2, mask3,
 
 
 def load_pairs(builder: Any, simd: SimdType, base: Any, parts: list[Any], masks: list[Any]) -> list[Any]:
-    """Two vectors, of the even and of the odd elements of two that are loaded under masks."""
+    """Load two vectors under masks; return the vector of their even elements and that of their odd elements."""
     lanes, nothing = simd.simd.lanes, ir.Constant(vector_of(simd).llvm, None)
     raw = [
         masked_load(builder, vector_at(builder, simd, base, part), mask, nothing, simd.simd.itemsize)
@@ -82,35 +83,36 @@ def load_pairs(builder: Any, simd: SimdType, base: Any, parts: list[Any], masks:
 
 
 def store_points(builder: Any, simd: SimdType, points: list[list[Any]], target: Any, step: Any) -> None:
-    """Write 4 x 4 vectors, ``step`` elements apart."""
+    """Write 4 x 4 vectors from ``target`` on, ``step`` elements apart."""
     for i, value in enumerate(value for row in points for value in row):
         store_vector(builder, simd, value, target, builder.mul(step, ir.Constant(_I64, i)))
 
 
 def load_points(builder: Any, simd: SimdType, source: Any, step: Any) -> list[list[Any]]:
-    """4 x 4 vectors that are ``step`` elements apart."""
+    """Return 4 x 4 vectors that lie ``step`` elements apart from ``source`` on."""
     places = [[builder.mul(step, ir.Constant(_I64, 4 * i + j)) for j in range(4)] for i in range(4)]
     return [[load_vector(builder, simd, source, place) for place in row] for row in places]
 
 
 def _evaluate(builder: Any, d: list[Any]) -> list[Any]:
-    """B' d."""
+    """Return B' d for a column d of four vectors."""
     return [builder.fsub(d[0], d[2]), builder.fadd(d[1], d[2]), builder.fsub(d[2], d[1]), builder.fsub(d[1], d[3])]
 
 
 @inner
 def count_patches(args):
-    """Of all images."""
+    """Return the number of patches in all images."""
     I, J = args.I, args.J
     return args.N * ((I + 1) // 2) * ((J + 1) // 2)
 
 
 @inner
 def describe_chunks(simd, args, target, group, row, first, count, down_by, right_by, nowhere, table):
-    """Into how many chunks - rows of patches, at most a vector - the patches ``first`` up to first + count fall.
+    """Fill ``table`` with the chunks of patches ``first`` up to first + count; return the number of chunks.
 
-    Pixels are those of channel ``row`` of the images at the address ``target``; ``nowhere`` is that of zeros. Patches
-    are read so many rows below and columns right of where the first taps read them.
+    A chunk is a row of patches, at most a vector. Its target pixels are in channel ``row`` of the images at the address
+    ``target``; ``nowhere`` is the address of zeros. Patches are read ``down_by`` rows below and ``right_by`` columns
+    right of the place where the first taps read them.
     """
     H, W = args.H, args.W
     I, J = args.I, args.J
@@ -156,7 +158,7 @@ def describe_chunks(simd, args, target, group, row, first, count, down_by, right
 
 @inner
 def read_patches(simd, first, end, chunks, table, width, target, step):
-    """Channels ``first`` up to ``end``, the patches of the chunks side by side, into 16 matrices of so many rows."""
+    """Transform the chunks' patches of channels ``first`` up to ``end`` into 16 matrices with one row a channel."""
     for c in range(first, end):
         row = target + simd.itemsize * (c - first) * width
         for chunk in range(chunks):

@@ -1,4 +1,4 @@
-"""Plans in fewer multiplications: F(2 x 2, 3 x 3) on patches of 4 x 4 pixels, larger kernels in pieces of 3 x 3."""
+"""These plans need fewer multiplications: F(2 x 2, 3 x 3) on 4 x 4 pixels, larger kernels in pieces of 3 x 3."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class WinogradConvolution(Convolution):
-    """A convolution of transformed patches.
+    """This plan is a convolution of transformed patches.
 
-    An infinite number, or one that overflows, spreads over its patch. So does a pixel's rounding, which must not show
-    under a row or column of taps that are all 0, as of a causal kernel: the fallback does these.
+    An infinite number, or one that overflows, spreads over its patch. So does the rounding error of a pixel, which must
+    not show under a row or column of taps that are all 0, as in a causal kernel. The fallback computes these cases.
     """
 
     arguments = WinogradArguments
@@ -30,7 +30,7 @@ class WinogradConvolution(Convolution):
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
-        # By rows and columns: the taps of an input gradient come backwards.
+        # The kernels read taps by rows and columns; those of an input gradient come in reverse order.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
         thread_bytes = forward.workspace_bytes(
             simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps)
@@ -46,19 +46,22 @@ class WinogradConvolution(Convolution):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling | None:
-        """As `Plan.tiling`; None where lattice points or taps aren't all neighbours."""
+        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
         return winograd_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, math.prod(p.pieces))
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks
 
 
 class WinogradWeightGradient(WeightGradient):
-    """A weight gradient of transformed patches; an infinite number, or one that overflows, spreads over all taps."""
+    """This plan is a weight gradient of transformed patches.
+
+    An infinite number, or one that overflows, spreads over all taps: the fallback computes these cases.
+    """
 
     arguments = WinogradArguments
     fallback = GemmWeightGradient
@@ -76,7 +79,7 @@ class WinogradWeightGradient(WeightGradient):
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling | None:
-        """As `Plan.tiling`; None where lattice points or taps aren't all neighbours."""
+        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
         pieces = math.prod(p.pieces)
@@ -84,5 +87,5 @@ class WinogradWeightGradient(WeightGradient):
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
-        """As `Plan.tasks`."""
+        """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())

@@ -1,4 +1,7 @@
-"""How Winograd's convolution and its adjoint for the weight are cut, and what that should cost: see gemm/tiling.py."""
+"""This file chooses the tilings of Winograd's convolution and its weight gradient, by predicted cost.
+
+See gemm/tiling.py for the terms.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ COST = CPU.winograd
 def winograd_tiling(
     simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int
 ) -> Tiling:
-    """The cut with the fewest cycles of a convolution by patches, from ``channels`` to ``rows`` in each group.
+    """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
-    The kernel is so many ``pieces`` of 3 x 3.
+    The kernel has ``pieces`` pieces of 3 x 3.
     """
     across = -(-lattice[1] // 2)
     patches = images * -(-lattice[0] // 2) * across
@@ -28,7 +31,7 @@ def winograd_tiling(
     channels *= pieces
 
     def blocked(tile_rows: int, width: int, panels: int) -> tuple[int, int, int]:
-        """Blocks of patches, panels in a task, and tasks one below the other."""
+        """Return the blocks of patches, the panels in a task, and the blocks of panels."""
         blocks = -(-patches // width)
         most = max(1, COST.sums_bytes // (16 * tile_rows * width * simd.itemsize))
         block_panels = min(panels, most, -(-panels // tasks_for(groups * blocks)))
@@ -38,7 +41,7 @@ def winograd_tiling(
         (tile_rows, vectors), (panels, multiply, stream, kernels) = tile.shape, tile.known
         width = vectors * simd.lanes
         blocks, _, panel_blocks = blocked(tile_rows, width, int(panels))
-        # Chunks that a block falls into: as many as rows end in it, and as vectors in a row.
+        # Chunks of a block: the vectors of its rows, and mostly one more, since the block begins inside a row.
         chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
         transforms = chunks * (COST.read * channels * panel_blocks + COST.transform * rows)
         return groups * (blocks * (multiply + transforms + stream) + kernels)
@@ -54,10 +57,10 @@ def winograd_tiling(
 
 @lru_cache(maxsize=1024)
 def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
-    """The tiles, ranked by what a patch costs at least.
+    """Return the tiles, ranked by the least cycles of a patch.
 
-    Known of each: how many panels there are; the cycles of a block's products, and of weights that it reads anew from
-    beyond the L2 cache; and those of all kernels' transforms.
+    A tile's ``known`` are: the number of panels; the cycles of a block's products; the cycles to read weights that the
+    L2 cache doesn't hold, for each block; and the cycles to transform all kernels.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
@@ -77,15 +80,15 @@ def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked
 def winograd_weight_tiling(
     simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int, taps: int
 ) -> Tiling:
-    """The cut with the fewest cycles of the adjoint for the weight of a convolution by patches.
+    """Return the tiling with the fewest cycles for the weight gradient of a convolution by patches.
 
-    The kernel is so many ``pieces`` of 3 x 3, and ``taps`` in all.
+    The kernel has ``taps`` taps, in ``pieces`` pieces of 3 x 3.
     """
     across = -(-lattice[1] // 2)
     patches = images * -(-lattice[0] // 2) * across
     steps = min(COST.patches, -(-patches // simd.lanes) * simd.lanes)
     passes = -(-patches // steps)
-    # Chunks that all patches fall into: a row in vectors, and a break at the end of each pass.
+    # Chunks of all patches: one for each vector of a row, and one more where a pass ends.
     chunks = patches / across * -(-across // simd.lanes) + passes
     turned = 16 * CPU.gemm.transpose * patches / simd.lanes
 
@@ -126,16 +129,17 @@ def winograd_weight_tiling(
 
 
 def _sum_blocks(panels: int, tiles: int, tile_rows: int, width: int) -> tuple[int, int]:
-    """Into how many blocks of sums, one below the other and side by side, the adjoint for the weight falls."""
+    """Return the numbers of blocks that a weight gradient's sums are cut into, by target channels and by channels."""
     return -(-panels // max(1, COST.channels // tile_rows)), -(-tiles // max(1, COST.channels // width))
 
 
 @lru_cache(maxsize=1024)
 def _weight_tiles_of(simd: Simd, rows: int, channels: int) -> tuple[Ranked, ...]:
-    """The tiles, ranked by what the products of a patch cost.
+    """Return the tiles, ranked by the cycles of a patch's products.
 
-    Known of each: how many tiles there are; the cycles of its products for a patch, and of its end; blocks one below
-    the other, and side by side; and by how much transposing gradients is dearer for less than a vector of rows.
+    A tile's ``known`` are: the number of tiles; the cycles of its products for a patch, and of its end; the blocks by
+    target channels, and by channels; and the factor by which transposing gradients costs more if a tile has fewer rows
+    than a vector has lanes.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):

@@ -1,7 +1,7 @@
-"""The adjoint for the weight of Winograd's 3 x 3 convolution, again at 16 multiplications where the definition has 36.
+"""The weight gradient of Winograd's 3 x 3 convolution takes 16 multiplications where the definition has 36.
 
-What forward.py computes for the patches d of a source channel, y = A' [ (G g G') * (B' d B) ] A, is linear in the
-kernel g. Its adjoint, applied to the gradients e of the patches' 2 x 2 pixels and summed over all patches, is
+The result of forward.py for the patches d of a source channel, y = A' [ (G g G') * (B' d B) ] A, is linear in the
+kernel g. So the weight gradient, from the gradients e of the patches' 2 x 2 pixels, is a sum over all patches:
 
     grad_g = G' [ sum over patches of (A e A') * (B' d B) ] G
 
@@ -18,9 +18,9 @@ A task takes a block of channels, of target channels and of patches:
             for panels, for tiles        one micro-kernel call, added to the sums
     transform the sums                   and write 9 numbers for each pair of channels
 
-Of a larger kernel, a task computes a piece of 3 x 3 taps.
+For a larger kernel, a task computes one piece of 3 x 3 taps.
 
-Sums of up to 128 x 128 channels are kept, 1 MiB, going through the cache once in KC = 64 steps. Both operands are
+Sums of up to 128 x 128 channels are kept, 1 MiB, which go through the cache once in KC = 64 steps. Both operands are
 transformed anew for each block of the other's channels: with 128 of them that takes 13% of the time.
 """
 
@@ -68,7 +68,10 @@ _I64 = ir.IntType(64)
 def workspace_bytes(
     simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
-    """What a thread needs: both operands' panels, some channels before transposition, the sums, and the chunks."""
+    """Return the size of a thread's workspace in bytes.
+
+    It holds both operands' panels, some channels before transposition, the sums, and the table of chunks.
+    """
     columns, rows = block_tiles * tile_vectors * simd.lanes, block_panels * tile_rows
     operands = POINTS * (steps * columns + steps * rows + block_panels * simd.lanes)
     square = POINTS * (steps * max(simd.lanes, tile_rows) + simd.lanes)
@@ -78,9 +81,9 @@ def workspace_bytes(
 
 @intrinsic
 def _transform_gradients(typing, simd, row0, row1, mask0, mask1, mask2, mask3, target, step):
-    """A vector of 2 x 2 gradients, A e A' of each, to 16 vectors, ``step`` elements apart, from ``target`` on.
+    """Write A e A' of a vector of 2 x 2 gradients as 16 vectors, ``step`` elements apart, from ``target`` on.
 
-    The two rows are addresses; the masks say which lanes there are in two vectors of each.
+    ``row0`` and ``row1`` are addresses; the masks say which lanes of two vectors in each row belong to the image.
     """
 
     def generate(context, builder, signature, arguments):
@@ -90,7 +93,7 @@ def _transform_gradients(typing, simd, row0, row1, mask0, mask1, mask2, mask3, t
         minus = ir.Constant(vector_of(simd).llvm, [-0.0] * lanes)
 
         def spread(e: list[Any]) -> list[Any]:
-            """A e."""
+            """Return A e for a column e of two vectors."""
             return [e[0], builder.fadd(e[0], e[1]), builder.fsub(e[0], e[1]), builder.fsub(minus, e[1])]
 
         pixels = [
@@ -106,14 +109,14 @@ def _transform_gradients(typing, simd, row0, row1, mask0, mask1, mask2, mask3, t
 
 @intrinsic
 def _transform_sums(typing, simd, source, source_step, target, target_step):
-    """16 vectors, ``source_step`` elements apart, to G' m G: 9 vectors ``target_step`` apart."""
+    """Write G' m G of 16 vectors ``source_step`` elements apart as 9 vectors ``target_step`` elements apart."""
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
         half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
 
         def gather(m: list[Any]) -> list[Any]:
-            """G' m."""
+            """Return G' m for a column m of four vectors."""
             both = builder.fmul(builder.fadd(m[1], m[2]), half)
             return [
                 builder.fadd(m[0], both),
@@ -133,7 +136,7 @@ def _transform_sums(typing, simd, source, source_step, target, target_step):
 
 @inner
 def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
-    """Channels ``first`` up to ``end``, transformed and transposed: 16 rows of tiles of steps x width."""
+    """Transform and transpose channels ``first`` up to ``end`` into 16 rows of tiles of steps x width."""
     lanes = simd.lanes
     square_step = (steps + 1) * lanes
     tiles = (end - first + width - 1) // width
@@ -150,7 +153,7 @@ def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
 
 @inner
 def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, target_step):
-    """A panel of the gradient's channels from ``row`` on, transformed and transposed, for each of the 16 products."""
+    """Transform and transpose gradient channels from ``row`` on into a panel for each of the 16 products."""
     tile_rows = args.tile_rows
     square_step = steps * tile_rows + simd.lanes
     plane = simd.itemsize * args.I * args.J
@@ -177,9 +180,9 @@ def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, 
 
 @inner
 def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, kernel, first_tap):
-    """The gradients of rows x ``wanted`` kernels, by way of ``taps``, to the target; whether all are finite.
+    """Write the gradients of rows x ``wanted`` kernels, by way of ``taps``; return True if all are finite.
 
-    Those of a piece of 3 x 3 taps, as far as there are so many, of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
+    They are those of a piece of at most 3 x 3 taps of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
     """
     (R, S), (r, s) = kernel, first_tap
     finite = True
@@ -203,7 +206,7 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, ke
 
 @inner
 def _add_products(simd, args, steps, start, tiles, panels, left, left_step, right, sums):
-    """The 16 products of ``steps`` patches, the operands being packed at ``left`` and ``right``, to the sums."""
+    """Add the 16 products of ``steps`` patches, whose operands are packed at ``left`` and ``right``, to the sums."""
     tile_rows, width = args.tile_rows, args.tile_vectors * simd.lanes
     kernel, limits = args.kernel, args.limits
     most, columns, size = args.steps, tiles * width, simd.itemsize
@@ -219,7 +222,7 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
 
 @task(WinogradArguments)
 def multiply(simd, args, task, thread):
-    """One block of channels by one of target channels in one group, over one part of the patches."""
+    """Compute a block of channels for a block of target channels in one group, over one part of the patches."""
     R, S = args.tap_rows, args.tap_columns
     across = (S + 2) // 3
     rest, piece = divmod(task, (R + 2) // 3 * across)

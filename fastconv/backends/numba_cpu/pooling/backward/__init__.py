@@ -1,1 +1,1 @@
-"""Pooling's gradients: scatter.py adds at the indices of the largest, spread_rows.py gathers averages."""
+"""This folder has the input gradients of pooling: scatter*.py for maxima, spread_*.py for averages."""

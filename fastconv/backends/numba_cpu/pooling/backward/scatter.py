@@ -1,12 +1,12 @@
-"""The adjoint of max pooling: each number of the gradient is added at its index.
+"""In the input gradient of max pooling, each number of the gradient is added at its index.
 
-A plane is cleared and then added to while it is in the cache, one number after another, so that the order of
-additions at a pixel is that of the indices. They may be any, as far as this can know, so there are no vectors in it but
-those of `scatter_pairs`, which is tried where sizes look like it. Planes are the parallel axis.
+A plane is cleared and then added to while it is in the cache, one number after another, so that the order of additions
+at a pixel is that of the indices. Any indices are possible, so there are no vectors except in `scatter_pairs`, which is
+tried first if the sizes suggest it. Planes are the parallel axis.
 
-A number takes 1.4 cycles where windows lie side by side, 2.2 where they overlap and one pixel is added to again and
-again. From memory beyond the caches the loop is slower than that, since it waits for stores: asked for ahead, gradients
-and indices come in 3/4 of the time. In the caches the asking costs 4%, so it is left out there.
+A number takes 1.4 cycles if windows lie side by side, 2.2 if they overlap and one pixel is added to again and again. On
+memory beyond the caches the loop is slower, since it waits for stores: prefetched gradients and indices come in 3/4 of
+the time. In the caches prefetching costs 4%, so it is left out there.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 _BLOCK = 16
-"""Windows that the same lines are asked for: one of the gradient and two of indices, in float32."""
+"""Windows between prefetches, each of one line of the gradient and two of indices, in float32."""
 
 
 @jit
 def _add(w, image, grad, indices, first, end):
-    """Windows ``first`` up to ``end``."""
+    """Add the gradients of windows ``first`` up to ``end`` at their indices."""
     for u in range(first, end):
         at = load_integer(indices, u)
         if at >= 0:
@@ -41,7 +41,7 @@ def _add(w, image, grad, indices, first, end):
 
 @task(PoolingArguments)
 def scatter(w, args, task, thread):
-    """A task's planes; pairs are tried if ``w`` has windows two apart."""
+    """Fill a task's planes; `place_pairs` is tried first if ``w`` has windows two apart."""
     size, lanes, ahead = w.itemsize, w.lanes, args.ahead
     P, Q = args.P, args.Q
     pixels, windows = args.H * args.W, P * Q

@@ -1,12 +1,12 @@
-"""The adjoint of max pooling by windows of 2 x 2 side by side, in vectors, as long as the indices are such.
+"""The input gradient of max pooling by windows of 2 x 2 side by side is written in vectors, if its indices fit.
 
     x[2 p + r, 2 q + s]  =  grad[p, q] if indices[p, q] is that pixel's, else 0
 
-Whoever scatters a gradient knows indices and sizes, not windows: a plane twice as high and wide as its gradient is
-likely to come from such a pooling. Each index of a vector is compared with its window's four pixels, and the four
-vectors of numbers or zeros that come of it are interleaved to rows. At the first index that is none of the four the
-plane is left to `scatter`. In the caches 12 windows take 24 cycles and not 31; beyond them its way through memory, two
-rows at a time, is the slower one by half, and it isn't tried.
+The backward pass gets indices and sizes, not windows: a plane twice as high and wide as its gradient is likely to come
+from such a pooling. Each index of a vector is compared with its window's four pixels, and the four vectors of numbers
+or zeros that result are interleaved into two rows. At the first index that is none of the four, the plane is left to
+`scatter`. In the caches 12 windows take 24 cycles and not 31; beyond the caches it writes two rows at a time, which is
+slower by half, so it isn't tried.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from fastconv.backends.numba_cpu.simd import masked_load, vector_of
 _I64 = ir.IntType(64)
 
 _ROWS = 16
-"""That a vector goes down before the next one does, so that masks are made once: a fifth faster than along rows."""
+"""Rows of windows that a vector goes down before the next one does, so that masks are made once: a fifth faster than
+along rows."""
 
 
 @intrinsic
 def _place(typing, w, grad, indices, image, origin, q, windows, width):
-    """Write two rows of pixels below windows q and on; 1 if all indices were their windows' own, else 0.
+    """Write two rows of pixels for a vector of windows from q on; return 1 if all indices fit their windows, else 0.
 
     grad, indices, image: the addresses of a row of ``windows`` windows and of the first row of pixels, ``width`` wide,
     whose first pixel's index is ``origin``.
@@ -78,7 +79,7 @@ def _place(typing, w, grad, indices, image, origin, q, windows, width):
 
 @jit
 def place_pairs(w, image, grad, indices, P, Q):
-    """Whether a plane of 2 P x 2 Q pixels could be filled so; if not, some of it is.
+    """Fill a plane of 2 P x 2 Q pixels; return False, with the plane partly filled, if an index doesn't fit its window.
 
     image, grad, indices: the addresses of the plane and of what belongs to its P x Q windows.
     """

@@ -1,11 +1,12 @@
-"""The adjoint of adaptive average pooling: a vector goes along the pixels of one window in a row.
+"""In the input gradient of adaptive average pooling a vector goes along the pixels of one window in a row.
 
     v[i, q]  =  sum over the rows p of windows that cover row i of share[p, q]
     x[i, j]  =  sum over the windows q that cover column j of v[i, q]
 
-Windows go from left to right, each with the pixels behind the last one written; a window may share but one pixel with
-those before it, whose value so far is at hand. Rows that the same windows cover are copies of the first of them: of 57
-rows under 7 windows 13 are made. Shares come divided. Planes, and rows of large ones, are the parallel axis.
+Windows go from left to right, and each fills its pixels behind the last one written. A window shares at most one pixel
+with those before it, whose sum so far is kept. Rows that the same windows cover are copies of the first of them: of 57
+rows under 7 windows 13 are computed. Shares are divided before. Planes, and rows of large planes, are the parallel
+axis.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @task(PoolingArguments)
 def spread_adaptive(simd, args, task, thread):
-    """A task's rows of its planes."""
+    """Fill a task's rows of its planes."""
     size, reach, spans = simd.itemsize, args.reach, args.spans
     H, W, P, Q = args.H, args.W, args.P, args.Q
     blocks, rows, planes = (
@@ -38,7 +39,7 @@ def spread_adaptive(simd, args, task, thread):
                 copy_row(simd, row, made, W)
                 continue
             made = row
-            written, edge = 0, zero(simd)  # the pixels that are done, and the last one's value
+            written, edge = 0, zero(simd)  # the number of pixels written, and the last one's value
             for q in range(Q):
                 share = zero(simd)
                 for r in range(count):

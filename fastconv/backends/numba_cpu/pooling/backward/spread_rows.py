@@ -1,17 +1,17 @@
-"""The adjoint of average pooling, gathered: each pixel sums up the windows that it is in, and nothing is added twice.
+"""The input gradient of average pooling is gathered: each pixel is the sum of the shares of the windows it is in.
 
     v[i, q]                     =  sum over the rows p of windows that cover row i of grad[p, q]
     x[i, m * RIGHT - LEFT + s]  =  sum over t of v[i, m - t] / divisor,     0 <= s < RIGHT,  0 <= s + t * RIGHT < S
 
-A vector holds one s for successive m. With windows one pixel apart that is a vector of the image; two apart, the
-vectors for s = 0 and s = 1 are interleaved into two. Pixels that no window covers get 0.
+A vector holds one s for successive m. If windows are one pixel apart it is a vector of the image; if they are two
+apart, the vectors for s = 0 and s = 1 are interleaved into two. Pixels that no window covers get 0.
 
-Shares are divided, as torch does it, not multiplied by a reciprocal, which rounds once more: a division of 16 numbers
-takes 10 cycles, as long as writing two vectors to memory that isn't in the L1 cache. Where windows overlap, the
-gradient comes divided already and the divisor is 1: a sum of undivided numbers may overflow. Where they lie side by
-side and fill the planes, rows of pixels are written as many at a time as a window has, from one row of shares.
+Shares are divided, as in torch, not multiplied by a reciprocal, which rounds once more: a division of 16 numbers takes
+10 cycles, as long as writing two vectors to memory that isn't in the L1 cache. If windows overlap, the gradient is
+divided before, and the divisor here is 1: a sum of undivided numbers may overflow. If windows lie side by side and fill
+the planes, each row of shares is written to all pixel rows of its windows at a time.
 
-A vector goes down all rows before the next one does, so that masks are made once. Planes, and rows of large ones, are
+A vector goes down all rows before the next one does, so that masks are made once. Planes, and rows of large planes, are
 the parallel axis.
 """
 
@@ -38,7 +38,7 @@ def _shares_of(w: Any) -> Any:
 
 @intrinsic
 def no_shares(typing, w):
-    """Zeros: for each place between two windows, a vector."""
+    """Return ``w.step`` vectors of zeros, one for each column between two windows."""
 
     def generate(context, builder, signature, arguments):
         zero = ir.Constant(vector_of(w).llvm, None)
@@ -49,11 +49,11 @@ def no_shares(typing, w):
 
 @intrinsic
 def add_shares(typing, w, shares, row, m, windows, count):
-    """Add what the windows in a row of the gradient, whose address is ``row``, give to pixels of windows m and on.
+    """Return the shares of pixels from window m on, with those from a row of the gradient, at address ``row``, added.
 
-    From left to right, so that sums round as torch's do.
+    They are added from left to right, so that sums round as torch's do.
 
-    windows: how many there are in the row. count: columns of a window, if ``w`` doesn't know.
+    windows: number of windows in the row. count: columns of a window, if ``w`` doesn't know them.
     """
     step = w.simd.step
 
@@ -88,7 +88,7 @@ def add_shares(typing, w, shares, row, m, windows, count):
 
 @intrinsic
 def divided(typing, w, shares, divisor):
-    """The shares' quotients."""
+    """Return the shares divided by ``divisor``."""
 
     def generate(context, builder, signature, arguments):
         _, shares, divisor = arguments
@@ -101,7 +101,7 @@ def divided(typing, w, shares, divisor):
 
 @intrinsic
 def deliver_shares(typing, w, shares, row, column, width):
-    """Write the shares as pixels from ``column`` on, as far as they are in the image."""
+    """Write the shares as pixels from ``column`` on; those outside the image are left out."""
     lanes = w.simd.lanes
 
     def generate(context, builder, signature, arguments):
@@ -119,7 +119,7 @@ def deliver_shares(typing, w, shares, row, column, width):
 
 @task(PoolingArguments)
 def spread_rows(w, args, task, thread):
-    """A task's rows of its planes; of windows, not of pixels, where ``w`` knows how many rows a window has."""
+    """Fill a task's rows of its planes: rows of windows if ``w`` knows the rows of a window, else rows of pixels."""
     size, lanes, S = w.itemsize, w.lanes, args.S
     H, W, P, Q = args.H, args.W, args.P, args.Q
     step, left = args.right, args.left

@@ -1,11 +1,11 @@
-"""The adjoint of average pooling by wide windows: a vector goes along the pixels of one window in a row.
+"""In the input gradient of average pooling by wide windows, a vector goes along the pixels of one window in a row.
 
     v[i, q]  =  sum over the rows p of windows that cover row i of grad[p, q] / divisor
 
-Where windows don't overlap in a row, v or 0 is written from left to right in whole vectors, each of which may cover
-pixels of the next window, that are then written again. Otherwise the row is cleared and each window's v is added to its
-pixels, from left to right. A row that the same windows cover as the one above is a copy of it: 3 x 3 windows side by
-side take half the time so. Planes, and rows of large ones, are the parallel axis.
+If windows don't overlap in a row, v or 0 is written from left to right in whole vectors. A vector may cover pixels of
+the next window, which are then written again. Otherwise the row is cleared and each window's v is added to its pixels,
+from left to right. A row that the same windows cover as the row above is a copy of that row: 3 x 3 windows side by side
+then take half the time. Planes, and rows of large planes, are the parallel axis.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @jit
 def fill(simd, row, first, end, width, value):
-    """Write pixels ``first`` up to ``end``, and up to a vector more of a row ``width`` wide."""
+    """Write ``value`` to pixels ``first`` up to ``end``, and to at most a vector more, of a row of ``width`` pixels."""
     lanes, vector = simd.lanes, broadcast(simd, value)
     for c in range(first, end, lanes):
         if c + lanes <= width:
@@ -42,7 +42,7 @@ def fill(simd, row, first, end, width, value):
 
 @jit
 def copy_row(simd, row, above, width):
-    """Make a row of another."""
+    """Copy the row at address ``above``, ``width`` pixels, to ``row``."""
     lanes = simd.lanes
     whole = width // lanes * lanes
     for c in range(0, whole, lanes):
@@ -54,9 +54,9 @@ def copy_row(simd, row, above, width):
 
 @jit
 def _add_to(simd, row, first, end, value):
-    """Add to pixels ``first`` up to ``end``."""
+    """Add ``value`` to pixels ``first`` up to ``end``."""
     if end - first <= simd.lanes:
-        # A vector would wait for those of the window before to be written.
+        # A vector load would wait for the stores of the window before.
         for c in range(first, end):
             store_scalar(simd, row, c, load_scalar(simd, row, c) + value)
         return
@@ -72,7 +72,7 @@ def _add_to(simd, row, first, end, value):
 
 @task(PoolingArguments)
 def spread_wide(simd, args, task, thread):
-    """A task's rows of its planes."""
+    """Fill a task's rows of its planes."""
     size, S = simd.itemsize, args.S
     H, W, P, Q = args.H, args.W, args.P, args.Q
     step, left = args.right, args.left

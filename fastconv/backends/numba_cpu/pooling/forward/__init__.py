@@ -1,1 +1,4 @@
-"""Pooling, forwards: rows.py takes a vector of windows side by side, wide.py a vector of pixels of one window."""
+"""This folder has the forward pass of pooling.
+
+rows.py has windows side by side in a vector's lanes, wide.py the pixels of one window.
+"""

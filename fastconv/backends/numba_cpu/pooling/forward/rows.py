@@ -1,15 +1,16 @@
-"""Pooling by windows in rows: a vector of windows side by side goes down the image, window after window.
+"""A vector's lanes hold windows that lie side by side; the vector goes down the image, window after window.
 
     h[i, q]  =  merge over s of x[i, q * RIGHT - LEFT + s * DX]
     y[p, q]  =  merge over r of h[p * DOWN - TOP + r * DY, q]
 
 Windows of up to four columns, one to four pixels apart, have kernels of their own, which load whole vectors and
-shuffle them: for 3 x 3 windows side by side 4 times as fast as single loads. And windows of 3 x 3 roll: the
-last rows of h of one window are the first of the next, so they stay in registers, and a result costs one new row or
-two. Other windows that overlap make their rows of h anew.
+shuffle them: for 3 x 3 windows side by side 4 times as fast as single loads. Windows of 3 x 3 roll: the last rows of h
+of one window are the first rows of the next, so they stay in registers, and a result costs one or two new rows. Other
+windows that overlap compute their rows of h again.
 
 A vector goes through all rows of a block before the next one does, so that masks at the image's sides are made once; a
-block fits the L2 cache, and the next one is asked for meanwhile. Planes, and rows of large ones, are the parallel axis.
+block fits the L2 cache, and the next one is prefetched meanwhile. Planes, and rows of large planes, are the parallel
+axis.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @inner
 def _down(w, args, plane, first, end, q, ahead):
-    """Rows ``first`` up to ``end`` of a vector of windows."""
+    """Pool rows ``first`` up to ``end`` of a vector of windows."""
     size, W, S = w.itemsize, args.W, args.S
     P, Q = args.P, args.Q
     step, dx, dy = args.right, args.DX, args.DY
@@ -37,7 +38,7 @@ def _down(w, args, plane, first, end, q, ahead):
     for p in range(first, end):
         ask(w, ahead)
         ahead += w.ahead
-        # Windows that are all in the image lie evenly, and divide by the same numbers.
+        # If all windows lie inside the image, their distance is constant, and they share one row of divisors.
         i, count, table = p * down, w.rows, 0
         if w.rows == 0:
             i, count, table = load_integer(reach, 2 * p), load_integer(reach, 2 * p + 1), p
@@ -45,7 +46,7 @@ def _down(w, args, plane, first, end, q, ahead):
         state = row_of_windows(w, nothing(w), image + size * origin, c, W, S, step, dx, starts, origin)
         for _ in range(1, count):
             i += dy
-            # Sums go on pixel by pixel, so that they round as torch's do.
+            # Sums add pixel after pixel, so that they round as torch's do.
             below = row_of_windows(w, state, image + size * i * W, c, W, S, step, dx, starts, i * W)
             state = below if w.sums else merge(w, state, below)
         divisor = load_integer(divisors, table) + size * q
@@ -55,7 +56,7 @@ def _down(w, args, plane, first, end, q, ahead):
 
 @inner
 def _roll(w, args, plane, first, end, q, ahead):
-    """As `_down`, of windows of three rows, one or two apart."""
+    """Do the work of `_down` for windows of three rows, one or two apart."""
     size, H, W, S = w.itemsize, args.H, args.W, args.S
     P, Q, down = args.P, args.Q, args.down
     step, dx = args.right, args.DX
@@ -92,7 +93,7 @@ def _roll(w, args, plane, first, end, q, ahead):
 
 @inner
 def _pool(w, rolling, args, task):
-    """A task's rows of its planes; ``rolling`` is None or true."""
+    """Pool a task's rows of its planes, by `_roll` unless ``rolling`` is None."""
     P, Q = args.P, args.Q
     blocks, rows = args.row_blocks, args.task_rows
     planes, block_rows = args.task_planes, args.block_rows

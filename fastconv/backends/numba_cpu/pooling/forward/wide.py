@@ -1,13 +1,13 @@
-"""Pooling by wide windows: a vector goes along the rows of one window, and its lanes are merged at the end.
+"""A vector goes along the rows of one wide window, and its lanes are merged at the end.
 
-For windows that are many pixels wide or apart, of which there are few in a row: vectors of windows would be mostly
-empty or made of single loads. Merging the lanes takes log2(lanes) rounds, so a window should have a few vectors. One
-that covers its whole plane is a single row to this kernel, however high (`pooling_jobs.flat`).
+This kernel is for windows that are many pixels wide or apart, so that a row has few of them: vectors of windows would
+be mostly empty or filled by single loads. Merging the lanes takes log2(lanes) rounds, so a window should have a few
+vectors. A window that covers its whole plane has a kernel of its own (whole_planes.py).
 
-Windows are read in steps that no processor foresees: with the pixels below asked for, 57 x 57 pixels under 7 x 7
+Windows are read in steps that a processor doesn't foresee: with the pixels below prefetched, 57 x 57 pixels under 7 x 7
 windows come from memory in 1/6 of the time. From caches that costs a third more, so it is left out there.
 
-Planes are the parallel axis, and rows of windows in large ones.
+Tasks are runs of windows, counted through all planes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 
 @task(PoolingArguments)
 def pool_wide(w, args, task, thread):
-    """A task's windows, counted through the planes."""
+    """Pool a task's windows, counted through the planes."""
     size, lanes = w.itemsize, w.lanes
     H, W, P, Q = args.H, args.W, args.P, args.Q
     out, indices = args.output, args.indices

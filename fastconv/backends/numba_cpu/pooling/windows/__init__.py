@@ -1,1 +1,4 @@
-"""Vectors of windows: state.py merges pixels, lanes.py and rows.py fill windows, memory.py reads and writes images."""
+"""This folder has vectors of windows.
+
+state.py merges pixels, lanes.py and rows.py fill windows, memory.py reads and writes images.
+"""

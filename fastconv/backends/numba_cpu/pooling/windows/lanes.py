@@ -1,11 +1,11 @@
-"""One window in a vector's lanes: pixels side by side in a row, merged lane by lane, and at the end across lanes.
+"""One window fills a vector's lanes: pixels side by side in a row are merged lane by lane, at the end across lanes.
 
-In each lane pixels are merged in row-major order, but not across lanes: there, of equal elements the one with the
-lowest place is taken and of NaN that with the highest. Places count from the window's first pixel.
+In each lane pixels are merged in row-major order, but not across lanes: there the lowest place wins among equal
+elements and the highest among NaN. Places count from the window's first pixel.
 
-As many windows as there are lanes are finished together. Of the states of two, the even and the odd lanes are merged:
-one vector with both windows side by side, half as wide. After log2(lanes) rounds each lane holds one window, in order,
-at three shuffles and additions a window instead of ten.
+As many windows as there are lanes are finished together. Of the states of two windows, the even and the odd lanes are
+merged: the result is one vector with both windows side by side, half as wide. After log2(lanes) rounds each lane holds
+one window, in order, at three shuffles and additions a window instead of ten.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _I64 = ir.IntType(64)
 
 @intrinsic
 def no_pixels(typing, w):
-    """The state before any pixel; if all that come are minus infinity, the place is the first one's."""
+    """Return the state before any pixel; if all pixels are minus infinity, the place stays that of the first."""
 
     def generate(context, builder, signature, arguments):
         zero = ir.Constant(ir.VectorType(place_type(w), w.simd.lanes), None)
@@ -48,9 +48,9 @@ def no_pixels(typing, w):
 
 @intrinsic
 def pixels(typing, w, row, column, end, origin):
-    """The state of a vector of pixels from ``column`` on in the row at an address, up to ``end`` if that isn't None.
+    """Return the state of a vector of pixels from ``column`` on in the row at address ``row``.
 
-    origin: the place of the row's column 0.
+    end: the column after the last pixel, or None if the vector is whole. origin: the place of the row's column 0.
     """
 
     def generate(context, builder, signature, arguments):
@@ -65,7 +65,7 @@ def pixels(typing, w, row, column, end, origin):
 
 @intrinsic
 def desk(typing, w):
-    """The address of room for as many finished windows as there are lanes, until the function returns."""
+    """Return the address of a buffer for as many finished windows as there are lanes, on the function's stack."""
 
     def generate(context, builder, signature, arguments):
         return builder.ptrtoint(cgutils.alloca_once(builder, vector_of(w).llvm, 2 * w.simd.lanes + 3), _I64)
@@ -74,14 +74,14 @@ def desk(typing, w):
 
 
 def _on_desk(builder: Any, w: Any, desk: Any, vector: int, scalar: Any, index: Any) -> Any:
-    """A pointer to number ``index`` behind so many vectors."""
+    """Return a pointer to number ``index`` behind ``vector`` vectors of the buffer."""
     base = builder.add(desk, ir.Constant(_I64, vector * w.simd.lanes * w.simd.itemsize))
     return builder.gep(builder.inttoptr(base, scalar.as_pointer()), [index])
 
 
 @intrinsic
 def put_on_desk(typing, w, desk, k, state, divisor, origin):
-    """Put window k there, with the number that is at the address ``divisor``, and its first pixel's place."""
+    """Put window k into the buffer, with the divisor at address ``divisor``, or with its first pixel's place."""
 
     def generate(context, builder, signature, arguments):
         _, desk, k, state, divisor, origin = arguments
@@ -102,7 +102,7 @@ def put_on_desk(typing, w, desk, k, state, divisor, origin):
 
 
 def _merged_across(builder: Any, w: Any, a: list[Any], b: list[Any]) -> list[Any]:
-    """Lanes of which none comes before the other; parts are numbers and places."""
+    """Return the merged parts, numbers and places, of two states of which neither comes first in row-major order."""
     if w.simd.kind == AVERAGES:
         return [builder.fadd(a[0], b[0])]
     above = builder.fcmp_ordered(">", b[0], a[0])
@@ -115,7 +115,7 @@ def _merged_across(builder: Any, w: Any, a: list[Any], b: list[Any]) -> list[Any
 
 @intrinsic
 def deliver_desk(typing, w, desk, out, indices, count):
-    """Write the results of the ``count`` windows on the desk at addresses, that of the indices being 0 for none."""
+    """Write the results of the buffer's ``count`` windows to ``out``, and their indices unless that address is 0."""
 
     def generate(context, builder, signature, arguments):
         _, desk, out, indices, count = arguments

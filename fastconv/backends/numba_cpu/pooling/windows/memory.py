@@ -1,7 +1,7 @@
-"""Vectors read from and written to images, at whose sides some lanes have no pixel.
+"""These functions read and write vectors of an image; at its sides some lanes have no pixel.
 
-A mask comes from one comparison without sign, for both sides at once. Where the processor has masks for nothing, every
-access has one; elsewhere, only those that reach beyond a side (`Windows.masked`).
+One unsigned comparison makes the mask for both sides. If the processor's masks cost nothing, every access has one;
+otherwise only accesses that reach beyond a side (`Windows.masked`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 def load(builder: Any, w: Any, row: Any, column: Any) -> Any:
-    """The vector from ``column`` on."""
+    """Return the vector from ``column`` on."""
     value = builder.load(vector_at(builder, w, row, column))
     value.align = w.simd.itemsize
     return value
 
 
 def visible(builder: Any, w: Any, column: Any, width: Any) -> Any:
-    """The mask of lanes that are inside an image ``width`` wide, the first one being in ``column``."""
-    # One comparison without sign, for both sides.
+    """Return the mask of lanes that are inside an image ``width`` wide; the first lane is in ``column``."""
+    # One unsigned comparison serves both sides.
     columns = builder.add(ramp(w), spread(builder, w, column))
     return builder.icmp_unsigned("<", columns, spread(builder, w, width))
 
 
 def load_visible(builder: Any, w: Any, row: Any, column: Any, width: Any) -> Any:
-    """The vector from ``column`` on, as far as it is in the image, which is ``width`` wide."""
+    """Return the vector from ``column`` on of an image ``width`` wide; lanes outside hold `outside`."""
     mask = visible(builder, w, column, width)
     otherwise = outside(w)
     pointer = vector_at(builder, w, row, column)
@@ -43,7 +43,7 @@ def load_visible(builder: Any, w: Any, row: Any, column: Any, width: Any) -> Any
 
 
 def load_spaced(builder: Any, w: Any, row: Any, column: Any, step: Any) -> Any:
-    """Elements ``column``, ``column + step``, ... one by one: 3/4 of a gather instruction's time on Zen 4."""
+    """Return elements ``column``, ``column + step``, ... loaded one by one: 3/4 of a gather's time on Zen 4."""
     value: Any = ir.Constant(vector_of(w).llvm, ir.Undefined)
     for lane in range(w.simd.lanes):
         number = builder.load(element(builder, w, row, column))
@@ -53,7 +53,7 @@ def load_spaced(builder: Any, w: Any, row: Any, column: Any, step: Any) -> Any:
 
 
 def load_spaced_visible(builder: Any, w: Any, row: Any, column: Any, step: Any, width: Any) -> Any:
-    """As `load_spaced`, as far as the elements are in the image."""
+    """Return what `load_spaced` does, with `outside` in lanes whose elements are outside the image."""
     lanes, size = w.simd.lanes, ir.Constant(_I64, w.simd.itemsize)
     offsets = ir.Constant(ir.VectorType(_I64, lanes), list(range(lanes)))
     columns = builder.add(
@@ -72,7 +72,7 @@ def load_spaced_visible(builder: Any, w: Any, row: Any, column: Any, step: Any, 
 
 
 def spaced(builder: Any, w: Any, vectors: list[Any], first: int) -> Any:
-    """Elements ``first``, ``first + n``, ... of n vectors, which lie one after the other: n - 1 shuffles."""
+    """Return elements ``first``, ``first + n``, ... of n successive vectors, by n - 1 shuffles."""
     lanes = w.simd.lanes
     places = range(first, len(vectors) * lanes, len(vectors))
     chosen = vectors[0]
@@ -86,7 +86,7 @@ def spaced(builder: Any, w: Any, vectors: list[Any], first: int) -> Any:
 
 
 def interleaved(builder: Any, w: Any, a: Any, b: Any) -> list[Any]:
-    """a[0], b[0], a[1], b[1], ..., in two vectors."""
+    """Return a[0], b[0], a[1], b[1], ... in two vectors."""
     lanes = w.simd.lanes
     both = [i // 2 + (lanes if i % 2 else 0) for i in range(2 * lanes)]
     orders = [ir.Constant(ir.VectorType(_I32, lanes), half) for half in (both[:lanes], both[lanes:])]
@@ -94,7 +94,7 @@ def interleaved(builder: Any, w: Any, a: Any, b: Any) -> list[Any]:
 
 
 def write_visible(builder: Any, w: Any, values: Any, row: Any, column: Any, width: Any) -> None:
-    """Store the values from element ``column`` of an array on, as far as they are in it; it is ``width`` long."""
+    """Store the values from element ``column`` of a row of ``width`` elements on; those outside it are left out."""
     lanes, scalar = w.simd.lanes, values.type.element
     size = 8 if scalar == _I64 else w.simd.itemsize
     place = builder.gep(builder.inttoptr(row, scalar.as_pointer()), [column])

@@ -1,4 +1,4 @@
-"""Rows of windows that lie side by side, one window in each lane: made of a row of the image, and delivered."""
+"""These functions compute rows of windows side by side, one window in each lane, and write their results."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 @intrinsic
 def row_of_windows(typing, w, before, row, column, width, count, step, apart, starts, origin):
-    """The states of one row of windows that lie side by side.
+    """Return the states of one row of windows that lie side by side.
 
-    before: of sums, what the row's pixels are added to, one after another; else anything. row: the address of the row
-    in an image ``width`` wide. column: of the first window's first pixel. count, step, apart: columns of a window,
-    from one window to the next, and from one column of a window to the next; the first two may be known to ``w``
-    already. starts: the address of each window's first column in the image, as places. origin: the row's first pixel
-    in the plane.
+    before: for sums, the state to which the row's pixels are added, one after another; otherwise unused. row: the
+    address of the row in an image ``width`` wide. column: the first window's first column. count, step, apart: columns
+    of a window, from one window to the next, and from one column of a window to the next; the first two may be known to
+    ``w`` already. starts: the address of a table with each window's first column in the image, as places. origin: the
+    place of the row's first pixel in the plane.
     """
 
     def generate(context, builder, signature, arguments):
@@ -75,7 +75,7 @@ def row_of_windows(typing, w, before, row, column, width, count, step, apart, st
 
 
 def _either(builder: Any, condition: Any, yes: Any, no: Any) -> list[Any]:
-    """What ``yes`` or ``no`` makes."""
+    """Emit a branch; return the values that ``yes`` or ``no`` emits."""
     with builder.if_else(condition) as (then, otherwise):
         with then:
             first = yes()
@@ -104,7 +104,7 @@ def _row(
     step: Any,
     apart: Any,
 ) -> list[Any]:
-    """As `row_of_windows`; the places are still offsets from each window's first column."""
+    """Return the states for `row_of_windows`, whose places are still offsets from each window's first column."""
 
     def pixels(offset: Any) -> list[Any]:
         at = builder.add(column, offset)
@@ -114,7 +114,7 @@ def _row(
             return [load_spaced_visible(builder, w, row, at, step, width)]
         here = [builder.add(at, ir.Constant(_I64, w.simd.lanes * vector)) for vector in range(w.simd.step)]
         loaded = [load(builder, w, row, at) if inside else load_visible(builder, w, row, at, width) for at in here]
-        # So many vectors hold as many columns of windows that are as many pixels apart.
+        # If windows are n pixels apart, n vectors hold n columns of each window.
         return [spaced(builder, w, loaded, first) for first in range(w.simd.step)]
 
     def parts(vector: Any, offset: Any) -> list[Any]:
@@ -143,7 +143,7 @@ def _row(
 
 @intrinsic
 def ask(typing, w, address):
-    """Ask for the ``w.ahead`` bytes of memory from ``address`` on."""
+    """Prefetch the ``w.ahead`` bytes of memory from ``address`` on."""
 
     def generate(context, builder, signature, arguments):
         byte = ir.IntType(8).as_pointer()
@@ -161,8 +161,8 @@ def ask(typing, w, address):
 def deliver(typing, w, state, out, indices, q, count, origin, divisors):
     """Write the results of windows from q on, up to window ``count``.
 
-    out, indices: addresses of what belongs to a row of windows. origin: a pixel of the plane that no place comes
-    before. divisors: the address of as many numbers as there are lanes.
+    out, indices: addresses of the results of a row of windows. origin: a place in the plane that is at most that of any
+    window. divisors: the address of as many numbers as there are lanes.
     """
 
     def generate(context, builder, signature, arguments):
@@ -172,7 +172,7 @@ def deliver(typing, w, state, out, indices, q, count, origin, divisors):
             numbers = builder.fdiv(numbers, load(builder, w, divisors, ir.Constant(_I64, 0)))
         write_visible(builder, w, numbers, out, q, count)
         if places:
-            # As they are they may have wrapped around; counted from the origin they are right.
+            # Places may have wrapped around; their distance from the origin has not.
             distance = widened(builder, builder.sub(places[0], spread(builder, w, origin)))
             index = builder.add(distance, broadcast_value(builder, origin, w.simd.lanes))
             write_visible(builder, w, index, indices, q, count)

@@ -1,14 +1,14 @@
-"""Vectors of windows: in each lane the state of one window, made of its pixels in row-major order.
+"""A vector of windows holds in each lane the state of one window, merged from its pixels in row-major order.
 
-What poolings differ in is said here, at compile time, by a `Windows`; the loops over images are written once. The state
-of a largest value or of a sum is a vector of numbers. Where places are wanted too, it is a pair: the numbers, and where
-in the plane each was found. A step merges the state of some pixels with that of later ones:
+The loops over images are written once; a `Windows` tells them at compile time which kind of pooling they do. The state
+of a largest value or of a sum is a vector of numbers. If places are wanted too, it is a pair: the numbers, and the
+place in the plane of each. A step merges the state of some pixels with that of later ones:
 
-    values, places    the later one if it is above the earlier one or NaN: of equal ones the first stays, of NaN
-                      the last
+    values, places    the later one if it is NaN or above the earlier one: the first wins among equal ones, the
+                      last among NaN
     averages          their sum
 
-Pixels outside the image are minus infinity or 0 and never loaded.
+Pixels outside the image count as minus infinity, or 0 in averages, and are never loaded.
 """
 
 from __future__ import annotations
@@ -36,37 +36,37 @@ VALUES, PLACES, AVERAGES = "values", "places", "averages"
 
 @dataclass(frozen=True)
 class Windows(Simd):
-    """A kind of pooling."""
+    """This compile-time constant describes a kind of pooling and its windows."""
 
     kind: str
     columns: int
-    """Of a window, side by side; 0 where a kernel is told when it runs."""
+    """Columns of a window, side by side; 0 if the kernel gets them at run time."""
 
     step: int
-    """Pixels from one window to the next in a row: 1 to 4, or 0 for any."""
+    """Pixels from one window to the next in a row: 1 to 4, or 0 if the kernel gets them at run time."""
 
     rows: int = 0
-    """Of each window, all in the image; 0 where a kernel is told when it runs. A loop over a number that it doesn't
-    know LLVM unrolls eight times, at 15 cycles for each row of windows that are two or three high."""
+    """Rows of each window, all in the image; 0 if the kernel gets them at run time. LLVM unrolls a loop of unknown
+    length eight times, which costs 15 cycles for each row of windows that are two or three high."""
 
     @property
     def ahead(self) -> int:
-        """Bytes that a vector of windows ``step`` apart both ways reads and none before it has read."""
+        """Return the bytes that a vector of windows ``step`` apart both ways reads and no vector before it has read."""
         return 64 if self.step == 1 else 256
 
     @property
     def sums(self) -> bool:
-        """Whether states are sums."""
+        """Return True if states are sums."""
         return self.kind == AVERAGES
 
     @property
     def masked(self) -> bool:
-        """Whether a mask costs a load or store nothing, so that all may have one; spaced loads by mask are gathers."""
+        """Return True if masks cost loads and stores nothing, so that all have one; spaced masked loads are gathers."""
         return self.instructions.vector_bytes == 64 and self.step != 0
 
 
 class WindowsType(SimdType):
-    """A `Windows` as a compile-time constant."""
+    """This is Numba's type of a `Windows`, which is a compile-time constant."""
 
     def __init__(self, windows: Windows) -> None:
         super().__init__(windows)
@@ -78,12 +78,15 @@ register_constant(Windows, WindowsType, ("ahead", "sums", "step", "rows"))
 
 
 def place_type(w: SimdType) -> ir.IntType:
-    """Of places: as wide as the numbers, so that a mask of one fits the other. They wrap around at 2^32 in float32."""
+    """Return the integer type of places.
+
+    It is as wide as the numbers, so that masks fit both; in float32 places wrap around at 2^32.
+    """
     return ir.IntType(8 * w.simd.itemsize)
 
 
 def state_of(w: Any) -> Any:
-    """The type of a state."""
+    """Return Numba's type of a state."""
     numbers = vector_of(w)
     if w.simd.kind != PLACES:
         return numbers
@@ -91,7 +94,7 @@ def state_of(w: Any) -> Any:
 
 
 def spread(builder: Any, w: Any, value: Any) -> Any:
-    """A 64-bit integer as a place in every lane."""
+    """Return a vector with a 64-bit integer as the place in every lane."""
     kind = place_type(w)
     return broadcast_value(builder, value if kind == _I64 else builder.trunc(value, kind), w.simd.lanes)
 
@@ -102,37 +105,37 @@ def ramp(w: Any, step: int = 1) -> Any:
 
 
 def unpack(builder: Any, w: Any, state: Any) -> list[Any]:
-    """Numbers, and places if there are any."""
+    """Return the parts of a state: numbers, and places if there are any."""
     return list(cgutils.unpack_tuple(builder, state, 2)) if w.simd.kind == PLACES else [state]
 
 
 def pack(context: Any, builder: Any, w: Any, parts: Any) -> Any:
-    """The state of such parts."""
+    """Return the state that has these parts."""
     return context.make_tuple(builder, state_of(w), parts) if w.simd.kind == PLACES else parts[0]
 
 
 def widened(builder: Any, distance: Any) -> Any:
-    """A distance between places, or a vector of them, in 64 bits."""
+    """Return a distance between places, or a vector of distances, in 64 bits."""
     kind = distance.type
     wide = ir.VectorType(_I64, kind.count) if isinstance(kind, ir.VectorType) else _I64
     return distance if kind == wide else builder.zext(distance, wide)
 
 
 def outside(w: Any) -> Any:
-    """What stands for pixels outside the image."""
+    """Return a vector of the number that stands for pixels outside the image."""
     kind = vector_of(w).llvm
     number = 0.0 if w.simd.kind == AVERAGES else float("-inf")
     return ir.Constant(kind, [ir.Constant(kind.element, number)] * kind.count)
 
 
 def merged(builder: Any, w: Any, before: Any, after: Any) -> Any:
-    """The parts of two states' merger."""
+    """Return the merged parts of two states, those of ``before`` coming first."""
     if w.simd.kind == AVERAGES:
         return [builder.fadd(before[0], after[0])]
     number = builder.fcmp_ordered("ord", after[0], after[0])
     stays = builder.fcmp_unordered("<=", after[0], before[0])
     if w.simd.kind == VALUES:
-        # In this form LLVM makes two instructions of it, one of them the processor's maximum; in others four.
+        # LLVM compiles this form to two instructions, one of them the processor's maximum, and others to four.
         return [builder.select(number, builder.select(stays, before[0], after[0]), after[0])]
     stays = builder.and_(number, stays)
     return [builder.select(stays, b, a) for b, a in zip(before, after, strict=True)]
@@ -140,7 +143,7 @@ def merged(builder: Any, w: Any, before: Any, after: Any) -> Any:
 
 @intrinsic
 def nothing(typing, w):
-    """A state before any pixel: zeros, that sums start from and largest values don't read."""
+    """Return a state before any pixel: zeros, from which sums start and which largest values don't read."""
 
     def generate(context, builder, signature, arguments):
         return ir.Constant(context.get_value_type(state_of(w)), None)
@@ -150,7 +153,7 @@ def nothing(typing, w):
 
 @intrinsic
 def merge(typing, w, before, after):
-    """The state of all pixels of two states, those of ``before`` coming first."""
+    """Return the state of all pixels of two states, those of ``before`` coming first."""
 
     def generate(context, builder, signature, arguments):
         before, after = (unpack(builder, w, state) for state in arguments[1:])
