@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
@@ -186,7 +186,7 @@ def tanh(simd: Simd, y: np.ndarray) -> None:
         _run(_tanh_chunk(simd), (_TARGET,), (y,))
 
 
-def record_tanh(program: Recorder, simd: Simd, y: Place, count: int) -> None:
+def record_tanh(program: ProgramBuilder, simd: Simd, y: Place, count: int) -> None:
     """Let a program do the same to so many numbers."""
     program.add(_new(count=count), [(_TARGET, y)], [Step(_tanh_chunk(simd), _tasks(count), get_num_threads())])
 
@@ -202,7 +202,7 @@ def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, targe
 
 
 def record_gradient(
-    program: Recorder, simd: Simd, activation: str, grad: Place, y: Place, target: Place, count: int
+    program: ProgramBuilder, simd: Simd, activation: str, grad: Place, y: Place, target: Place, count: int
 ) -> None:
     """Let a program do the same to so many numbers."""
     step = Step(_GRADIENT[activation](simd), _tasks(count), get_num_threads())

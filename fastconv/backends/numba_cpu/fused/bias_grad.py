@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, Workspace
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -111,7 +111,7 @@ def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
     return sums
 
 
-def record(program: Recorder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
+def record(program: ProgramBuilder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
     """Let a program do the same for grad (N, K, P * Q), which ``shape`` gives."""
     threads = get_num_threads() if math.prod(shape) > _ALONE else 1
     step = _sum_short(simd) if shape[2] < SHORT else _sum_channel(simd)

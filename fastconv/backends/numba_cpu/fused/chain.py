@@ -15,7 +15,7 @@ from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.fused import separate_blocks
 from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.program import Place, Program, Recorder
+from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.threads import get_num_threads
 
@@ -62,7 +62,7 @@ class NumbaChain(Chain):
 
         Its steps are for as many ``threads`` as are set now, which is what it is kept under.
         """
-        program = Recorder()
+        program = ProgramBuilder()
         lowering = Lowering(program, self._planner, self._simd)
         x = program.operand()
         parameters = [program.operand() for _ in range(2 * len(self.blocks))]
@@ -74,7 +74,7 @@ class NumbaChain(Chain):
             elif keeps:
                 target = kept + self._inner[number]
             else:
-                target = program.room(math.prod(block.result_shape) * self._simd.itemsize)
+                target = program.buffer(math.prod(block.result_shape) * self._simd.itemsize)
             w, b = parameters[2 * number : 2 * number + 2]
             places.append(Forward(x, w, b, target, kept + self._kept[number] if keeps else None))
             x = target
@@ -86,7 +86,7 @@ class NumbaChain(Chain):
         return program.finish()
 
     def _record_backward(
-        self, program: Recorder, lowering: Lowering, places: list[Forward], wanted: tuple[bool, ...]
+        self, program: ProgramBuilder, lowering: Lowering, places: list[Forward], wanted: tuple[bool, ...]
     ) -> None:
         grad = program.operand()
         targets: list[Place | None] = [program.operand() for _ in wanted]
@@ -96,7 +96,7 @@ class NumbaChain(Chain):
             block = self.blocks[number]
             into = targets[0] if number == 0 else None
             if number > 0 and least < 1 + 2 * number:
-                into = program.room(math.prod(block.geometry.input_shape) * self._simd.itemsize)
+                into = program.buffer(math.prod(block.geometry.input_shape) * self._simd.itemsize)
             w, b = targets[1 + 2 * number : 3 + 2 * number]
             lowering.backward(block, Backward(grad, places[number], into, w, b))
             if into is None:

@@ -5,7 +5,7 @@ pooled result have 0.3 and 1.7. Layer by layer it is written and read three time
 backwards, at the speed of memory. Here the batch goes through by *slabs* of images whose results take no more than
 `SLAB_BYTES`, and the same memory serves all of them. Before max pooling nothing of that size is kept, only the indices;
 ReLU's derivative and the bias's sum are then taken of the pooled gradient, a quarter as large, and mostly the gradients
-of weight and image too (fused/sparse_grad/winners.py), so that nothing of that size is made either. An average's
+of weight and image too (fused/sparse_grad/argmax.py), so that nothing of that size is made either. An average's
 gradient needs the activation's results, so these are kept.
 
 The slabs follow from the sizes alone, and the parts of the weight's gradient are added in order: the same bits for any
@@ -25,13 +25,13 @@ from typing import Any, Protocol
 
 from fastconv.backends.block import Activation, Block, pairs_of
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
-from fastconv.backends.numba_cpu.fused.sparse_grad.plan import winners_plans
+from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from fastconv.threads import get_num_threads
@@ -88,12 +88,12 @@ def slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[int, ConvGeometry], ...
 class Lowering:
     """Writes the jobs of blocks into a program."""
 
-    def __init__(self, program: Recorder, planner: Planner, simd: Simd) -> None:
+    def __init__(self, program: ProgramBuilder, planner: Planner, simd: Simd) -> None:
         """Convolutions are done as ``planner`` says."""
         self.program, self.planner, self.simd = program, planner, simd
 
-    def _room(self, numbers: int) -> Place:
-        return self.program.room(numbers * self.simd.itemsize)
+    def _buffer(self, numbers: int) -> Place:
+        return self.program.buffer(numbers * self.simd.itemsize)
 
     def _parts(self, block: Block) -> Iterator[tuple[int, Block]]:
         """A block's slabs: the first image, and the block for those images."""
@@ -116,7 +116,7 @@ class Lowering:
             if part.pool == "avg" and at.kept is not None:
                 y = at.kept + first * math.prod(conv.output_shape[1:]) * size
             else:
-                y = self._room(math.prod(conv.output_shape))
+                y = self._buffer(math.prod(conv.output_shape))
             self._convolve(conv, part.activation, x, at, y)
             if part.pool == "avg":
                 pooling(simd, pairs_of(conv), AVERAGES).record(program, y, result, None, threads)
@@ -140,15 +140,15 @@ class Lowering:
 
     def backward(self, block: Block, at: Backward) -> None:
         """A block's gradients."""
-        at = self._from_winners(block, at)
+        at = self._from_argmax(block, at)
         if (at.x, at.w, at.b) == (None, None, None):
             return
         g, size = block.geometry, self.simd.itemsize
         parts = list(self._parts(block))
         numbers = math.prod(g.weight_shape)
         several = len(parts) > 1
-        weights = self._room(len(parts) * numbers) if several else at.w
-        biases = self._room(len(parts) * g.K) if several else at.b
+        weights = self._buffer(len(parts) * numbers) if several else at.w
+        biases = self._buffer(len(parts) * g.K) if several else at.b
         for number, (first, part) in enumerate(parts):
             conv = part.geometry
             change, pooled = self._before(part, at, first)
@@ -173,7 +173,7 @@ class Lowering:
         grad, result, kept = at.grad + begin * size, at.forward.result + begin * size, at.forward.kept
         if part.pool == "avg":
             assert kept is not None
-            change = self._room(whole)
+            change = self._buffer(whole)
             window = pairs_of(conv)
             average_backward(simd, window)[0].record(program, change, grad, None, threads)
             if activation is not None:
@@ -182,13 +182,13 @@ class Lowering:
             return change, None
         if activation is not None:
             # Of max pooling's results: a quarter as many.
-            through = self._room(pooled)
+            through = self._buffer(pooled)
             activations.record_gradient(program, simd, activation, grad, result, through, pooled)
             grad = through
         if part.pool is None:
             return grad, None
         assert kept is not None
-        change, window = self._room(whole), pairs_of(conv)
+        change, window = self._buffer(whole), pairs_of(conv)
         job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
         job.record(program, change, grad, kept + begin * 8, threads)
         return change, grad
@@ -215,19 +215,19 @@ class Lowering:
         else:
             plan.record(self.program, x, grad, None, target)
 
-    def _from_winners(self, block: Block, at: Backward) -> Backward:
+    def _from_argmax(self, block: Block, at: Backward) -> Backward:
         """The gradients that are best made of what max pooling took; those that remain."""
         g, kept, simd = block.geometry, at.forward.kept, self.simd
         if block.pool != "max" or kept is None or self.planner.algorithm is not None:
             return at
-        for_weight, for_input = winners_plans(
+        for_weight, for_input = argmax_plans(
             simd, g, weight=at.w is not None, image=at.x is not None, relu=block.activation == "relu"
         )
         if for_weight is None and for_input is None:
             return at
         grad, count = at.grad, math.prod(block.result_shape)
         if block.activation is not None:
-            grad = self._room(count)
+            grad = self._buffer(count)
             activations.record_gradient(self.program, simd, block.activation, at.grad, at.forward.result, grad, count)
         if for_weight is not None:
             for_weight.record(self.program, at.forward.x, grad, kept, at.w, watch=True)

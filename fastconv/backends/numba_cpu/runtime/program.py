@@ -69,7 +69,7 @@ class Workspace:
 
 
 @dataclass
-class _Room:
+class _Buffer:
     size: int
     first: int
     last: int
@@ -87,11 +87,11 @@ class _Entry:
 
 
 @dataclass
-class Recorder:
+class ProgramBuilder:
     """Takes down what a program is to do; operands are numbered as they are asked for."""
 
     _entries: list[_Entry] = field(default_factory=list)
-    _rooms: list[_Room] = field(default_factory=list)
+    _buffers: list[_Buffer] = field(default_factory=list)
     _kept: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     _operands: int = 0
 
@@ -100,10 +100,10 @@ class Recorder:
         self._operands += 1
         return Place(self._operands)
 
-    def room(self, size: int) -> Place:
+    def buffer(self, size: int) -> Place:
         """So many bytes, from the first job that uses them to the last."""
-        self._rooms.append(_Room(_up(max(size, 1), _PAGE), -1, -1))
-        return Place(-len(self._rooms))
+        self._buffers.append(_Buffer(_up(max(size, 1), _PAGE), -1, -1))
+        return Place(-len(self._buffers))
 
     def add(
         self,
@@ -127,9 +127,9 @@ class Recorder:
         there = {number: place for number, place in places if place is not None}
         for place in there.values():
             if place.base < 0:
-                room = self._rooms[-place.base - 1]
-                room.first = len(self._entries) if room.first < 0 else room.first
-                room.last = len(self._entries)
+                buffer = self._buffers[-place.base - 1]
+                buffer.first = len(self._entries) if buffer.first < 0 else buffer.first
+                buffer.last = len(self._entries)
         self._entries.append(_Entry(args.view(np.int64), there, tuple(steps), workspace, flag))
         self._kept.append((args, keep))
 
@@ -139,8 +139,8 @@ class Recorder:
         for entry in self._entries:
             entry.at = words
             words += _up(len(entry.args), _LINE // 8)
-        rooms = _up(8 * words, _PAGE)
-        work = rooms + _lay_out([room for room in self._rooms if room.first >= 0])
+        own = _up(8 * words, _PAGE)
+        work = own + _lay_out([buffer for buffer in self._buffers if buffer.first >= 0])
         jobs = np.zeros(words, np.int64)
         addresses: list[tuple[int, int, int]] = []
         steps: list[tuple[int, int, int, int]] = []
@@ -148,7 +148,7 @@ class Recorder:
             jobs[entry.at : entry.at + len(entry.args)] = entry.args
             for number, place in entry.places.items():
                 if place.base < 0:
-                    inside = rooms + self._rooms[-place.base - 1].offset
+                    inside = own + self._buffers[-place.base - 1].offset
                     addresses.append((entry.at + number, _OWN, inside + place.offset))
                 else:
                     addresses.append((entry.at + number, place.base, place.offset))
@@ -162,18 +162,18 @@ class Recorder:
         return Program(code, memory, helpers, self._kept)
 
 
-def _lay_out(rooms: Sequence[_Room]) -> int:
+def _lay_out(wanted: Sequence[_Buffer]) -> int:
     """Give each room its offset; the bytes that all take."""
     total = 0
-    placed: list[_Room] = []
-    for room in sorted(rooms, key=lambda room: -room.size):
-        others = [other for other in placed if other.first <= room.last and room.first <= other.last]
+    placed: list[_Buffer] = []
+    for buffer in sorted(wanted, key=lambda buffer: -buffer.size):
+        others = [other for other in placed if other.first <= buffer.last and buffer.first <= other.last]
         for other in sorted(others, key=lambda other: other.offset):
-            if room.offset + room.size <= other.offset:
+            if buffer.offset + buffer.size <= other.offset:
                 break
-            room.offset = max(room.offset, other.offset + other.size)
-        placed.append(room)
-        total = max(total, room.offset + room.size)
+            buffer.offset = max(buffer.offset, other.offset + other.size)
+        placed.append(buffer)
+        total = max(total, buffer.offset + buffer.size)
     return total
 
 
@@ -204,7 +204,7 @@ class Program:
     """Ready to run, by several threads at once if they like."""
 
     def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: list[tuple[np.ndarray, Any]]) -> None:
-        """From `Recorder.finish`: ``memory`` bytes and so many ``helpers`` at most are needed."""
+        """From `ProgramBuilder.finish`: ``memory`` bytes and so many ``helpers`` at most are needed."""
         self._code, self._start = code, code.ctypes.data
         self._memory, self._helpers, self._kept = memory, helpers, kept
 

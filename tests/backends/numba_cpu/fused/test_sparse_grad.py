@@ -14,11 +14,11 @@ import torch
 import fastconv
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.backends.numba_cpu.fused import separate_blocks
-from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as winners_tiles
+from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as argmax_tiling
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import (
-    WinnersInputGradient,
-    WinnersWeightGradient,
-    winners_plans,
+    ArgmaxInputGradient,
+    ArgmaxWeightGradient,
+    argmax_plans,
 )
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import input_tiling, weight_tiling
 from fastconv.backends.numba_cpu.lowering import jobs
@@ -72,22 +72,22 @@ def problem(g: ConvGeometry) -> Any:
     return job
 
 
-def weight_plan(simd: Simd, g: ConvGeometry) -> WinnersWeightGradient | None:
+def weight_plan(simd: Simd, g: ConvGeometry) -> ArgmaxWeightGradient | None:
     """The plan for the weight, whatever it costs."""
     cut = weight_tiling(simd, problem(g).problem, 1.0)
-    return None if cut is None else WinnersWeightGradient(simd, problem(g), cut)
+    return None if cut is None else ArgmaxWeightGradient(simd, problem(g), cut)
 
 
-def input_plan(simd: Simd, g: ConvGeometry) -> WinnersInputGradient | None:
+def input_plan(simd: Simd, g: ConvGeometry) -> ArgmaxInputGradient | None:
     """The plan for the image, whatever it costs."""
     cut = input_tiling(simd, problem(g).problem, 1.0)
-    return None if cut is None else WinnersInputGradient(simd, problem(g), cut)
+    return None if cut is None else ArgmaxInputGradient(simd, problem(g), cut)
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
 @pytest.mark.parametrize("sizes", [{}, SMALL], ids=["whole", "in small blocks"])
 def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winners_tiles, "COST", dataclasses.replace(winners_tiles.COST, **sizes))
+    monkeypatch.setattr(argmax_tiling, "COST", dataclasses.replace(argmax_tiling.COST, **sizes))
     in_planes, in_strips, several = 0, 0, 0
     for g in GEOMETRIES:
         given = draw(g, simd.dtype)
@@ -111,7 +111,7 @@ def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: py
 
 
 def chosen(g: ConvGeometry, *, relu: bool = True, weight: bool = True, image: bool = True) -> list[bool]:
-    return [plan is not None for plan in winners_plans(WIDE, g, weight=weight, image=image, relu=relu)]
+    return [plan is not None for plan in argmax_plans(WIDE, g, weight=weight, image=image, relu=relu)]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def fresh_programs() -> Iterator[None]:
 
 @pytest.mark.usefixtures("fresh_programs")
 def test_not_for_another_algorithm() -> None:
-    with mock.patch.object(blocks, "winners_plans") as way:
+    with mock.patch.object(blocks, "argmax_plans") as way:
         both_gradients((40, 20, 8, 8), backend="numba:gemm")
     way.assert_not_called()
 
@@ -208,7 +208,7 @@ def test_one_from_the_winners_and_one_dense(which: tuple[bool, bool], monkeypatc
         made.append([plan is not None for plan in found])
         return found[0], found[1]
 
-    monkeypatch.setattr(blocks, "winners_plans", only)
+    monkeypatch.setattr(blocks, "argmax_plans", only)
     shape = 13, 18, 11, 10
     for one, other in zip(both_gradients(shape, backend="numba"), both_gradients(shape), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

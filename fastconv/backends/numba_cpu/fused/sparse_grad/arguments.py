@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
-class WinnersArguments(ConvArguments):
+class ArgmaxArguments(ConvArguments):
     """What pooling left, and how patches of pixels lie in memory, besides what convolutions need.
 
     ``grad`` is that of the pooled results, (N, rows, I / 2, J / 2).

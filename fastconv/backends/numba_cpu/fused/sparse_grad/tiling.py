@@ -1,12 +1,12 @@
-"""How the adjoints through max pooling are cut, and what that should cost: see gemm/tiling.py and winners.py."""
+"""How the adjoints through max pooling are cut, and what that should cost: see gemm/tiling.py and argmax.py."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import most_vectors
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fits, patch_numbers, strip_numbers
-from fastconv.backends.numba_cpu.fused.sparse_grad.winners import most_vectors
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
@@ -16,7 +16,7 @@ COST = CPU.winners
 
 
 @dataclass(frozen=True)
-class WinnersTiling:
+class ArgmaxTiling:
     """An adjoint through max pooling, cut up."""
 
     rows: int
@@ -73,7 +73,7 @@ def list_bytes(simd: Simd, pixels: int) -> int:
     return -(-pixels * simd.itemsize // 64) * 64 + 8 * pixels
 
 
-def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
+def weight_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
     """The cut of the adjoint for the weight; None where the patches don't lie in vectors side by side.
 
     A share ``live`` of the winners is expected to have a gradient.
@@ -117,7 +117,7 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     work = pooled_rows * pooled_columns * (COST.list + live * kernel)
     ends = calls * COST.call + COST.sums * blocks * groups * rows * columns
     cycles = p.images * (p.rows * (work + ends) + channel_blocks * filling) + 4 * splits * part_bytes / simd.itemsize
-    return WinnersTiling(
+    return ArgmaxTiling(
         rows,
         columns,
         tile_rows,
@@ -134,7 +134,7 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     )
 
 
-def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
+def input_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
     """The cut of the adjoint for the image, as `weight_tiling`; ``p`` is the convolution that it belongs to."""
     if not fits(p):
         return None
@@ -159,7 +159,7 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     calls = groups * (-(-rows // tile_rows) * COST.call + COST.weights * rows * columns)
     write = groups * (p.size[0] * _row_cycles(simd, p.size[1]) + 2 * plane_rows * wide)
     cycles = p.images * (p.rows * (work + calls) + write)
-    return WinnersTiling(
+    return ArgmaxTiling(
         rows,
         columns,
         tile_rows,

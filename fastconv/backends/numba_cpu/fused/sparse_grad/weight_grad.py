@@ -1,4 +1,4 @@
-"""The adjoint for the weight through max pooling, from the winners alone: see winners.py.
+"""The adjoint for the weight through max pooling, from the winners alone: see argmax.py.
 
 Patches that are short lie in strips (strips.py): those of a first layer, with all of its channels. Longer ones lie in
 planes with channels in the lanes (channel_planes.py), one for each vector of channels.
@@ -19,11 +19,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
+from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import list_argmax
+from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fill_strip, strip_numbers
-from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, list_bytes
-from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling, list_bytes
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
@@ -39,7 +39,7 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 
-def pixel_numbers(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
+def pixel_numbers(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
     """Elements of a block's strips, or of its plane, and of what is read and written beyond them."""
     if not cut.plane_w:
         return 2 * cut.block_rows * strip_numbers(simd, p) + cut.columns * simd.lanes
@@ -47,14 +47,14 @@ def pixel_numbers(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
     return (rows * cut.plane_w + simd.lanes) * simd.lanes
 
 
-def workspace_bytes(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
+def workspace_bytes(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
     """What a thread needs: a block's pixels, the sums of a block of channels, and their lists."""
     sums = cut.channels * cut.groups * cut.vectors * simd.lanes
     lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
     return (pixel_numbers(simd, p, cut) + sums) * simd.itemsize + lists + 64
 
 
-def places(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
+def places(simd: Simd, p: Problem, cut: ArgmaxTiling) -> np.ndarray:
     """For each pixel of a block of rows, as indices count them from the block's first: where its patch begins."""
     rows, columns = np.divmod(np.arange(2 * cut.block_rows * p.lattice[1]), p.lattice[1])
     if cut.plane_w:
@@ -62,7 +62,7 @@ def places(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
     return rows * strip_numbers(simd, p) + columns * p.source_step[1] * p.channels * len(p.grid[0])
 
 
-def sums(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
+def sums(simd: Simd, p: Problem, cut: ArgmaxTiling) -> np.ndarray:
     """For each number of a target channel's gradient, in order: where it is among the channel's sums."""
     R, S = map(len, p.grid)
     c, r, s = np.ix_(range(p.channels), range(R), range(S))
@@ -87,7 +87,7 @@ def _fill(simd, args, n, group, row, rows, pixels):
         fill_plane(simd, args, n, group * simd.lanes, top, needed, pixels)
 
 
-@task(WinnersArguments)
+@task(ArgmaxArguments)
 def accumulate(simd, args, task, thread):
     """One part of the batch, for a block of target channels."""
     size, lanes = simd.itemsize, simd.lanes
@@ -124,7 +124,7 @@ def accumulate(simd, args, task, thread):
                 gradient = args.grad + size * place
                 indices = args.indices + 8 * place
                 numbers = lists + k * list_step
-                listed = list_winners(
+                listed = list_argmax(
                     simd,
                     rows * pooled_columns,
                     gradient,

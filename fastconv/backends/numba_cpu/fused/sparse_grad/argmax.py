@@ -55,7 +55,7 @@ def most_vectors(instructions: InstructionSet) -> int:
 
 
 @inner
-def list_winners(simd, count, gradient, indices, before, table, places, numbers):
+def list_argmax(simd, count, gradient, indices, before, table, places, numbers):
     """The winners of ``count`` pooled pixels that have a gradient; how many they are.
 
     Args:
@@ -100,7 +100,7 @@ def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
     return address_of(spread, *[intp] * 6)
 
 
-class _Winners:
+class _ArgmaxList:
     """A list in a kernel under construction, and the patches that it leads to."""
 
     def __init__(self, builder: Any, simd: Any, shape: tuple[int, int], numbers: Any, places: Any, step: Any) -> None:
@@ -151,7 +151,7 @@ def _gather(typing, simd, rows, columns, count, numbers, places, pixels, step, s
 
     def generate(context, builder, signature, arguments):
         count, numbers, places, pixels, step, sums = arguments[3:]
-        winners = _Winners(builder, simd, shape, numbers, places, step)
+        listed = _ArgmaxList(builder, simd, shape, numbers, places, step)
         most = most_vectors(simd.simd.instructions)
         together = 1
         while together * vectors < ENOUGH and 2 * together * vectors <= most:
@@ -162,8 +162,8 @@ def _gather(typing, simd, rows, columns, count, numbers, places, pixels, step, s
                 new = []
                 for which in range(count):
                     u = builder.add(first, ir.Constant(_I64, which))
-                    change = winners.number(u)
-                    for v, place in enumerate(winners.patch(u)):
+                    change = listed.number(u)
+                    for v, place in enumerate(listed.patch(u)):
                         pixel = load_vector(builder, simd, pixels, place)
                         new.append(multiply_add(builder, change, pixel, totals[which * vectors + v]))
                 return new
@@ -194,12 +194,12 @@ def _spread(typing, simd, rows, columns, count, numbers, places, pixels, step, w
 
     def generate(context, builder, signature, arguments):
         count, numbers, places, pixels, step, weights = arguments[3:]
-        winners = _Winners(builder, simd, shape, numbers, places, step)
+        listed = _ArgmaxList(builder, simd, shape, numbers, places, step)
         lanes, (height, width) = simd.simd.lanes, shape
         taps = [load_vector(builder, simd, weights, ir.Constant(_I64, t * lanes)) for t in range(height * width)]
 
         def body(u: Any, _: list[Any]) -> list[Any]:
-            change, patch = winners.number(u), winners.patch(u)
+            change, patch = listed.number(u), listed.patch(u)
             for row in range(height):
                 some = range(row * width, (row + 1) * width)
                 before = [load_vector(builder, simd, pixels, patch[t]) for t in some]
