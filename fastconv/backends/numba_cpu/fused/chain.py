@@ -1,4 +1,8 @@
-"""A program for blocks one behind another, forwards and backwards, and what is done where its numbers aren't finite."""
+"""This file makes the programs of several blocks in a row, one for the forward pass and one for the backward pass.
+
+Where a program meets numbers that aren't finite, the blocks are done again, operation by operation
+(separate_blocks.py).
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,13 @@ _LINE = 64
 
 
 class NumbaChain(Chain):
-    """Blocks as programs, one for each number of threads and each choice of gradients."""
+    """Runs blocks as programs; each number of threads and each choice of gradients has a program of its own."""
 
     def __init__(self, planner: Planner, simd: Simd, blocks: tuple[Block, ...], separate: Backend) -> None:
-        """``separate`` does single blocks by primitives, which keep infinities and NaN where they belong."""
+        """Compute the layout of what is kept; ``separate`` is the backend for numbers that aren't finite.
+
+        Its primitives keep infinities and NaN where the definition has them.
+        """
         self.blocks = blocks
         self._planner, self._simd, self._separate = planner, simd, separate
         self._dtype = np.dtype(simd.dtype)
@@ -58,9 +65,9 @@ class NumbaChain(Chain):
             self._backward_separately(at, gradients)
 
     def program(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
-        """The program of the one direction or, where gradients are ``wanted``, of the other.
+        """Return the program of the forward pass, or of the backward pass where gradients are ``wanted``.
 
-        Its steps are for as many ``threads`` as are set now, which is what it is kept under.
+        ``threads`` must be the number that is set now: the steps are cut for it, and the program is kept under it.
         """
         program = ProgramBuilder()
         lowering = Lowering(program, self._planner, self._simd)
@@ -104,7 +111,7 @@ class NumbaChain(Chain):
             grad = into
 
     def _arrays(self, operands: Operands) -> list[tuple[Any, ...]]:
-        """x, w, b, result and what was kept, of each block."""
+        """Return the arrays x, w, b, result and kept of each block."""
         found: list[tuple[Any, ...]] = []
         x, parameters, result, kept = operands
         for number, block in enumerate(self.blocks):
