@@ -1,4 +1,4 @@
-"""The adjoints through max pooling of 2 x 2 windows, ready to run: see argmax.py."""
+"""This file makes the plans of the gradients through max pooling of 2 x 2 windows from its argmax: see argmax.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLANS_BYTES = 32 << 20
 
 
 class ArgmaxWeightGradient(WeightGradient):
-    """The weight's gradient, from the pooled gradient and the indices that pooling kept."""
+    """Plans a weight gradient from the source, the pooled gradient and the indices that pooling kept."""
 
     arguments = ArgmaxArguments
 
@@ -53,7 +53,7 @@ class ArgmaxWeightGradient(WeightGradient):
 
 
 class ArgmaxInputGradient(Plan):
-    """The image's gradient, from the pooled gradient, the weight, and the indices that pooling kept."""
+    """Plans an input gradient from the pooled gradient, the weight and the indices that pooling kept."""
 
     arguments = ArgmaxArguments
 
@@ -75,7 +75,7 @@ class ArgmaxInputGradient(Plan):
 
 
 def _kernels(make: Callable[[Simd, int, int], int], simd: Simd, cut: ArgmaxTiling) -> np.ndarray:
-    """The kernels for the rows of a patch that are taken together, and for those that are left."""
+    """Return the addresses of two kernels: for ``cut.tile_rows`` rows of a patch, and for the remaining rows."""
     heights = cut.tile_rows, cut.rows % cut.tile_rows or cut.tile_rows
     return np.array([make(simd, height, cut.columns) for height in heights], np.int64)
 
@@ -112,15 +112,21 @@ _plans = Kept(_make_plans, lambda made: sum(each.nbytes for each in made if each
 def argmax_plans(
     simd: Simd, g: ConvGeometry, *, weight: bool, image: bool, relu: bool
 ) -> tuple[ArgmaxWeightGradient | None, ArgmaxInputGradient | None]:
-    """The plans for the weight and the image of a convolution whose results were pooled, as far as they are wanted.
+    """Return the plans of the weight gradient and the input gradient of a convolution whose results were pooled.
 
-    None for what isn't, and for what the dense way should do sooner. That way begins by making a gradient of all
-    results, for the weight or the image or both. ``relu`` says whether results were raised to 0.
+    A plan is None where that gradient isn't wanted, and where the dense gradient should be faster. Dense gradients need
+    the gradient of all the convolution's results, which is made once for both.
+
+    Args:
+        simd: the vectors to compute with.
+        g: the convolution.
+        weight, image: whether the weight gradient and the input gradient are wanted.
+        relu: whether a ReLU follows the convolution, so that a share of the pooled gradient is zero.
     """
     return _plans(simd, g, weight, image, relu)
 
 
 def _dense(operation: str, simd: Simd, g: ConvGeometry) -> float:
-    """The cycles of the dense way."""
+    """Return the predicted cycles of an operation on the gradient of all results."""
     found, _ = chosen_jobs(simd, operation, g, None)
     return sum(job_cycles(simd, job) for job in found)
