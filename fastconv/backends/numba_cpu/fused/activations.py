@@ -117,7 +117,7 @@ def _through_relu(typing, simd, grad, y):
 
 
 class ActivationArguments(Arguments):
-    """The arguments of a task that applies an activation or its gradient."""
+    """Lists the arguments of a task that applies an activation or its gradient."""
 
     grad: int
     """Address of the gradient of the activation's results."""

@@ -40,7 +40,7 @@ _ALONE = 1 << 16
 
 
 class BiasArguments(Arguments):
-    """The arguments of a task that sums the channels of a gradient (N, K, plane) into (K,)."""
+    """Lists the arguments of a task that sums the channels of a gradient (N, K, plane) into (K,)."""
 
     grad: int
     """Address of the gradient."""

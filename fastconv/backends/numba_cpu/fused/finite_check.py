@@ -19,7 +19,7 @@ _CHUNK = 1 << 15
 
 
 class FiniteArguments(Arguments):
-    """The arguments of a task that checks a piece of an array."""
+    """Lists the arguments of a task that checks a piece of an array."""
 
     numbers: int
     """Address of the numbers."""

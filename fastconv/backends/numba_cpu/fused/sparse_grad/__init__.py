@@ -1,4 +1,4 @@
-"""This folder computes gradients through 2 x 2 max pooling from the argmax of each window alone, the pixel that it took.
+"""This folder computes gradients through 2 x 2 max pooling from the argmax of each window, the pixel that was taken.
 
 argmax.py           lists the argmax pixels of a channel, and has the two kernels that go through such a list
 weight_grad.py      the weight gradient from the lists

@@ -6,7 +6,7 @@ from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
 class ArgmaxArguments(ConvArguments):
-    """The arguments of a convolution, and besides them the pooling's indices and how patches of pixels lie in memory.
+    """Lists a convolution's arguments, and besides them the pooling's indices and how patches of pixels lie in memory.
 
     ``grad`` is the gradient of the pooled results, (N, rows, I / 2, J / 2).
     """

@@ -48,12 +48,12 @@ class ArgmaxTiling:
 
     @property
     def vectors(self) -> int:
-        """Vectors of a patch."""
+        """Return the number of vectors of a patch."""
         return self.rows * self.columns
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments of the tasks that say how they are cut."""
+        """Return the arguments that tell the tasks how the work is cut."""
         return {
             "patch_rows": self.rows,
             "tile_rows": self.tile_rows,
