@@ -264,8 +264,8 @@ class Pool:
 pool = Pool()
 
 _ALONE = 1_000_000
-"""Size of the largest job for one thread, in floating-point operations; a byte moved counts as 20 of them. It takes less
-than 15 us, and waking another thread takes about as long."""
+"""Size of the largest job for one thread, in floating-point operations; a byte moved counts as 20 of them. It takes
+less than 15 us, and waking another thread takes about as long."""
 
 
 def threads_for(flops: int) -> int:
