@@ -1,4 +1,4 @@
-"""The memory of a program's buffers: shared by those that are never in use at the same time."""
+"""This test sees that buffers of a program share memory only if they are never in use at the same time."""
 
 from __future__ import annotations
 
