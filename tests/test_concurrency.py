@@ -31,7 +31,7 @@ def test_threads_do_not_disturb_one_another(backend: str, draw) -> None:
 INTERRUPTED = """
 import os, signal, threading
 import numpy as np, fastconv
-from fastconv.backends.numba_cpu import buffers, pool
+from fastconv.backends.numba_cpu.runtime import buffers, thread_pool as pool
 
 fastconv.set_num_threads(3)
 x, w = np.ones((4, 16, 64, 64), np.float32), np.ones((16, 16, 3, 3), np.float32)

@@ -1,4 +1,4 @@
-"""Adaptive pooling to windows of different sizes: every backend, values and gradients, against torch in float64."""
+"""These tests compare adaptive pooling of every backend, values and gradients, with torch in float64."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_nan_and_infinities_stay_in_their_windows(backend: str, dtype: str, draw
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
 def test_halves_are_rounded_once(kind: torch.dtype, backend: str) -> None:
-    """Large enough that the sum of a window is beyond float16."""
+    """The numbers are so large that the sum of a window is beyond float16."""
     x = (torch.rand(1, 2, 13, 10, generator=torch.Generator().manual_seed(3)) * 100 + 4e4).to(kind).requires_grad_()
     single = x.detach().float().requires_grad_()
     grad = torch.randn(1, 2, 6, 7, generator=torch.Generator().manual_seed(4)).to(kind)
@@ -84,7 +84,7 @@ def test_halves_are_rounded_once(kind: torch.dtype, backend: str) -> None:
 
 
 def test_kernels_of_their_own(ran) -> None:
-    """Lists of pixels that are pooled twice take 3 times as long as torch."""
+    """The backend uses kernels for adaptive windows: pooling lists of pixels twice takes 3 times as long as torch."""
     x = torch.randn(1, 2, 9, 11, requires_grad=True)
     averages = ours.adaptive_avg_pool2d(x, 4, backend="numba")
     values, _ = ours.adaptive_max_pool2d(x, 4, return_indices=True, backend="numba")
@@ -99,7 +99,7 @@ def test_kernels_of_their_own(ran) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_tasks_share_a_plane(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plane of 640,000 bytes is cut into rows of pixels and runs of windows."""
+    """A plane of 640,000 bytes is cut into rows of pixels and runs of windows, for several tasks."""
     monkeypatch.setattr("fastconv.backends.numba_cpu.backend.get_num_threads", lambda: threads)
     numba, g = registry.get("numba"), AdaptiveGeometry(1, 1, 400, 400, 7, 9)
     generator = np.random.default_rng(5)
@@ -116,7 +116,7 @@ def test_tasks_share_a_plane(threads: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_pixels_and_windows_exchanged() -> None:
-    """The pixels of window p are those whose windows have p among them."""
+    """Pixels and windows are exchanged: the pixels of window p are those whose windows have p among them."""
     g = AdaptiveGeometry(1, 1, 11, 5, 4, 8)
     for axis, other in ((g.rows, g.exchanged.rows), (g.columns, g.exchanged.columns)):
         covers, covered = np.zeros((axis.windows, axis.size), bool), np.zeros((axis.size, axis.windows), bool)

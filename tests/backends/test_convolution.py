@@ -1,4 +1,4 @@
-"""Convolution and its two adjoints: every backend, every case, against torch in float64."""
+"""These tests compare convolutions, input gradients and weight gradients of every backend with torch in float64."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_masked_gradients(mask: tuple[bool, ...], backend: str, draw) -> None:
 
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=named)
 def test_rms_error_is_at_most_twice_torchs(case: ConvCase, backend: str) -> None:
-    """The budget of a float32 result: twice torch's own float32 error, plus one rounding of the largest sum."""
+    """A float32 result may err twice as much as torch's, plus one rounding of the largest sum."""
     rng = np.random.default_rng(7)
     x, w = (rng.standard_normal(shape).astype(np.float32) for shape in (case.x, case.w))
     exact = oracle.conv2d(x, w, None, case.how)

@@ -1,4 +1,4 @@
-"""The column matrix stays within its bound, and slicing the work changes nothing."""
+"""These tests see that the column matrix stays within its bound, and that slicing the work changes no result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_parts_cover_the_work_within_the_bound(column_bytes: int, geometry: Conv
 
 
 def test_the_product_is_bounded_too(monkeypatch) -> None:
-    """Many filters on one channel: the result of the product is larger than the columns."""
+    """With many filters on one channel, the product of the matrices is larger than the columns, and is bounded too."""
     g = ConvGeometry(4, 1, 16, 16, 256, 1, 1)
     parts = list(Im2col(column_bytes=2**16)._parts(g, 4))
     pixels = [len(range(*p.rows.indices(g.P))) * len(range(*p.columns.indices(g.Q))) for p in parts]

@@ -1,4 +1,4 @@
-"""Compilation: kept on disk where possible; whatever is wrong with the disk costs time, never an error."""
+"""These tests see that compiled code is kept on disk where possible, and that a bad disk costs time, not an error."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def part(x):
 
 @pytest.fixture(params=[JIT, ADDRESS_OF], ids=["jit", "address_of"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """With a kernel, and the part of it that stands in another file."""
+    """Return a folder with a kernel, and with the part of it that stands in another file."""
     (tmp_path / "kernel.py").write_text(request.param)
     (tmp_path / "part.py").write_text(PART)
     return tmp_path
 
 
 def _run(folder: Path, **environment: str) -> list[str]:
-    """What the kernel gives, and how many functions came from the cache."""
+    """Return what the kernel returns, and how many functions came from the cache."""
     env = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), **environment}
     command = [sys.executable, str(folder / "kernel.py")]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
@@ -91,7 +91,7 @@ def test_damaged_cache_is_replaced(folder: Path, damage: Callable[[bytes], bytes
 
 
 def test_no_folder_to_write_to(folder: Path) -> None:
-    """A file in the folder's place: nobody can write there, root neither."""
+    """A file stands in the folder's place, so no user can write there, not even root."""
     blocked = folder / "blocked"
     blocked.write_text("")
     locators = "UserProvidedCacheLocator"
@@ -107,7 +107,7 @@ def test_a_changed_neighbour_is_compiled_anew(folder: Path) -> None:
 
 
 def test_functions_made_with_other_values_are_others(tmp_path: Path) -> None:
-    """Kernels are closures over what they are made for, all from the same line of a file."""
+    """Kernels are closures over the values that they are made for, and all come from the same line of a file."""
     (tmp_path / "part.py").write_text(PART)
     (tmp_path / "kernel.py").write_text(ADDRESS_OF)
     results = [_run(tmp_path, FACTOR=factor) for factor in ("2", "3", "2", "3")]
@@ -159,7 +159,7 @@ def test_code_of_older_sources_is_removed(folder: Path) -> None:
 
 
 def test_what_killed_processes_left_is_removed(folder: Path) -> None:
-    """But not what another process may be writing at this moment."""
+    """Files that another process may be writing at this moment stay."""
     _run(folder)
     (entry,) = (folder / "cache").rglob("*.nbc")
     left, written = (entry.with_name(f"{entry.name}.tmp.{name}") for name in ("left", "written"))
@@ -190,7 +190,7 @@ print(twice(21), sum(twice.stats.cache_hits.values()))
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
 @pytest.mark.parametrize("module", ["kernel", "beside.kernel"])
 def test_a_changed_file_anywhere_in_the_package_is_compiled_anew(tmp_path: Path, zipped: bool, module: str) -> None:
-    """In a folder below, or one beside; in a zip file too, whose sources only its loader reads."""
+    """The file may lie in a folder below or beside, or in a zip file, whose sources only its loader reads."""
     source, archive = tmp_path / "source", tmp_path / "kernels.zip"
     files = {
         "__init__.py": "",
@@ -295,7 +295,7 @@ print(task(2) != 0, *compiled)
 @pytest.mark.parametrize("kept", [True, False], ids=["kept_on_disk", "not_kept"])
 @pytest.mark.parametrize(("program", "printed"), [(BY_THREADS, "2 3 2"), (INTERRUPTED, "interrupted True 2")])
 def test_code_is_compiled_once(program: str, printed: str, kept: bool, tmp_path: Path) -> None:
-    """For threads that ask at the same time, and where a signal ends the first call."""
+    """Code is compiled once for threads that ask at the same time, and where a signal ends the first call."""
     (tmp_path / "kernel.py").write_text(ONCE + program)
     nowhere = {"NUMBA_CACHE_DIR": os.devnull, "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     assert " ".join(_run(tmp_path, **({} if kept else nowhere))) == printed

@@ -1,4 +1,4 @@
-"""Which cores the backend `numba` uses: all that the process may run on, whatever the main thread is bound to."""
+"""These tests see that the backend `numba` uses all cores of the process, whatever core the main thread is bound to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_on_one_core() -> None:
-    """With one thread by default, and with more of them than cores when asked."""
+    """On one core there is one thread by default, and more threads than cores when asked."""
     program = """
 from tests.backends.numba_cpu.runtime.stress import stress
 print(fastconv.get_num_threads(), *stress(1, 4), len(os.sched_getaffinity(0)))
@@ -29,7 +29,7 @@ print(fastconv.get_num_threads(), *stress(1, 4), len(os.sched_getaffinity(0)))
 
 BOUND = """
 from fastconv import machine
-from fastconv.backends.numba_cpu import pool, pool_state
+from fastconv.backends.numba_cpu.runtime import pool_state, thread_pool as pool
 fastconv.conv2d(x, w, backend="numba")
 threads, cores = fastconv.get_num_threads(), os.sched_getaffinity(0)
 print(threads, machine.usable_cores(), len(cores), end=" ")

@@ -1,4 +1,4 @@
-"""Max and average pooling with their adjoints: every backend, every case, against torch in float64."""
+"""These tests compare max and average pooling of every backend, and their gradients, with torch in float64."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_average_backward(case: PoolCase, extra: dict[str, Any], backend: str, d
 @pytest.mark.parametrize("name", INTEGERS)
 @pytest.mark.parametrize("case", MAX_POOLINGS, ids=named)
 def test_max_of_integers(case: PoolCase, name: str, backend: str, ran) -> None:
-    """The largest and smallest of the type, of which float64 doesn't hold all, and many that are equal."""
+    """Images hold the largest and smallest numbers of the type, which float64 can't all hold, and many equal ones."""
     limits = np.iinfo(name)
     extremes = [limits.min, limits.min + 1, limits.max - 1, limits.max]
     x = np.random.default_rng(1).choice(np.array(extremes, name), case.x)
@@ -88,7 +88,7 @@ def test_max_of_integers(case: PoolCase, name: str, backend: str, ran) -> None:
 
 @pytest.mark.parametrize("name", INTEGERS)
 def test_max_of_integers_in_tensors(name: str, backend: str) -> None:
-    """channels_last too, whose planes torch counts in the type itself: 255 pixels of uint8 are too many for it."""
+    """Layouts include channels_last, where torch counts pixels in the type itself: 255 of uint8 are too many for it."""
     if backend == "cuda":
         pytest.skip("of floats alone")
     limits = torch.iinfo(getattr(torch, name))

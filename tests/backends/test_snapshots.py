@@ -1,4 +1,4 @@
-"""The backend `numba` plans, computes and compiles what it did when the snapshots were made (snapshots/__init__.py)."""
+"""These tests compare what the backend `numba` plans, computes and compiles with snapshots (snapshots/__init__.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the primitives of the backend `numba` come to: no more jobs, taps and multiplications than there is to do."""
+"""These tests count the jobs, taps and multiplications of the primitives: none may be superfluous."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_lattices_are_those_that_taps_go_to() -> None:
         np.testing.assert_array_equal(NumbaCpu().conv2d_input(grad, w, g), for_x)
         np.testing.assert_array_equal(NumbaCpu().conv2d_weight(x, grad, g), for_w)
     assert jobs("conv2d_input", image(2, 8, 8, 3, 3, 3, stride=(2, 2)))[1]
-    # A single tap, which would go to pixels beyond the image.
+    # The single tap reads only pixels beyond the image.
     assert jobs("conv2d_input", ConvGeometry(1, 1, 1, 1, 1, 1, 1, (2, 1), (1, 1, 0, 0)))[0] == []
 
 
@@ -74,7 +74,7 @@ def test_taps_that_meet_nothing_are_left_out(operation: str) -> None:
 @pytest.mark.parametrize("operation", ["conv2d", "conv2d_input", "conv2d_weight"])
 @pytest.mark.parametrize("dilation", [6, 12, 24])
 def test_taps_are_left_out_where_they_meet_nothing(operation: str, dilation: int) -> None:
-    """The multiply-adds are those that meet a pixel, in a single job that packs the weight once."""
+    """Only taps that meet a pixel are multiplied, in a single job that packs the weight once."""
     g = image(256, 28, 28, 256, 3, 3, padding=(dilation,) * 4, dilation=(dilation,) * 2)
     (job,) = chosen(operation, g)
     assert len(job.parts) == 9
@@ -89,7 +89,7 @@ def test_few_taps_in_the_padding_are_multiplied() -> None:
 
 
 def test_parts_make_large_tasks() -> None:
-    """About as many tasks as a whole convolution has, not as many for each part."""
+    """All parts together have about as many tasks as a whole convolution."""
     for operation in ("conv2d", "conv2d_weight"):
         (job,) = chosen(operation, POOLED)
         cuts = part_tilings(NumbaCpu()._simd(np.dtype(np.float32)), job)
@@ -133,7 +133,7 @@ def _in_parts(simd: Simd, found: list[Job]) -> int:
 def test_values_and_special_values(
     g: ConvGeometry, cost: Callable[[Simd, list[Job]], int], monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
-    """Of weights and gradients that are left out too, whole and in parts, alone and in a block."""
+    """Results are right whole and in parts, alone and in a block, also where special values stand in taps left out."""
     monkeypatch.setattr(routes, "_cycles", cost)
     numba = NumbaCpu()
     rng = np.random.default_rng(1)
@@ -164,7 +164,7 @@ def test_values_and_special_values(
 @pytest.mark.parametrize("algorithm", ["gemm", "direct"])
 @pytest.mark.parametrize("K", [5, 200], ids="{} channels".format)
 def test_every_second_pixel_is_written_by_vectors(algorithm: str, K: int, dtype: str) -> None:
-    """Rows of all lengths up to two vectors and a half; with 200 channels the sum is added to what is there."""
+    """Rows have all lengths up to two vectors and a half; with 200 channels the sum is added to what is there."""
     rng = np.random.default_rng(3)
     numba = NumbaCpu("forced", algorithm=algorithm)
     for Q in range(1, 42):
@@ -182,7 +182,7 @@ def test_same_bits_for_any_number_of_threads(g: ConvGeometry) -> None:
 @pytest.mark.parametrize("line", [np.s_[:, :, 2], np.s_[:, :, :, 0]], ids=["row", "column"])
 @pytest.mark.parametrize("size", [3, 5])
 def test_pixels_under_a_line_of_zero_taps_do_not_show(line: tuple[slice, ...], size: int) -> None:
-    """As of a causal kernel: not even 1e30, whose rounding is all that Winograd's patches would leave of the rest."""
+    """A causal kernel has such taps; not even 1e30 may show, whose rounding would hide the rest of a Winograd patch."""
     g = image(32, 12, 12, 32, size, size)
     rng = np.random.default_rng(2)
     x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape))

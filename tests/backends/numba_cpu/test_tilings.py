@@ -1,4 +1,4 @@
-"""The searches for tilings: what they leave out never matters, and a new image size looks at few tiles."""
+"""These tests see that searches for tilings leave out no best tile, and that a new image size looks at few tiles."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def test_a_new_image_size_looks_at_few_tiles(monkeypatch: pytest.MonkeyPatch) ->
         for operation in OPERATIONS:
             (job,), _ = jobs(operation, g)
             planner.candidates(FORCED[0], job.problem, weight=job.along_rows)
-    # Without bounds 1,800 for each size.
+    # Without bounds it is 1,800 tiles for each size.
     assert looked < 600 * len(sizes)

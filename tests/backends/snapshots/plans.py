@@ -14,7 +14,7 @@ from bench.problems import PROBLEMS, Problem
 from fastconv import ConvGeometry, PoolGeometry
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.fused.sparse_grad.plan import winners_plans
+from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward, max_backward
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
 from fastconv.backends.numba_cpu.runtime import thread_pool as pool
@@ -62,10 +62,10 @@ def _convolutions(simd: Simd, g: ConvGeometry) -> Iterator[tuple[str, str]]:
                 "alone": pool.threads_for(p.flops) == 1,
             }
             yield f"{operation} {number}", f"{candidate.algorithm} {_words(asdict(plan.cut))} {_words(what)}"
-    winners = winners_plans(simd, g, weight=True, image=True, relu=True)
-    for name, each in zip(("weight", "input"), winners, strict=True):
+    found = argmax_plans(simd, g, weight=True, image=True, relu=True)
+    for name, each in zip(("weight", "input"), found, strict=True):
         if each is not None:
-            told = f"winners {_words(vars(each.cut))} {_words({'thread_bytes': each.thread_bytes})}"
+            told = f"argmax {_words(vars(each.cut))} {_words({'thread_bytes': each.thread_bytes})}"
             yield f"through_max_pooling {name}", told
 
 

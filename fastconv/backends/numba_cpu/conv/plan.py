@@ -19,7 +19,7 @@ from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, Workspace
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd
 
 _PAGE = 4096
@@ -118,7 +118,7 @@ class Plan:
         buffers.give_back(memory)
         return not infinite
 
-    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
+    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
         """Record the plan as a job of a program, with its operands at ``places``.
 
         The program's flag is set if numbers that aren't finite may have spread to results that don't depend on them;

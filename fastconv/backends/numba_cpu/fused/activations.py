@@ -1,16 +1,17 @@
-"""Activations after a convolution, in vectors: tanh, and the gradients of ReLU and tanh from their results.
+"""This file computes tanh, and the gradients of ReLU and tanh from their results, in vectors.
 
     y = tanh(z) in place          z_grad = y_grad where y > 0          z_grad = y_grad (1 - y^2)
 
-ReLU itself costs nothing: it is the floor of the micro-kernels' epilogue. These passes are bound by memory but for
-tanh, some 25 instructions a vector:
+ReLU itself costs nothing: the micro-kernels' epilogue raises results to a floor of 0. The two gradients are bound by
+memory; tanh takes some 25 instructions a vector:
 
     tanh a = t / (t + 2),      t = exp(2 a) - 1 = 2^n (exp r - 1) + (2^n - 1),      2 a = n log 2 + r, |r| <= log(2) / 2
 
 with exp r - 1 by its Taylor series, 7 terms for float32 and 13 for float64. Nothing cancels in t, however small a is,
-so the result is within 2.3 units in the last place. Beyond |a| = 20 it is +-1. NaN stays.
+so the result is within 2.3 units in the last place. Beyond |a| = 20 it is +-1. NaN stays NaN.
 
-After W. Cody and W. Waite, "Software manual for the elementary functions" (1980), with expm1 in the place of exp.
+The method is that of W. Cody and W. Waite, "Software manual for the elementary functions" (1980), with expm1 in the
+place of exp.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     SimdType,
@@ -42,15 +43,15 @@ from fastconv.backends.numba_cpu.simd.task import Task, task
 from fastconv.threads import get_num_threads
 
 _CHUNK = 1 << 14
-"""Numbers in a task."""
+"""Length of the piece of an array that one task does, in numbers."""
 
 _LOG2_HIGH = 0.693359375
-"""log 2 to 10 bits, so that n times it is exact; the rest is subtracted after."""
+"""The first 10 bits of log 2: n times this is exact. The rest of log 2 is subtracted in a second step."""
 
 
 @intrinsic
 def _tanh(typing, simd, value):
-    """tanh of each lane."""
+    """Return the tanh of each lane."""
 
     def generate(context, builder, signature, arguments):
         return _tanh_value(builder, simd, arguments[1])
@@ -93,7 +94,7 @@ def _tanh_value(builder: Any, simd: SimdType, value: Any) -> Any:
 
 @intrinsic
 def _through_tanh(typing, simd, grad, y):
-    """grad (1 - y^2)."""
+    """Return grad (1 - y^2), the gradient before tanh."""
 
     def generate(context, builder, signature, arguments):
         _, grad, y = arguments
@@ -105,7 +106,7 @@ def _through_tanh(typing, simd, grad, y):
 
 @intrinsic
 def _through_relu(typing, simd, grad, y):
-    """``grad`` but where y is 0 or less; where it is NaN, ``grad`` too, as in torch."""
+    """Return 0 in the lanes where y is 0 or less, and ``grad`` in the others; y = NaN gives ``grad``, as in torch."""
 
     def generate(context, builder, signature, arguments):
         _, grad, y = arguments
@@ -116,18 +117,18 @@ def _through_relu(typing, simd, grad, y):
 
 
 class ActivationArguments(Arguments):
-    """Numbers before and after an activation."""
+    """Lists the arguments of a task that applies an activation or its gradient."""
 
     grad: int
-    """Address of gradients after it."""
+    """Address of the gradient of the activation's results."""
     y: int
-    """Address of its results."""
+    """Address of the activation's results."""
     target: int
-    """Address of what is written: results, or gradients before it."""
+    """Address of the output: the results, or the gradient of the activation's inputs."""
     workspace: int
-    """Address of memory that isn't needed."""
+    """Address of the workspace, which these tasks don't use."""
     count: int
-    """Numbers in all."""
+    """Length of the arrays, in numbers."""
 
 
 _new = lru_cache(maxsize=4096)(ActivationArguments.new)
@@ -147,7 +148,7 @@ def _tanh_chunk(simd, args, task, thread):
 
 
 def _gradient_task(relu: bool) -> Task:
-    """The task that takes a chunk of gradients through ReLU's derivative, or through that of tanh."""
+    """Return the task that multiplies a chunk of gradients by the derivative of ReLU, or else of tanh."""
 
     @task(ActivationArguments)
     def gradient_chunk(simd, args, task, thread):
@@ -181,20 +182,25 @@ def _run(task: int, operands: tuple[int, ...], arrays: tuple[np.ndarray, ...]) -
 
 
 def tanh(simd: Simd, y: np.ndarray) -> None:
-    """In place, of a C-contiguous array."""
+    """Replace the numbers of a C-contiguous array by their tanh."""
     if y.size:
         _run(_tanh_chunk(simd), (_TARGET,), (y,))
 
 
-def record_tanh(program: Recorder, simd: Simd, y: Place, count: int) -> None:
-    """Let a program do the same to so many numbers."""
+def record_tanh(program: ProgramBuilder, simd: Simd, y: Place, count: int) -> None:
+    """Add a job to a program that does the same to ``count`` numbers at ``y``."""
     program.add(_new(count=count), [(_TARGET, y)], [Step(_tanh_chunk(simd), _tasks(count), get_num_threads())])
 
 
 def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The gradient before an activation, "relu" or "tanh", from those after it; all arrays C-contiguous.
+    """Write the gradient of an activation's inputs to ``target``, and return it.
 
-    It is written to ``target``, which may be ``grad``.
+    Args:
+        simd: the vectors to compute with.
+        activation: "relu" or "tanh".
+        grad: the gradient of the activation's results, C-contiguous as all three arrays.
+        y: the activation's results.
+        target: the array to write to, which may be ``grad`` itself.
     """
     if y.size:
         _run(_GRADIENT[activation](simd), _OPERANDS, (grad, y, target))
@@ -202,8 +208,8 @@ def gradient(simd: Simd, activation: str, grad: np.ndarray, y: np.ndarray, targe
 
 
 def record_gradient(
-    program: Recorder, simd: Simd, activation: str, grad: Place, y: Place, target: Place, count: int
+    program: ProgramBuilder, simd: Simd, activation: str, grad: Place, y: Place, target: Place, count: int
 ) -> None:
-    """Let a program do the same to so many numbers."""
+    """Add a job to a program that does the same to ``count`` numbers."""
     step = Step(_GRADIENT[activation](simd), _tasks(count), get_num_threads())
     program.add(_new(count=count), zip(_OPERANDS, (grad, y, target), strict=True), [step])

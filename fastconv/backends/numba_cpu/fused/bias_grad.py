@@ -1,10 +1,10 @@
-"""The gradient of a convolution's bias: the sum over each channel's pixels in all images.
+"""This file computes the bias gradient: for each channel, the sum of the gradient over all images and pixels.
 
     b[k]  =  sum over n, u of grad[n, k, u]
 
-Four vectors of sums go along a plane, so that no addition waits for the one before, and each plane's total is added to
-its channel's in float64: a float32 sum of a whole batch would lose digits that a matrix product keeps. Memory-bound. A
-task is a channel.
+Four vectors of sums go along a plane, so that no addition waits for the one before. Each plane's total is added to its
+channel's total in float64: a float32 sum of a whole batch would lose digits that a matrix product keeps. The pass is
+bound by memory. A task does one channel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step, Workspace
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -33,14 +33,14 @@ from fastconv.backends.numba_cpu.simd.task import task
 from fastconv.threads import get_num_threads
 
 SHORT = 16
-"""Pixels of a plane that aren't worth a vector."""
+"""Planes of fewer pixels than this are summed number by number: they are too short for vectors."""
 
 _ALONE = 1 << 16
-"""Numbers that are summed in less time than it takes to wake a helper."""
+"""Length of the largest gradient that one thread sums alone, in numbers: waking a helper would take longer."""
 
 
 class BiasArguments(Arguments):
-    """A gradient (N, K, plane), and its sums (K,)."""
+    """Lists the arguments of a task that sums the channels of a gradient (N, K, plane) into (K,)."""
 
     grad: int
     """Address of the gradient."""
@@ -60,7 +60,7 @@ _OPERANDS = BiasArguments.positions("grad", "sums")
 
 @task(BiasArguments)
 def _sum_channel(simd, args, channel, thread):
-    """One channel; a vector of the thread's workspace is for adding lanes up."""
+    """Sum one channel, in vectors; the thread's workspace holds the vector whose lanes are added up."""
     images, channels = args.N, args.K
     plane = args.plane
     source = args.grad
@@ -87,7 +87,7 @@ def _sum_channel(simd, args, channel, thread):
 
 @task(BiasArguments)
 def _sum_short(simd, args, channel, thread):
-    """One channel whose planes aren't worth a vector."""
+    """Sum one channel number by number, where planes are shorter than `SHORT`."""
     images, channels = args.N, args.K
     plane, source = args.plane, args.grad
     total = 0.0
@@ -99,7 +99,7 @@ def _sum_short(simd, args, channel, thread):
 
 
 def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
-    """(K,) from grad (N, K, P, Q), C-contiguous."""
+    """Return the sum of each channel, (K,), of a C-contiguous ``grad`` (N, K, P, Q)."""
     N, K, P, Q = grad.shape
     sums = np.empty(K, grad.dtype)
     threads = get_num_threads() if grad.size > _ALONE else 1
@@ -111,8 +111,8 @@ def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
     return sums
 
 
-def record(program: Recorder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
-    """Let a program do the same for grad (N, K, P * Q), which ``shape`` gives."""
+def record(program: ProgramBuilder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
+    """Add a job to a program that does the same for a gradient of ``shape`` (N, K, P * Q)."""
     threads = get_num_threads() if math.prod(shape) > _ALONE else 1
     step = _sum_short(simd) if shape[2] < SHORT else _sum_channel(simd)
     workspace = Workspace(64 * threads, ((_WORKSPACE, 0),))

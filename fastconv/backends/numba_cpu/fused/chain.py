@@ -1,4 +1,8 @@
-"""A program for blocks one behind another, forwards and backwards, and what is done where its numbers aren't finite."""
+"""This file makes the programs of several blocks in a row, one for the forward pass and one for the backward pass.
+
+Where a program meets numbers that aren't finite, the blocks are done again, operation by operation
+(separate_blocks.py).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.fused import separate_blocks
 from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.program import Place, Program, Recorder
+from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.threads import get_num_threads
 
@@ -23,10 +27,13 @@ _LINE = 64
 
 
 class NumbaChain(Chain):
-    """Blocks as programs, one for each number of threads and each choice of gradients."""
+    """Runs blocks as programs; each number of threads and each choice of gradients has a program of its own."""
 
     def __init__(self, planner: Planner, simd: Simd, blocks: tuple[Block, ...], separate: Backend) -> None:
-        """``separate`` does single blocks by primitives, which keep infinities and NaN where they belong."""
+        """Compute the layout of what is kept; ``separate`` is the backend for numbers that aren't finite.
+
+        Its primitives keep infinities and NaN where the definition has them.
+        """
         self.blocks = blocks
         self._planner, self._simd, self._separate = planner, simd, separate
         self._dtype = np.dtype(simd.dtype)
@@ -58,11 +65,11 @@ class NumbaChain(Chain):
             self._backward_separately(at, gradients)
 
     def program(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
-        """The program of the one direction or, where gradients are ``wanted``, of the other.
+        """Return the program of the forward pass, or of the backward pass where gradients are ``wanted``.
 
-        Its steps are for as many ``threads`` as are set now, which is what it is kept under.
+        ``threads`` must be the number that is set now: the steps are cut for it, and the program is kept under it.
         """
-        program = Recorder()
+        program = ProgramBuilder()
         lowering = Lowering(program, self._planner, self._simd)
         x = program.operand()
         parameters = [program.operand() for _ in range(2 * len(self.blocks))]
@@ -74,7 +81,7 @@ class NumbaChain(Chain):
             elif keeps:
                 target = kept + self._inner[number]
             else:
-                target = program.room(math.prod(block.result_shape) * self._simd.itemsize)
+                target = program.buffer(math.prod(block.result_shape) * self._simd.itemsize)
             w, b = parameters[2 * number : 2 * number + 2]
             places.append(Forward(x, w, b, target, kept + self._kept[number] if keeps else None))
             x = target
@@ -86,7 +93,7 @@ class NumbaChain(Chain):
         return program.finish()
 
     def _record_backward(
-        self, program: Recorder, lowering: Lowering, places: list[Forward], wanted: tuple[bool, ...]
+        self, program: ProgramBuilder, lowering: Lowering, places: list[Forward], wanted: tuple[bool, ...]
     ) -> None:
         grad = program.operand()
         targets: list[Place | None] = [program.operand() for _ in wanted]
@@ -96,7 +103,7 @@ class NumbaChain(Chain):
             block = self.blocks[number]
             into = targets[0] if number == 0 else None
             if number > 0 and least < 1 + 2 * number:
-                into = program.room(math.prod(block.geometry.input_shape) * self._simd.itemsize)
+                into = program.buffer(math.prod(block.geometry.input_shape) * self._simd.itemsize)
             w, b = targets[1 + 2 * number : 3 + 2 * number]
             lowering.backward(block, Backward(grad, places[number], into, w, b))
             if into is None:
@@ -104,7 +111,7 @@ class NumbaChain(Chain):
             grad = into
 
     def _arrays(self, operands: Operands) -> list[tuple[Any, ...]]:
-        """x, w, b, result and what was kept, of each block."""
+        """Return the arrays x, w, b, result and kept of each block."""
         found: list[tuple[Any, ...]] = []
         x, parameters, result, kept = operands
         for number, block in enumerate(self.blocks):

@@ -1,4 +1,6 @@
-"""A look at an array for infinite numbers and NaN, by all threads: 4 bytes a cycle from memory, 64 from a cache."""
+"""This file tells whether an array holds infinities or NaN, with all threads: 4 bytes a cycle from memory, 64 from a
+cache.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,20 @@ from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.backends.numba_cpu.simd.task import task
 
 _CHUNK = 1 << 15
-"""Numbers that a task looks at."""
+"""Length of the piece of an array that one task checks, in numbers."""
 
 
 class FiniteArguments(Arguments):
-    """Numbers to look at."""
+    """Lists the arguments of a task that checks a piece of an array."""
 
     numbers: int
     """Address of the numbers."""
     workspace: int
-    """Address of memory that isn't needed."""
+    """Address of the workspace, which these tasks don't use."""
     count: int
-    """Numbers in all."""
+    """Length of the array, in numbers."""
     infinite: int
-    """Set to 1 where one is infinite, or NaN."""
+    """Set to 1 by a task that finds an infinity or NaN."""
 
 
 _NUMBERS, _WORKSPACE, _INFINITE = FiniteArguments.positions("numbers", "workspace", "infinite")
@@ -41,7 +43,7 @@ def _look_at_chunk(simd, args, task, thread):
 
 
 def all_finite(simd: Simd, numbers: np.ndarray) -> bool:
-    """Whether a contiguous array has neither infinite numbers nor NaN."""
+    """Return whether a contiguous array holds neither infinities nor NaN."""
     args = FiniteArguments.new(count=numbers.size)
     memory = buffers.scratch(ARGUMENTS_BYTES)
     step = _look_at_chunk(simd), -(-numbers.size // _CHUNK)

@@ -1,18 +1,19 @@
-"""Convolution, activation and 2 x 2 pooling in one go, some images at a time, so that what is between stays in a cache.
+"""This file runs convolution, activation and 2 x 2 pooling together, some images at a time, so that the numbers between
+them stay in a cache.
 
 A convolution's result is the largest array of such a block: 6.9 MB for 100 images of SimpleConvNet, where input and
 pooled result have 0.3 and 1.7. Layer by layer it is written and read three times forwards, and its gradient four times
-backwards, at the speed of memory. Here the batch goes through by *slabs* of images whose results take no more than
-`SLAB_BYTES`, and the same memory serves all of them. Before max pooling nothing of that size is kept, only the indices;
-ReLU's derivative and the bias's sum are then taken of the pooled gradient, a quarter as large, and mostly the gradients
-of weight and image too (fused/sparse_grad/winners.py), so that nothing of that size is made either. An average's
-gradient needs the activation's results, so these are kept.
+backwards, at the speed of memory. Here the batch is cut into *slabs* of images whose results take no more than
+`SLAB_BYTES`, and all slabs use the same memory. Of max pooling only the indices are kept, not its inputs. ReLU's
+derivative and the bias gradient are then computed from the pooled gradient, a quarter as large, and mostly the weight
+gradient and the input gradient too (fused/sparse_grad/argmax.py), so that no array of the larger size is made. The
+gradient of average pooling needs the activation's results, so these are kept.
 
-The slabs follow from the sizes alone, and the parts of the weight's gradient are added in order: the same bits for any
-number of threads.
+The slabs follow from the sizes alone, and the parts of the weight gradient are added in order, so the results have the
+same bits for any number of threads.
 
-This file says what jobs a block comes to, and where in memory each finds what; `program` runs them, `chain` makes
-programs of one block or of several.
+This file writes the jobs of one block, and the places of their operands, into a program (runtime/program.py); chain.py
+makes programs of one block or of several.
 """
 
 from __future__ import annotations
@@ -25,36 +26,39 @@ from typing import Any, Protocol
 
 from fastconv.backends.block import Activation, Block, pairs_of
 from fastconv.backends.numba_cpu.fused import activations, bias_grad
-from fastconv.backends.numba_cpu.fused.sparse_grad.plan import winners_plans
+from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from fastconv.threads import get_num_threads
 
 SLAB_BYTES = 4 << 20
-"""Of a slab's results, which stay in the L3 cache; smaller slabs pack weights more often, and gained nothing."""
+"""Size limit of a slab's results, in bytes: they stay in the L3 cache. Smaller slabs pack weights more often, and were
+not faster."""
 
 
 class Planner(Protocol):
-    """Who knows how to do convolutions."""
+    """Makes the plans of convolutions."""
 
     algorithm: str | None
-    """The one that it is told to take."""
+    """Name of the algorithm that all plans must take, or None where the planner chooses."""
 
     def plans(self, operation: str, simd: Simd, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
-        """Plans for "conv2d", "conv2d_relu", "conv2d_input" or "conv2d_weight", their jobs, and whether the jobs write
-        all of the result."""
+        """Return the plans for "conv2d", "conv2d_relu", "conv2d_input" or "conv2d_weight", and their jobs.
+
+        The third value says whether the jobs write every element of the result.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Forward:
-    """Where a block finds its operands and leaves its results; ``kept`` is None where no gradient will be asked for."""
+    """Holds the places of a block's operands and results; ``kept`` is None where no gradient will be asked for."""
 
     x: Place
     w: Place
@@ -65,7 +69,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Backward:
-    """Where a block's gradients come from and go to; None for those that aren't wanted."""
+    """Holds the places of a block's gradients; None stands for a gradient that isn't wanted."""
 
     grad: Place
     forward: Forward
@@ -76,9 +80,9 @@ class Backward:
 
 @lru_cache(maxsize=4096)
 def slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[int, ConvGeometry], ...]:
-    """The first image of each slab, and its convolution."""
+    """Return the slabs of a convolution: for each, its first image and the convolution of its images."""
     image = g.K * g.P * g.Q * itemsize
-    # Each slab packs the weight anew and adds a gradient of its size: not for weights larger than results.
+    # Each slab packs the weight anew and adds up a weight gradient, so weights larger than results get a single slab.
     images = max(1, SLAB_BYTES // max(1, image))
     if 4 * math.prod(g.weight_shape) * itemsize > images * image:
         images = g.N
@@ -88,15 +92,15 @@ def slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[int, ConvGeometry], ...
 class Lowering:
     """Writes the jobs of blocks into a program."""
 
-    def __init__(self, program: Recorder, planner: Planner, simd: Simd) -> None:
-        """Convolutions are done as ``planner`` says."""
+    def __init__(self, program: ProgramBuilder, planner: Planner, simd: Simd) -> None:
+        """Write to ``program``; ``planner`` makes the plans of the convolutions."""
         self.program, self.planner, self.simd = program, planner, simd
 
-    def _room(self, numbers: int) -> Place:
-        return self.program.room(numbers * self.simd.itemsize)
+    def _buffer(self, numbers: int) -> Place:
+        return self.program.buffer(numbers * self.simd.itemsize)
 
     def _parts(self, block: Block) -> Iterator[tuple[int, Block]]:
-        """A block's slabs: the first image, and the block for those images."""
+        """Yield a block's slabs: the first image of each, and the block for its images."""
         if block.pool is None:
             yield 0, block
             return
@@ -104,7 +108,7 @@ class Lowering:
             yield first, replace(block, geometry=conv)
 
     def forward(self, block: Block, at: Forward) -> None:
-        """A block's results, and what its gradient needs besides."""
+        """Write the jobs that compute a block's results, and what its gradients need besides."""
         program, simd, size, threads = self.program, self.simd, self.simd.itemsize, get_num_threads()
         for first, part in self._parts(block):
             conv = part.geometry
@@ -116,7 +120,7 @@ class Lowering:
             if part.pool == "avg" and at.kept is not None:
                 y = at.kept + first * math.prod(conv.output_shape[1:]) * size
             else:
-                y = self._room(math.prod(conv.output_shape))
+                y = self._buffer(math.prod(conv.output_shape))
             self._convolve(conv, part.activation, x, at, y)
             if part.pool == "avg":
                 pooling(simd, pairs_of(conv), AVERAGES).record(program, y, result, None, threads)
@@ -139,16 +143,16 @@ class Lowering:
             activations.record_tanh(self.program, self.simd, y, math.prod(g.output_shape))
 
     def backward(self, block: Block, at: Backward) -> None:
-        """A block's gradients."""
-        at = self._from_winners(block, at)
+        """Write the jobs that compute a block's gradients."""
+        at = self._from_argmax(block, at)
         if (at.x, at.w, at.b) == (None, None, None):
             return
         g, size = block.geometry, self.simd.itemsize
         parts = list(self._parts(block))
         numbers = math.prod(g.weight_shape)
         several = len(parts) > 1
-        weights = self._room(len(parts) * numbers) if several else at.w
-        biases = self._room(len(parts) * g.K) if several else at.b
+        weights = self._buffer(len(parts) * numbers) if several else at.w
+        biases = self._buffer(len(parts) * g.K) if several else at.b
         for number, (first, part) in enumerate(parts):
             conv = part.geometry
             change, pooled = self._before(part, at, first)
@@ -165,7 +169,10 @@ class Lowering:
                     reduce.record(self.program, self.simd, found, target, count, len(parts))
 
     def _before(self, part: Block, at: Backward, first: int) -> tuple[Place, Place | None]:
-        """The gradient of a slab's convolution, and that of its pooled results if it sums up to the same."""
+        """Return the places of two gradients of a slab: of the convolution's results, and of the pooled results.
+
+        The second is None unless it has the same sums, from which the bias gradient can be made.
+        """
         program, simd, size, threads = self.program, self.simd, self.simd.itemsize, get_num_threads()
         conv, activation = part.geometry, part.activation
         pooled, whole = math.prod(part.result_shape), math.prod(conv.output_shape)
@@ -173,7 +180,7 @@ class Lowering:
         grad, result, kept = at.grad + begin * size, at.forward.result + begin * size, at.forward.kept
         if part.pool == "avg":
             assert kept is not None
-            change = self._room(whole)
+            change = self._buffer(whole)
             window = pairs_of(conv)
             average_backward(simd, window)[0].record(program, change, grad, None, threads)
             if activation is not None:
@@ -181,14 +188,14 @@ class Lowering:
                 activations.record_gradient(program, simd, activation, change, y, change, whole)
             return change, None
         if activation is not None:
-            # Of max pooling's results: a quarter as many.
-            through = self._room(pooled)
+            # After max pooling this is the pooled gradient, a quarter as large.
+            through = self._buffer(pooled)
             activations.record_gradient(program, simd, activation, grad, result, through, pooled)
             grad = through
         if part.pool is None:
             return grad, None
         assert kept is not None
-        change, window = self._room(whole), pairs_of(conv)
+        change, window = self._buffer(whole), pairs_of(conv)
         job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
         job.record(program, change, grad, kept + begin * 8, threads)
         return change, grad
@@ -205,7 +212,7 @@ class Lowering:
             if job.exchanged:
                 plan.record(self.program, at.forward.w, grad, None, target)
             else:
-                # As a convolution, an infinite weight meets zeros beyond the gradient's edges.
+                # Computed as a convolution, it multiplies an infinite weight by zeros beyond the gradient's edges.
                 plan.record(self.program, grad, at.forward.w, None, target, watch=True)
 
     def _weight(self, g: ConvGeometry, x: Place, grad: Place, target: Place) -> None:
@@ -215,19 +222,19 @@ class Lowering:
         else:
             plan.record(self.program, x, grad, None, target)
 
-    def _from_winners(self, block: Block, at: Backward) -> Backward:
-        """The gradients that are best made of what max pooling took; those that remain."""
+    def _from_argmax(self, block: Block, at: Backward) -> Backward:
+        """Write the jobs for the gradients that are cheapest from max pooling's argmax; return those that remain."""
         g, kept, simd = block.geometry, at.forward.kept, self.simd
         if block.pool != "max" or kept is None or self.planner.algorithm is not None:
             return at
-        for_weight, for_input = winners_plans(
+        for_weight, for_input = argmax_plans(
             simd, g, weight=at.w is not None, image=at.x is not None, relu=block.activation == "relu"
         )
         if for_weight is None and for_input is None:
             return at
         grad, count = at.grad, math.prod(block.result_shape)
         if block.activation is not None:
-            grad = self._room(count)
+            grad = self._buffer(count)
             activations.record_gradient(self.program, simd, block.activation, at.grad, at.forward.result, grad, count)
         if for_weight is not None:
             for_weight.record(self.program, at.forward.x, grad, kept, at.w, watch=True)

@@ -1,4 +1,4 @@
-"""Blocks by a backend's primitives, which keep infinities and NaN where they belong."""
+"""This file runs a block by a backend's primitives, which keep infinities and NaN where the definition has them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from fastconv.backends.block import Block, pairs_of
 def block_forward(
     backend: Backend, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, block: Block
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a block's result, and what its gradient needs besides.
+    """Return a block's result, and the array that its gradient needs besides.
 
-    That is for max pooling the indices, for average pooling what was averaged, and else nothing, of shape (0,).
+    That array holds the indices after max pooling, the averaged numbers after average pooling, and is else empty, of
+    shape (0,).
     """
     g = block.geometry
     y = (
@@ -40,7 +41,7 @@ def block_backward(
     g = block.geometry
     if block.pool == "avg":
         grad, result = backend.avg_pool2d_backward(grad, pairs_of(g)), kept
-    # Of max pooling's results, before an index is looked up: while there are a quarter as many.
+    # After max pooling the activation's gradient is taken of the pooled gradient, which is a quarter as large.
     grad = change = grad if block.activation is None else backend.activation_backward(grad, result, block.activation)
     if block.pool == "max":
         change = backend.max_pool2d_gradient(grad, kept, pairs_of(g))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -79,13 +79,13 @@ def _look(simd, args, task, thread):
             args.infinite = 1
 
 
-def record_clear(program: Recorder, simd: Simd, target: Place, count: int) -> None:
+def record_clear(program: ProgramBuilder, simd: Simd, target: Place, count: int) -> None:
     """Record a step of a program that fills ``count`` numbers with 0."""
     program.add(_new(rows=1, columns=count), [(_TARGET, target)], [Step(_clear(simd), 1, 1)])
 
 
 def record_bias(
-    program: Recorder, simd: Simd, target: Place, bias: Place | None, shape: tuple[int, int], relu: bool
+    program: ProgramBuilder, simd: Simd, target: Place, bias: Place | None, shape: tuple[int, int], relu: bool
 ) -> None:
     """Record a step of a program that adds ``bias`` to each row of a matrix, and with ``relu`` applies ReLU."""
     rows, columns = shape
@@ -93,6 +93,6 @@ def record_bias(
     program.add(_new(rows=rows, columns=columns), places, [Step(_ADD_BIAS[relu](simd), 1, 1)])
 
 
-def record_look(program: Recorder, simd: Simd, source: Place, count: int) -> None:
+def record_look(program: ProgramBuilder, simd: Simd, source: Place, count: int) -> None:
     """Record a step of a program that sets the program's flag if one of ``count`` numbers is NaN."""
     program.add(_new(rows=1, columns=count), [(_SOURCE, source)], [Step(_look(simd), 1, 1)], flag=_INFINITE)

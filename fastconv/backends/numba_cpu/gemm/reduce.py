@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd, load_scalar, store_scalar
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -32,7 +32,7 @@ def tasks(numbers: int) -> int:
 _PARTIAL, _TARGET = ConvArguments.positions("partial", "target")
 
 
-def record(program: Recorder, simd: Simd, parts: Place, target: Place, count: int, number: int) -> None:
+def record(program: ProgramBuilder, simd: Simd, parts: Place, target: Place, count: int, number: int) -> None:
     """Record a step of a program that adds up ``number`` parts of ``count`` numbers each, from first to last."""
     args = ConvArguments.new(groups=1, depth=1, tap_count=1, rows=count, splits=number)
     program.add(args, [(_PARTIAL, parts), (_TARGET, target)], [Step(add_parts(simd), tasks(count), 1)])

@@ -12,7 +12,7 @@ from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.runtime import thread_pool as threads
 from fastconv.backends.numba_cpu.runtime.atomics import RELEASE
 from fastconv.backends.numba_cpu.runtime.launch import PLAIN, WORD, held
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.runtime.thread_pool import launch
 from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
 from fastconv.backends.numba_cpu.simd.task import Task
@@ -81,7 +81,7 @@ class Job:
             word, objects = 0, (base, base + 8, 0 if indices is None else base + 16)
         _execute(word, self.template, *objects, threads.pool.state, helpers, RELEASE)
 
-    def record(self, program: Recorder, source: Place, target: Place, indices: Place | None, most: int) -> None:
+    def record(self, program: ProgramBuilder, source: Place, target: Place, indices: Place | None, most: int) -> None:
         """Record in a program what `run` does, with operands in these places."""
         args, *_ = self.kept
         places = zip(_OPERANDS, (source, target, indices), strict=True)

@@ -1,9 +1,12 @@
-"""How kernels run: threads, memory, and calls into compiled code.
+"""This folder runs kernels: it has the threads, the memory, and the calls into compiled code.
 
-thread_pool.py     threads that share a job, or the host program's own team of them (host_team.py)
-atomics.py         what threads need to agree
-floating_mode.py   the caller's rounding, for all threads; cores.py: the cores that they run on
-buffers.py         memory for results and workspaces that is used again
-launch.py          arrays' addresses, a job's parameters and its tasks in a single call
-program.py         jobs one after another in a single call
+thread_pool.py     shares a job's tasks between the caller and helper threads
+host_team.py       gives a job to the OpenMP threads of the host program instead
+pool_state.py      the words in memory through which the threads of a job agree
+atomics.py         atomic integers, a pause, and locks, for compiled code
+floating_mode.py   reads and sets a thread's rounding and its treatment of denormal numbers
+cores.py           finds and sets the core that a thread runs on
+buffers.py         keeps memory for results and workspaces, and uses it again
+launch.py          runs a job in a single call: arguments, arrays' addresses and tasks
+program.py         runs several jobs one after another in a single call
 """

@@ -1,7 +1,7 @@
-"""What threads need to agree: atomic integers, a pause for those who wait, and the locks that Python itself sleeps on.
+"""This file gives compiled code atomic integers, a pause for threads that wait, and locks that threads sleep on.
 
-A lock is one of CPython's (``PyThread_allocate_lock``, part of its stable interface), taken and given back from
-compiled code through its address: to sleep on one needs neither the interpreter nor its lock.
+A lock is one of CPython's (``PyThread_allocate_lock``, part of its stable interface). Compiled code takes and frees it
+through its address: sleeping on it needs neither the interpreter nor the interpreter's own lock.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _integer(builder: Any, base: Any, index: Any) -> Any:
 
 @intrinsic
 def atomic_load(typing, base, index):
-    """64-bit integer ``index`` of the array at ``base``."""
+    """Return 64-bit integer ``index`` of the array at ``base``."""
 
     def generate(context, builder, signature, arguments):
         return builder.load_atomic(_integer(builder, *arguments), "seq_cst", 8)
@@ -36,7 +36,7 @@ def atomic_load(typing, base, index):
 
 @intrinsic
 def atomic_store(typing, base, index, value):
-    """Write it; what was written before is seen by whoever sees this."""
+    """Write the integer; a thread that reads this value sees all that this thread wrote before."""
 
     def generate(context, builder, signature, arguments):
         base, index, value = arguments
@@ -48,7 +48,7 @@ def atomic_store(typing, base, index, value):
 
 @intrinsic
 def atomic_add(typing, base, index, value):
-    """Add to it; the result is what it was before."""
+    """Add ``value`` to the integer, and return what it was before."""
 
     def generate(context, builder, signature, arguments):
         base, index, value = arguments
@@ -59,7 +59,7 @@ def atomic_add(typing, base, index, value):
 
 @intrinsic
 def atomic_swap(typing, base, index, old, new):
-    """Make it ``new`` if it is ``old``; whether it was."""
+    """Replace the integer by ``new`` if it is ``old``, and return whether it was."""
 
     def generate(context, builder, signature, arguments):
         base, index, old, new = arguments
@@ -71,7 +71,7 @@ def atomic_swap(typing, base, index, old, new):
 
 @intrinsic
 def pause(typing):
-    """Some tens of nanoseconds in which the core's other work goes first."""
+    """Pause for some tens of nanoseconds, in which the core's other thread goes first."""
 
     def generate(context, builder, signature, arguments):
         nothing = ir.FunctionType(ir.VoidType(), [])
@@ -86,7 +86,7 @@ def pause(typing):
 
 @intrinsic
 def acquire(typing, lock, function):
-    """Sleep until the lock is free, and take it; ``function`` is `ACQUIRE`."""
+    """Sleep until the lock is free, and take it; ``function`` must be `ACQUIRE`."""
 
     def generate(context, builder, signature, arguments):
         lock, function = arguments
@@ -99,7 +99,7 @@ def acquire(typing, lock, function):
 
 @intrinsic
 def release(typing, lock, function):
-    """Free the lock; ``function`` is `RELEASE`."""
+    """Free the lock; ``function`` must be `RELEASE`."""
 
     def generate(context, builder, signature, arguments):
         lock, function = arguments
@@ -120,7 +120,7 @@ _TAKE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(ACQUIRE)
 
 
 def taken_lock() -> int:
-    """The address of a new lock, already taken, so that the first to acquire it sleeps."""
+    """Return the address of a new lock that is already taken, so that the first thread to acquire it sleeps."""
     lock = _ALLOCATE()
     if not lock:
         raise MemoryError("no memory for a lock")

@@ -1,11 +1,11 @@
-"""Memory for results and workspaces that needn't be faulted in anew at each call.
+"""This file keeps memory for results and workspaces, so that calls don't wait for new pages from the system.
 
 The system hands out large pieces of memory page by page, zeroing each 4 KiB at its first touch, and takes them back
-when they are freed: for a result of 10 MB that costs more than computing it. So large pieces go back to a small store
-when nobody refers to them any more, and the next result of about that size takes them from there.
+when they are freed: for a result of 10 MB that costs more than computing it. So a large piece goes back to a small
+store when no array refers to it any more, and the next result of about that size takes it from there.
 
 A piece belongs to its array, through NumPy's array interface, and comes back only when the array and all its views, and
-all tensors made of them, are gone: nothing that is in use is ever handed out again.
+all tensors made of them, are gone: memory that is in use is never handed out again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 
 SMALLEST = 1 << 18
-"""Bytes; below it the allocator's own store does well enough."""
+"""Size of the smallest piece that is kept, in bytes; for smaller ones the allocator's own store is fast enough."""
 
 _PAGE = 4096
+"""Size of a page of memory, in bytes."""
 
 _MOST_PIECES = 512
-"""To look through them all takes 15 us, less than to write a piece of the smallest size once."""
+"""Most pieces in the store: a search through them all takes 15 us, less than writing a piece of the smallest size."""
 
 
 def _most_kept() -> int:
-    """1 GiB, or an eighth of the machine's memory where that is less."""
+    """Return the size limit of the store, in bytes: 1 GiB, or an eighth of the machine's memory where that is less."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -36,10 +37,10 @@ def _most_kept() -> int:
 
 
 class Store:
-    """Pieces of memory that nobody uses, the latest freed last.
+    """Holds pieces of memory that are not in use, in the order in which they were freed.
 
-    There is no lock, which a signal handler that raises could leave taken: one operation of a dictionary, which
-    Python does as a whole, takes a piece out or puts it in, and what is kept is counted anew each time.
+    There is no lock, because a signal handler that raises could leave it taken. A single operation of a dictionary,
+    which Python does as a whole, takes a piece out or puts it in, and the bytes are counted anew each time.
     """
 
     def __init__(self, most: int) -> None:
@@ -48,20 +49,20 @@ class Store:
 
     @property
     def kept(self) -> int:
-        """The bytes of all pieces."""
+        """Return the size of all pieces, in bytes."""
         return sum([piece.nbytes for piece in tuple(self._pieces.values())])
 
     def take(self, size: int) -> np.ndarray:
-        """At least ``size`` bytes from the start of a page on, and at most a quarter more."""
+        """Return memory of at least ``size`` bytes from a page's start on; a kept piece is at most a quarter larger."""
         for piece in reversed(tuple(self._pieces.values())):
-            # Another thread may have been faster.
+            # Another thread may have taken the piece first, so `pop` decides.
             if size <= piece.nbytes <= size + size // 4 and self._pieces.pop(id(piece), None) is not None:
                 return piece
         piece = np.empty(size + _PAGE, np.uint8)
         return piece[-piece.ctypes.data % _PAGE :]
 
     def give(self, piece: np.ndarray) -> None:
-        """Keep a piece for later; the oldest go where there are too many."""
+        """Keep a piece for later, and drop the oldest ones where the store exceeds a limit."""
         self._pieces[id(piece)] = piece
         for oldest in tuple(self._pieces):
             if len(self._pieces) <= self.most_pieces and self.kept <= self.most:
@@ -73,10 +74,10 @@ _store = Store(_most_kept())
 
 
 class _Loan(SimpleNamespace):
-    """Owns a piece on behalf of the array that is made of it.
+    """Owns a piece for the array that is made of it, and gives it back to the store when the array is gone.
 
-    It is complete as soon as it exists, since its attributes come from a constructor in C: no signal handler gets in
-    between. When it dies it needs no global name, which the interpreter's end may have taken away.
+    Its attributes are set by a constructor in C, so it is complete as soon as it exists: no signal handler can run in
+    between. Its destructor needs no global name, which may be gone at the interpreter's end.
     """
 
     def __del__(self) -> None:
@@ -84,7 +85,7 @@ class _Loan(SimpleNamespace):
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """As `numpy.empty`: a C-contiguous array that nobody else refers to, its content undefined."""
+    """Return a new C-contiguous array with undefined content, as `numpy.empty` does."""
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
     if size < SMALLEST:
@@ -96,10 +97,10 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def scratch(size: int) -> np.ndarray:
-    """``size`` bytes or more for as long as a call takes; give them back with `give_back`."""
+    """Return memory of ``size`` bytes or more for the time of a call; `give_back` must get it afterwards."""
     return _store.take(max(size, SMALLEST))
 
 
 def give_back(memory: np.ndarray) -> None:
-    """Take back what `scratch` gave."""
+    """Keep the memory that `scratch` returned for later calls."""
     _store.give(memory)

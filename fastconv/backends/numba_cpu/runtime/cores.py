@@ -1,4 +1,4 @@
-"""What compiled code asks the system of the cores that threads run on."""
+"""This file lets compiled code ask the system for a thread's core, choose its cores, and yield."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 
 @intrinsic
 def current_core(typing):
-    """The core that this thread is on."""
+    """Return the number of the core that this thread runs on."""
 
     def generate(context, builder, signature, arguments):
         function = ir.FunctionType(ir.IntType(32), [])
@@ -24,7 +24,7 @@ def current_core(typing):
 
 @intrinsic
 def keep_to(typing, thread, size, mask):
-    """Let ``thread`` run only on the cores of the ``mask`` at an address."""
+    """Let ``thread`` run only on the cores of a mask of ``size`` bytes at the address ``mask``."""
 
     def generate(context, builder, signature, arguments):
         thread, size, mask = arguments
@@ -38,7 +38,7 @@ def keep_to(typing, thread, size, mask):
 
 @intrinsic
 def yield_core(typing):
-    """Let others run, where the system knows how."""
+    """Let other threads run on this core, on POSIX systems."""
 
     def generate(context, builder, signature, arguments):
         if os.name == "posix":

@@ -1,4 +1,4 @@
-"""A thread's floating-point mode: how it rounds, and whether it takes denormal numbers for zeros.
+"""This file reads and sets a thread's floating-point mode: how it rounds, and whether it takes denormals for zeros.
 
 x86 keeps it in the register MXCSR (32 bits), ARM in FPCR (64 bits). `torch.set_flush_denormal` sets it in
 the thread that calls it.
@@ -43,7 +43,7 @@ def floating_mode(typing):
 
 @intrinsic
 def set_floating_mode(typing, mode):
-    """Compute in the ``mode`` that `floating_mode` gave in another thread."""
+    """Set this thread's floating-point mode to ``mode``, an integer that `floating_mode` returned in another thread."""
 
     def generate(context, builder, signature, arguments):
         (mode,) = arguments

@@ -1,7 +1,7 @@
-"""A job done by the OpenMP team that the host program computes with, through the addresses of its runtime's functions.
+"""This file gives a job to the OpenMP team of the host program, through the addresses of its runtime's functions.
 
-They are those of GCC's libgomp: ``GOMP_parallel(function, data, threads, flags)`` calls the function with the data once
-on each thread of the caller's team and returns when all have.
+They are the functions of GCC's libgomp: ``GOMP_parallel(function, data, threads, flags)`` calls the function with the
+data once on each thread of the caller's team, and returns when all calls have returned.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ from fastconv.threads import HostTeam
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 _LATE_AFTER = 300_000
-"""Nanoseconds after which a member of the host's team is late: one that sleeps is there in 50,000 to 100,000."""
+"""Time after which a member of the host's team counts as late, in nanoseconds: one that sleeps starts in 50,000 to
+100,000."""
 
 _WITHOUT_TEAM = 100_000_000
-"""Nanoseconds for which helpers do the jobs then. A late member costs 4 ms, so this way it costs 4%."""
+"""Time for which helpers do the jobs after a member was late, in nanoseconds. A late member costs 4 ms, so this way it
+costs 4%."""
 
 
 def _call(builder, address, result, *arguments):
@@ -59,7 +61,7 @@ def run_team(typing, parallel, member, state):
 
 @intrinsic
 def team_size(typing, most_threads):
-    """Return the number of threads of the caller's team, by the address of ``omp_get_max_threads``."""
+    """Return the number of threads of the caller's team; ``most_threads`` is the address of ``omp_get_max_threads``."""
 
     def generate(context, builder, signature, arguments):
         return builder.sext(_call(builder, arguments[0], _I32), _I64)
@@ -69,7 +71,7 @@ def team_size(typing, most_threads):
 
 @intrinsic
 def nanoseconds(typing, clock):
-    """Return the time in nanoseconds, by the address of ``omp_get_wtime``."""
+    """Return the time in nanoseconds; ``clock`` is the address of ``omp_get_wtime``."""
 
     def generate(context, builder, signature, arguments):
         seconds = _call(builder, arguments[0], ir.DoubleType())
@@ -98,7 +100,11 @@ def _member_address() -> int:
 
 @jit
 def run_on_team(state, helpers):
-    """Let the host's team do the job that is noted, if it is of about the right size and was in time lately."""
+    """Give the job in ``state`` to the host's team, and return whether the team did it.
+
+    The team is used only if it has as many threads as the job or up to twice as many, and no member was late within the
+    last `_WITHOUT_TEAM` nanoseconds.
+    """
     parallel = atomic_load(state, TEAM)
     if parallel == 0:
         return False
@@ -113,7 +119,7 @@ def run_on_team(state, helpers):
 
 
 def join(words: np.ndarray, team: HostTeam | None) -> None:
-    """Note in a pool's state which team there is, if any."""
+    """Write the host's team, or that there is none, to a pool's state."""
     if team is not None:
         words[MEMBER] = _member_address()
         words[SIZE], words[CLOCK] = team.size, team.clock

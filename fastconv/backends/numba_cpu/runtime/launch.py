@@ -1,9 +1,9 @@
-"""From Python into compiled code, fast: arrays' addresses, a job's arguments and its tasks in a single call.
+"""This file runs a job from Python in a single call, which sets its arguments and arrays' addresses and does its tasks.
 
 NumPy's own ways to an array's address take a microsecond each, a third of what a small call may cost. But an array's
 object holds the address of its data right after the header that every Python object has. This is part of NumPy's binary
-interface, which compiled extensions, Numba's among them, rely on; it is tried once, on an array, when this module is
-loaded, and where it doesn't hold the slow way is taken. A pooling of a small image takes 3 us so, and took 7.
+interface, which compiled extensions, Numba's among them, rely on. It is tried once, on an array, when this module is
+loaded; where it doesn't hold, NumPy's own way is taken. A pooling of a small image takes 3 us so, and took 7.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from fastconv.backends.numba_cpu.simd import load_integer, store_integer
 from fastconv.backends.numba_cpu.simd.arguments import MOST_WORDS
 
 ARGUMENTS_BYTES = 8 * MOST_WORDS
-"""Kept free for the arguments at the beginning of a job's memory."""
+"""Size of the space for the arguments at the beginning of a job's memory, in bytes."""
 
 WORD = object.__basicsize__ // 8
-"""The word of an array's object that holds the address of its data."""
+"""Place of the address of an array's data in the array's object, in 64-bit words."""
 
 
 @jit
 def held(holder, word):
-    """What stands in a word of an object; 0 where there is no object."""
+    """Return word ``word`` of the object at the address ``holder``, or 0 where that address is 0."""
     return load_integer(holder, word) if holder != 0 else 0
 
 
@@ -61,12 +61,13 @@ def execute(
     """Run a job of one or two steps.
 
     Args:
-        template: the arguments, but for addresses.
-        memory: the job's own; the arguments are put at its beginning.
-        operands, arrays: places of arguments, and the arrays whose addresses go there; None for 0.
-        parts, offsets: places of arguments, and the bytes from the beginning of ``memory`` to what they refer to.
-        first, second: each the address of a task and how many there are.
-        threads: how many may take part.
+        template: the job's arguments without the addresses.
+        memory: the job's memory; the arguments are written to its beginning.
+        operands, arrays: places of arguments, and the arrays whose addresses are written there; None means address 0.
+        parts, offsets: places of arguments, and how far from the beginning of ``memory`` their addresses point, in
+            bytes.
+        first, second: the steps, each as the address of a task and the number of calls.
+        threads: the most threads that may take part, the caller included.
     """
     helpers = workers.pool.helpers(threads, max(first[1], second[1]))
     if PLAIN:
@@ -80,15 +81,15 @@ def execute(
 
 
 def address(array: np.ndarray) -> int:
-    """Of an array's first element."""
+    """Return the address of an array's first element."""
     return int(held(id(array), WORD)) if PLAIN else int(array.ctypes.data)
 
 
 def _is_plain() -> bool:
-    """Whether arrays are laid out as expected."""
+    """Return whether `WORD` of an array's object holds the address of its data."""
     probe = np.empty(3)
     return ctypes.c_void_p.from_address(id(probe) + 8 * WORD).value == probe.ctypes.data
 
 
 PLAIN = _is_plain()
-"""Whether `held` finds the address of an array's data in `WORD`."""
+"""Whether `held` may be used to find the address of an array's data."""

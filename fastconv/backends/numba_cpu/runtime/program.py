@@ -1,12 +1,13 @@
-"""Jobs that run one after another in a single call into compiled code.
+"""This file runs several jobs one after another in a single call into compiled code: a program.
 
 Called from Python one by one, the jobs of a LeNet-5 step, 27 of them, take twice as long as they compute: a call costs
-10 to 20 us, a helper that fell asleep in between 100 and more. A program is what a linker makes of their arguments.
-They stand one behind another in one array, with a list of the places where an address belongs; a run copies them into
-memory of its own, puts the addresses in, and launches the jobs. Helpers are still looking for work when the next comes.
+10 to 20 us, a helper that fell asleep in between 100 and more. A program is made as a linker makes one. The arguments
+of all jobs stand one behind another in one array, with a list of the places where an address belongs. A run copies
+them into memory of its own, writes the addresses, and launches the jobs. Helpers are still awake when the next one
+starts.
 
-What lies between jobs needs memory as long as somebody still reads it. Such a *room* is used again by later ones: all
-are laid out when the program is complete, each at the lowest place that is free from its first use to its last.
+A *buffer* holds numbers that one job writes and a later one reads. Other buffers use its memory before and after: when
+the program is complete, each buffer gets the lowest place that is free from its first use to its last.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from fastconv.backends.numba_cpu.simd import load_integer, store_integer
 _PAGE, _LINE = 4096, 64
 
 _OWN = 0
-"""The base of a program's own memory; operands are counted from 1."""
+"""Number that stands for the program's own memory as a base; operands are numbered from 1."""
 
 _HEAD = 4
-"""Integers at the beginning of a program: how many words of arguments, addresses, steps and flags follow."""
+"""Number of integers at a program's beginning: the counts of its words of arguments, addresses, steps and flags."""
 
 
 def _up(size: int, unit: int) -> int:
@@ -40,10 +41,10 @@ def _up(size: int, unit: int) -> int:
 
 @dataclass(frozen=True)
 class Place:
-    """A place in memory that is known when a program runs: bytes from where an operand or a room begins."""
+    """Names a place in an operand or a buffer, in bytes from its beginning; a run of the program knows its address."""
 
     base: int
-    """The operand's number, or minus the room's."""
+    """The operand's number, from 1 on, or the buffer's number, from -1 down."""
     offset: int = 0
 
     def __add__(self, offset: int) -> Place:
@@ -52,24 +53,27 @@ class Place:
 
 @dataclass(frozen=True)
 class Step:
-    """So many calls of a compiled task, on so many threads at most."""
+    """Describes a step of a job: ``count`` calls of a compiled task."""
 
     task: int
+    """Address of the task."""
     count: int
     threads: int
+    """The most threads that may take part."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Memory for a job alone: its size, and the places of the arguments that say where its parts begin."""
+    """Describes the memory that only one job uses, and the arguments that get the addresses of its parts."""
 
     size: int
+    """Size in bytes."""
     parts: tuple[tuple[int, int], ...]
-    """Of each part the argument's place, and the bytes before it."""
+    """The argument's place, and the bytes before the part, for each part."""
 
 
 @dataclass
-class _Room:
+class _Buffer:
     size: int
     first: int
     last: int
@@ -87,23 +91,23 @@ class _Entry:
 
 
 @dataclass
-class Recorder:
-    """Takes down what a program is to do; operands are numbered as they are asked for."""
+class ProgramBuilder:
+    """Collects the jobs of a program; operands are numbered in the order in which they are asked for."""
 
     _entries: list[_Entry] = field(default_factory=list)
-    _rooms: list[_Room] = field(default_factory=list)
+    _buffers: list[_Buffer] = field(default_factory=list)
     _kept: list[tuple[np.ndarray, Any]] = field(default_factory=list)
     _operands: int = 0
 
     def operand(self) -> Place:
-        """The next of the addresses that `Program.run` gets."""
+        """Return the place of the next operand, whose address `Program.run` gets."""
         self._operands += 1
         return Place(self._operands)
 
-    def room(self, size: int) -> Place:
-        """So many bytes, from the first job that uses them to the last."""
-        self._rooms.append(_Room(_up(max(size, 1), _PAGE), -1, -1))
-        return Place(-len(self._rooms))
+    def buffer(self, size: int) -> Place:
+        """Return the place of a new buffer of ``size`` bytes, which lasts from its first job to its last."""
+        self._buffers.append(_Buffer(_up(max(size, 1), _PAGE), -1, -1))
+        return Place(-len(self._buffers))
 
     def add(
         self,
@@ -114,33 +118,33 @@ class Recorder:
         flag: int | None = None,
         keep: Any = None,
     ) -> None:
-        """A job.
+        """Add a job to the program.
 
         Args:
-            args: its arguments, but for addresses.
-            places: places of arguments, and what they are to point to; None for 0.
-            steps: what to do, one after the other.
-            workspace: the memory it needs.
-            flag: the place of the argument by which the job says that `Program.run` should give False.
-            keep: whatever must live as long as the program.
+            args: the job's arguments without the addresses.
+            places: places of arguments, and the places in memory that they point to; None means address 0.
+            steps: the job's steps, which run one after the other.
+            workspace: the memory that the job needs for itself.
+            flag: the place of an argument that the job sets to 1 to make `Program.run` return False.
+            keep: an object that must live as long as the program.
         """
         there = {number: place for number, place in places if place is not None}
         for place in there.values():
             if place.base < 0:
-                room = self._rooms[-place.base - 1]
-                room.first = len(self._entries) if room.first < 0 else room.first
-                room.last = len(self._entries)
+                buffer = self._buffers[-place.base - 1]
+                buffer.first = len(self._entries) if buffer.first < 0 else buffer.first
+                buffer.last = len(self._entries)
         self._entries.append(_Entry(args.view(np.int64), there, tuple(steps), workspace, flag))
         self._kept.append((args, keep))
 
     def finish(self) -> Program:
-        """What was taken down."""
+        """Return the program of the jobs that were added."""
         words = 0
         for entry in self._entries:
             entry.at = words
             words += _up(len(entry.args), _LINE // 8)
-        rooms = _up(8 * words, _PAGE)
-        work = rooms + _lay_out([room for room in self._rooms if room.first >= 0])
+        own = _up(8 * words, _PAGE)
+        work = own + _lay_out([buffer for buffer in self._buffers if buffer.first >= 0])
         jobs = np.zeros(words, np.int64)
         addresses: list[tuple[int, int, int]] = []
         steps: list[tuple[int, int, int, int]] = []
@@ -148,7 +152,7 @@ class Recorder:
             jobs[entry.at : entry.at + len(entry.args)] = entry.args
             for number, place in entry.places.items():
                 if place.base < 0:
-                    inside = rooms + self._rooms[-place.base - 1].offset
+                    inside = own + self._buffers[-place.base - 1].offset
                     addresses.append((entry.at + number, _OWN, inside + place.offset))
                 else:
                     addresses.append((entry.at + number, place.base, place.offset))
@@ -162,18 +166,18 @@ class Recorder:
         return Program(code, memory, helpers, self._kept)
 
 
-def _lay_out(rooms: Sequence[_Room]) -> int:
-    """Give each room its offset; the bytes that all take."""
+def _lay_out(wanted: Sequence[_Buffer]) -> int:
+    """Set the offset of each buffer, and return the size of the memory that holds them all, in bytes."""
     total = 0
-    placed: list[_Room] = []
-    for room in sorted(rooms, key=lambda room: -room.size):
-        others = [other for other in placed if other.first <= room.last and room.first <= other.last]
+    placed: list[_Buffer] = []
+    for buffer in sorted(wanted, key=lambda buffer: -buffer.size):
+        others = [other for other in placed if other.first <= buffer.last and buffer.first <= other.last]
         for other in sorted(others, key=lambda other: other.offset):
-            if room.offset + room.size <= other.offset:
+            if buffer.offset + buffer.size <= other.offset:
                 break
-            room.offset = max(room.offset, other.offset + other.size)
-        placed.append(room)
-        total = max(total, room.offset + room.size)
+            buffer.offset = max(buffer.offset, other.offset + other.size)
+        placed.append(buffer)
+        total = max(total, buffer.offset + buffer.size)
     return total
 
 
@@ -201,20 +205,23 @@ def _run(code, bases, memory, state, helpers, release_lock):
 
 
 class Program:
-    """Ready to run, by several threads at once if they like."""
+    """Runs jobs in their order; several threads may run the same program at the same time."""
 
     def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: list[tuple[np.ndarray, Any]]) -> None:
-        """From `Recorder.finish`: ``memory`` bytes and so many ``helpers`` at most are needed."""
+        """Take what `ProgramBuilder.finish` made; a run needs ``memory`` bytes, and at most ``helpers`` helpers."""
         self._code, self._start = code, code.ctypes.data
         self._memory, self._helpers, self._kept = memory, helpers, kept
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the program and of all plans that it refers to; the memory of a run is `buffers`' own."""
+        """Return the size of the program and of all its plans, in bytes; the memory of a run isn't counted."""
         return self._code.nbytes + sum(args.nbytes + getattr(keep, "nbytes", 0) for args, keep in self._kept)
 
     def run(self, operands: Sequence[int]) -> bool:
-        """Do all jobs with operands at these addresses, 0 for none; whether no job has raised its flag."""
+        """Run all jobs on operands at these addresses; return whether no job has set its flag.
+
+        Address 0 stands for an operand that isn't there.
+        """
         helpers = workers.pool.helpers(self._helpers + 1, self._helpers + 1) if self._helpers else 0
         memory = buffers.scratch(self._memory)
         bases = np.array(operands, np.int64)

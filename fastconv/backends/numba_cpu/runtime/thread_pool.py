@@ -1,27 +1,29 @@
-"""Work shared between threads, without ever waiting for one that isn't there.
+"""This file shares the tasks of a job between threads, and never waits for a thread that has not started.
 
 A job is a compiled function and a number of tasks. The caller opens the job, wakes sleeping helpers, and does tasks
-itself until none is left; helpers that come in time take tasks too, from one counter. At the end the caller closes the
-job and waits only for helpers that are inside. An OpenMP team would wait for all its members: with a busy process on
-one of two cores, torch's `conv2d` of LeNet's second layer takes 4 times as long in the mean and 24 ms at the 99th
-percentile, this 1.9 times and 4 ms; undisturbed, both threads do half of the work each either way.
+itself until none is left; helpers that start in time take tasks too, from one counter. At the end the caller closes the
+job and waits only for helpers that are in the middle of a task. An OpenMP team would wait for all its members: with a
+busy process on one of two cores, torch's `conv2d` of LeNet's second layer takes 4 times as long in the mean and 24 ms
+at the 99th percentile, this pool 1.9 times and 4 ms; undisturbed, both threads do half of the work each either way.
 
-Helpers are threads of Python that never come back to the interpreter: they run one compiled loop, look for work for
-some tens of microseconds after each job, so that calls in a row find them awake, and then sleep. They keep off the
-core that the caller was on (Linux), since the system likes to wake a thread on its waker's core. Alternating with
-torch's operations, whose own workers spin for 8 ms after each, a job of 133 us takes 160; without that, 285.
+Helpers are threads of Python that never return to the interpreter. They run one compiled loop: they look for work for
+some tens of microseconds after each job, so that calls in a row find them awake, and then sleep. They avoid the core
+that the caller was on (Linux), since the system tends to wake a thread on the core of the thread that wakes it.
+Alternating with torch's operations, whose own workers spin for 8 ms after each, a job of 133 us takes 160; without
+that, 285.
 
-Where the program computes with torch, the job goes to the team of OpenMP threads that torch keeps for its own
-operations (`host_team`): they spin on the other cores then, and helpers would have to take the cores from them. On two
-cores ResNet-18, converted, takes 14.4 ms so for one image of 224 x 224, and 18 with helpers: timed by hand, each way in
-a process of its own, the second after ``fastconv.threads.host_team = None``. A team is waited for as a whole, so after
-a member has come late, as it does where a busy process has its core, helpers do the jobs of the next tenth of a second.
+Where the host program computes with torch, the job goes to the team of OpenMP threads that torch keeps for its own
+operations (`host_team`): these threads spin on the other cores, and helpers would have to take the cores from them. On
+two cores ResNet-18, converted, takes 14.4 ms so for one image of 224 x 224, and 18 with helpers: timed by hand, each
+way in a process of its own, the second after ``fastconv.threads.host_team = None``. The caller has to wait for the
+whole team. So after a member was late, because another process kept its core busy, helpers do the jobs of the next
+tenth of a second.
 
-One job runs at a time. A caller who finds the pool taken, by another thread or by itself, does all tasks alone, so
-nothing can block or nest. None of Numba's threading layers is used: they may be in use beside this one.
+One job runs at a time. A caller that finds the pool taken, by another thread or by itself, does all tasks alone, so
+jobs can't block each other or nest. None of Numba's threading layers is used: they may be in use beside this one.
 
 Helpers compute in the caller's floating-point mode (`torch.set_flush_denormal` sets the caller's alone).
-What a job computes must not depend on who does which task; then results are the same for any number of threads.
+A job's results must not depend on which thread does which task; then they are the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -79,9 +81,11 @@ from fastconv.backends.numba_cpu.simd import call, load_integer, store_integer
 from fastconv.threads import get_num_threads, usable_cores
 
 _LOOKS = 2000
-"""How often a helper looks for work before it sleeps: 50 us at 25 ns each."""
+"""Number of times that a helper looks for work before it sleeps: 50 us at 25 ns each."""
 
 _MOST_HELPERS = 1023
+"""Most helpers of a pool: its state has words for that many."""
+
 _LINUX = sys.platform == "linux"
 
 
@@ -140,7 +144,7 @@ def launch(state, function, frame, tasks, helpers, release_lock):
 
 @jit
 def _help(state, helper, looks, acquire_lock):
-    """A helper's life."""
+    """Run a helper: take part in jobs, sleep after ``looks`` looks without work, and return once the pool stops."""
     base = HELPER + 8 * helper
     while True:
         idle = 0
@@ -168,7 +172,7 @@ def _help(state, helper, looks, acquire_lock):
 
 
 class Pool:
-    """A caller's helpers; they start when first needed."""
+    """Runs jobs on helper threads, which start when they are first needed."""
 
     def __init__(self) -> None:
         self.serving = 0
@@ -181,21 +185,20 @@ class Pool:
         self.state = self._words.ctypes.data
 
     def run(self, function: int, frame: int, tasks: int, threads: int) -> None:
-        """Do tasks 0 up to ``tasks`` of a job: compiled code at the address ``function``, called with three integers.
+        """Run a job: call compiled code with three integers, frame, task and slot, for each of its tasks.
 
-        They are the frame, the task and the slot: no two tasks that run at the same time have the same slot, and slots
-        are below ``threads``.
+        Two tasks that run at the same time have different slots, and slots are below ``threads``.
 
         Args:
             function: the address of a compiled function of three integers (`fastconv.backends.jit.address_of`).
-            frame: usually the address of the job's parameters.
-            tasks: how many there are.
-            threads: how many threads at most may take part, the caller among them.
+            frame: the first integer of each call, usually the address of the job's arguments.
+            tasks: the number of tasks, which are numbered from 0.
+            threads: the most threads that may take part, the caller included.
         """
         launch(self.state, function, frame, tasks, self.helpers(threads, tasks), RELEASE)
 
     def helpers(self, threads: int, tasks: int) -> int:
-        """How many helpers a job of so many tasks can use beside its caller; they are started if they aren't there."""
+        """Return how many helpers a job of ``tasks`` tasks can use beside its caller; start those that are missing."""
         helpers = min(threads - 1, tasks - 1, _MOST_HELPERS)
         if helpers > self._asked:
             self._start(helpers)
@@ -208,12 +211,12 @@ class Pool:
     def _start(self, count: int) -> None:
         """Start helpers until there are ``count``.
 
-        A signal handler may raise anywhere in here: a thread exists or it doesn't, each takes its number by itself,
-        and those of which a second attempt has started too many end at once.
+        A signal handler may raise anywhere in here, which leaves nothing half done: each thread that exists takes its
+        number by itself, and where a second attempt starts too many threads, the surplus ones end at once.
         """
         self._note_cores()
         for _ in range(count - self.serving):
-            # A system out of threads leaves the work to those there are.
+            # Where the system allows no further thread, those that exist do the work.
             try:
                 _thread.start_new_thread(self._serve, (count,))
             except RuntimeError:
@@ -248,7 +251,7 @@ class Pool:
             self.serving -= 1
 
     def stop(self) -> None:
-        """Send the helpers home; calls in progress end first."""
+        """End the helpers, after the calls in progress."""
         self._words[STOP] = 1
         for _ in range(1000):
             for helper in range(self._asked):
@@ -261,17 +264,17 @@ class Pool:
 pool = Pool()
 
 _ALONE = 1_000_000
-"""Floating-point operations, or bytes moved twenty times over, that one thread does in less than 15 us: waking another
-takes about as long."""
+"""Size of the largest job for one thread, in floating-point operations; a byte moved counts as 20 of them. It takes
+less than 15 us, and waking another thread takes about as long."""
 
 
 def threads_for(flops: int) -> int:
-    """How many threads are worth their waking for so many floating-point operations."""
+    """Return how many threads should do a job of ``flops`` floating-point operations, given the time to wake one."""
     return min(get_num_threads(), _MOST_HELPERS + 1) if flops > _ALONE else 1
 
 
 def _renew(*_: Any) -> None:
-    """In a process that was forked off: the helpers are gone, and a job may have been open."""
+    """Make a new pool in a forked process, which has none of the helpers and perhaps a copy of an open job."""
     global pool
     pool = Pool()
 
@@ -282,5 +285,5 @@ if hasattr(os, "register_at_fork"):
 
 @atexit.register
 def _stop() -> None:
-    """The pool's helpers of this process, which may have been forked off."""
+    """Stop the helpers of this process's pool, which is a new one after a fork."""
     pool.stop()

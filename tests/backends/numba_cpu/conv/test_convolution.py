@@ -1,4 +1,7 @@
-"""The backend `numba` around every edge of its tiles: the forms for any convolution, on each family of vectors."""
+"""These tests take the algorithms for any convolution, gemm and direct, around every edge of their tiles.
+
+They run on each instruction set.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +34,29 @@ def simd(request: pytest.FixtureRequest) -> Simd:
 
 @pytest.fixture(params=ALGORITHMS)
 def numba(request: pytest.FixtureRequest, simd: Simd) -> NumbaCpu:
-    """Each algorithm on each instruction set."""
+    """Return the backend with one algorithm, for one instruction set."""
     return NumbaCpu("forced", simd.instructions, request.param)
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """The number of threads is put back after the test."""
+    """Restore the number of threads after the test."""
     before = fastconv.get_num_threads()
     yield
     fastconv.set_num_threads(before)
 
 
 def test_every_remainder_of_rows(numba: NumbaCpu, simd: Simd) -> None:
-    """Of target channels, of the convolution and, source channels being the adjoint's target, of that."""
+    """Target channels leave every remainder of a tile's rows, in the forward pass and in the input gradient.
+
+    Source channels are the input gradient's target channels.
+    """
     most = 2 * most_rows(simd.instructions) + 1
     assert_all_exact(numba, (image(count, 3, 5, most + 1 - count, 2, 3) for count in range(1, most + 1)), simd)
 
 
 def edges(lanes: int, vectors: int) -> list[int]:
-    """Counts around every multiple of a vector's lanes, up to two tiles and one more."""
+    """Return counts around every multiple of a vector's lanes, up to two tiles and one more."""
     around = {lanes * count + off for count in range(2 * vectors + 1) for off in (-1, 0, 1)}
     return sorted(count for count in around if count > 0)
 
@@ -95,7 +101,7 @@ ODD = [
     image(3, 33, 35, 5, 11, 11, stride=(4, 4)),
     image(130, 7, 7, 67, 1, 1, N=2, stride=(2, 2)),
 ]
-"""Strides, dilation, padding, groups, tall and wide images, each with its lattices and phases."""
+"""Geometries with strides, dilation, padding, groups, tall and wide images, each with its lattices and phases."""
 
 
 @pytest.mark.parametrize("g", ODD, ids=str)
@@ -104,7 +110,7 @@ def test_odd_geometries(g: ConvGeometry, numba: NumbaCpu, simd: Simd) -> None:
 
 
 def plans(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> list[Any]:
-    """The plans of those of the three primitives that it can do."""
+    """Return the plans of those of the three primitives that the backend can do."""
     operations = [each for each in ("conv2d", "conv2d_input", "conv2d_weight") if not numba.refuses(each, g, dtype)]
     return [plan for operation in operations for plan in numba._plans(operation, np.dtype(dtype), g)[0]]
 
@@ -121,7 +127,7 @@ LARGE = [
     image(32, 28, 28, 32, 3, 3, N=2, groups=32),
     image(256, 7, 7, 128, 3, 3),
 ]
-"""Worth several threads."""
+"""Geometries that are large enough for several threads."""
 
 
 @pytest.mark.usefixtures("threads")
@@ -157,7 +163,7 @@ def _rms(error: np.ndarray) -> float:
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, None])
 @pytest.mark.parametrize("g", DEEP, ids=str)
 def test_rms_error_of_deep_sums_is_at_most_twice_torchs(g: ConvGeometry, algorithm: str | None) -> None:
-    """The budget of a float32 result: twice torch's own float32 error, plus one rounding of the largest sum."""
+    """A float32 result may err twice as much as torch's, plus one rounding of the largest sum."""
     rng = np.random.default_rng(7)
     x, w, grad = (
         rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
@@ -196,7 +202,7 @@ SPECIAL = [
 def test_special_values_travel_as_in_torch(
     g: ConvGeometry, value: float, algorithm: str | None, dtype: str, draw
 ) -> None:
-    """At corners, edges and in the middle of every operand, one at a time."""
+    """A single special value stands at a corner, an edge or in the middle of each operand in turn."""
     numba = NumbaCpu("forced", algorithm=algorithm)
     operands = {"x": draw(*g.input_shape), "w": draw(*g.weight_shape), "grad": draw(*g.output_shape)}
     for name, array in operands.items():
@@ -222,7 +228,7 @@ def test_special_values_travel_as_in_torch(
 
 
 WORKSPACE = 8 << 20
-"""Bytes that a thread may need beside the operands."""
+"""Size limit of the workspace of a thread, in bytes."""
 
 
 @pytest.mark.parametrize("algorithm", [*algorithms.ALGORITHMS, None])
@@ -242,7 +248,7 @@ def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str |
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
 @pytest.mark.parametrize("algorithm", ["gemm", "direct", "winograd", "batch"])
 def test_rows_that_a_panel_lacks_do_not_look_infinite(algorithm: str, simd: Simd) -> None:
-    """Whatever stood in the memory before: a plan that takes a finite weight for an infinite one goes another way."""
+    """Rows of a panel beyond the last channel hold whatever stood in memory before, and must not set the flag."""
     numba = NumbaCpu("forced", simd.instructions, algorithm)
     for K in range(1, 2 * most_rows(simd.instructions) + 2):
         g = image(2 * simd.lanes, 3, 4, K, 3, 3)

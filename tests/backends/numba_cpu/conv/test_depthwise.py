@@ -1,4 +1,4 @@
-"""The depthwise form of the backend `numba`: every edge of its vectors of columns, its rows and its parts."""
+"""These tests take the depthwise algorithm around every edge of its vectors of columns, its rows and its parts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_kernels_dilations_and_paddings(depthwise: NumbaCpu, simd: Simd) -> None
 
 
 def test_rows_that_are_read_again(depthwise: NumbaCpu, simd: Simd) -> None:
-    """By the next row of the lattice: all but one, some, or none, with strides and dilations of rows."""
+    """The next lattice row reads the same source rows but one, some of them, or none, by strides and dilations."""
     steps = [((1, 1), (1, 1)), ((2, 2), (1, 1)), ((1, 1), (2, 1)), ((2, 1), (2, 2)), ((4, 1), (2, 1)), ((3, 2), (2, 1))]
     some = [image(2, 23, 9, 2, R, 3, groups=2, stride=by, dilation=apart) for R in (1, 2, 5) for by, apart in steps]
     assert_all_exact(depthwise, some, simd)
@@ -51,7 +51,7 @@ def test_multipliers_and_first_layers(depthwise: NumbaCpu, simd: Simd) -> None:
 
 
 def test_planes_rows_and_images_in_parts(depthwise: NumbaCpu, simd: Simd) -> None:
-    """Many planes together; a large one in blocks of rows; images whose sums are added up."""
+    """The work is cut into tasks of many planes, into blocks of rows of a large plane, and into parts of the batch."""
     large = image(1, 300, 260, 1, 3, 3)
     assert_all_exact(
         depthwise, [image(40, 6, 7, 40, 3, 3, N=3, groups=40), large, image(1, 60, 64, 1, 3, 3, N=9)], simd

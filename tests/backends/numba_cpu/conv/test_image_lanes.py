@@ -1,4 +1,4 @@
-"""The form of the backend `numba` with images in the lanes: every edge of its batches, tiles, rows and parts."""
+"""These tests take the algorithm with images in the lanes around every edge of its batches, tiles, rows and parts."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def batch(simd: Simd) -> NumbaCpu:
 
 
 def test_every_number_of_images(batch: NumbaCpu, simd: Simd) -> None:
-    """Around each multiple of the lanes."""
+    """The batch has every number of images up to two vectors of lanes and one more."""
     counts = range(1, 2 * simd.lanes + 2)
     assert_all_exact(batch, (image(2, 5, 6, 3, 3, 3, N=count) for count in counts), simd)
 
 
 def test_every_remainder_of_channels(batch: NumbaCpu, simd: Simd) -> None:
-    """Of a tile's rows, forwards and in the adjoint for the input, and of the columns of the weight's."""
+    """Channels leave every remainder of a tile's rows, and of a tile's columns in the weight gradient."""
     most = 2 * most_rows(simd.instructions) + 1
     assert_all_exact(batch, (image(count, 4, 5, most + 1 - count, 3, 3) for count in range(1, most + 1)), simd)
 
 
 def test_every_width(batch: NumbaCpu, simd: Simd) -> None:
-    """Of squares of pixels that are transposed, and of tiles of lattice points."""
+    """Widths leave every remainder of the squares of pixels that are transposed, and of tiles of lattice points."""
     widths = range(1, 2 * simd.lanes + 3)
     assert_all_exact(batch, (image(2, 3, width, 3, 3, 3, N=2) for width in widths), simd)
     assert_all_exact(batch, (image(2, 3, width, 9, 1, 1, N=2) for width in widths), simd)
 
 
 def test_taps_that_miss_the_image(batch: NumbaCpu, simd: Simd) -> None:
-    """By far more than a pixel, on all sides; lattice rows and columns that no tap meets."""
+    """Taps miss the image by several pixels on all sides, and some lattice rows and columns meet no pixel."""
     sides = [(4, 4, 4, 4), (0, 6, 6, 0), (9, 0, 0, 9), (5, 7, 8, 3)]
     assert_all_exact(batch, (image(2, 4, 5, 3, 3, 3, N=2, padding=each) for each in sides), simd)
     assert_all_exact(batch, [image(3, 2, 2, 4, 5, 5, N=3), image(2, 3, 2, 3, 7, 6, N=2), image(1, 1, 1, 1, 3, 3)], simd)
@@ -60,7 +60,7 @@ def test_strides_dilations_and_groups(batch: NumbaCpu, simd: Simd) -> None:
 
 
 def test_blocks_of_rows_and_channels(batch: NumbaCpu, simd: Simd) -> None:
-    """Channels in several passes; rows, target channels and units of the weight's reduction in several blocks."""
+    """Channels take several passes; rows, target channels and the weight gradient's reduction take several blocks."""
     chain = batch_tiles.COST.chain // 9
     wide, high = image(2 * chain + 1, 6, 7, 5, 3, 3, N=2), image(2, 40, 30, 3, 3, 3, N=2)
     many = image(3, 6, 5, 40 * most_rows(simd.instructions), 3, 3)

@@ -1,4 +1,4 @@
-"""The form of the backend `numba` that reads matrices where they lie: every edge of its tiles, blocks and rows."""
+"""These tests take the algorithm that reads matrices in place around every edge of its tiles, blocks and rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan(numba: NumbaCpu, operation: str, g: ConvGeometry, simd: Simd) -> Plan:
 
 
 def test_every_remainder_of_columns(matrix: NumbaCpu, simd: Simd) -> None:
-    """Of a tile's vectors, and of a vector's lanes: what is beyond the last row of the last image isn't touched."""
+    """Columns leave every remainder of a tile's vectors and a vector's lanes; no memory beyond them is written."""
     widths = range(1, 4 * simd.lanes + 2)
     assert_all_exact(matrix, (image(2, 1, width, 3, 1, 1, N=2) for width in widths), simd)
     assert_all_exact(matrix, (linear(3, width, 5) for width in widths), simd)
@@ -53,13 +53,13 @@ def test_every_remainder_of_rows(matrix: NumbaCpu, simd: Simd) -> None:
 
 def test_groups_and_planes(matrix: NumbaCpu, simd: Simd) -> None:
     some = [image(6, 4, 5, 9, 1, 1, N=3, groups=3), image(5, 7, 3, 5, 1, 1, N=2, groups=5)]
-    # The kernel covers the image.
+    # These kernels cover the whole image.
     some += [ConvGeometry(4, 3, 5, 7, 6, 5, 7), ConvGeometry(1, 2, 1, 40, 3, 1, 40)]
     assert_all_exact(matrix, some, simd)
 
 
 def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
-    """Steps in several goes, in the last of which the floor counts; columns and rows in several tasks."""
+    """Long sums take several passes, of which the last applies the floor; columns and rows take several tasks."""
     steps = matrix_tiles.COST.steps
     long, many = image(2 * steps + 3, 5, 3, 4, 1, 1, N=2), image(90, 14, 15, 130, 1, 1)
     dense = linear(70, 3 * steps + 1, 75)
@@ -79,7 +79,7 @@ def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
 
 @pytest.mark.parametrize("dense", [False, True])
 def test_the_floor(matrix: NumbaCpu, simd: Simd, dense: bool) -> None:
-    """Of complete sums, bias and all."""
+    """ReLU applies to complete sums, bias included."""
     rng = np.random.default_rng(3)
     steps = 2 * matrix_tiles.COST.steps
     g = linear(5, steps, 7) if dense else image(steps, 2, 9, 7, 1, 1, N=2)
@@ -101,7 +101,7 @@ def test_what_it_is_not_for(simd: Simd) -> None:
     assert taken(image(3, 4, 5, 3, 1, 1, stride=(2, 1))) == [False, False]
     assert taken(image(3, 4, 5, 3, 1, 1, padding=(0, 1, 0, 0))) == [False, False]
     assert taken(image(3, 4, 5, 3, 3, 3)) == [False, False]
-    # Rows that are multiples of 4 KiB apart, and b of more than 8 MiB.
+    # Rows are multiples of 4 KiB apart, or b takes more than 8 MiB.
     page = 4096 // simd.itemsize
     assert taken(image(3, 1, 2 * page, 3, 1, 1))[0], "a few"
     assert not taken(image(100, 1, 2 * page, 3, 1, 1))[0], "many"

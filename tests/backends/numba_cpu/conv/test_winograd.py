@@ -1,4 +1,7 @@
-"""Winograd's form of the backend `numba`: every edge of its patches, chunks and tiles, its error, and its ways out."""
+"""These tests take Winograd's algorithm around every edge of its patches, chunks and tiles.
+
+They also bound its error, and see that its fallback is taken.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ def winograd(simd: Simd) -> NumbaCpu:
 
 
 def square(C: int, H: int, W: int, K: int, N: int = 1, padding: tuple[int, ...] = (1, 1, 1, 1), groups: int = 1) -> Any:
-    """A geometry with a kernel of 3 x 3."""
+    """Return a geometry with a kernel of 3 x 3."""
     return image(C, H, W, K, 3, 3, N, padding=padding, groups=groups)
 
 
 def test_every_remainder_of_channels(winograd: NumbaCpu, simd: Simd) -> None:
-    """Of a tile's rows forwards and, source channels being the target's, in the adjoint; and of vectors of channels."""
+    """Channels leave every remainder of a tile's rows in both directions, and of vectors of channels."""
     most = 2 * most_rows(simd.instructions) + 1
     assert_all_exact(winograd, (square(count, 4, 5, most + 1 - count) for count in range(1, most + 1)), simd)
     around = {simd.lanes * count + off for count in range(1, 7) for off in (-1, 1)}
@@ -43,7 +46,7 @@ def test_every_remainder_of_channels(winograd: NumbaCpu, simd: Simd) -> None:
 
 
 def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd) -> None:
-    """Rows of patches around each multiple of a vector, and blocks of them that begin and end within rows."""
+    """Rows of patches have lengths around each multiple of a vector; blocks of patches begin and end within rows."""
     widths = {2 * simd.lanes * count + off for count in (1, 2, 4) for off in (-2, -1, 0, 1, 2, 3)}
     assert_all_exact(winograd, (square(2, 4, width, 3) for width in sorted(widths)), simd)
     assert_all_exact(winograd, (square(1, 5, 7, 2, N=count) for count in (2, 3, 5, 9, 17)), simd)
@@ -51,14 +54,14 @@ def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd) -> None:
 
 
 def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd) -> None:
-    """Over channels, and over the patches of the batch."""
+    """Reductions over channels, and over the patches of the batch, have lengths around multiples of a pass."""
     steps, patches = winograd_tiles.COST.steps, winograd_tiles.COST.patches
     assert_all_exact(winograd, (square(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
     assert_all_exact(winograd, (square(2, 4, 2 * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
 
 
 def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd) -> None:
-    """So many that the adjoint for the weight takes them in several blocks, with and without parts of the patches."""
+    """The weight gradient takes channels in several blocks, with and without parts of the patches."""
     most = winograd_tiles.COST.channels
     assert_all_exact(winograd, [square(most + 5, 4, 5, 7), square(7, 4, 5, most + 5), square(150, 6, 6, 140)], simd)
     assert_all_exact(winograd, [square(9, 30, 30, 10, N=4)], simd)
@@ -73,7 +76,7 @@ def test_paddings_and_groups(winograd: NumbaCpu, simd: Simd) -> None:
 
 
 def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd) -> None:
-    """One tap to three pieces a side; channels and target channels in several blocks and panels."""
+    """Kernels have one tap to three pieces a side; channels and target channels take several blocks and panels."""
     sizes = [(1, 1), (2, 2), (1, 7), (7, 1), (2, 4), (4, 3), (5, 5), (6, 3), (7, 7)]
     assert_all_exact(winograd, (image(3, 9, 11, 4, R, S, N=2) for R, S in sizes), simd)
     assert_all_exact(winograd, (image(35, 8, 9, 17, R, S) for R, S in ((5, 5), (2, 7))), simd)
@@ -83,7 +86,7 @@ def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd) -> None:
 
 
 def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: Simd) -> None:
-    """All three primitives take this form when it is asked for, and refuse what it is not for."""
+    """All three primitives use the algorithm when it is asked for, and refuse the problems that it can't do."""
     kinds = set()
     for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
         kinds |= {type(each) for each in winograd._plans(operation, np.dtype(simd.dtype), square(8, 9, 9, 8))[0]}
@@ -121,7 +124,10 @@ def _rms(error: np.ndarray) -> float:
     ids=str,
 )
 def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> None:
-    """With images that are positive, as after ReLU, too; plus one rounding of the largest sum."""
+    """A float32 result may err twice as much as torch's, plus one rounding of the largest sum.
+
+    Positive images, as after ReLU, are among the operands.
+    """
     rng = np.random.default_rng(7)
     x, w, grad = (
         rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
@@ -145,7 +151,7 @@ def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> N
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_numbers_that_spread_over_a_patch_do_not(value: float, winograd: NumbaCpu, simd: Simd) -> None:
-    """NaN, infinities, and numbers whose transform would overflow, at corners, edges and in the middle."""
+    """NaN, infinities, and numbers whose transform would overflow stand at corners, edges and in the middle."""
     assert_special_values_travel(winograd, square(3, 7, 8, 5, N=2), simd, value)
     assert_special_values_travel(winograd, image(2, 7, 8, 3, 5, 4, N=2), simd, value)
 

@@ -1,4 +1,7 @@
-"""The adjoints through max pooling from its winners: torch's numbers to the bit, and when the dense way is taken."""
+"""These tests compare gradients through max pooling from its argmax with torch to the bit.
+
+They also see when the dense gradients are taken instead.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ import torch
 import fastconv
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.backends.numba_cpu.fused import separate_blocks
-from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as winners_tiles
+from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as argmax_tiling
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import (
-    WinnersInputGradient,
-    WinnersWeightGradient,
-    winners_plans,
+    ArgmaxInputGradient,
+    ArgmaxWeightGradient,
+    argmax_plans,
 )
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import input_tiling, weight_tiling
 from fastconv.backends.numba_cpu.lowering import jobs
@@ -54,7 +57,10 @@ SMALL = {"strips_bytes": 1, "plane_bytes": 1, "sums_bytes": 1, "lists_bytes": 40
 
 
 def draw(g: ConvGeometry, dtype: str) -> dict[str, np.ndarray]:
-    """Whole numbers, whose sums are exact, many of them zero, and for each window of 2 x 2 one of its pixels."""
+    """Return operands of whole numbers, whose sums are exact, and an index for each window of 2 x 2.
+
+    Many gradients are zero.
+    """
     rng = np.random.default_rng(g.W + g.K)
     rows, columns = g.P // 2, g.Q // 2
     x, w = (rng.integers(-4, 5, shape).astype(dtype) for shape in (g.input_shape, g.weight_shape))
@@ -72,22 +78,22 @@ def problem(g: ConvGeometry) -> Any:
     return job
 
 
-def weight_plan(simd: Simd, g: ConvGeometry) -> WinnersWeightGradient | None:
-    """The plan for the weight, whatever it costs."""
+def weight_plan(simd: Simd, g: ConvGeometry) -> ArgmaxWeightGradient | None:
+    """Return the plan of the weight gradient, whatever it costs."""
     cut = weight_tiling(simd, problem(g).problem, 1.0)
-    return None if cut is None else WinnersWeightGradient(simd, problem(g), cut)
+    return None if cut is None else ArgmaxWeightGradient(simd, problem(g), cut)
 
 
-def input_plan(simd: Simd, g: ConvGeometry) -> WinnersInputGradient | None:
-    """The plan for the image, whatever it costs."""
+def input_plan(simd: Simd, g: ConvGeometry) -> ArgmaxInputGradient | None:
+    """Return the plan of the input gradient, whatever it costs."""
     cut = input_tiling(simd, problem(g).problem, 1.0)
-    return None if cut is None else WinnersInputGradient(simd, problem(g), cut)
+    return None if cut is None else ArgmaxInputGradient(simd, problem(g), cut)
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
 @pytest.mark.parametrize("sizes", [{}, SMALL], ids=["whole", "in small blocks"])
 def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winners_tiles, "COST", dataclasses.replace(winners_tiles.COST, **sizes))
+    monkeypatch.setattr(argmax_tiling, "COST", dataclasses.replace(argmax_tiling.COST, **sizes))
     in_planes, in_strips, several = 0, 0, 0
     for g in GEOMETRIES:
         given = draw(g, simd.dtype)
@@ -111,7 +117,7 @@ def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: py
 
 
 def chosen(g: ConvGeometry, *, relu: bool = True, weight: bool = True, image: bool = True) -> list[bool]:
-    return [plan is not None for plan in winners_plans(WIDE, g, weight=weight, image=image, relu=relu)]
+    return [plan is not None for plan in argmax_plans(WIDE, g, weight=weight, image=image, relu=relu)]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def test_what_is_left_to_the_dense_way(g: ConvGeometry) -> None:
 
 
 def test_what_is_not() -> None:
-    """The second layers of small networks; of first layers, whose images are nobody's concern, the weight."""
+    """Second layers of small networks take the argmax for both gradients, first layers for the weight gradient."""
     second = image(32, 14, 14, 64, 3, 3, N=100)
     assert chosen(second) == [True, True]
     assert chosen(second, image=False) == [True, False]
@@ -150,7 +156,7 @@ def test_no_plane_larger_than_the_cache() -> None:
 def both_gradients(
     shape: tuple[int, ...], more: dict[str, torch.Tensor] | None = None, **given: Any
 ) -> list[torch.Tensor]:
-    """Of image, weight and bias, by a block or by torch's own functions."""
+    """Return the gradients of image, weight and bias, from a block or from torch's own functions."""
     generator = torch.Generator().manual_seed(0)
     C = shape[1]
     x, w, b = (torch.randn(size, generator=generator) for size in (shape, (24, C, 3, 3), (24,)))
@@ -166,7 +172,7 @@ def both_gradients(
 @pytest.mark.parametrize("value", [0.0, torch.inf, -torch.inf, torch.nan])
 @pytest.mark.parametrize(("which", "where"), [("x", (0, 0, 0, 0)), ("x", (5, 19, 7, 8)), ("w", (3, 2, 1, 1))])
 def test_numbers_that_are_not_finite_go_the_dense_way(value: float, which: str, where: tuple[int, ...]) -> None:
-    """Zeros of the pooling's gradient make NaN of them, which the short way would miss."""
+    """Such a number times a zero of the dense gradient is NaN, which the sparse gradient would miss."""
     shape = 40, 20, 8, 9
     generator = torch.Generator().manual_seed(1)
     more = {which: torch.randn(shape if which == "x" else (24, 20, 3, 3), generator=generator)}
@@ -183,7 +189,7 @@ def test_numbers_that_are_not_finite_go_the_dense_way(value: float, which: str, 
 
 @pytest.fixture
 def fresh_programs() -> Iterator[None]:
-    """Blocks are written anew as programs, and again after the test."""
+    """Forget the chains of blocks before and after the test, so that their programs are made anew."""
     chains._chain.cache_clear()
     yield
     chains._chain.cache_clear()
@@ -191,15 +197,15 @@ def fresh_programs() -> Iterator[None]:
 
 @pytest.mark.usefixtures("fresh_programs")
 def test_not_for_another_algorithm() -> None:
-    with mock.patch.object(blocks, "winners_plans") as way:
+    with mock.patch.object(blocks, "argmax_plans") as way:
         both_gradients((40, 20, 8, 8), backend="numba:gemm")
     way.assert_not_called()
 
 
 @pytest.mark.usefixtures("fresh_programs")
 @pytest.mark.parametrize("which", [(True, False), (False, True)], ids=["weight", "image"])
-def test_one_from_the_winners_and_one_dense(which: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dense way makes what the other leaves."""
+def test_one_gradient_from_the_argmax_and_one_dense(which: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the argmax gives one of the two gradients, the dense way gives the other."""
     made: list[list[bool]] = []
 
     def only(simd: Simd, g: ConvGeometry, **wanted: bool) -> tuple[Any, Any]:
@@ -208,7 +214,7 @@ def test_one_from_the_winners_and_one_dense(which: tuple[bool, bool], monkeypatc
         made.append([plan is not None for plan in found])
         return found[0], found[1]
 
-    monkeypatch.setattr(blocks, "winners_plans", only)
+    monkeypatch.setattr(blocks, "argmax_plans", only)
     shape = 13, 18, 11, 10
     for one, other in zip(both_gradients(shape, backend="numba"), both_gradients(shape), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

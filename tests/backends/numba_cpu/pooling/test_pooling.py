@@ -1,4 +1,4 @@
-"""Pooling's vector kernels: every instruction set, every remainder of a row, any number of threads."""
+"""These tests take pooling's kernels through every instruction set, every remainder of a row, and several threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _geometry(shape: tuple[int, int, int, int], kernel: Any, how: dict[str, Any]) -> PoolGeometry:
-    """Torch's arguments as a geometry."""
+    """Return the geometry that torch's arguments describe."""
     pairs = {name: _pair(how[name]) for name in ("stride", "padding", "dilation") if name in how}
     return PoolGeometry(*shape, *_pair(kernel), **{"stride": _pair(kernel), **how, **pairs})
 
@@ -44,7 +44,7 @@ Draw = Callable[..., np.ndarray]
 
 
 def _check_max(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], draw: Draw, most: int = 1) -> None:
-    """Values, places and gradient, on one thread and up to ``most``."""
+    """Compare values, indices and gradients with torch, on one thread and on up to ``most``."""
     g = _geometry(x.shape, kernel, how)
     leaf = oracle.tensor(x)
     expected, places = F.max_pool2d(leaf, kernel, **how, return_indices=True)
@@ -65,7 +65,7 @@ def _check_max(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], draw
 
 
 def _check_average(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], draw: Draw, most: int = 1) -> None:
-    """Averages and gradient, on one thread and up to ``most``."""
+    """Compare averages and gradients with torch, on one thread and on up to ``most``."""
     g = _geometry(x.shape, kernel, how)
     leaf = oracle.tensor(x)
     expected = F.avg_pool2d(leaf, kernel, **how)
@@ -97,7 +97,7 @@ ROWS = [(2, 2, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0), (3, 3, 0), (3, 3, 1), (5, 1,
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), ROWS)
 def test_every_remainder_of_a_row(kernel: int, stride: int, padding: int, simd: Simd, draw) -> None:
-    """Rows of one window up to more than two vectors of them, and images that end one pixel later than the last."""
+    """Rows have one window to more than two vectors of windows, and images end up to a stride beyond the last one."""
     how = {"stride": stride, "padding": padding}
     for windows in range(1, 2 * simd.lanes + 3):
         for rest in range(stride):
@@ -119,7 +119,7 @@ def test_every_remainder_of_a_row(kernel: int, stride: int, padding: int, simd: 
     ids=str,
 )
 def test_wide_windows(shape: tuple[int, int, int, int], kernel: Any, stride: Any, simd: Simd, draw) -> None:
-    """Whole planes, in every number around a vector's lanes, and windows longer than a vector."""
+    """Windows cover whole planes, whose number is around a vector's lanes, or are longer than a vector."""
     for planes in {shape[1], 1, simd.lanes, simd.lanes + 1}:
         x = draw(shape[0], planes, *shape[2:])
         _check_max(simd, x, kernel, {"stride": stride}, draw)
@@ -127,13 +127,13 @@ def test_wide_windows(shape: tuple[int, int, int, int], kernel: Any, stride: Any
 
 
 KERNELS = [(2, 2, 0), (3, 1, 1), (3, 2, 1), (2, 1, 1), (4, 3, 2), ((5, 6), (5, 6), 0), ((3, 6), (2, 6), 0)]
-"""One for each way through the kernels, (5, 6) being the whole plane."""
+"""Kernel, stride and padding of a pooling for each path through the kernels; (5, 6) is the whole plane."""
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_special_values_everywhere(value: float, kernel: tuple[Any, Any, int], simd: Simd, draw) -> None:
-    """One in each place of a plane, and two: all indices as torch's, and averages stay in their windows."""
+    """One special value, then two, stand in each place of a plane: indices are torch's, and averages don't spread."""
     size, stride, padding = kernel
     how = {"stride": stride, "padding": padding}
     x = np.repeat(draw(1, 1, 5, 6), 60, axis=1)
@@ -153,7 +153,7 @@ def test_special_values_everywhere(value: float, kernel: tuple[Any, Any, int], s
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("values", [[0.0, -0.0], [-np.inf], [np.nan, -np.inf], [-1, 0, 1]], ids=str)
 def test_ties(values: list[float], kernel: tuple[Any, Any, int], simd: Simd) -> None:
-    """The first of equal elements, the sign of its zero included; the last NaN."""
+    """The first of equal elements wins, with the sign of its zero; of several NaN the last wins."""
     size, stride, padding = kernel
     how = {"stride": stride, "padding": padding}
     x = np.random.default_rng(5).choice(np.array(values, simd.dtype), (2, 40, 5, 6))
@@ -179,7 +179,7 @@ LARGE = [
 
 @pytest.mark.parametrize(("shape", "kernel", "how"), LARGE, ids=str)
 def test_many_tasks(shape: tuple[int, int, int, int], kernel: Any, how: dict[str, Any], draw) -> None:
-    """Planes, and rows of large planes, shared by threads."""
+    """Threads share planes, and rows of large planes."""
     x = draw(*shape)
     simd = Simd(instruction_set.chosen(), x.dtype.name)
     assert forward(simd, _geometry(shape, kernel, how), VALUES).tasks > 2
@@ -189,7 +189,7 @@ def test_many_tasks(shape: tuple[int, int, int, int], kernel: Any, how: dict[str
 
 @pytest.mark.parametrize("wrong", [None, 0, 40, -1], ids=str)
 def test_gradient_of_pairs(wrong: int | None, simd: Simd, draw) -> None:
-    """Indices as those of windows of 2 x 2 side by side, and one that isn't, early, late, or none at all."""
+    """Indices are those of 2 x 2 windows side by side, but for one, early or late, that is wrong or missing."""
     for P, Q in [(1, 1), (2, 3), (3, simd.lanes), (20, simd.lanes + 1), (17, 2 * simd.lanes + 3)]:
         grad = draw(2, 2, P, Q)
         grad[0, 0, 0, 0] = -0.0
@@ -215,7 +215,10 @@ def test_gradient_that_no_cache_holds(draw) -> None:
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 3, 1), (2, 1, 0), (3, 2, 1), (3, 1, 1)])
 def test_average_gradients_round_as_torchs_do(kernel: int, stride: int, padding: int, simd: Simd, draw) -> None:
-    """To the bit, and large numbers are divided before they are added; so are averages where windows lie apart."""
+    """Gradients equal torch's to the bit, and large numbers are divided before they are added.
+
+    Averages of windows side by side are equal to the bit too.
+    """
     x = draw(2, 3, 17, 40)
     g = _geometry(x.shape, kernel, {"stride": stride, "padding": padding})
     leaf = torch.from_numpy(x).requires_grad_()
@@ -228,7 +231,7 @@ def test_average_gradients_round_as_torchs_do(kernel: int, stride: int, padding:
 
 
 def test_addresses_the_slow_way(simd: Simd, draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on an interpreter whose arrays are laid out in another way."""
+    """Addresses come from `array.ctypes.data`, as where an array's object has another layout."""
     for module in (runtime_launch, pooling_launch):
         monkeypatch.setattr(module, "PLAIN", False)
     _check_max(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
@@ -236,7 +239,7 @@ def test_addresses_the_slow_way(simd: Simd, draw, monkeypatch: pytest.MonkeyPatc
 
 
 def test_gradient_at_any_index(simd: Simd, draw) -> None:
-    """Indices that no pooling gives: far away, all the same, none at all."""
+    """The indices are such as no pooling gives: far away, all the same, or none."""
     grad = draw(2, 3, 5, 7)
     indices = np.random.default_rng(3).integers(-1, 40, grad.shape)
     indices[0, 1], indices[1, 2] = 39, -1
@@ -262,8 +265,8 @@ def test_windows_of_padding_alone(simd: Simd) -> None:
 X = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)
 
 
-def test_indices_are_made_for_who_asks(ran) -> None:
-    """Values alone where neither the caller nor a gradient needs more."""
+def test_indices_are_made_only_where_needed(ran) -> None:
+    """Only the values are computed where neither the caller nor a gradient needs the indices."""
     leaf = torch.from_numpy(X.copy()).requires_grad_()
     for ask, primitive in (
         (lambda: fastconv.max_pool2d(X, 2, backend="numba"), "max_pool2d_values"),
@@ -283,7 +286,7 @@ def test_indices_are_made_for_who_asks(ran) -> None:
 
 
 def test_values_alone_by_default(ran) -> None:
-    """A backend that says nothing about them gives those of `max_pool2d`."""
+    """A backend without a function for values alone returns those of `max_pool2d`."""
     values = fastconv.max_pool2d(X, 2, backend="naive")
     assert ran == [("naive", "max_pool2d_values"), ("naive", "max_pool2d")]
     np.testing.assert_array_equal(values, fastconv.max_pool2d(X, 2, return_indices=True, backend="naive")[0])

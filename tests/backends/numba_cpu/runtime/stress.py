@@ -1,4 +1,6 @@
-"""Many threads at once in one process, beside Numba's own threading layers: the test's seconds, or minutes by hand.
+"""This program runs many threads at once in one process, beside Numba's own threading layers.
+
+The tests run it for seconds; by hand it runs for minutes:
 
 NUMBA_THREADING_LAYER=omp python -m tests.backends.numba_cpu.runtime.stress 60 --parallel 1
 """
@@ -23,7 +25,7 @@ GEOMETRIES = [
     ConvGeometry(1, 64, 28, 28, 32, 1, 1),
     ConvGeometry(2, 8, 31, 33, 12, 3, 3, (2, 2), (1, 1, 1, 1)),
 ]
-"""Some for one thread, some for all; with whole numbers every sum is exact."""
+"""Problems of which some are done by one thread and some by all; with whole numbers every sum is exact."""
 
 
 def _operands(g: ConvGeometry) -> tuple[np.ndarray, ...]:
@@ -33,7 +35,7 @@ def _operands(g: ConvGeometry) -> tuple[np.ndarray, ...]:
 
 
 def results(backend: NumbaCpu, index: int) -> list[bytes]:
-    """Everything that problem ``index`` has as a result."""
+    """Return the bytes of all three results of problem ``index``."""
     g = GEOMETRIES[index % len(GEOMETRIES)]
     x, w, grad = _operands(g)
     found = backend.conv2d(x, w, None, g), backend.conv2d_input(grad, w, g), backend.conv2d_weight(x, grad, g)
@@ -49,7 +51,10 @@ def _sums(x: Any) -> Any:
 
 
 def stress(seconds: float, threads: int = 8, parallel: int = 0) -> tuple[int, list[str]]:
-    """How many results ``threads`` threads made, and what was wrong; ``parallel`` more run Numba's own loops."""
+    """Return how many results ``threads`` threads made, and which were wrong.
+
+    ``parallel`` further threads run Numba's own parallel loops meanwhile.
+    """
     backend = NumbaCpu("stressed")
     expected = [results(backend, index) for index in range(len(GEOMETRIES))]
     rows = np.ones((64, 1000))

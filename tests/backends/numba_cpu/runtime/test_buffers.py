@@ -1,4 +1,4 @@
-"""A result's memory is used again when nobody refers to it any more, and not a moment before."""
+"""These tests see that a result's memory is used again when no array refers to it any more, and not before."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.buffers import SMALLEST, Store
 
 SHAPE = (3, 100, 1000)
-"""A large piece: 1.2 MB of float32."""
+"""Shape of an array that is large enough for the store: 1.2 MB of float32."""
 
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store of the test's own."""
+    """Return a new store that replaces the process's store during the test."""
     own = Store(1 << 26)
     monkeypatch.setattr(buffers, "_store", own)
     return own
@@ -136,7 +136,7 @@ def test_the_number_of_pieces_is_bounded(store: Store) -> None:
 
 
 def test_an_array_that_dies_in_the_middle_of_a_take_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the garbage collector may have it."""
+    """The garbage collector may end an array at any moment."""
     results = [buffers.empty(SHAPE, np.float32)]
     address = results[0].ctypes.data
     allocate = np.empty
@@ -163,7 +163,7 @@ def test_the_interpreters_end_takes_no_name_from_an_array() -> None:
 
 
 def test_threads_never_hold_the_same_memory() -> None:
-    """Each writes its own number, lets others go on, and finds it again."""
+    """Each thread writes its own number, and must find it again after others have run."""
     wrong: list[int] = []
 
     def work(me: int) -> None:

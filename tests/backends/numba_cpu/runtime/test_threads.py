@@ -1,4 +1,4 @@
-"""The backend `numba` among threads and processes: right results wherever it is called, and an end without noise."""
+"""These tests call the backend `numba` from threads and processes: results are right, and processes end silently."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ W = np.arange(24 * 16 * 9, dtype=np.float32).reshape(24, 16, 3, 3) % 5
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
-    """Two at least, whatever the machine has; the number is put back after the test."""
+    """Set at least two threads, on any machine, and restore the number after the test."""
     before = fastconv.get_num_threads()
     fastconv.set_num_threads(max(2, before))
     yield
@@ -35,7 +35,7 @@ def threads() -> Iterator[None]:
 
 
 def sums() -> float:
-    """A convolution that is worth several threads, as one number."""
+    """Return a number that stands for the result of a convolution that several threads do."""
     return float(fastconv.conv2d(X, W, padding=1, backend="numba").sum(dtype=np.float64))
 
 
@@ -51,7 +51,7 @@ x, w = np.ones((2, 16, 28, 28), np.float32), np.ones((24, 16, 3, 3), np.float32)
 
 
 def run(program: str, before: str = "", **environment: str | None) -> str:
-    """What a new interpreter prints, and nothing else: no error, no word on stderr."""
+    """Return what a program prints in a new interpreter, which must end without error and leave stderr empty."""
     variables = {**os.environ, "FASTCONV_NUM_THREADS": "3", **environment}
     env = {name: value for name, value in variables.items() if value is not None}
     command = [sys.executable, "-c", f"{before}\n{SETUP}\n{program}"]
@@ -67,7 +67,7 @@ def test_eight_threads_at_once() -> None:
 
 
 def test_beside_numbas_own_threads() -> None:
-    """In a process of its own: whether Numba's layer bears callers from two threads is for the layer to say."""
+    """This runs in a process of its own, since some of Numba's layers don't allow callers from two threads."""
     layer = "import numba; numba.config.THREADING_LAYER = 'omp'\n"
     count, wrong = run(
         f"{layer}from tests.backends.numba_cpu.runtime.stress import stress; print(*stress(1, 4, 1))"
@@ -77,7 +77,7 @@ def test_beside_numbas_own_threads() -> None:
 
 
 def test_helpers_take_part() -> None:
-    """Or nothing here is tested."""
+    """Helpers must exist, or the other tests here test nothing."""
     sums()
     helpers = [thread for thread in threading.enumerate() if thread.name.startswith("fastconv-")]
     assert len(helpers) >= 1
@@ -85,7 +85,7 @@ def test_helpers_take_part() -> None:
 
 
 def test_called_from_inside_a_job() -> None:
-    """Whoever finds the pool taken does all of the work: here by a thread that holds it until the other is done."""
+    """A caller that finds the pool taken does all of the work; here the state says that it is taken."""
     words = pools.pool._words
     status = words[pool_state.STATUS]
     words[pool_state.STATUS] = status + pool_state.CLAIMED
@@ -105,7 +105,7 @@ def _exit_code(child: int) -> int:
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_fork() -> None:
-    """A child has none of its parent's helpers, and gets its own."""
+    """A child process has none of its parent's helpers, and starts its own."""
     right = expected()
     assert sums() == right
     child = os.fork()
@@ -121,7 +121,7 @@ def test_fork() -> None:
 
 @needs_fork
 def test_fork_while_others_compute() -> None:
-    """At any moment of a job, with locks held by threads that the child doesn't have."""
+    """Forks come at any moment of a job, with locks held by threads that the child doesn't have."""
     program = """
 import os, threading
 right = fastconv.conv2d(x, w, backend="numba").tobytes()
@@ -167,7 +167,7 @@ def test_multiprocessing(method: str) -> None:
 
 
 class Convolved(torch.utils.data.Dataset):
-    """Each item is computed where it is fetched."""
+    """A dataset that computes each item in the process that fetches it."""
 
     def __len__(self) -> int:
         return 6
@@ -185,7 +185,7 @@ def test_inside_torchs_data_loader() -> None:
 
 
 def test_inside_torchs_backward_threads() -> None:
-    """Several backward passes at once, each on the thread that asked for it."""
+    """Several backward passes run at once, each on the thread that asked for it."""
     outcomes: list[bool] = []
 
     def gradient(function: Any, **more: Any) -> tuple[np.ndarray, ...]:
@@ -260,7 +260,7 @@ def test_what_is_no_integer_is_refused(wrong: Any) -> None:
 
 
 def test_very_many_threads() -> None:
-    """More than the pool ever starts: they cost nothing but what the job can use."""
+    """More threads are asked for than the pool ever starts; a job starts only those that it can use."""
     fastconv.set_num_threads(100_000)
     backend = NumbaCpu()
     assert [results(backend, index) for index in range(len(GEOMETRIES))]
@@ -283,7 +283,7 @@ print(sorted(results))
 
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor has no such mode")
 def test_helpers_compute_in_the_callers_floating_point_mode() -> None:
-    """All sums are denormal: in each result they are zeros, or none is."""
+    """All sums are denormal, so in each result either all numbers are zero or none is."""
     assert run(FLUSHED) == "[(False, 1, 1), (True, 0, 1)]\n"
 
 

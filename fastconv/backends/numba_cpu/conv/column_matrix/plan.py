@@ -28,7 +28,7 @@ from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder, Step
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
@@ -93,13 +93,13 @@ class ColumnGradient:
         buffers.give_back(memory)
         return True
 
-    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
+    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
         """Record the products and sums as jobs of a program; see `Plan.record`."""
         grad, weight, _, target = places
         assert grad is not None
         assert target is not None
         g, size = self._g, self.simd.itemsize
-        columns = program.room(math.prod(self._shape) * size)
+        columns = program.buffer(math.prod(self._shape) * size)
         threads = workers.threads_for(self._flops)
         for first, product in self._products:
             there = grad + first * math.prod(g.output_shape[1:]) * size

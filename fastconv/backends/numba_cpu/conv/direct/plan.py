@@ -12,7 +12,7 @@ from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, p
 from fastconv.backends.numba_cpu.gemm import elementwise, micro_kernel, packing
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.runtime.program import Place, Recorder
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 
 
@@ -85,7 +85,7 @@ class DirectWeightGradient(WeightGradient):
         if np.isnan(target).any():
             self.exact().run(source, grad, target)
 
-    def record(self, program: Recorder, *places: Place | None, watch: bool = False) -> None:
+    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
         """Record the plan as a job of a program, whose flag is set if the weight gradient has NaN."""
         super().record(program, *places, watch=watch)
         *_, target = places

@@ -1,24 +1,24 @@
-"""The arguments of gradients through max pooling from its winners alone."""
+"""This file lists the arguments of the tasks that compute gradients through max pooling from its argmax alone."""
 
 from __future__ import annotations
 
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 
 
-class WinnersArguments(ConvArguments):
-    """What pooling left, and how patches of pixels lie in memory, besides what convolutions need.
+class ArgmaxArguments(ConvArguments):
+    """Lists a convolution's arguments, and besides them the pooling's indices and how patches of pixels lie in memory.
 
-    ``grad`` is that of the pooled results, (N, rows, I / 2, J / 2).
+    ``grad`` is the gradient of the pooled results, (N, rows, I / 2, J / 2).
     """
 
     indices: int
     """Address of the indices that pooling kept, in the shape of ``grad``."""
     places: int
-    """Address of where each pixel's patch begins, counted from the first one's."""
+    """Address of a table: for each pixel, the elements from the first pixel's patch to its own."""
     sums: int
-    """Address of where each number of the weight's gradient is among a channel's sums."""
+    """Address of a table: for each number of the weight gradient, its place among a channel's sums."""
     tap_offsets: int
-    """Address of dy of each row of taps, then of dx of each column."""
+    """Address of a table: dy of each row of taps, then dx of each column."""
     tap_rows: int
     tap_columns: int
     top: int
@@ -26,7 +26,7 @@ class WinnersArguments(ConvArguments):
     left: int
     """The least dx of all taps."""
     reach: int
-    """By how much the largest dy exceeds the least."""
+    """The largest dy less the least, in pixels."""
     patch_rows: int
     """Rows of a patch."""
     patch_vectors: int
@@ -40,12 +40,12 @@ class WinnersArguments(ConvArguments):
     pixel_numbers: int
     """Elements of a block's pixels, in strips or a plane."""
     block_rows: int
-    """Rows of pooled pixels together."""
+    """Rows of pooled pixels in a block, whose argmax pixels are listed together."""
     block_channels: int
-    """Target channels whose winners are listed together."""
+    """Target channels in a block, whose argmax pixels are listed together."""
     channel_blocks: int
-    """Blocks of them."""
+    """Number of such blocks of target channels."""
     channel_groups: int
-    """Groups of source channels, each a vector's lanes, or all in strips."""
+    """Groups of source channels, each as many as a vector has lanes; strips hold all channels in one group."""
     task_groups: int
-    """Groups of them that one task does."""
+    """Groups of source channels in a task."""

@@ -1,9 +1,9 @@
-"""Channels in the lanes of vectors: a *plane* holds as many channels of an image as a vector has lanes, pixel by pixel.
+"""This file copies images into planes: a *plane* holds as many channels as a vector has lanes, pixel by pixel.
 
     plane[y, x, lane]  =  source[n, first channel + lane, TOP + y, LEFT + x],      0 beyond the image or its channels
 
 A pixel and its neighbours under a row of the kernel are vectors side by side, all of them aligned, whatever their
-number of channels. A pixel has a place in the plane for each tap that it may be under, so nothing asks where it is.
+number of channels. The plane has zeros for the pixels beyond the image that a tap may read, so kernels check no bounds.
 
 The layout is that of oneDNN's blocked formats, nChw16c: E. Georganas and others, "Anatomy of high-performance deep
 learning convolutions on SIMD architectures" (SC 2018).
@@ -17,7 +17,10 @@ from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, inter
 
 @inner
 def fill_plane(simd, args, n, channel, top, rows, plane):
-    """``rows`` rows from ``top`` on, which may lie outside the image, and what a vector writes too far."""
+    """Fill ``rows`` rows of a plane from row ``top`` of image ``n`` on, which may lie outside the image.
+
+    The last vector of a row may write beyond the plane.
+    """
     H, W, wide = args.H, args.W, args.plane_w
     depth, leftmost = args.depth, args.left
     begin = max(0, leftmost)
@@ -36,7 +39,7 @@ def fill_plane(simd, args, n, channel, top, rows, plane):
 
 @inner
 def write_plane(simd, args, n, channel, plane):
-    """The opposite, to the target, an image as large as H x W: of a plane that has all its rows and columns."""
+    """Write a plane that has all rows and columns of an image, H x W, to the target."""
     H, W, wide = args.H, args.W, args.plane_w
     depth, vector = args.depth, simd.itemsize * simd.lanes
     corner = plane - vector * (args.top * wide + args.left)

@@ -1,25 +1,25 @@
-"""The adjoint for the image through max pooling, from the winners alone: see winners.py.
+"""This file computes the input gradient through max pooling from the argmax of each window alone: see argmax.py.
 
     pack the weight                          tap by tap, source channels in the lanes
     for an image, for some vectors of source channels
         clear their planes
         for blocks of target channels
-            list their winners
+            list their argmax pixels
             for vectors of source channels   the plane stays in the L1 cache
                 for target channels          one kernel call, with the weight in registers
         write the planes
 
-Every pixel's sum is of the same terms in the same order for any number of threads. A weight that isn't finite would
-make NaN of the zeros that are left out here, so whoever meets one says so.
+Every pixel's sum has the same terms in the same order for any number of threads. A weight that isn't finite would
+make NaN of the zeros that are left out here, so a task that sees one sets the argument ``infinite``.
 """
 
 from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear
-from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
+from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import list_argmax
+from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import write_plane
-from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, list_bytes
-from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling, list_bytes
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
@@ -34,20 +34,20 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 
-def plane_numbers(simd: Simd, cut: WinnersTiling) -> int:
-    """Elements of a plane, and of what is read beyond it."""
+def plane_numbers(simd: Simd, cut: ArgmaxTiling) -> int:
+    """Return the elements of a plane, with those that are read beyond it."""
     return (cut.plane_rows * cut.plane_w + simd.lanes) * simd.lanes
 
 
-def workspace_bytes(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
-    """What a thread needs: the planes, and the lists of a block of channels."""
+def workspace_bytes(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
+    """Return the workspace of a thread, in bytes: the planes, and the lists of a block of channels."""
     lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
     return cut.task_groups * plane_numbers(simd, cut) * simd.itemsize + lists + 64
 
 
-@task(WinnersArguments)
+@task(ArgmaxArguments)
 def pack(simd, args, k, thread):
-    """The weights of target channel k: vectors of source channels, tap by tap."""
+    """Pack the weights of target channel ``k``, tap by tap, as vectors of source channels."""
     depth, taps = args.depth, args.tap_count
     groups = args.channel_groups
     source = args.weight + simd.itemsize * k * depth * taps
@@ -64,9 +64,9 @@ def pack(simd, args, k, thread):
         args.infinite = 1
 
 
-@task(WinnersArguments)
+@task(ArgmaxArguments)
 def distribute(simd, args, task, thread):
-    """Some vectors of channels of an image."""
+    """Compute the input gradient of one image, for the groups of source channels of one task."""
     size, lanes = simd.itemsize, simd.lanes
     task_groups = args.task_groups
     groups = args.channel_groups
@@ -91,7 +91,7 @@ def distribute(simd, args, task, thread):
             place = (n * channels + first + k) * pixels
             gradient, indices = args.grad + size * place, args.indices + 8 * place
             numbers, table = lists + k * list_step, args.places
-            listed = list_winners(simd, pixels, gradient, indices, 0, table, numbers + number_bytes, numbers)
+            listed = list_argmax(simd, pixels, gradient, indices, 0, table, numbers + number_bytes, numbers)
             store_integer(counts, k, listed)
         for group in range(here):
             for k in range(count):

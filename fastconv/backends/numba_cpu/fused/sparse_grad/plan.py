@@ -1,4 +1,4 @@
-"""The adjoints through max pooling of 2 x 2 windows, ready to run: see winners.py."""
+"""This file makes the plans of the gradients through max pooling of 2 x 2 windows from its argmax: see argmax.py."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.conv.depthwise.rows import tap_offsets
 from fastconv.backends.numba_cpu.conv.plan import Plan, WeightGradient, extent
-from fastconv.backends.numba_cpu.fused.sparse_grad import input_grad as winners_input
-from fastconv.backends.numba_cpu.fused.sparse_grad import weight_grad as winners_weight
-from fastconv.backends.numba_cpu.fused.sparse_grad import winners
-from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
+from fastconv.backends.numba_cpu.fused.sparse_grad import argmax
+from fastconv.backends.numba_cpu.fused.sparse_grad import input_grad as argmax_input
+from fastconv.backends.numba_cpu.fused.sparse_grad import weight_grad as argmax_weight
+from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import (
-    WinnersTiling,
+    ArgmaxTiling,
     input_tiling,
     weight_tiling,
 )
@@ -30,59 +30,59 @@ PLANS_BYTES = 32 << 20
 """Size limit of all plans that are kept, in bytes."""
 
 
-class WinnersWeightGradient(WeightGradient):
-    """The weight's gradient, from the pooled gradient and the indices that pooling kept."""
+class ArgmaxWeightGradient(WeightGradient):
+    """Plans a weight gradient from the source, the pooled gradient and the indices that pooling kept."""
 
-    arguments = WinnersArguments
+    arguments = ArgmaxArguments
 
-    def __init__(self, simd: Simd, job: Job, cut: WinnersTiling) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: ArgmaxTiling) -> None:
         p = job.problem
         operands = "source", "grad", "indices", "target"
-        super().__init__(simd, job, cut, winners_weight.workspace_bytes(simd, p, cut), operands)
+        super().__init__(simd, job, cut, argmax_weight.workspace_bytes(simd, p, cut), operands)
         self._offsets = tap_offsets(self.args, p)
         for field, value in extent(p).items():
             self.args[field] = value
         self.args["strip"] = strip_numbers(simd, p)
-        self.args["pixel_numbers"] = winners_weight.pixel_numbers(simd, p, cut)
+        self.args["pixel_numbers"] = argmax_weight.pixel_numbers(simd, p, cut)
         blocks = self.args["channel_blocks"] = -(-p.rows // cut.channels)
-        self._tables = winners_weight.places(simd, p, cut), winners_weight.sums(simd, p, cut)
+        self._tables = argmax_weight.places(simd, p, cut), argmax_weight.sums(simd, p, cut)
         self.args["places"], self.args["sums"] = (table.ctypes.data for table in self._tables)
-        self._kernels = _kernels(winners.gather_kernel, simd, cut)
+        self._kernels = _kernels(argmax.gather_kernel, simd, cut)
         self.args["kernel"] = self._kernels.ctypes.data
-        self._first = winners_weight.accumulate(simd), cut.splits * int(blocks)
+        self._first = argmax_weight.accumulate(simd), cut.splits * int(blocks)
 
 
-class WinnersInputGradient(Plan):
-    """The image's gradient, from the pooled gradient, the weight, and the indices that pooling kept."""
+class ArgmaxInputGradient(Plan):
+    """Plans an input gradient from the pooled gradient, the weight and the indices that pooling kept."""
 
-    arguments = WinnersArguments
+    arguments = ArgmaxArguments
 
-    def __init__(self, simd: Simd, job: Job, cut: WinnersTiling) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: ArgmaxTiling) -> None:
         p = job.problem
         panels = p.rows * cut.groups * cut.vectors * simd.lanes * simd.itemsize
         operands = "grad", "weight", "indices", "target"
-        thread_bytes = winners_input.workspace_bytes(simd, p, cut)
+        thread_bytes = argmax_input.workspace_bytes(simd, p, cut)
         super().__init__(simd, job, cut, thread_bytes, panels, operands, "panels")
         for field, value in extent(p).items():
             self.args[field] = value
-        self.args["pixel_numbers"] = winners_input.plane_numbers(simd, cut)
-        self._places = winners_weight.places(simd, p, cut)
+        self.args["pixel_numbers"] = argmax_input.plane_numbers(simd, cut)
+        self._places = argmax_weight.places(simd, p, cut)
         self.args["places"] = self._places.ctypes.data
-        self._kernels = _kernels(winners.spread_kernel, simd, cut)
+        self._kernels = _kernels(argmax.spread_kernel, simd, cut)
         self.args["kernel"] = self._kernels.ctypes.data
-        self._first = winners_input.pack(simd), p.rows
-        self._second = winners_input.distribute(simd), p.images * -(-cut.groups // cut.task_groups)
+        self._first = argmax_input.pack(simd), p.rows
+        self._second = argmax_input.distribute(simd), p.images * -(-cut.groups // cut.task_groups)
 
 
-def _kernels(make: Callable[[Simd, int, int], int], simd: Simd, cut: WinnersTiling) -> np.ndarray:
-    """The kernels for the rows of a patch that are taken together, and for those that are left."""
+def _kernels(make: Callable[[Simd, int, int], int], simd: Simd, cut: ArgmaxTiling) -> np.ndarray:
+    """Return the addresses of two kernels: for ``cut.tile_rows`` rows of a patch, and for the remaining rows."""
     heights = cut.tile_rows, cut.rows % cut.tile_rows or cut.tile_rows
     return np.array([make(simd, height, cut.columns) for height in heights], np.int64)
 
 
 def _make_plans(
     simd: Simd, g: ConvGeometry, weight: bool, image: bool, relu: bool
-) -> tuple[WinnersWeightGradient | None, WinnersInputGradient | None]:
+) -> tuple[ArgmaxWeightGradient | None, ArgmaxInputGradient | None]:
     (job,), _ = jobs("conv2d_weight", g)
     p = job.problem
     if p.lattice != (g.P, g.Q) or not g.N or min(p.lattice) < 2:
@@ -101,26 +101,32 @@ def _make_plans(
         best = min(best, (cycles, choice))
     by_weight, by_image = (cut if taken else None for cut, taken in zip(cuts, best[1], strict=True))
     return (
-        None if by_weight is None else WinnersWeightGradient(simd, job, by_weight),
-        None if by_image is None else WinnersInputGradient(simd, job, by_image),
+        None if by_weight is None else ArgmaxWeightGradient(simd, job, by_weight),
+        None if by_image is None else ArgmaxInputGradient(simd, job, by_image),
     )
 
 
 _plans = Kept(_make_plans, lambda made: sum(each.nbytes for each in made if each is not None), PLANS_BYTES)
 
 
-def winners_plans(
+def argmax_plans(
     simd: Simd, g: ConvGeometry, *, weight: bool, image: bool, relu: bool
-) -> tuple[WinnersWeightGradient | None, WinnersInputGradient | None]:
-    """The plans for the weight and the image of a convolution whose results were pooled, as far as they are wanted.
+) -> tuple[ArgmaxWeightGradient | None, ArgmaxInputGradient | None]:
+    """Return the plans of the weight gradient and the input gradient of a convolution whose results were pooled.
 
-    None for what isn't, and for what the dense way should do sooner. That way begins by making a gradient of all
-    results, for the weight or the image or both. ``relu`` says whether results were raised to 0.
+    A plan is None where that gradient isn't wanted, and where the dense gradient should be faster. Dense gradients need
+    the gradient of all the convolution's results, which is made once for both.
+
+    Args:
+        simd: the vectors to compute with.
+        g: the convolution.
+        weight, image: whether the weight gradient and the input gradient are wanted.
+        relu: whether a ReLU follows the convolution, so that a share of the pooled gradient is zero.
     """
     return _plans(simd, g, weight, image, relu)
 
 
 def _dense(operation: str, simd: Simd, g: ConvGeometry) -> float:
-    """The cycles of the dense way."""
+    """Return the predicted cycles of an operation on the gradient of all results."""
     found, _ = chosen_jobs(simd, operation, g, None)
     return sum(job_cycles(simd, job) for job in found)

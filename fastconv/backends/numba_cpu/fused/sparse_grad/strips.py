@@ -1,15 +1,16 @@
-"""Patches as vectors: all pixels under the kernel, one after another in memory, for every column of a row.
+"""This file copies pixels into strips, in which all pixels under the kernel are side by side: a *patch*.
 
 A *strip* belongs to a row of output pixels. It holds the source rows under the kernel's taps, interleaved:
 
     strip[(w C + c) R + r]  =  source[c, y_r, first column + w],      y_r the row under the kernel's row r
 
 so the patch of output pixel j is the S C R numbers from (j * step) C R on, with columns first: no shuffling, and
-neighbours share all but a column of it. That takes columns of taps without gaps; rows may have any. A strip of LeNet's
-first layer, 32 columns of 5 rows, has 640 bytes; to write it costs a load and a store a number, a fifth of what six
-output channels then compute with it.
+neighbours share all but a column of it. The columns of taps must have no gaps between them; the rows may. A strip of
+LeNet's first layer, 32 columns of 5 rows, has 640 bytes; to write it costs a load and a store for each number, a fifth
+of what six output channels then compute with it.
 
-A vector's last lanes, beyond the patch, hold whatever follows in memory: their results are nobody's.
+The last vector of a patch may have lanes beyond the patch. They hold the numbers that follow in memory, and the results
+in these lanes are not used.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from fastconv.backends.numba_cpu.simd import Simd, load_integer, load_scalar, st
 
 
 def patch_numbers(p: Problem) -> int:
-    """Pixels under the kernel, in all channels."""
+    """Return the number of pixels under the kernel, in all channels."""
     return p.channels * len(p.taps)
 
 
 def fits(p: Problem) -> bool:
-    """Whether the patches of a problem lie in strips."""
+    """Return whether the patches of a problem can lie in strips."""
     columns = p.grid[1]
     return p.groups == 1 and p.is_grid and columns[-1] - columns[0] + 1 == len(columns)
 
 
 def strip_numbers(simd: Simd, p: Problem) -> int:
-    """Elements of a strip, with what its last vectors read beyond it."""
+    """Return the elements of a strip, with those that its last vectors read beyond it."""
     columns = p.grid[1]
     wide = (p.lattice[1] - 1) * p.source_step[1] + columns[-1] - columns[0] + 1
     return wide * p.channels * len(p.grid[0]) + simd.lanes
@@ -39,7 +40,7 @@ def strip_numbers(simd: Simd, p: Problem) -> int:
 
 @inner
 def fill_strip(simd, args, n, row, strip):
-    """The strip of lattice row ``row`` of image n."""
+    """Fill the strip of lattice row ``row`` of image ``n``."""
     H, W = args.H, args.W
     depth, tap_rows = args.depth, args.tap_rows
     shifts = args.tap_offsets

@@ -1,12 +1,12 @@
-"""How the adjoints through max pooling are cut, and what that should cost: see gemm/tiling.py and winners.py."""
+"""This file cuts gradients through max pooling into tasks and predicts their cost: see gemm/tiling.py and argmax.py."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import most_vectors
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fits, patch_numbers, strip_numbers
-from fastconv.backends.numba_cpu.fused.sparse_grad.winners import most_vectors
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
@@ -16,43 +16,44 @@ COST = CPU.winners
 
 
 @dataclass(frozen=True)
-class WinnersTiling:
-    """An adjoint through max pooling, cut up."""
+class ArgmaxTiling:
+    """Says how a gradient through max pooling is cut into tasks, blocks and kernel calls."""
 
     rows: int
-    """Of a patch."""
+    """Rows of a patch."""
     columns: int
-    """Vectors in each."""
+    """Vectors in each row of a patch."""
     tile_rows: int
-    """That the kernel takes in one go."""
+    """Rows of a patch in a kernel call."""
     groups: int
-    """Of source channels: as many as a vector has lanes, or all in strips."""
+    """Groups of source channels, each as many as a vector has lanes; strips hold all channels in one group."""
     task_groups: int
-    """That one task does."""
+    """Groups of source channels in a task."""
     channels: int
-    """Target channels whose winners are listed together; in one task of the weight's adjoint."""
+    """Target channels whose argmax pixels are listed together; of a weight gradient, those in a task."""
     block_rows: int
-    """Rows of pooled pixels together."""
+    """Rows of pooled pixels in a block."""
     plane_w: int
-    """Of the planes; 0 where there are strips."""
+    """Columns of a plane; 0 where there are strips."""
     plane_rows: int
-    """Of the adjoint for the image, whose planes are whole."""
+    """Rows of a plane of the input gradient, which holds the whole image; 0 for a weight gradient."""
     step: int
     """Elements from one row of a patch to the next."""
     cycles: float
-    """Predicted, of all tasks together."""
+    """Predicted cycles of all tasks together."""
     splits: int = 1
+    """Parts of the batch, whose weight gradients are added up at the end."""
     split_steps: int = 0
-    """Images in each part of the adjoint for the weight."""
+    """Images in each of these parts."""
 
     @property
     def vectors(self) -> int:
-        """Of a patch."""
+        """Return the number of vectors of a patch."""
         return self.rows * self.columns
 
     @property
     def fields(self) -> dict[str, int]:
-        """The arguments that say so."""
+        """Return the arguments that tell the tasks how the work is cut."""
         return {
             "patch_rows": self.rows,
             "tile_rows": self.tile_rows,
@@ -69,14 +70,14 @@ class WinnersTiling:
 
 
 def list_bytes(simd: Simd, pixels: int) -> int:
-    """Of the list of so many winners, numbers and places."""
+    """Return the size of the list of ``pixels`` argmax pixels, their gradients and places, in bytes."""
     return -(-pixels * simd.itemsize // 64) * 64 + 8 * pixels
 
 
-def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
-    """The cut of the adjoint for the weight; None where the patches don't lie in vectors side by side.
+def weight_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
+    """Return the tiling of the weight gradient, or None where patches can't lie in strips or planes.
 
-    A share ``live`` of the winners is expected to have a gradient.
+    ``live`` is the expected share of the argmax pixels whose gradient isn't zero.
     """
     if not fits(p):
         return None
@@ -117,7 +118,7 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     work = pooled_rows * pooled_columns * (COST.list + live * kernel)
     ends = calls * COST.call + COST.sums * blocks * groups * rows * columns
     cycles = p.images * (p.rows * (work + ends) + channel_blocks * filling) + 4 * splits * part_bytes / simd.itemsize
-    return WinnersTiling(
+    return ArgmaxTiling(
         rows,
         columns,
         tile_rows,
@@ -134,14 +135,14 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     )
 
 
-def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
-    """The cut of the adjoint for the image, as `weight_tiling`; ``p`` is the convolution that it belongs to."""
+def input_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
+    """Return the tiling of the input gradient of the convolution ``p``, or None as in `weight_tiling`."""
     if not fits(p):
         return None
     tap_rows, tap_columns = p.grid
     (down, right), (I, J) = p.source_step, p.lattice
     rows, columns, groups = len(tap_rows), len(tap_columns), -(-p.channels // simd.lanes)
-    # Every pixel of the image, and every one that a tap may be on.
+    # A plane holds every pixel of the image, and every one beyond it that a tap reads.
     plane_rows = max(p.size[0], (I - 1) * down + tap_rows[-1] + 1) - tap_rows[0]
     wide = max(p.size[1], (J - 1) * right + tap_columns[-1] + 1) - tap_columns[0]
     plane_bytes = (plane_rows * wide + simd.lanes) * simd.lanes * simd.itemsize
@@ -159,7 +160,7 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
     calls = groups * (-(-rows // tile_rows) * COST.call + COST.weights * rows * columns)
     write = groups * (p.size[0] * _row_cycles(simd, p.size[1]) + 2 * plane_rows * wide)
     cycles = p.images * (p.rows * (work + calls) + write)
-    return WinnersTiling(
+    return ArgmaxTiling(
         rows,
         columns,
         tile_rows,
@@ -175,16 +176,16 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> WinnersTiling | None:
 
 
 def _tile_rows(simd: Simd, rows: int, columns: int) -> int | None:
-    """How many of a patch's rows a kernel takes; None where a single one is too long."""
+    """Return how many rows of a patch a kernel takes, or None where one row needs more registers than there are."""
     most = most_vectors(simd.instructions) // columns
     return -(-rows // -(-rows // min(rows, most))) if most else None
 
 
 def _kernel_cycles(rows: int, columns: int, tile_rows: int, vector: float) -> float:
-    """Of a winner, for a group of source channels."""
+    """Return the cycles of one argmax pixel, for one group of source channels."""
     return rows * columns * vector + 3 * -(-rows // tile_rows)
 
 
 def _row_cycles(simd: Simd, columns: int) -> int:
-    """Of a row that is interleaved or separated."""
+    """Return the cycles of a row that is interleaved or separated."""
     return 30 + -(-columns // simd.lanes) * simd.lanes * COST.square

@@ -1,17 +1,18 @@
-"""The adjoint for the weight through max pooling, from the winners alone: see winners.py.
+"""This file computes the weight gradient through max pooling from the argmax of each window alone: see argmax.py.
 
-Patches that are short lie in strips (strips.py): those of a first layer, with all of its channels. Longer ones lie in
-planes with channels in the lanes (channel_planes.py), one for each vector of channels.
+Short patches, as those of a first layer, lie in strips (strips.py), which hold all channels. Longer patches lie in
+planes with channels in the lanes (channel_planes.py), one plane for each vector of channels.
 
     for images of a part
         for blocks of rows of pooled pixels
-            list the winners of all target channels          gradient and indices are read once, in order
+            list the argmax pixels of all target channels    gradient and indices are read once, in order
             for vectors of source channels
                 make the strips, or the plane                they stay in the L1 cache
                 for target channels                          one kernel call, added to the channel's sums
 
-A task is a part of the batch and a block of target channels; the parts are added in order: the same bits for any number
-of threads. A pixel that isn't finite would make NaN of the zeros that are left out here, so whoever meets one says so.
+A task does a part of the batch and a block of target channels. The parts are added in order, so the result has the same
+bits for any number of threads. A pixel that isn't finite would make NaN of the zeros that are left out here, so a task
+that sees one sets the argument ``infinite``.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import WinnersArguments
+from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import list_argmax
+from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fill_strip, strip_numbers
-from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import WinnersTiling, list_bytes
-from fastconv.backends.numba_cpu.fused.sparse_grad.winners import list_winners
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling, list_bytes
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
@@ -39,31 +40,34 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 
-def pixel_numbers(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
-    """Elements of a block's strips, or of its plane, and of what is read and written beyond them."""
+def pixel_numbers(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
+    """Return the elements of a block's strips, or of its plane, with those that are read and written beyond them."""
     if not cut.plane_w:
         return 2 * cut.block_rows * strip_numbers(simd, p) + cut.columns * simd.lanes
     rows = (2 * cut.block_rows - 1) * p.source_step[0] + p.grid[0][-1] - p.grid[0][0] + 1
     return (rows * cut.plane_w + simd.lanes) * simd.lanes
 
 
-def workspace_bytes(simd: Simd, p: Problem, cut: WinnersTiling) -> int:
-    """What a thread needs: a block's pixels, the sums of a block of channels, and their lists."""
+def workspace_bytes(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
+    """Return the workspace of a thread, in bytes: a block's pixels, a block of channels' sums, and their lists."""
     sums = cut.channels * cut.groups * cut.vectors * simd.lanes
     lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
     return (pixel_numbers(simd, p, cut) + sums) * simd.itemsize + lists + 64
 
 
-def places(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
-    """For each pixel of a block of rows, as indices count them from the block's first: where its patch begins."""
+def places(simd: Simd, p: Problem, cut: ArgmaxTiling) -> np.ndarray:
+    """Return where the patch of each pixel of a block of rows begins, in elements from the block's first patch.
+
+    Pixels are numbered as pooling's indices number them, from the block's first pixel on.
+    """
     rows, columns = np.divmod(np.arange(2 * cut.block_rows * p.lattice[1]), p.lattice[1])
     if cut.plane_w:
         return (rows * p.source_step[0] * cut.plane_w + columns * p.source_step[1]) * simd.lanes
     return rows * strip_numbers(simd, p) + columns * p.source_step[1] * p.channels * len(p.grid[0])
 
 
-def sums(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
-    """For each number of a target channel's gradient, in order: where it is among the channel's sums."""
+def sums(simd: Simd, p: Problem, cut: ArgmaxTiling) -> np.ndarray:
+    """Return, for each number of a target channel's weight gradient in order, its place among the channel's sums."""
     R, S = map(len, p.grid)
     c, r, s = np.ix_(range(p.channels), range(R), range(S))
     if cut.plane_w:
@@ -76,7 +80,7 @@ def sums(simd: Simd, p: Problem, cut: WinnersTiling) -> np.ndarray:
 
 @inner
 def _fill(simd, args, n, group, row, rows, pixels):
-    """The strips of ``rows`` rows of pooled pixels from ``row`` on, or the plane of a vector of channels."""
+    """Fill the strips of ``rows`` rows of pooled pixels from ``row`` on, or else the plane of a group of channels."""
     down = args.DI
     if args.plane_w == 0:
         for i in range(2 * rows):
@@ -87,9 +91,9 @@ def _fill(simd, args, n, group, row, rows, pixels):
         fill_plane(simd, args, n, group * simd.lanes, top, needed, pixels)
 
 
-@task(WinnersArguments)
+@task(ArgmaxArguments)
 def accumulate(simd, args, task, thread):
-    """One part of the batch, for a block of target channels."""
+    """Compute the weight gradient of one part of the batch, for one block of target channels."""
     size, lanes = simd.itemsize, simd.lanes
     part, block = divmod(task, args.channel_blocks)
     depth, channels = args.depth, args.rows
@@ -124,7 +128,7 @@ def accumulate(simd, args, task, thread):
                 gradient = args.grad + size * place
                 indices = args.indices + 8 * place
                 numbers = lists + k * list_step
-                listed = list_winners(
+                listed = list_argmax(
                     simd,
                     rows * pooled_columns,
                     gradient,

@@ -1,20 +1,20 @@
-"""What max pooling left: of each window of 2 x 2 pixels one, the winner, whose gradient is all there is.
+"""This file has the kernels of gradients through max pooling, which takes one pixel of each 2 x 2 window: its argmax.
 
-    grad_weight[k, :]        =  sum over n, u of grad[n, k, u] * patch(n, winner(n, k, u))
-    patch(n, winner(n, k, u))  +=  grad[n, k, u] * weight[k, :]                      for all k and u: grad_x
+    grad_weight[k, :]          =  sum over n, u of grad[n, k, u] * patch(n, argmax(n, k, u))
+    patch(n, argmax(n, k, u))  +=  grad[n, k, u] * weight[k, :]                      for all k and u: grad_x
 
-u runs over the pooled pixels, winner(n, k, u) is the index that pooling kept, and patch() all the source pixels under
-the kernel there, as vectors: `tap rows` x `columns` of them, each row's side by side. So the gradient of a
-convolution's results, zero in three places of four, is neither made nor multiplied by; where ReLU gave nothing the
-fourth is zero too. For 3 x 3 taps this takes 2.25 multiplications a pixel or fewer, the definition 9 and Winograd's way
-4, with nothing to transform.
+u runs over the pooled pixels, argmax(n, k, u) is the index that pooling kept, and patch() all the source pixels under
+the kernel there, as vectors: `tap rows` x `columns` of them, the vectors of a row side by side. Only the argmax pixels
+have a gradient. So the gradient of a convolution's results, zero in three places of four, is neither made nor
+multiplied by; where ReLU's result is 0 the fourth is zero too. For 3 x 3 taps this takes 2.25 multiplications a pixel
+or fewer, the definition 9 and Winograd's algorithm 4, with nothing to transform.
 
-First the winners of a channel that have a gradient are listed, without branches: where their patches begin, and by
-how much they count. One kernel goes through such a list with the sums of a patch in registers, the other with the
+First the argmax pixels of a channel whose gradient isn't zero are listed, without branches: where their patches begin,
+and their gradients. One kernel goes through such a list with the sums of a patch in registers, the other with the
 weights. Both are bound by their loads and stores.
 
-The idea to multiply by what is there only is that of sparse matrices: F. Gustavson, "Two fast algorithms for sparse
-matrices: multiplication and permuted transposition", ACM TOMS 4(3), 1978.
+The idea to multiply only by the numbers that aren't zero is that of sparse matrices: F. Gustavson, "Two fast
+algorithms for sparse matrices: multiplication and permuted transposition", ACM TOMS 4(3), 1978.
 """
 
 from __future__ import annotations
@@ -46,22 +46,29 @@ from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 _I64 = ir.IntType(64)
 
 ENOUGH = 8
-"""Sums that a kernel should have, so that no addition waits for the one before: two a cycle, four cycles each."""
+"""Number of sums that a kernel should have, so that no addition waits for the one before: two additions start in each
+cycle, and each takes four cycles."""
 
 
 def most_vectors(instructions: InstructionSet) -> int:
-    """Of a patch that a kernel takes in one go: all registers but those for a gradient and what it is multiplied by."""
+    """Return the most vectors of a patch in a kernel call.
+
+    They take all registers but those for a gradient and the vectors that it is multiplied by.
+    """
     return instructions.registers - 4
 
 
 @inner
-def list_winners(simd, count, gradient, indices, before, table, places, numbers):
-    """The winners of ``count`` pooled pixels that have a gradient; how many they are.
+def list_argmax(simd, count, gradient, indices, before, table, places, numbers):
+    """List the argmax pixels of ``count`` pooled pixels whose gradient isn't zero; return how many they are.
 
     Args:
-        gradient, indices: addresses of the first pixel's.
-        before: the index of the pixel that ``table`` begins with, where the patch of each begins.
-        places, numbers: addresses of as many integers and numbers as there are pixels.
+        simd: the type of the numbers.
+        count: pooled pixels.
+        gradient, indices: addresses of the gradient and the index of the first pooled pixel.
+        before: the index of the first pixel in ``table``.
+        table: address of a table that says where the patch of each pixel begins.
+        places, numbers: addresses of the lists to write, of patches and gradients, each with room for ``count``.
     """
     found = 0
     for u in range(count):
@@ -74,10 +81,15 @@ def list_winners(simd, count, gradient, indices, before, table, places, numbers)
 
 @once
 def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
-    """The address of the kernel for the weight's gradient, for so many vectors of a patch, compiled at the first call.
+    """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 
-    It takes six integers. count: winners. numbers, places: of the first one. pixels: where places are counted from.
-    step: elements from one row of a patch to the next. sums: rows * columns vectors side by side, added to.
+    It adds to the sums of ``rows`` x ``columns`` vectors of a patch, and takes six integers:
+
+        count             argmax pixels in the list
+        numbers, places   addresses of the list's gradients, and of the places of its patches
+        pixels            address of the pixels, from which places are counted
+        step              elements from one row of a patch to the next
+        sums              address of rows * columns vectors side by side, which are added to
     """
 
     def gather(count, numbers, places, pixels, step, sums):
@@ -88,10 +100,10 @@ def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
 
 @once
 def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
-    """The address of the kernel for the image's gradient, for so many vectors of a patch, compiled at the first call.
+    """Return the address of the kernel of the input gradient, which is compiled at the first call.
 
-    It takes six integers: as `gather_kernel` but for the last, the weights, rows * columns vectors side by side. The
-    pixels are added to.
+    It adds to the pixels of patches of ``rows`` x ``columns`` vectors, and takes the six integers of `gather_kernel`,
+    but as the last one the address of the weights, rows * columns vectors side by side.
     """
 
     def spread(count, numbers, places, pixels, step, weights):
@@ -100,8 +112,8 @@ def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
     return address_of(spread, *[intp] * 6)
 
 
-class _Winners:
-    """A list in a kernel under construction, and the patches that it leads to."""
+class _ArgmaxList:
+    """Writes the instructions that read a list's gradients and find its patches, in a kernel under construction."""
 
     def __init__(self, builder: Any, simd: Any, shape: tuple[int, int], numbers: Any, places: Any, step: Any) -> None:
         self.builder, self.simd, self.shape = builder, simd, shape
@@ -109,12 +121,12 @@ class _Winners:
         self._row_steps = [builder.mul(step, ir.Constant(_I64, row)) for row in range(shape[0])]
 
     def number(self, u: Any) -> Any:
-        """The gradient of winner ``u`` in every lane."""
+        """Return the gradient of argmax pixel ``u``, in every lane."""
         value = self.builder.load(element(self.builder, self.simd, self._numbers, u))
         return broadcast_value(self.builder, value, self.simd.simd.lanes)
 
     def patch(self, u: Any) -> list[Any]:
-        """Where the vectors of its patch are, row by row."""
+        """Return the places of the vectors of the patch of argmax pixel ``u``, row by row."""
         builder, lanes = self.builder, self.simd.simd.lanes
         begin = builder.load(builder.gep(builder.inttoptr(self._places, _I64.as_pointer()), [u]))
         rows = [builder.add(begin, step) for step in self._row_steps]
@@ -122,7 +134,10 @@ class _Winners:
 
 
 def _loop(builder: Any, first: Any, end: Any, step: int, values: list[Any], body: Any) -> tuple[Any, list[Any]]:
-    """Go from ``first`` on in whole steps; where it ended, and the values that ``body(u, values)`` last gave."""
+    """Write a loop from ``first`` to ``end`` in whole steps.
+
+    Return the first index that no whole step reached, and the values that ``body(u, values)`` returned last.
+    """
     entry = builder.block
     test, inside, after = (builder.append_basic_block(name) for name in ("test", "body", "after"))
     builder.branch(test)
@@ -145,13 +160,13 @@ def _loop(builder: Any, first: Any, end: Any, step: int, values: list[Any], body
 
 @intrinsic(prefer_literal=True)
 def _gather(typing, simd, rows, columns, count, numbers, places, pixels, step, sums):
-    """See `gather_kernel`."""
+    """Write the kernel that `gather_kernel` describes."""
     shape = rows.literal_value, columns.literal_value
     vectors = shape[0] * shape[1]
 
     def generate(context, builder, signature, arguments):
         count, numbers, places, pixels, step, sums = arguments[3:]
-        winners = _Winners(builder, simd, shape, numbers, places, step)
+        listed = _ArgmaxList(builder, simd, shape, numbers, places, step)
         most = most_vectors(simd.simd.instructions)
         together = 1
         while together * vectors < ENOUGH and 2 * together * vectors <= most:
@@ -162,8 +177,8 @@ def _gather(typing, simd, rows, columns, count, numbers, places, pixels, step, s
                 new = []
                 for which in range(count):
                     u = builder.add(first, ir.Constant(_I64, which))
-                    change = winners.number(u)
-                    for v, place in enumerate(winners.patch(u)):
+                    change = listed.number(u)
+                    for v, place in enumerate(listed.patch(u)):
                         pixel = load_vector(builder, simd, pixels, place)
                         new.append(multiply_add(builder, change, pixel, totals[which * vectors + v]))
                 return new
@@ -189,17 +204,17 @@ def _gather(typing, simd, rows, columns, count, numbers, places, pixels, step, s
 
 @intrinsic(prefer_literal=True)
 def _spread(typing, simd, rows, columns, count, numbers, places, pixels, step, weights):
-    """See `spread_kernel`."""
+    """Write the kernel that `spread_kernel` describes."""
     shape = rows.literal_value, columns.literal_value
 
     def generate(context, builder, signature, arguments):
         count, numbers, places, pixels, step, weights = arguments[3:]
-        winners = _Winners(builder, simd, shape, numbers, places, step)
+        listed = _ArgmaxList(builder, simd, shape, numbers, places, step)
         lanes, (height, width) = simd.simd.lanes, shape
         taps = [load_vector(builder, simd, weights, ir.Constant(_I64, t * lanes)) for t in range(height * width)]
 
         def body(u: Any, _: list[Any]) -> list[Any]:
-            change, patch = winners.number(u), winners.patch(u)
+            change, patch = listed.number(u), listed.patch(u)
             for row in range(height):
                 some = range(row * width, (row + 1) * width)
                 before = [load_vector(builder, simd, pixels, patch[t]) for t in some]
