@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.results import ResultsError
 
 NAMES = ("summary", "layers", "ways", "training", "networks")
-"""Of all tables, whoever makes them."""
+"""The markers of all generated tables."""
 
 _MARKER = re.compile(r"<!-- (?P<closing>/?)bench:(?P<name>[\w-]*) -->")
 

@@ -18,7 +18,7 @@ from fastconv.torch.modules import Layer
 from fastconv.torch.observing import Call
 from fastconv.torch.tracing import computes_by_torch
 
-_ADJOINTS = {"conv2d": "conv2d_input", "conv2d_input": "conv2d"}
+_TRANSPOSES = {"conv2d": "conv2d_input", "conv2d_input": "conv2d"}
 """The operation that computes the input gradient."""
 
 
@@ -65,7 +65,7 @@ def algorithm(layer: nn.Module, call: Call, *, gradients: bool) -> str:
     forward = "conv2d_input" if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)) else "conv2d"
     operations = [forward]
     if gradients and call.spec.requires_grad:
-        operations.append(_ADJOINTS[forward])
+        operations.append(_TRANSPOSES[forward])
     if gradients and weight[0].requires_grad:
         operations.append("conv2d_weight")
     name = layer._fastconv_backend or registry.get_backend()

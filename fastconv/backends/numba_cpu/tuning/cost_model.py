@@ -157,7 +157,7 @@ class DepthwiseCosts:
 
 
 @dataclass(frozen=True)
-class WinnersCosts:
+class SparseGradCosts:
     """These are the costs of gradients through max pooling computed from the winners only, the pixels of the argmax."""
 
     strip_vectors: int
@@ -227,5 +227,5 @@ class CostModel:
     image_lanes: ImageLanesCosts
     matmul: MatmulCosts
     depthwise: DepthwiseCosts
-    winners: WinnersCosts
+    sparse_grad: SparseGradCosts
     routes: RouteCosts

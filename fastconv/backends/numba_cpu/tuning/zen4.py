@@ -14,7 +14,7 @@ from fastconv.backends.numba_cpu.tuning.cost_model import (
     IssueCosts,
     MatmulCosts,
     RouteCosts,
-    WinnersCosts,
+    SparseGradCosts,
     WinogradCosts,
 )
 
@@ -76,7 +76,7 @@ ZEN4 = CostModel(
         line=2,
         call=60,
     ),
-    winners=WinnersCosts(
+    sparse_grad=SparseGradCosts(
         strip_vectors=4,
         strips_bytes=128 << 10,
         plane_bytes=32 << 10,

@@ -87,10 +87,10 @@ def _make_plans(
     p = job.problem
     if p.lattice != (g.P, g.Q) or not g.N or min(p.lattice) < 2:
         return None, None
-    live = CPU.winners.live if relu else 1.0
+    live = CPU.sparse_grad.live if relu else 1.0
     cuts = weight_tiling(simd, p, live) if weight else None, input_tiling(simd, p, live) if image else None
     dense = _dense("conv2d_weight", simd, g) if weight else 0.0, _dense("conv2d_input", simd, g) if image else 0.0
-    spreading = CPU.winners.spread * math.prod(g.output_shape)
+    spreading = CPU.sparse_grad.spread * math.prod(g.output_shape)
     best = spreading + sum(dense), (False, False)
     for choice in ((True, False), (False, True), (True, True)):
         parts = list(zip(choice, cuts, dense, (weight, image), strict=True))

@@ -12,7 +12,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.splitting import parts_of, tasks_for
 
-COST = CPU.winners
+COST = CPU.sparse_grad
 
 
 @dataclass(frozen=True)
