@@ -114,7 +114,7 @@ def run(
     for found in by_stage(races(results)).values():
         console.print(to_rich(everything(found)))
     console.print(_troubles(results))
-    console.print(f"results in {path}; `python -m bench report {path}` shows them")
+    console.print(f"results in {path}; `python -m bench report {path}` shows them", soft_wrap=True)
 
 
 @app.command()
@@ -131,7 +131,7 @@ def report(
     console = screen()
     results = _joined([load(path) for path in files])
     for path in write_report(results, out):
-        console.print(str(path), highlight=False)
+        console.print(str(path), highlight=False, soft_wrap=True)
     if readme:
         rewrite_readme(results, Path("README.md"))
         keep_picture(out, Path("docs"))

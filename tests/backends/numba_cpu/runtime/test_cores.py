@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.backends.test_numba_threads import run
+from tests.backends.numba_cpu.runtime.test_threads import run
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system can't keep a thread to a core"
