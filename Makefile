@@ -1,5 +1,6 @@
 # make demo   train LeNet-5 on handwritten digits and show the backends side by side
 # make test   prove every backend against torch; PYTEST="-k pool" chooses
+# make test-long   the long sweeps: fuzzing, torch's own samples, the simulated GPU, kill tests
 # make check  formatting, lint and types
 # make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see python -m bench run --help
 # make gpu    on an NVIDIA GPU: test and time the backend `cuda` against cuDNN; GPU="--quick" chooses, see
@@ -15,13 +16,16 @@ SOURCES := fastconv bench models tests
 BENCH ?= --set mnist
 CUDA ?= 13
 
-.PHONY: demo test check bench gpu clean
+.PHONY: demo test test-long check bench gpu clean
 
 demo: $(VENV)/.train
 	$(BIN)/python -m models demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(PYTEST)
+	$(BIN)/python -m pytest -m "not long" --numprocesses auto --maxprocesses 8 $(PYTEST)
+
+test-long: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long --numprocesses auto --maxprocesses 8 $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)

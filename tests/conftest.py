@@ -42,10 +42,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", [name for name in BACKENDS if name not in without])
 
 
+LONG = ("tests/gpu/", "tests/cuda/", "tests/fuzz/", "tests/opinfo/", "tests/models/test_kill.py", "tests/test_large.py")
+"""Folders and files whose tests sweep over many cases, or take long for each: `make test-long` runs them.
+
+Of the simulated GPU `make test` runs the contract of backends alone, in tests/backends."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What no simulated GPU can do in reasonable time is left to `tests/gpu`."""
+    """Mark the tests that take long; leave to `tests/gpu` what no simulated GPU can do in reasonable time."""
     kept = pytest.mark.skip(reason="too large for a simulated GPU; tests/gpu does it")
     for item in items:
+        simulates = SIMULATED and "cuda" in item.name.partition("[")[2].rstrip("]").split("-")
+        if item.nodeid.startswith(LONG) or (simulates and not item.nodeid.startswith("tests/backends/")):
+            item.add_marker(pytest.mark.long)
         arguments = getattr(item, "callspec", None)
         params = arguments.params if arguments is not None else {}
         cases = [part for value in params.values() for part in (value if isinstance(value, tuple) else (value,))]

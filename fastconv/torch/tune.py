@@ -3,7 +3,9 @@
     1. Each layer, and each nn.Sequential whose layers would run together, is raced against torch's on the shapes and
        layouts of a run of the model; a time that is known from before is not taken again (kept.py).
     2. Those that win by 5% are fastconv's. A Sequential that doesn't win is taken apart, and its layers decide alone.
-    3. The model with them races the plain one. While it is the slower, the half of them that gain least goes back to
+    3. The model with them races the plain one, and one with all of fastconv's layers, which is taken if it is the
+       fastest: between layers of one library, memory and threads are still warm.
+    4. While the model with the winners is slower than the plain one, the half of them that gain least goes back to
        torch: each change between the two libraries' threads costs something that a layer alone doesn't show.
 
 So the outcome is a model that was measured to be no slower than torch's, which in the end is torch's own.
@@ -133,16 +135,25 @@ def _confirmed(
     model: nn.Module, plain: nn.Module, example: Any, gains: dict[str, float], names: set[str], backend: str | None
 ) -> list[str]:
     """Returns those layers and sequences that gain alone with which the whole model is no slower than torch's."""
-    chosen = sorted(gains, key=lambda unit: gains[unit], reverse=True)
-    while chosen:
+
+    def swapped(units: Iterable[str]) -> nn.Module:
         tuned = revert(copied(model))
-        swapped = {name for name in names if any(is_inside(name, unit) for unit in chosen)}
-        _swap(tuned, swapped, backend)
-        theirs, ours = race_models((plain, tuned), example, gradients=plain.training)
+        _swap(tuned, {name for name in names if any(is_inside(name, unit) for unit in units)}, backend)
+        return tuned
+
+    chosen = sorted(gains, key=lambda unit: gains[unit], reverse=True)
+    if not names <= set(chosen):
+        *times, whole = race_models((plain, swapped(chosen), swapped(names)), example, gradients=plain.training)
+        if whole < min(times):
+            logger.info("with all %d layers by fastconv the model is fastest, %.3f ms", len(names), 1e3 * whole)
+            return list(names)
+    while chosen:
+        count = sum(any(is_inside(name, unit) for unit in chosen) for name in names)
+        theirs, ours = race_models((plain, swapped(chosen)), example, gradients=plain.training)
         wins = ours <= theirs
         logger.info(
             "with %d of %d layers by fastconv the model takes %.3f ms, by torch alone %.3f ms%s",
-            len(swapped),
+            count,
             len(names),
             1e3 * ours,
             1e3 * theirs,

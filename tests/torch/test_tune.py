@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import fastconv
+import fastconv.torch as fct
 from fastconv.backends.im2col import Im2col
 from fastconv.torch import ConvBlock2d, Sequential, convert, kept, measuring, revert
 from fastconv.torch.measuring import CALLS, TURNS, Work, race
@@ -133,7 +134,22 @@ def test_what_makes_the_whole_model_slower_goes_back(races, caplog: pytest.LogCa
     model = convert(network(), "naive", tune=X)
     assert ours(model) == []
     assert type(model[0]) is nn.Conv2d
-    assert len(raced) == 6  # four kinds of layers, two rounds of the whole model
+    assert len(raced) == 7  # four kinds of layers; the model with all of them, two rounds with fewer
+
+
+def test_all_layers_are_taken_where_the_model_with_all_is_the_fastest(races) -> None:
+    """Although single layers lose: what lies between layers counts in the model alone."""
+
+    def cost(module: nn.Module) -> float:
+        if list(module.children()):
+            return 10.0 - sum(isinstance(m, Layer) for m in module.modules())
+        return 2.0 if isinstance(module, nn.MaxPool2d) else 0.5 if isinstance(module, Layer) else 1.0
+
+    races(cost)
+    model = convert(network(), "im2col", tune=X)
+    assert type(model[3]) is fct.MaxPool2d
+    races(costs((nn.Conv2d,)))
+    assert type(convert(network(), "im2col", tune=X)[3]) is nn.MaxPool2d
 
 
 def test_what_it_did_is_logged(races, caplog: pytest.LogCaptureFixture) -> None:
