@@ -46,6 +46,7 @@ def threads() -> Iterator[None]:
     fastconv.set_num_threads(before)
 
 
+@pytest.mark.long
 def test_every_remainder_of_rows(numba: NumbaCpu, simd: Simd) -> None:
     """Target channels leave every remainder of a tile's rows, in the forward pass and in the input gradient.
 
@@ -231,6 +232,7 @@ WORKSPACE = 8 << 20
 """Size limit of the workspace of a thread, in bytes."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("algorithm", [*algorithms.ALGORITHMS, None])
 def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str | None) -> None:
     numba = NumbaCpu("forced", simd.instructions, algorithm)
