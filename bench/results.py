@@ -81,7 +81,7 @@ class Record:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What is measured, whoever measures it."""
+        """The problem and the operation, which all contestants have in common."""
         return self.problem, self.operation
 
 

@@ -35,7 +35,7 @@ ROUNDS = 10
 
 
 def measure(threads: int) -> Limit:
-    """The limits of this machine for so many threads: the best of ten rounds of 0.1 s each. Takes some 15 s."""
+    """The limits of this machine for a number of threads: the best of ten rounds of 0.1 s each. Takes some 15 s."""
     return Limit(peak_flops(threads), {size: copy_bandwidth(threads, size) for size in FOOTPRINTS})
 
 

@@ -23,7 +23,7 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     """Write report.md, report.html and the pictures, PNG and SVG, into ``folder``; gives their paths.
 
     Raises:
-        ResultsError: nobody has a result.
+        ResultsError: no contestant has a result.
     """
     if not results.by_key():
         raise ResultsError("nothing to report: no contestant has a result")

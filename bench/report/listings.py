@@ -63,7 +63,7 @@ def layers(races: list[Race]) -> Grid:
 
 
 def troubles(results: Results) -> Grid | None:
-    """Who could not do what, and why; None if nobody failed."""
+    """Return the contestants' failures with their reasons; None if there were none."""
     count = Counter(
         (record.contestant, record.trouble or "no bursts, no reason given")
         for record in results.records

@@ -53,7 +53,7 @@ def _tensors(result: Any) -> list[torch.Tensor]:
 
 
 def results(speeds: dict[str, float], leave_out: str = "", epoch: tuple[str, str] | None = None) -> Results:
-    """Everything at so many times the limit's speed."""
+    """Return the results of contestants, each at its speed of ``speeds`` in every operation: 1 is the limit's speed."""
     records = [
         record(problem, operation, name, [LIMIT.floor(problem.flops(operation), problem.bytes(operation)) / speed])
         for problem in problems.contest()

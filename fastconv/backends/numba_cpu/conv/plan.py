@@ -93,6 +93,11 @@ class Plan:
         self._first = self._second = (0, 0)
         self._exact: Any = None
 
+    def _set(self, values: dict[str, int]) -> None:
+        """Set arguments by name."""
+        for name, value in values.items():
+            self.args[name] = value
+
     def _share(self, size: int, argument: str) -> None:
         """Reserve ``size`` bytes that all threads share; ``argument`` is the name of the argument for their address."""
         self._start, self._shared_bytes = _page_after(ARGUMENTS_BYTES + size), _page_after(size)

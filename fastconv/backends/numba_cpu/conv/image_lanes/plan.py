@@ -34,8 +34,7 @@ class BatchConvolution(Convolution):
             simd, cut.steps, cut.channel, cut.tile_rows, cut.block_panels, points, len(p.taps)
         )
         super().__init__(simd, job, cut, thread_bytes, panel_bytes(simd, p, cut))
-        for field, value in extent(p).items():
-            self.args[field] = value
+        self._set(extent(p))
         self.args["kernel"] = micro_kernel.by_taps(simd, cut.tile_rows, cut.tile_vectors)
         self._first = forward.pack_weight(simd), p.groups * cut.panels
         self._second = forward.convolve(simd), self.tasks(p, cut)
@@ -67,8 +66,7 @@ class BatchWeightGradient(WeightGradient):
         rows = cut.block_panels * cut.tile_rows
         thread_bytes = weight_grad.workspace_bytes(simd, p.channels, cut.channel, rows, cut.block_rows * p.lattice[1])
         super().__init__(simd, job, cut, thread_bytes)
-        for field, value in extent(p).items():
-            self.args[field] = value
+        self._set(extent(p))
         tap_rows, tap_columns = p.grid
         in_row = len(tap_columns) * p.channels
         columns = []

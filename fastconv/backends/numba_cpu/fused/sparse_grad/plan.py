@@ -40,8 +40,7 @@ class ArgmaxWeightGradient(WeightGradient):
         operands = "source", "grad", "indices", "target"
         super().__init__(simd, job, cut, argmax_weight.workspace_bytes(simd, p, cut), operands)
         self._offsets = tap_offsets(self.args, p)
-        for field, value in extent(p).items():
-            self.args[field] = value
+        self._set(extent(p))
         self.args["strip"] = strip_numbers(simd, p)
         self.args["pixel_numbers"] = argmax_weight.pixel_numbers(simd, p, cut)
         blocks = self.args["channel_blocks"] = -(-p.rows // cut.channels)
@@ -63,8 +62,7 @@ class ArgmaxInputGradient(Plan):
         operands = "grad", "weight", "indices", "target"
         thread_bytes = argmax_input.workspace_bytes(simd, p, cut)
         super().__init__(simd, job, cut, thread_bytes, panels, operands, "panels")
-        for field, value in extent(p).items():
-            self.args[field] = value
+        self._set(extent(p))
         self.args["pixel_numbers"] = argmax_input.plane_numbers(simd, cut)
         self._places = argmax_weight.places(simd, p, cut)
         self.args["places"] = self._places.ctypes.data
