@@ -56,7 +56,6 @@ class Auto(Backend):
         return self.select("channel_sum", None, grad.dtype).channel_sum(grad)
 
     conv2d = _delegate("conv2d")
-    conv2d_activated = _delegate("conv2d_activated")
     conv2d_input = _delegate("conv2d_input")
     conv2d_weight = _delegate("conv2d_weight")
     max_pool2d = _delegate("max_pool2d")
@@ -70,6 +69,5 @@ class Auto(Backend):
     adaptive_max_pool2d_gradient = _delegate("adaptive_max_pool2d_gradient")
     adaptive_avg_pool2d = _delegate("adaptive_avg_pool2d")
     adaptive_avg_pool2d_backward = _delegate("adaptive_avg_pool2d_backward")
-    activation_backward = _delegate("activation_backward")
     unfold = _delegate("unfold")
     fold = _delegate("fold")

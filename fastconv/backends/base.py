@@ -21,7 +21,7 @@ import numpy as np
 
 from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends import adaptive
-from fastconv.backends.block import Activation, Block, activate, activation_gradient
+from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
@@ -37,7 +37,6 @@ INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 
 OPERATIONS = (
     "conv2d",
-    "conv2d_activated",
     "conv2d_input",
     "conv2d_weight",
     "max_pool2d",
@@ -51,7 +50,6 @@ OPERATIONS = (
     "adaptive_max_pool2d_gradient",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool2d_backward",
-    "activation_backward",
     "unfold",
     "fold",
 )
@@ -130,23 +128,10 @@ class Backend(ABC):
         and (h, w) as in `fastconv.geometry`; x is 0 outside the image, so an infinite weight there gives NaN.
         """
 
-    def conv2d_activated(
-        self, x: Array, w: Array, b: Array | None, geometry: ConvGeometry, activation: Activation
-    ) -> Array:
-        """Returns the result of `conv2d`, with "relu" or "tanh" of each element; NaN stays."""
-        return activate(self.conv2d(x, w, b, geometry), activation)
-
-    def activation_backward(self, grad: Array, y: Array, activation: Activation) -> Array:
-        """Returns the gradient before an activation, from the one after it and the activation's result y.
-
-        For "relu" grad where y is not 0 or less, else 0; for "tanh" grad (1 - y^2).
-        """
-        return activation_gradient(grad, y, activation)
-
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
         """Returns the blocks, one behind another, as one step forward and one backward; None if it has no such steps.
 
-        Arrays are of ``dtype``. The results equal those of the primitives up to rounding.
+        Arrays are of ``dtype``. The results equal those of the primitives and activations up to rounding.
         """
         return None
 

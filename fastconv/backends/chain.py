@@ -12,23 +12,26 @@ from fastconv.backends.block import Block
 
 
 class Operands(NamedTuple):
-    """These are the addresses of a chain's C-contiguous arrays; 0 stands for an array that is missing or not wanted."""
+    """These are a chain's arrays: C-contiguous NumPy arrays, or torch tensors on the CPU."""
 
-    x: int
-    parameters: Sequence[int]
-    """Addresses of each block's weight and bias, in turn."""
-    result: int
-    """Address of the last block's result."""
-    kept: int
-    """Address of the data that `Chain.forward` keeps for the gradients."""
+    x: Any
+    parameters: Sequence[Any]
+    """Each block's weight and bias, in turn; a bias may be None."""
+    result: Any
+    """The last block's result."""
+    saved: Any
+    """Memory of `Chain.saved_bytes` bytes for what the gradients need, or None where no gradient will be asked for."""
+    residuals: Sequence[Any] = ()
+    """The residuals of the blocks that have one."""
 
 
 class Gradients(NamedTuple):
-    """These are the addresses of the gradients, as in `Operands`."""
+    """These are the gradients of a chain's arrays; those that aren't wanted are None."""
 
-    result: int
-    x: int
-    parameters: Sequence[int]
+    result: Any
+    x: Any
+    parameters: Sequence[Any]
+    residuals: Sequence[Any] = ()
 
 
 class Chain(ABC):
@@ -36,17 +39,27 @@ class Chain(ABC):
 
     blocks: tuple[Block, ...]
 
-    kept_bytes: int
-    """Bytes that `forward` keeps for `backward`."""
+    saved_bytes: int
+    """Size of what `forward` saves for `backward`, in bytes."""
+
+    reads_result: bool
+    """True if `backward` reads the last block's result."""
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         """Returns an array for results, with undefined content."""
         return np.empty(shape, dtype)
 
     @abstractmethod
-    def forward(self, at: Operands) -> None:
-        """Fill the result, and the kept data if its address isn't 0."""
+    def forward(self, at: Operands) -> bool:
+        """Fill the result, and the saved memory if there is one.
+
+        Returns False where numbers that aren't finite may have spread to results that don't depend on them; the
+        primitives must then compute all of it.
+        """
 
     @abstractmethod
-    def backward(self, at: Operands, gradients: Gradients) -> None:
-        """Fill the gradients of x and of the parameters, as far as they are wanted, from that of the result."""
+    def backward(self, at: Operands, gradients: Gradients) -> bool:
+        """Fill the gradients of x, the parameters and the residuals, as far as they are wanted, from the result's.
+
+        Returns False as `forward` does.
+        """

@@ -16,9 +16,18 @@ from typing import Any
 import torch
 import torch.nn.functional
 
-from fastconv.arguments import IntOrPair, Padding, conv_parameters, image_dims, weight_dims
+from fastconv.arguments import (
+    IntOrPair,
+    Padding,
+    conv_parameters,
+    image_dims,
+    make_conv_geometry,
+    same_shape,
+    weight_dims,
+)
 from fastconv.backends.block import ACTIVATIONS, POOLINGS, Activation, Pooling
 from fastconv.errors import ArgumentValueError
+from fastconv.geometry import ConvParameters
 from fastconv.torch import chains
 from fastconv.torch.modules import Conv2d
 from fastconv.torch.separate import separately
@@ -38,6 +47,7 @@ def conv2d_block(
     *,
     activation: Activation | None = "relu",
     pool: Pooling | None = None,
+    residual: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Returns a convolution's result after activation and pooling of 2 x 2 windows: one step forwards, one backwards.
@@ -45,8 +55,9 @@ def conv2d_block(
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.
         weight, bias, stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
-        activation: "relu", "tanh" or None.
+        activation: "relu", "relu6", "tanh", "silu", "hardswish" or None.
         pool: "max", "avg" or None.
+        residual: (N, K, P, Q), or (K, P, Q) unbatched, added to the convolution's result before the activation.
 
     Returns:
         (N, K, P, Q) without pooling and (N, K, P // 2, Q // 2) with it, as the separate functions would give. It has
@@ -54,18 +65,26 @@ def conv2d_block(
 
     Raises:
         ValueError: another activation or pooling.
-        RuntimeError, TypeError: as `fastconv.conv2d`; RuntimeError too where there is nothing to pool.
+        RuntimeError, TypeError: as `fastconv.conv2d`; RuntimeError too where there is nothing to pool, and for a
+            residual of another shape.
     """
     _check_names(activation, pool)
-    check_tensors(input=input, weight=weight, bias=bias)
+    check_tensors(input=input, weight=weight, bias=bias, residual=residual)
     image_dims("input", input.shape, 2)
     weight_dims(weight.shape, 2)
     how = conv_parameters((weight.shape[2], weight.shape[3]), stride, padding, dilation, groups)
     x, w, b = under_autocast(input if input.ndim == 4 else input[None], weight, bias)
-    result = chains.single(x, w, b, how, activation, pool, backend)
+    more = residual if residual is None or residual.ndim == 4 else residual[None]
+    if more is not None:
+        same_shape("residual", more.shape, _result_shape(x, w, how), "the convolution's result")
+    result = chains.single(x, w, b, more, how, activation, pool, backend)
     if result is None:
-        result = separately(x, w, b, activation, pool, *how, chosen(backend))
+        result = separately(x, w, b, more, activation, pool, *how, chosen(backend))
     return result if input.ndim == 4 else result[0]
+
+
+def _result_shape(x: Tensor, w: Tensor, how: ConvParameters) -> tuple[int, ...]:
+    return make_conv_geometry(tuple(x.shape), tuple(w.shape), None, how).output_shape
 
 
 def _check_names(activation: str | None, pool: str | None) -> None:
@@ -77,8 +96,9 @@ def _check_names(activation: str | None, pool: str | None) -> None:
 class ConvBlock2d(Conv2d):
     """`fastconv.torch.Conv2d`, an activation and a pooling of 2 x 2 windows, as one layer.
 
-    Takes the arguments of `torch.nn.Conv2d`, and ``activation`` ("relu", "tanh" or None), ``pool`` ("max", "avg" or
-    None) and ``backend``. Parameters and state_dict are those of the convolution. Input (N, C, H, W) or (C, H, W).
+    Takes the arguments of `torch.nn.Conv2d`, and ``activation`` ("relu", "relu6", "tanh", "silu", "hardswish" or None),
+    ``pool`` ("max", "avg" or None) and ``backend``. Parameters and state_dict are those of the convolution. Input
+    (N, C, H, W) or (C, H, W).
 
     Raises ValueError for another activation or pooling, and what `torch.nn.Conv2d` raises.
     """
@@ -104,7 +124,7 @@ class ConvBlock2d(Conv2d):
 
     def _followed(self, y: Tensor) -> Tensor:
         if self.activation is not None:
-            y = getattr(torch, self.activation)(y)
+            y = getattr(torch.nn.functional, self.activation)(y)
         return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
 
     def extra_repr(self) -> str:

@@ -56,6 +56,7 @@ class Stage(NamedTuple):
     how: ConvParameters
     activation: Activation | None
     pool: Pooling | None
+    residual: bool = False
 
 
 class Run(NamedTuple):
@@ -63,7 +64,7 @@ class Run(NamedTuple):
 
     chain: Chain
     parameters: list[Tensor | None]
-    """Each block's weight and bias."""
+    """Each block's weight and bias, and then a single block's residual, if it has one."""
     shape: tuple[int, ...]
     """The shape of the result."""
     layers: int
@@ -103,17 +104,24 @@ def single(
     x: Tensor,
     w: Tensor,
     b: Tensor | None,
+    residual: Tensor | None,
     how: ConvParameters,
     activation: Activation | None,
     pool: Pooling | None,
     backend: str | None,
 ) -> Tensor | None:
     """Returns the result of one block, or None if no chain can compute it."""
-    if not is_plain(x):
+    if not is_plain(x) or (residual is not None and not is_plain(residual)):
         return None
-    stages = (Stage(tuple(w.shape), how, activation, pool),)
+    stages = (Stage(tuple(w.shape), how, activation, pool, residual is not None),)
     run = run_of(registry.resolve(backend), x, stages, [w, b], flat=False, layers=1)
-    return None if run is None else apply(run, x)
+    if run is None:
+        return None
+    if residual is not None:
+        if residual.dtype is not x.dtype or tuple(residual.shape) != run.chain.blocks[0].geometry.output_shape:
+            return None
+        run.parameters.append(residual)
+    return apply(run, x)
 
 
 def run_of(
@@ -146,9 +154,18 @@ def apply(run: Run, x: Tensor) -> Tensor:
         function = _Chained if len(run.chain.blocks) > 1 else _Block
         result: Tensor = apply_directly(function, run, x, *run.parameters)
         return result
+    return _forward(run, x, run.parameters, None)[0]
+
+
+def _forward(run: Run, x: Tensor, parameters: Sequence[Tensor | None], saved: Tensor | None) -> tuple[Tensor, bool]:
+    """Returns the layers' result, and False if numbers that aren't finite made the functions compute it one by one."""
     result = _empty(run.chain, run.shape, x.dtype)
-    run.chain.forward(Operands(x.data_ptr(), _addresses(run.parameters), result.data_ptr(), 0))
-    return result
+    count = 2 * len(run.chain.blocks)
+    if run.chain.forward(Operands(x, parameters[:count], result, saved, parameters[count:])):
+        return result, True
+    with torch.no_grad():
+        result.copy_(_separately(run.chain, run.shape, run.backend, x, *parameters))
+    return result, False
 
 
 def _is_alike(parameter: Tensor, x: Tensor) -> bool:
@@ -177,7 +194,7 @@ def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[S
                 make_pool_geometry(g.output_shape, _PAIRS)
         except ArgumentError:
             return None
-        blocks.append(Block(g, stage.activation, stage.pool))
+        blocks.append(Block(g, stage.activation, stage.pool, stage.residual))
         shape = blocks[-1].result_shape
     return backend.chain(tuple(blocks), dtype)
 
@@ -185,10 +202,6 @@ def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[S
 def _empty(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Returns a tensor without content."""
     return torch.from_numpy(chain.empty(shape, _DTYPES[dtype]))
-
-
-def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
-    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def _version(x: Tensor | None) -> int:
@@ -200,23 +213,21 @@ class _Chained(Function):
     @staticmethod
     def forward(ctx: Any, run: Run, x: Tensor, *parameters: Tensor | None) -> Tensor:
         chain = run.chain
-        result = _empty(chain, run.shape, x.dtype)
         # Each tensor that is saved costs 3 us of the two passes, so one of no bytes is not made.
-        kept = [_empty(chain, (chain.kept_bytes,), torch.uint8)] if chain.kept_bytes else []
-        chain.forward(Operands(x.data_ptr(), _addresses(parameters), result.data_ptr(), *_addresses(kept or [None])))
-        ctx.chain, ctx.shape, ctx.backend = chain, run.shape, run.backend
-        # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
-        ctx.biases = parameters[1::2]
-        ctx.bias_versions = [_version(bias) for bias in ctx.biases]
-        saved = [x, *(weight for weight in parameters[::2] if weight is not None), *kept]
-        last = chain.blocks[-1]
+        memory = [_empty(chain, (chain.saved_bytes,), torch.uint8)] if chain.saved_bytes else []
+        result, ctx.finite = _forward(run, x, parameters, memory[0] if memory else None)
+        ctx.run = run._replace(parameters=[])
+        # No gradient reads a bias or a residual, and torch saves neither, so they may change between the passes.
+        weights, ctx.others = _apart(parameters, len(chain.blocks))
+        ctx.versions = [_version(other) for other in ctx.others]
+        saved = [x, *weights, *memory]
         ctx.pooled = None
-        if last.activation is not None:
-            # Its gradient reads the result. Without pooling torch saves that too. A pooled one may be changed in place,
-            # since in torch the activation has a result of its own; then it is computed again.
-            if last.pool is None:
+        if chain.reads_result:
+            # Without pooling torch saves the result too. A pooled one may be changed in place, since in torch the
+            # activation has a result of its own; then it is computed again.
+            if chain.blocks[-1].pool is None:
                 saved.append(result)
-            elif last.pool == "max":
+            else:
                 ctx.pooled = result.detach()
                 ctx.pooled_version = _version(ctx.pooled)
         ctx.save_for_backward(*saved)
@@ -226,64 +237,79 @@ class _Chained(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None) -> Any:
-        chain, count = ctx.chain, len(ctx.biases)
+        run, count = ctx.run, len(ctx.run.chain.blocks)
         if grad is None:
-            return None, None, *[None] * (2 * count)
+            return None, None, *[None] * (count + len(ctx.others))
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() or not _is_undisturbed() or not has_storage(grad):
-            _check_biases(ctx)
-            operands = saved[0], *_in_turn(saved[1 : 1 + count], ctx.biases)
-            return None, *gradients_again(partial(_separately, chain, ctx.shape, ctx.backend), operands, grad, wanted)
-        x, *others = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
-        parameters = _in_turn(others[:count], ctx.biases)
-        further = _addresses(others[count:])
-        kept = further.pop(0) if chain.kept_bytes else 0
-        result = further[0] if further else 0
-        if ctx.pooled is not None:
-            pooled = ctx.pooled
-            if _version(pooled) != ctx.pooled_version:
-                _check_biases(ctx)
-                pooled = _empty(chain, ctx.shape, x.dtype)
-                chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
-            result = pooled.data_ptr()
+        if torch.is_grad_enabled() or not ctx.finite or not _is_undisturbed() or not has_storage(grad):
+            return None, *_backward_again(ctx, grad)
+        x, *rest = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
+        parameters, further = _in_turn(rest[:count], ctx.others), rest[count:]
+        memory = further.pop(0) if run.chain.saved_bytes else None
+        result = further[0] if further else ctx.pooled
+        if ctx.pooled is not None and _version(ctx.pooled) != ctx.pooled_version:
+            _check_unchanged(ctx)
+            result, _ = _forward(run, x, parameters, None)
         if not grad.is_contiguous() or grad.is_neg() or is_zerotensor(grad):
-            grad = as_it_was(grad, ctx.shape, x.dtype)
+            grad = as_it_was(grad, run.shape, x.dtype)
         found = [
-            _empty(chain, t.shape, t.dtype) if t is not None and want else None
+            _empty(run.chain, t.shape, t.dtype) if t is not None and want else None
             for t, want in zip((x, *parameters), wanted, strict=True)
         ]
-        for_x, *gradients = _addresses(found)
-        chain.backward(
-            Operands(x.data_ptr(), _addresses(parameters), result, kept),
-            Gradients(grad.data_ptr(), for_x, gradients),
+        finite = run.chain.backward(
+            Operands(x, parameters[: 2 * count], result, memory, parameters[2 * count :]),
+            Gradients(grad, found[0], found[1 : 1 + 2 * count], found[1 + 2 * count :]),
         )
-        return None, *found
+        return None, *(found if finite else _backward_again(ctx, grad))
+
+
+def _backward_again(ctx: Any, grad: Tensor) -> list[Tensor | None]:
+    """Returns the gradients by functions that have gradients of any order, and keep infinities where they belong."""
+    _check_unchanged(ctx)
+    run, (x, *rest) = ctx.run, ctx.saved_tensors
+    operands = x, *_in_turn(rest[: len(run.chain.blocks)], ctx.others)
+    return gradients_again(
+        partial(_separately, run.chain, run.shape, run.backend), operands, grad, ctx.needs_input_grad[1:]
+    )
 
 
 class _Block(_Chained):
     """A chain of one block, under a name of its own for profiles."""
 
 
-def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list[Tensor | None]:
-    return [each for pair in zip(weights, biases, strict=True) for each in pair]
+def _apart(parameters: Sequence[Tensor | None], blocks: int) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Returns the weights of some blocks, and the rest: their biases, and then a residual if there is one."""
+    weights = [weight for weight in parameters[: 2 * blocks : 2] if weight is not None]
+    return weights, [*parameters[1 : 2 * blocks : 2], *parameters[2 * blocks :]]
 
 
-def _check_biases(ctx: Any) -> None:
-    """Refuse to compute results again with a bias that is no longer what it was."""
-    if [_version(bias) for bias in ctx.biases] != ctx.bias_versions:
-        raise RuntimeError(
-            "bias: it has been modified by an inplace operation since the forward pass, and this gradient computes the "
-            "layer's results again; change it after the backward pass"
-        )
+def _in_turn(weights: Sequence[Tensor], others: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Returns the parameters that `_apart` took apart."""
+    pairs = zip(weights, others[: len(weights)], strict=True)
+    return [*[each for pair in pairs for each in pair], *others[len(weights) :]]
+
+
+def _check_unchanged(ctx: Any) -> None:
+    """Refuse to compute results again with a bias or a residual that is no longer what it was."""
+    blocks = len(ctx.run.chain.blocks)
+    for number, (other, version) in enumerate(zip(ctx.others, ctx.versions, strict=True)):
+        if _version(other) != version:
+            raise RuntimeError(
+                f"{'bias' if number < blocks else 'residual'}: it has been modified by an inplace operation since the "
+                "forward pass, and this gradient computes the layer's results again; change it after the backward pass"
+            )
 
 
 def _separately(chain: Chain, shape: tuple[int, ...], backend: str, x: Tensor, *parameters: Tensor | None) -> Tensor:
     """Returns the result by functions that have gradients of any order."""
     y = x
+    residuals = iter(parameters[2 * len(chain.blocks) :])
     for number, block in enumerate(chain.blocks):
         g = block.geometry
         w, b = parameters[2 * number : 2 * number + 2]
         assert w is not None
         how = g.stride, g.padding, g.dilation, g.groups, backend
-        y = separately(y.reshape(g.input_shape), w.reshape(g.weight_shape), b, block.activation, block.pool, *how)
+        residual = next(residuals) if block.residual else None
+        y, w = y.reshape(g.input_shape), w.reshape(g.weight_shape)
+        y = separately(y, w, b, residual, block.activation, block.pool, *how)
     return y.reshape(shape)

@@ -13,11 +13,21 @@ from fastconv.torch.pool_autograd import PAIRS
 Tensor = torch.Tensor
 
 
-def separately(x: Tensor, w: Tensor, b: Tensor | None, activation: str | None, pool: str | None, *how: Any) -> Tensor:
+def separately(
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None,
+    residual: Tensor | None,
+    activation: str | None,
+    pool: str | None,
+    *how: Any,
+) -> Tensor:
     """Returns the result of a block, computed layer by layer."""
     y = autograd.conv2d(x, w, b, *how)
+    if residual is not None:
+        y = y + residual
     if activation is not None:
-        y = getattr(torch, activation)(y)
+        y = getattr(torch.nn.functional, activation)(y)
     if pool == "max":
         return pool_autograd.max_pool2d(y, *PAIRS, how[-1])[0]
     return y if pool is None else pool_autograd.avg_pool2d(y, *PAIRS, True, None, how[-1])

@@ -22,7 +22,7 @@ class TensorOps:
     def conv2d(self, x: Tensor, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None) -> Tensor:
         check_tensors(weight=w, bias=b)
         x, w, b = under_autocast(x, w, b)
-        result = chains.single(x, w, b, how, None, None, backend)
+        result = chains.single(x, w, b, None, how, None, None, backend)
         return autograd.conv2d(x, w, b, *how, chosen(backend)) if result is None else result
 
     def conv2d_input(self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:

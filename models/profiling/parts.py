@@ -31,7 +31,7 @@ PYTHON = "Python and dispatch"
 OPERATORS = {
     TAKING_DATA: DATA,
     "layers in one step": r"_Chained\w*",
-    "convolution": r"fastconv::(conv2d|activation_backward|unfold|fold)\w*|_(Conv2d|Block|Unfold|Fold)\w*"
+    "convolution": r"fastconv::(conv2d|unfold|fold)\w*|_(Conv2d|Block|Unfold|Fold)\w*"
     r"|aten::(_|mkldnn_|slow_|thnn_)?conv\w*|(Slow|Thnn)?Conv\w*Backward\d",
     "pooling": r"fastconv::(adaptive_)?(max|avg)_pool\w*|_(Adaptive)?(Max|Avg)Pool\w*"
     r"|aten::(adaptive_)?(max|avg)_pool[12]d\w*|(Adaptive)?(Max|Avg)Pool[12]D\w*Backward\d",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as reference
 from torch import nn
 
 import fastconv
+from fastconv.backends.block import Activation
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.geometry import ConvGeometry
 from fastconv.torch import ConvBlock2d, conv2d_block
@@ -19,11 +20,18 @@ POOLS = ["max", "avg", None]
 
 
 def separately(
-    x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, activation: str | None, pool: str | None, **how: Any
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    activation: str | None,
+    pool: str | None,
+    residual: torch.Tensor | None = None,
+    **how: Any,
 ) -> torch.Tensor:
     y = reference.conv2d(x, w, b, **how)
+    y = y if residual is None else y + residual
     if activation is not None:
-        y = getattr(torch, activation)(y)
+        y = getattr(reference, activation)(y)
     return y if pool is None else getattr(reference, f"{pool}_pool2d")(y, 2)
 
 
@@ -80,8 +88,62 @@ def test_results_and_gradients_are_those_of_the_separate_layers(
         assert torch.equal(conv2d_block(*operands, **how, activation=activation, pool=pool, backend=backend), y)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("activation", [*get_args(Activation), None])
+def test_every_activation_with_and_without_a_residual(
+    activation: Any, adds: bool, pool: Any, dtype: torch.dtype
+) -> None:
+    for image, kernel, how in GEOMETRIES:
+        # Small, as above.
+        x = (0.1 * draw(*image, dtype=dtype)).detach().requires_grad_()
+        w, b = draw(*kernel, dtype=dtype, seed=2), draw(kernel[0], dtype=dtype, seed=3)
+        shape = reference.conv2d(x, w, **how).shape
+        more = [draw(*shape, dtype=dtype, seed=4)] if adds else []
+        operands = [x, w, b, *more]
+        exact = [each.detach().double().requires_grad_() for each in operands]
+
+        def block(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, *more: torch.Tensor, how: Any = how) -> Any:
+            residual = more[0] if more else None
+            return conv2d_block(x, w, b, **how, activation=activation, pool=pool, residual=residual, backend="numba")
+
+        y, expected = block(*operands), separately(*exact[:3], activation, pool, *exact[3:], **how)
+        assert_close(y, expected, dtype)
+        assert x.numel() == 0 or type(y.grad_fn).__name__ == "_BlockBackward"
+        grad = draw(*y.shape, dtype=dtype, seed=5).detach()
+        for wanted in (range(len(operands)), [len(operands) - 1], [0], [1, 2]):
+            found = torch.autograd.grad(y, [operands[i] for i in wanted], grad, retain_graph=True)
+            right = torch.autograd.grad(expected, [exact[i] for i in wanted], grad.double(), retain_graph=True)
+            for mine, theirs in zip(found, right, strict=True):
+                assert_close(mine, theirs, dtype)
+        with torch.no_grad():
+            assert torch.equal(block(*operands), y)
+
+
+def test_a_residual_of_another_shape_is_refused(backend: str) -> None:
+    x, w = draw(2, 3, 6, 6), draw(4, 3, 3, 3)
+    for shape in ((2, 4, 4, 1), (4, 4, 4), (2, 4, 6, 6)):
+        with pytest.raises(RuntimeError, match=r"residual: got shape .* \(2, 4, 4, 4\), the shape of"):
+            conv2d_block(x, w, residual=draw(*shape), backend=backend)
+    with pytest.raises(TypeError, match="residual"):
+        conv2d_block(x, w, residual=3.0, backend=backend)  # type: ignore[arg-type]
+    alone = conv2d_block(x[0], w, residual=torch.ones(4, 4, 4), backend=backend)
+    torch.testing.assert_close(alone, separately(x, w, None, "relu", None, torch.ones(1, 4, 4, 4))[0])
+
+
+def test_a_residual_changed_before_gradients_of_gradients_is_told() -> None:
+    x, w, residual = draw(1, 2, 5, 5), draw(3, 2, 2, 2), draw(1, 3, 4, 4).detach()
+    y = conv2d_block(x, w, residual=residual, activation="silu", backend="numba")
+    first = torch.autograd.grad(y.sum(), x, retain_graph=True)[0]
+    residual += 1
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x, retain_graph=True)[0], first)
+    with pytest.raises(RuntimeError, match="residual: it has been modified by an inplace operation"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
 @pytest.mark.parametrize("pool", ["max", "avg"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", [*get_args(Activation), None])
 def test_a_batch_of_several_slabs(activation: Any, pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that go through a few at a time, the last ones fewer, and none of a gradient that isn't wanted."""
     monkeypatch.setattr(blocks, "SLAB_BYTES", 3 * 4 * 8 * 10 * 8)
@@ -89,11 +151,12 @@ def test_a_batch_of_several_slabs(activation: Any, pool: Any, monkeypatch: pytes
     slabs = blocks.slabs(ConvGeometry(7, 2, 8, 10, 4, 3, 3, padding=(1, 1, 1, 1)), 8)
     assert [conv.N for _, conv in slabs] == [3, 3, 1]
     x, w, b = draw(7, 2, 8, 10), draw(4, 2, 3, 3, seed=2), draw(4, seed=3)
-    y = conv2d_block(x, w, b, padding=1, activation=activation, pool=pool, backend="numba")
-    expected = separately(x, w, b, activation, pool, padding=1)
+    z = draw(7, 4, 8, 10, seed=6)
+    y = conv2d_block(x, w, b, padding=1, activation=activation, pool=pool, residual=z, backend="numba")
+    expected = separately(x, w, b, activation, pool, z, padding=1)
     torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
     grad = draw(*y.shape, seed=5).detach()
-    for wanted in ([x, w, b], [w], [x], [b]):
+    for wanted in ([x, w, b, z], [w], [x], [b], [z], [x, w]):
         mine, theirs = (torch.autograd.grad(each, wanted, grad, retain_graph=True) for each in (y, expected))
         for one, other in zip(mine, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
@@ -124,10 +187,10 @@ def test_special_values_travel_as_through_the_separate_layers(
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_gradients_of_gradients(activation: Any, pool: Any) -> None:
-    def block(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return conv2d_block(x, w, b, activation=activation, pool=pool, backend="numba")
+    def block(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return conv2d_block(x, w, b, activation=activation, pool=pool, residual=z, backend="numba")
 
-    operands = draw(2, 2, 5, 6), draw(3, 2, 2, 3, seed=2), draw(3, seed=3)
+    operands = draw(2, 2, 5, 6), draw(3, 2, 2, 3, seed=2), draw(3, seed=3), draw(2, 3, 4, 4, seed=4)
     assert torch.autograd.gradcheck(block, operands)
     assert torch.autograd.gradgradcheck(block, operands)
 

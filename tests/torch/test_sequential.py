@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from unittest import mock
 
 import pytest
@@ -14,7 +14,7 @@ from torch import nn
 import fastconv
 from fastconv import registry
 from fastconv.backends.numba_cpu.fused import lowering as blocks
-from fastconv.backends.numba_cpu.fused.chain import NumbaChain
+from fastconv.backends.numba_cpu.runtime.program import Program
 from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, sequential
 from tests.runs import lengths
 
@@ -99,11 +99,13 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.fixture
 def no_detour() -> Iterator[None]:
     """Finite numbers that took the way round for infinite ones would hide that a program gives wrong ones."""
-    detour = AssertionError("finite operands, and the program's flag went up")
-    with (
-        mock.patch.object(NumbaChain, "_forward_separately", side_effect=detour),
-        mock.patch.object(NumbaChain, "_backward_separately", side_effect=detour),
-    ):
+    run = Program.run_at
+
+    def checked(program: Program, places: Sequence[int]) -> bool:
+        assert run(program, places), "finite operands, and the program's flag went up"
+        return True
+
+    with mock.patch.object(Program, "run_at", checked):
         yield
 
 

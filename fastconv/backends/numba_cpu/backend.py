@@ -11,14 +11,15 @@ import numpy as np
 
 from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend, Geometry
-from fastconv.backends.block import Activation, Block, activate
+from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
 from fastconv.backends.numba_cpu.explaining import explain
-from fastconv.backends.numba_cpu.fused import activations, bias_grad
+from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
+from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
 from fastconv.backends.numba_cpu.infinities import (
     add_padding,
@@ -43,9 +44,6 @@ from fastconv.threads import get_num_threads
 PLANS_BYTES = 256 << 20
 """Size limit of all plans that a backend keeps, in bytes. The plans of ResNet-50's training step take 4 MB for each
 image size."""
-
-_WITH_RELU = "_relu"
-"""This suffix marks the plans of a convolution whose negative results are replaced by 0."""
 
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
@@ -100,7 +98,7 @@ class NumbaCpu(Backend):
         if 0 in (*geometry.input_shape, *geometry.output_shape):
             return None
         simd = self._simd(np.dtype(str(dtype).removeprefix("torch.")))
-        found, _ = jobs(operation.removesuffix("_activated"), geometry)
+        found, _ = jobs(operation, geometry)
         if all(planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows) for job in found):
             return None
         return f"the algorithm {self.algorithm!r} is for {ALGORITHMS[self.algorithm].limits}"
@@ -110,72 +108,53 @@ class NumbaCpu(Backend):
             return super().explain(operation, geometry, dtype)
         return explain(self._simd(np.dtype(dtype)), operation, geometry, self.algorithm, get_num_threads())
 
-    def _make_plans(self, operation: str, dtype: np.dtype, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
+    def _make_plans(
+        self, operation: str, dtype: np.dtype, geometry: ConvGeometry, limits: tuple[float, float] | None = None
+    ) -> tuple[list[Any], list[Job], bool]:
         simd = self._simd(dtype)
-        found, complete = chosen_jobs(simd, operation.removesuffix(_WITH_RELU), geometry, self.algorithm)
-        if operation.endswith(_WITH_RELU):
-            found = [replace(job, floor=0.0) for job in found]
+        found, complete = chosen_jobs(simd, operation, geometry, self.algorithm)
+        if limits is not None:
+            found = [replace(job, limits=limits) for job in found]
         return [planner.plan(simd, job, self.algorithm) for job in found], found, complete
 
     def warmup(self) -> None:
         warm(self)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
-        return self.convolve(x, w, b, geometry, None, buffers.empty(geometry.output_shape, x.dtype))
-
-    def conv2d_activated(
-        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry, activation: Activation
-    ) -> np.ndarray:
-        return self.convolve(x, w, b, geometry, activation, buffers.empty(geometry.output_shape, x.dtype))
-
-    def convolve(
-        self,
-        x: np.ndarray,
-        w: np.ndarray,
-        b: np.ndarray | None,
-        geometry: ConvGeometry,
-        activation: Activation | None,
-        y: np.ndarray,
-    ) -> np.ndarray:
-        """Write the result of `conv2d`, and of an activation if there is one, into ``y``, which is C-contiguous."""
+        y = buffers.empty(geometry.output_shape, x.dtype)
         if not y.size:
             return y
-        relu = activation == "relu"
-        found, jobs_done, _ = self._plans("conv2d" + _WITH_RELU if relu else "conv2d", x.dtype, geometry)
+        found, jobs_done, _ = self._plans("conv2d", x.dtype, geometry)
         x, w = _contiguous(x), _contiguous(w)
-        if not jobs_done[0].exchanged:
-            b = None if b is None else _contiguous(b)
-            for each in found:
-                each.run(x, w, b, y)
-            if jobs_done[0].left_out:
-                add_padding(self._simd(y.dtype), y, w, geometry)
-        else:
+        if jobs_done[0].exchanged:
             found[0].run(w, x, y)
             if b is not None:
                 with np.errstate(all="ignore"):
                     y += b[:, None, None]
-            if relu:
-                activate(y, "relu")
-        if activation == "tanh":
-            activations.tanh(self._simd(y.dtype), y)
+            return y
+        b = None if b is None else _contiguous(b)
+        for each in found:
+            each.run(x, w, b, y)
+        if jobs_done[0].left_out:
+            add_padding(self._simd(y.dtype), y, w, geometry)
         return y
 
-    def activation_backward(self, grad: np.ndarray, y: np.ndarray, activation: Activation) -> np.ndarray:
-        target = buffers.empty(y.shape, y.dtype)
-        return activations.gradient(self._simd(y.dtype), activation, _contiguous(grad), _contiguous(y), target)
-
-    def plans(self, operation: str, simd: Simd, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
+    def plans(
+        self, operation: str, simd: Simd, geometry: ConvGeometry, limits: tuple[float, float] | None = None
+    ) -> tuple[list[Any], list[Job], bool]:
         """Return the plans of an operation, as `fused.lowering.Planner` describes."""
-        return self._plans(operation, np.dtype(simd.dtype), geometry)
+        return self._plans(operation, np.dtype(simd.dtype), geometry, limits)
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
         shapes = [shape for block in blocks for shape in (block.geometry.input_shape, block.result_shape)]
         if any(0 in shape for shape in shapes) or any(self._leaves_out(dtype, block.geometry) for block in blocks):
             return None
+        if any(block.activation is not None and block.activation not in ACTIVATIONS for block in blocks):
+            return None
         for block in blocks:
             if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d", "conv2d_input", "conv2d_weight")):
                 return None
-        return NumbaChain(self, self._simd(dtype), blocks, self)
+        return NumbaChain(self, self._simd(dtype), blocks)
 
     def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
         """Return True if taps are left out, which the programs of blocks can't do."""
@@ -183,10 +162,7 @@ class NumbaCpu(Backend):
         return any(chosen_jobs(simd, each, geometry, self.algorithm)[0][0].left_out for each in operations)
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
-        return self.input_gradient_into(grad, w, geometry, buffers.empty(geometry.input_shape, grad.dtype))
-
-    def input_gradient_into(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry, x: np.ndarray) -> np.ndarray:
-        """Write the result of `conv2d_input` into ``x``, which is C-contiguous."""
+        x = buffers.empty(geometry.input_shape, grad.dtype)
         if not grad.size or not x.size:
             x.fill(0)
             return x
@@ -224,47 +200,48 @@ class NumbaCpu(Backend):
         return w
 
     def channel_sum(self, grad: np.ndarray) -> np.ndarray:
-        if grad.shape[2] * grad.shape[3] < bias_grad.SHORT:
-            return super().channel_sum(grad)
-        return bias_grad.channel_sum(self._simd(grad.dtype), _contiguous(grad))
+        N, K, P, Q = grad.shape
+        sums = buffers.empty((K,), grad.dtype)
+        bias_gradient(self._simd(grad.dtype), N, K, P * Q).execute(_contiguous(grad), sums)
+        return sums
 
     def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
         if x.dtype.kind != "f":
             return integer_pooling.max_pool2d(x, geometry)
-        return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+        return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry)
 
     def max_pool2d_values(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         if x.dtype.kind != "f":
             return integer_pooling.max_pool2d(x, geometry)[0]
-        return max_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, get_num_threads())
+        return max_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry)
 
     def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         simd = self._simd(grad.dtype)
-        return max_pooling.max_pool2d_backward(simd, grad, indices, size, get_num_threads())
+        return max_pooling.max_pool2d_backward(simd, grad, indices, size)
 
     def avg_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
-        return average_pooling.avg_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+        return average_pooling.avg_pool2d(self._simd(x.dtype), x, geometry)
 
     def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
         simd = self._simd(grad.dtype)
-        return average_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
+        return average_pooling.avg_pool2d_backward(simd, grad, geometry)
 
     def adaptive_max_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> tuple[np.ndarray, np.ndarray]:
         if x.dtype.kind != "f":
             return super().adaptive_max_pool2d(x, geometry)
-        return adaptive_pooling.max_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+        return adaptive_pooling.max_pool2d(self._simd(x.dtype), x, geometry)
 
     def adaptive_max_pool2d_values(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
         if x.dtype.kind != "f":
             return super().adaptive_max_pool2d_values(x, geometry)
-        return adaptive_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry, get_num_threads())
+        return adaptive_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry)
 
     def adaptive_avg_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
-        return adaptive_pooling.avg_pool2d(self._simd(x.dtype), x, geometry, get_num_threads())
+        return adaptive_pooling.avg_pool2d(self._simd(x.dtype), x, geometry)
 
     def adaptive_avg_pool2d_backward(self, grad: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
         simd = self._simd(grad.dtype)
-        return adaptive_pooling.avg_pool2d_backward(simd, grad, geometry, get_num_threads())
+        return adaptive_pooling.avg_pool2d_backward(simd, grad, geometry)
 
 
 @cache

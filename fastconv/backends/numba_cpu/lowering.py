@@ -52,8 +52,8 @@ class Job:
     """True if the job is a weight gradient; ``target`` is then the shape of the forward pass's target."""
     first: Pair = (0, 0)
     """Row and column in the target of the lattice's first pixel."""
-    floor: float = -math.inf
-    """Lower limit of the results: 0 makes a ReLU."""
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    """Lower and upper limit of the results: 0 and infinity make a ReLU."""
     exchanged: bool = False
     """True if the job takes the primitive's two operands in exchanged order."""
     left_out: bool = False

@@ -132,8 +132,8 @@ def vectors_a_second(simd: Simd) -> float:
     vectors, depth = micro_kernel.tile_vectors(rows, simd.instructions), 256
     width = vectors * simd.lanes
     a, b = np.ones(depth * rows, simd.dtype), np.ones(depth * width, simd.dtype)
-    c, floor = np.empty((rows, width), simd.dtype), np.array([-np.inf], simd.dtype)
-    operands = (depth, a.ctypes.data, b.ctypes.data, c.ctypes.data, width, 0, 0, floor.ctypes.data)
+    c, limits = np.empty((rows, width), simd.dtype), np.array([-np.inf, np.inf], simd.dtype)
+    operands = (depth, a.ctypes.data, b.ctypes.data, c.ctypes.data, width, 0, 0, limits.ctypes.data)
     kernel = micro_kernel.packed(simd, rows, vectors)
     best = 0.0
     for _ in range(5):

@@ -8,7 +8,6 @@ import numpy as np
 
 from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Gradients, Operands
-from fastconv.backends.numba_cpu.runtime.launch import address
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 _COMMON_CONVOLUTIONS = [
@@ -55,8 +54,7 @@ def _warm_chain(backend: Any, block: Block, dtype: np.dtype[Any]) -> None:
         return
     g = block.geometry
     x, w, b = (np.ones(shape, dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
-    result, kept = np.ones(block.result_shape, dtype), np.zeros(chain.kept_bytes, np.uint8)
-    at = Operands(address(x), (address(w), address(b)), address(result), address(kept))
+    result, saved = np.ones(block.result_shape, dtype), np.zeros(chain.saved_bytes, np.uint8)
+    at = Operands(x, (w, b), result, saved)
     chain.forward(at)
-    grad = result.copy()
-    chain.backward(at, Gradients(address(grad), address(x), (address(w), address(b))))
+    chain.backward(at, Gradients(result.copy(), x, (w, b)))

@@ -14,7 +14,6 @@ from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv.tap_parts.tiling import part_tilings
 from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.routes import chosen_jobs
-from fastconv.backends.numba_cpu.runtime.launch import address
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning.splitting import TASKS
 from fastconv.geometry import ConvGeometry
@@ -145,20 +144,18 @@ def test_values_and_special_values(
         y = oracle.conv2d(x, w, None, how(g))
         for_x, for_w, _ = oracle.conv2d_gradients(x, w, grad, how(g))
         assert_equal(numba.conv2d(x, w, None, g), y, "forward")
-        relu = numba.conv2d_activated(x, w, None, g, "relu")
-        assert_equal(relu, np.where(y < 0, 0.0, y), "relu")
         assert_equal(numba.conv2d_input(grad, w, g), for_x, "input")
         assert_equal(numba.conv2d_weight(x, grad, g), for_w, "weight")
         block = numba.chain((Block(g, None, None),), np.dtype(dtype))
         if block is not None:  # there is none where taps are left out
             in_block = [np.empty(each.shape, dtype) for each in (y, for_x, for_w)]
-            result, at_x, at_w = (address(each) for each in in_block)
-            kept = np.empty(block.kept_bytes + 1, np.uint8)
-            operands = Operands(address(x), (address(w), 0), result, address(kept))
-            block.forward(operands)
-            block.backward(operands, Gradients(address(grad), at_x, (at_w, 0)))
-            for found, right, name in zip(in_block, (y, for_x, for_w), ("block", "input", "weight"), strict=True):
-                assert_equal(found, right, f"{name}, in a block")
+            result, in_x, in_w = in_block
+            operands = Operands(x, (w, None), result, np.empty(block.saved_bytes + 1, np.uint8))
+            finite = block.forward(operands), block.backward(operands, Gradients(grad, in_x, (in_w, None)))
+            assert which is not None or all(finite)
+            for found, right, name in ((result, y, "block"), (in_x, for_x, "input"), (in_w, for_w, "weight")):
+                if finite[name != "block"]:
+                    assert_equal(found, right, f"{name}, in a block")
 
 
 @pytest.mark.parametrize("algorithm", ["gemm", "direct"])

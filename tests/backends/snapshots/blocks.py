@@ -7,7 +7,6 @@ import numpy as np
 from fastconv.backends.block import Activation, Block, Pooling, pairs_of
 from fastconv.backends.chain import Gradients, Operands
 from fastconv.backends.numba_cpu.backend import NumbaCpu
-from fastconv.backends.numba_cpu.runtime.launch import address
 from fastconv.geometry import ConvGeometry
 
 
@@ -20,17 +19,16 @@ class OneBlock:
         self.chain = numba.chain((Block(g, activation, pool),), np.dtype(dtype))
         shape = g.output_shape if pool is None else pairs_of(g).output_shape
         self.result = np.empty(shape, dtype)
-        self.kept = np.empty(self.chain.kept_bytes, np.uint8)
+        self.saved = np.empty(self.chain.saved_bytes, np.uint8)
 
     def forward(self, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Returns the result."""
-        self.operands = Operands(address(x), (address(w), address(b)), address(self.result), address(self.kept))
+        self.operands = Operands(x, (w, b), self.result, self.saved)
         self.chain.forward(self.operands)
         return self.result
 
     def backward(self, grad: np.ndarray, *shapes: tuple[int, ...]) -> list[np.ndarray]:
         """Returns the gradients of x, w and b, which have these shapes."""
         found = [np.empty(shape, grad.dtype) for shape in shapes]
-        at_x, *at_parameters = map(address, found)
-        self.chain.backward(self.operands, Gradients(address(grad), at_x, at_parameters))
+        self.chain.backward(self.operands, Gradients(grad, found[0], found[1:]))
         return found

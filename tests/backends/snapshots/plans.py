@@ -79,9 +79,9 @@ def _poolings(simd: Simd, g: PoolGeometry, kind: str) -> Iterator[tuple[str, str
     else:
         jobs = {"avg_pool2d": forward(simd, g, AVERAGES), "avg_pool2d_backward": average_backward(simd, g)[0]}
     for operation, job in jobs.items():
-        (args,) = job.kept[0]
-        task = asked_for[int(args["task"]) - 1]
-        yield operation, f"{task} {_words({name: int(args[name]) for name in _CUT})}"
+        task = asked_for[job.task - 1]
+        cut = {name: job.tasks if name == "tasks" else int(job.args[name][0]) for name in _CUT}
+        yield operation, f"{task} {_words(cut)}"
 
 
 def _plans(problem: Problem, simd: Simd) -> Iterator[tuple[str, str]]:

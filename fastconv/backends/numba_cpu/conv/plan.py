@@ -16,10 +16,8 @@ from fastconv.backends.numba_cpu.gemm import reduce
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
-from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
+from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd
 
 _PAGE = 4096
@@ -48,7 +46,7 @@ class Cut(Protocol):
         ...
 
 
-class Plan:
+class Plan(Operation):
     """A `Plan` runs a job: it holds two steps of tasks, and the size of the memory they need."""
 
     arguments: ClassVar[type[ConvArguments]] = ConvArguments
@@ -79,6 +77,7 @@ class Plan:
         ``operands`` are the names of the arguments for the operands' addresses; ``shared`` is the name of the argument
         for the address of the memory that all threads share.
         """
+        super().__init__()
         self.simd = simd
         self.job = job
         self.cut = cut
@@ -100,7 +99,7 @@ class Plan:
 
     def _share(self, size: int, argument: str) -> None:
         """Reserve ``size`` bytes that all threads share; ``argument`` is the name of the argument for their address."""
-        self._start, self._shared_bytes = _page_after(ARGUMENTS_BYTES + size), _page_after(size)
+        self._shared_bytes = _page_after(size)
         self._parts = self.arguments.positions(argument, "workspace")
 
     @staticmethod
@@ -113,29 +112,14 @@ class Plan:
         """Return the number of tasks of the step that does the multiply-adds, for a problem and its tiling."""
         raise NotImplementedError
 
-    def _execute(self, *arrays: np.ndarray | None) -> bool:
-        """Run the plan; return False if a task found a NaN or an infinite number in the data that it checks."""
-        threads = workers.threads_for(self._flops)
-        memory = buffers.scratch(self._start + threads * self.thread_bytes)
-        offsets = (ARGUMENTS_BYTES, self._start)
-        execute(self.args, memory, self._operands, arrays, self._parts, offsets, self._first, self._second, threads)
-        infinite = memory[8 * self._INFINITE]  # the number's lowest byte
-        buffers.give_back(memory)
-        return not infinite
-
-    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
-        """Record the plan as a job of a program, with its operands at ``places``.
-
-        The program's flag is set if numbers that aren't finite may have spread to results that don't depend on them;
-        with ``watch`` it is set for all such numbers that a task finds in the data that it checks.
-        """
+    def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
         threads = workers.threads_for(self._flops)
         shared, own = self._parts
         parts = (shared, 0), (own, self._shared_bytes)
         workspace = Workspace(self._shared_bytes + threads * self.thread_bytes, parts)
         steps = [Step(task, count, threads) for task, count in (self._first, self._second)]
         flag = self._INFINITE if watch or self._SPREADS else None
-        program.add(self.args, zip(self._operands, places, strict=True), steps, workspace, flag, self)
+        program.add(self.args, zip(self._operands, places, strict=True), steps, workspace, flag)
 
     @property
     def nbytes(self) -> int:
@@ -160,7 +144,7 @@ class Convolution(Plan):
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; return False if the weight had NaN or infinity."""
-        finite = self._execute(source, weight, bias, target)
+        finite = self.execute(source, weight, bias, target)
         if finite or self.fallback is None:
             return finite
         return bool(self.exact().run(source, weight, bias, target))
@@ -186,7 +170,7 @@ class WeightGradient(Plan):
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target`` with the weight gradient."""
-        if not self._execute(source, grad, target) and self.fallback is not None:
+        if not self.execute(source, grad, target) and self.fallback is not None:
             self.exact().run(source, grad, target)
 
 
@@ -195,7 +179,7 @@ def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
     p = job.problem
     return {
         "taps": table.ctypes.data,
-        "limits": _limits(simd, job.floor).ctypes.data,
+        "limits": _limits(simd, job.limits).ctypes.data,
         "N": p.images,
         "groups": p.groups,
         "depth": p.channels,
@@ -237,5 +221,5 @@ def _page_after(size: int) -> int:
 
 
 @cache
-def _limits(simd: Simd, floor: float) -> np.ndarray:
-    return np.array([-np.inf, floor], simd.dtype)
+def _limits(simd: Simd, limits: tuple[float, float]) -> np.ndarray:
+    return np.array([-np.inf, np.inf, *limits], simd.dtype)

@@ -1,9 +1,10 @@
-"""This folder runs a block, a convolution with its activation and pooling, as one program.
+"""This folder runs a block, a convolution with what follows it, as one program.
 
+activations.py       the activations: formula, gradient, and what the gradient reads
+lanes.py             formulas in Python's operators, emitted as vector instructions
+post_op.py           a pass over an array: adds a residual, applies an activation; its gradient
 lowering.py          writes the jobs of a block into a program, some images at a time
 chain.py             makes the programs of several blocks in a row: one forward pass, one backward pass
-separate_blocks.py   runs a block operation by operation, where its numbers aren't finite
-activations.py       tanh, and the gradients of ReLU and tanh
 bias_grad.py         the bias gradient
 finite_check.py      tells whether an array holds infinities or NaN
 sparse_grad/         weight and input gradients through max pooling, from the argmax of each window alone

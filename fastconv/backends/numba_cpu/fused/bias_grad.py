@@ -9,14 +9,9 @@ bound by memory. A task does one channel.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
-import numpy as np
-
-from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
+from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -32,10 +27,10 @@ from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.backends.numba_cpu.simd.task import task
 from fastconv.threads import get_num_threads
 
-SHORT = 16
+_SHORT = 16
 """Planes of fewer pixels than this are summed number by number: they are too short for vectors."""
 
-_ALONE = 1 << 16
+_ONE_THREAD = 1 << 16
 """Length of the largest gradient that one thread sums alone, in numbers: waking a helper would take longer."""
 
 
@@ -53,7 +48,6 @@ class BiasArguments(Arguments):
     plane: int
 
 
-_new = lru_cache(maxsize=4096)(BiasArguments.new)
 _OPERANDS = BiasArguments.positions("grad", "sums")
 (_WORKSPACE,) = BiasArguments.positions("workspace")
 
@@ -87,7 +81,7 @@ def _sum_channel(simd, args, channel, thread):
 
 @task(BiasArguments)
 def _sum_short(simd, args, channel, thread):
-    """Sum one channel number by number, where planes are shorter than `SHORT`."""
+    """Sum one channel number by number, where planes are shorter than `_SHORT`."""
     images, channels = args.N, args.K
     plane, source = args.plane, args.grad
     total = 0.0
@@ -98,24 +92,28 @@ def _sum_short(simd, args, channel, thread):
     store_scalar(simd, args.sums, channel, total)
 
 
-def channel_sum(simd: Simd, grad: np.ndarray) -> np.ndarray:
-    """Return the sum of each channel, (K,), of a C-contiguous ``grad`` (N, K, P, Q)."""
-    N, K, P, Q = grad.shape
-    sums = np.empty(K, grad.dtype)
-    threads = get_num_threads() if grad.size > _ALONE else 1
-    memory = buffers.scratch(ARGUMENTS_BYTES + 64 * threads)
-    parts, offsets = (_WORKSPACE, _WORKSPACE), (ARGUMENTS_BYTES, ARGUMENTS_BYTES)
-    args = _new(N=N, K=K, plane=P * Q)
-    execute(args, memory, _OPERANDS, (grad, sums), parts, offsets, (_sum_channel(simd), K), (0, 0), threads)
-    buffers.give_back(memory)
-    return sums
+class BiasGradient(Operation):
+    """This operation writes the sums of a gradient's channels; its operands are the gradient and the sums."""
+
+    def __init__(self, simd: Simd, N: int, K: int, plane: int) -> None:
+        """Prepare the sums of a gradient (N, K, plane) into (K,)."""
+        super().__init__()
+        self._args = BiasArguments.new(N=N, K=K, plane=plane)
+        self._task = _sum_short(simd) if plane < _SHORT else _sum_channel(simd)
+        self._small = N * K * plane <= _ONE_THREAD
+
+    @property
+    def nbytes(self) -> int:
+        return self._args.nbytes
+
+    def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
+        threads = 1 if self._small else get_num_threads()
+        step = Step(self._task, int(self._args["K"][0]), threads)
+        workspace = Workspace(64 * threads, ((_WORKSPACE, 0),))
+        program.add(self._args, zip(_OPERANDS, places, strict=True), [step], workspace)
 
 
-def record(program: ProgramBuilder, simd: Simd, grad: Place, sums: Place, shape: tuple[int, int, int]) -> None:
-    """Add a job to a program that does the same for a gradient of ``shape`` (N, K, P * Q)."""
-    threads = get_num_threads() if math.prod(shape) > _ALONE else 1
-    step = _sum_short(simd) if shape[2] < SHORT else _sum_channel(simd)
-    workspace = Workspace(64 * threads, ((_WORKSPACE, 0),))
-    N, K, plane = shape
-    places = zip(_OPERANDS, (grad, sums), strict=True)
-    program.add(_new(N=N, K=K, plane=plane), places, [Step(step, K, threads)], workspace)
+@lru_cache(maxsize=4096)
+def bias_gradient(simd: Simd, N: int, K: int, plane: int) -> BiasGradient:
+    """Return the operation for a gradient (N, K, plane)."""
+    return BiasGradient(simd, N, K, plane)

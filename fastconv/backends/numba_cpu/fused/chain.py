@@ -1,24 +1,19 @@
-"""This file makes the programs of several blocks in a row, one for the forward pass and one for the backward pass.
-
-Where a program meets numbers that aren't finite, the blocks are done again, operation by operation
-(separate_blocks.py).
-"""
+"""This file makes the programs of several blocks in a row, one for the forward pass and one for the backward pass."""
 
 from __future__ import annotations
 
-import ctypes
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastconv.backends.base import Backend
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu.fused import separate_blocks
-from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
+from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner, Saved
 from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.runtime.addresses import address
 from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.threads import get_num_threads
@@ -29,40 +24,33 @@ _LINE = 64
 class NumbaChain(Chain):
     """Runs blocks as programs; each number of threads and each choice of gradients has a program of its own."""
 
-    def __init__(self, planner: Planner, simd: Simd, blocks: tuple[Block, ...], separate: Backend) -> None:
-        """Compute the layout of what is kept; ``separate`` is the backend for numbers that aren't finite.
-
-        Its primitives keep infinities and NaN where the definition has them.
-        """
+    def __init__(self, planner: Planner, simd: Simd, blocks: tuple[Block, ...]) -> None:
+        """Compute the layout of what is saved: for each block what it saves, and all results but the last."""
         self.blocks = blocks
-        self._planner, self._simd, self._separate = planner, simd, separate
-        self._dtype = np.dtype(simd.dtype)
-        self._inner: list[int] = []
-        self._kept: list[int] = []
+        self._planner, self._simd = planner, simd
+        self._results: list[int] = []
+        self._saved: list[int] = []
         end = 0
         for number, block in enumerate(blocks):
-            shape, kind = block.kept(self._dtype)
-            self._kept.append(end)
-            end += -(-math.prod(shape) * kind.itemsize // _LINE) * _LINE
-            self._inner.append(end)
+            self._saved.append(end)
+            end += -(-Saved.of(block).nbytes(block, simd.itemsize) // _LINE) * _LINE
+            self._results.append(end)
             if number < len(blocks) - 1:
                 end += -(-math.prod(block.result_shape) * simd.itemsize // _LINE) * _LINE
-        self.kept_bytes = end
+        self.saved_bytes = end
+        self.reads_result = blocks[-1].activation is not None and not Saved.of(blocks[-1]).numbers
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
 
-    def forward(self, at: Operands) -> None:
-        program = _programs(self, get_num_threads(), at.kept != 0, None)
-        if not program.run((at.x, *at.parameters, at.result, at.kept)):
-            self._forward_separately(at)
+    def forward(self, at: Operands) -> bool:
+        program = _programs(self, get_num_threads(), at.saved is not None, None)
+        return program.run_at([address(each) for each in _in_order(at)])
 
-    def backward(self, at: Operands, gradients: Gradients) -> None:
-        wanted = tuple([each != 0 for each in (gradients.x, *gradients.parameters)])
-        program = _programs(self, get_num_threads(), True, wanted)
-        addresses = at.x, *at.parameters, at.result, at.kept, gradients.result, gradients.x, *gradients.parameters
-        if not program.run(addresses):
-            self._backward_separately(at, gradients)
+    def backward(self, at: Operands, gradients: Gradients) -> bool:
+        asked = gradients.x, *gradients.parameters, *gradients.residuals
+        program = _programs(self, get_num_threads(), True, tuple([each is not None for each in asked]))
+        return program.run_at([address(each) for each in (*_in_order(at), gradients.result, *asked)])
 
     def program(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
         """Return the program of the forward pass, or of the backward pass where gradients are ``wanted``.
@@ -73,17 +61,19 @@ class NumbaChain(Chain):
         lowering = Lowering(program, self._planner, self._simd)
         x = program.operand()
         parameters = [program.operand() for _ in range(2 * len(self.blocks))]
-        result, kept = program.operand(), program.operand()
+        residuals = iter([program.operand() for block in self.blocks if block.residual])
+        result, saved = program.operand(), program.operand()
         places: list[Forward] = []
         for number, block in enumerate(self.blocks):
             if number == len(self.blocks) - 1:
                 target = result
             elif keeps:
-                target = kept + self._inner[number]
+                target = saved + self._results[number]
             else:
                 target = program.buffer(math.prod(block.result_shape) * self._simd.itemsize)
             w, b = parameters[2 * number : 2 * number + 2]
-            places.append(Forward(x, w, b, target, kept + self._kept[number] if keeps else None))
+            residual = next(residuals) if block.residual else None
+            places.append(Forward(x, w, b, residual, target, saved + self._saved[number] if keeps else None))
             x = target
         if wanted is None:
             for block, at in zip(self.blocks, places, strict=True):
@@ -98,61 +88,24 @@ class NumbaChain(Chain):
         grad = program.operand()
         targets: list[Place | None] = [program.operand() for _ in wanted]
         targets = [target if want else None for target, want in zip(targets, wanted, strict=True)]
-        least = next((number for number in range(len(wanted)) if wanted[number]), len(wanted))
+        inputs, residuals = targets[: 1 + 2 * len(self.blocks)], targets[1 + 2 * len(self.blocks) :]
         for number in reversed(range(len(self.blocks))):
             block = self.blocks[number]
-            into = targets[0] if number == 0 else None
-            if number > 0 and least < 1 + 2 * number:
+            residual = residuals.pop() if block.residual else None
+            into = inputs[0] if number == 0 else None
+            earlier = [*inputs[: 1 + 2 * number], *residuals]
+            if number > 0 and any(target is not None for target in earlier):
                 into = program.buffer(math.prod(block.geometry.input_shape) * self._simd.itemsize)
-            w, b = targets[1 + 2 * number : 3 + 2 * number]
-            lowering.backward(block, Backward(grad, places[number], into, w, b))
+            w, b = inputs[1 + 2 * number : 3 + 2 * number]
+            lowering.backward(block, Backward(grad, places[number], into, w, b, residual))
             if into is None:
                 return
             grad = into
 
-    def _arrays(self, operands: Operands) -> list[tuple[Any, ...]]:
-        """Return the arrays x, w, b, result and kept of each block."""
-        found: list[tuple[Any, ...]] = []
-        x, parameters, result, kept = operands
-        for number, block in enumerate(self.blocks):
-            g = block.geometry
-            last = number == len(self.blocks) - 1
-            at = result if last else kept + self._inner[number] if kept else 0
-            y = self._array(at, block.result_shape) if at else np.empty(block.result_shape, self._dtype)
-            shape, kind = block.kept(self._dtype)
-            more = self._array(kept + self._kept[number], shape, kind) if kept else np.empty(shape, kind)
-            w, b = parameters[2 * number : 2 * number + 2]
-            pair = self._array(w, g.weight_shape), self._array(b, (g.K,)) if b else None
-            source = self._array(x, g.input_shape) if number == 0 else found[-1][3].reshape(g.input_shape)
-            found.append((source, *pair, y, more))
-        return found
 
-    def _array(self, address: int, shape: tuple[int, ...], kind: Any = None) -> np.ndarray:
-        dtype = np.dtype(kind or self._dtype)
-        memory: Any = (ctypes.c_byte * (math.prod(shape) * dtype.itemsize)).from_address(address)
-        return np.ndarray(shape, dtype, memory)
-
-    def _forward_separately(self, at: Operands) -> None:
-        for block, arrays in zip(self.blocks, self._arrays(at), strict=True):
-            source, w, b, y, more = arrays
-            y[...], more[...] = separate_blocks.block_forward(self._separate, source, w, b, block)
-
-    def _backward_separately(self, at: Operands, gradients: Gradients) -> None:
-        arrays = self._arrays(at)
-        change: Any = self._array(gradients.result, self.blocks[-1].result_shape)
-        for number in reversed(range(len(self.blocks))):
-            block, pair = self.blocks[number], gradients.parameters[2 * number : 2 * number + 2]
-            g, (source, w, _, y, more) = block.geometry, arrays[number]
-            further = bool(gradients.x) or any(gradients.parameters[: 2 * number])
-            wanted = further, bool(pair[0]), bool(pair[1])
-            back, *found = separate_blocks.block_backward(self._separate, change, source, w, y, more, block, wanted)
-            for target, shape, value in zip(pair, (g.weight_shape, (g.K,)), found, strict=True):
-                if target:
-                    self._array(target, shape)[...] = value
-            if not further or back is None:
-                return
-            change = back.reshape(self.blocks[number - 1].result_shape) if number else back
-        self._array(gradients.x, self.blocks[0].geometry.input_shape)[...] = change
+def _in_order(at: Operands) -> Sequence[Any]:
+    """Return a chain's arrays in the order in which its programs number them."""
+    return at.x, *at.parameters, *at.residuals, at.result, at.saved
 
 
 PROGRAMS_BYTES = 256 << 20

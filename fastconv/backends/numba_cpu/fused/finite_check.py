@@ -4,12 +4,13 @@ cache.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
-from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
-from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
+from fastconv.backends.numba_cpu.runtime.program import Program, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.backends.numba_cpu.simd.task import task
@@ -23,15 +24,13 @@ class FiniteArguments(Arguments):
 
     numbers: int
     """Address of the numbers."""
-    workspace: int
-    """Address of the workspace, which these tasks don't use."""
     count: int
     """Length of the array, in numbers."""
     infinite: int
     """Set to 1 by a task that finds an infinity or NaN."""
 
 
-_NUMBERS, _WORKSPACE, _INFINITE = FiniteArguments.positions("numbers", "workspace", "infinite")
+_NUMBERS, _INFINITE = FiniteArguments.positions("numbers", "infinite")
 
 
 @task(FiniteArguments)
@@ -44,11 +43,14 @@ def _look_at_chunk(simd, args, task, thread):
 
 def all_finite(simd: Simd, numbers: np.ndarray) -> bool:
     """Return whether a contiguous array holds neither infinities nor NaN."""
-    args = FiniteArguments.new(count=numbers.size)
-    memory = buffers.scratch(ARGUMENTS_BYTES)
-    step = _look_at_chunk(simd), -(-numbers.size // _CHUNK)
     threads = workers.threads_for(8 * numbers.size)
-    execute(args, memory, (_NUMBERS,), (numbers,), (_WORKSPACE, _WORKSPACE), (0, 0), step, (0, 0), threads)
-    finite = not memory[8 * _INFINITE]
-    buffers.give_back(memory)
-    return finite
+    return _check(simd, numbers.size, threads).run((numbers,))
+
+
+@lru_cache(maxsize=1024)
+def _check(simd: Simd, count: int, threads: int) -> Program:
+    """Return a program that looks at ``count`` numbers with at most ``threads`` threads."""
+    program = ProgramBuilder()
+    step = Step(_look_at_chunk(simd), -(-count // _CHUNK), threads)
+    program.add(FiniteArguments.new(count=count), [(_NUMBERS, program.operand())], [step], flag=_INFINITE)
+    return program.finish()

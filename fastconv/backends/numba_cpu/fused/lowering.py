@@ -4,10 +4,10 @@ them stay in a cache.
 A convolution's result is the largest array of such a block: 6.9 MB for 100 images of SimpleConvNet, where input and
 pooled result have 0.3 and 1.7. Layer by layer it is written and read three times forwards, and its gradient four times
 backwards, at the speed of memory. Here the batch is cut into *slabs* of images whose results take no more than
-`SLAB_BYTES`, and all slabs use the same memory. Of max pooling only the indices are kept, not its inputs. ReLU's
+`SLAB_BYTES`, and all slabs use the same memory. Of max pooling only the indices are saved, not its inputs. ReLU's
 derivative and the bias gradient are then computed from the pooled gradient, a quarter as large, and mostly the weight
-gradient and the input gradient too (fused/sparse_grad/argmax.py), so that no array of the larger size is made. The
-gradient of average pooling needs the activation's results, so these are kept.
+gradient and the input gradient too (fused/sparse_grad/argmax.py), so that no array of the larger size is made. What the
+activation's gradient reads is saved if it isn't the block's result: its inputs, or its results before averaging.
 
 The slabs follow from the sizes alone, and the parts of the weight gradient are added in order, so the results have the
 same bits for any number of threads.
@@ -24,8 +24,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
-from fastconv.backends.block import Activation, Block, pairs_of
-from fastconv.backends.numba_cpu.fused import activations, bias_grad
+from fastconv.backends.block import Block, pairs_of
+from fastconv.backends.numba_cpu.fused import post_op
+from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
+from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.lowering import Job
@@ -35,7 +37,6 @@ from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, 
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
-from fastconv.threads import get_num_threads
 
 SLAB_BYTES = 4 << 20
 """Size limit of a slab's results, in bytes: they stay in the L3 cache. Smaller slabs pack weights more often, and were
@@ -48,23 +49,52 @@ class Planner(Protocol):
     algorithm: str | None
     """Name of the algorithm that all plans must take, or None where the planner chooses."""
 
-    def plans(self, operation: str, simd: Simd, geometry: ConvGeometry) -> tuple[list[Any], list[Job], bool]:
-        """Return the plans for "conv2d", "conv2d_relu", "conv2d_input" or "conv2d_weight", and their jobs.
+    def plans(
+        self, operation: str, simd: Simd, geometry: ConvGeometry, limits: tuple[float, float] | None = None
+    ) -> tuple[list[Any], list[Job], bool]:
+        """Return the plans for "conv2d", "conv2d_input" or "conv2d_weight", and their jobs.
 
-        The third value says whether the jobs write every element of the result.
+        ``limits`` are the limits of a convolution's results. The third value says whether the jobs write every element
+        of the result.
         """
         ...
 
 
 @dataclass(frozen=True)
+class Saved:
+    """Says what a block saves for its gradients, besides its result."""
+
+    indices: bool
+    """The indices of max pooling, int64."""
+    numbers: bool
+    """The activation's inputs, or its results before they are averaged, as its gradient reads them."""
+
+    @classmethod
+    def of(cls, block: Block) -> Saved:
+        """Return what the gradients of ``block`` need."""
+        reads_input = block.activation is not None and ACTIVATIONS[block.activation].reads_input
+        averaged = block.pool == "avg" and block.activation is not None
+        return cls(block.pool == "max", reads_input or averaged)
+
+    def nbytes(self, block: Block, itemsize: int) -> int:
+        """Return the size of what is saved, in bytes; the indices stand first."""
+        return self.numbers_at(block) + (math.prod(block.geometry.output_shape) * itemsize if self.numbers else 0)
+
+    def numbers_at(self, block: Block) -> int:
+        """Return how far the numbers are from the beginning, in bytes."""
+        return 8 * math.prod(block.result_shape) if self.indices else 0
+
+
+@dataclass(frozen=True)
 class Forward:
-    """Holds the places of a block's operands and results; ``kept`` is None where no gradient will be asked for."""
+    """Holds the places of a block's operands and results; ``saved`` is None where no gradient will be asked for."""
 
     x: Place
     w: Place
     b: Place | None
+    residual: Place | None
     result: Place
-    kept: Place | None
+    saved: Place | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +106,7 @@ class Backward:
     x: Place | None
     w: Place | None
     b: Place | None
+    residual: Place | None
 
 
 @lru_cache(maxsize=4096)
@@ -109,58 +140,71 @@ class Lowering:
 
     def forward(self, block: Block, at: Forward) -> None:
         """Write the jobs that compute a block's results, and what its gradients need besides."""
-        program, simd, size, threads = self.program, self.simd, self.simd.itemsize, get_num_threads()
+        program, simd, size = self.program, self.simd, self.simd.itemsize
+        what = Saved.of(block)
         for first, part in self._parts(block):
             conv = part.geometry
+            whole, pooled = (first * math.prod(each.result_shape[1:]) for each in (replace(block, pool=None), block))
+            numbers = indices = None
+            if at.saved is not None and what.numbers:
+                numbers = at.saved + what.numbers_at(block) + whole * size
+            if at.saved is not None and what.indices:
+                indices = at.saved + pooled * 8
+            result = at.result + pooled * size
             x = at.x + first * math.prod(conv.input_shape[1:]) * size
-            result = at.result + first * math.prod(block.result_shape[1:]) * size
-            if part.pool is None:
-                self._convolve(conv, part.activation, x, at, result)
-                continue
-            if part.pool == "avg" and at.kept is not None:
-                y = at.kept + first * math.prod(conv.output_shape[1:]) * size
-            else:
-                y = self._buffer(math.prod(conv.output_shape))
-            self._convolve(conv, part.activation, x, at, y)
+            residual = None if at.residual is None else at.residual + whole * size
+            y = result if part.pool is None else self._buffer(math.prod(conv.output_shape))
+            y = self._convolve(part, replace(at, x=x, residual=residual), y, numbers)
             if part.pool == "avg":
-                pooling(simd, pairs_of(conv), AVERAGES).record(program, y, result, None, threads)
-            elif at.kept is None:
-                pooling(simd, pairs_of(conv), VALUES).record(program, y, result, None, threads)
-            else:
-                places = at.kept + first * math.prod(block.result_shape[1:]) * 8
-                pooling(simd, pairs_of(conv), PLACES).record(program, y, result, places, threads)
+                pooling(simd, pairs_of(conv), AVERAGES).record(program, y, result, None)
+            elif part.pool == "max":
+                kind = VALUES if indices is None else PLACES
+                pooling(simd, pairs_of(conv), kind).record(program, y, result, indices)
 
-    def _convolve(self, g: ConvGeometry, activation: Activation | None, x: Place, at: Forward, y: Place) -> None:
-        relu = activation == "relu"
-        (plan,), (job,), _ = self.planner.plans("conv2d_relu" if relu else "conv2d", self.simd, g)
-        if not job.exchanged:
-            plan.record(self.program, x, at.w, at.b, y)
+    def _convolve(self, block: Block, at: Forward, y: Place, numbers: Place | None) -> Place:
+        """Write the jobs up to the activation, for the images of a slab; return the place of the results.
+
+        They are at ``y``, or at ``numbers``, where those that the gradient reads are saved, if they are the results.
+        """
+        g, program, simd = block.geometry, self.program, self.simd
+        activation = None if block.activation is None else ACTIVATIONS[block.activation]
+        reads_input = activation is not None and activation.reads_input
+        if numbers is not None and not reads_input:
+            y, numbers = numbers, None
+        limits = activation.limits if activation is not None and at.residual is None else None
+        (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits)
+        if job.exchanged:
+            plan.record(program, at.w, at.x, y)
+            if at.b is not None:
+                elementwise.record_bias(program, simd, y, at.b, (g.N, g.K))
+            limits = None
         else:
-            plan.record(self.program, at.w, x, y)
-            if at.b is not None or relu:
-                elementwise.record_bias(self.program, self.simd, y, at.b, (g.N, g.K), relu)
-        if activation == "tanh":
-            activations.record_tanh(self.program, self.simd, y, math.prod(g.output_shape))
+            plan.record(program, at.x, at.w, at.b, y)
+        if at.residual is not None or (activation is not None and limits is None):
+            count, name = math.prod(g.output_shape), block.activation
+            post_op.record_forward(program, simd, name, y, y, count, residual=at.residual, saved=numbers)
+        return y
 
     def backward(self, block: Block, at: Backward) -> None:
         """Write the jobs that compute a block's gradients."""
         at = self._from_argmax(block, at)
-        if (at.x, at.w, at.b) == (None, None, None):
+        if (at.x, at.w, at.b, at.residual) == (None, None, None, None):
             return
         g, size = block.geometry, self.simd.itemsize
         parts = list(self._parts(block))
         numbers = math.prod(g.weight_shape)
         several = len(parts) > 1
-        weights = self._buffer(len(parts) * numbers) if several else at.w
-        biases = self._buffer(len(parts) * g.K) if several else at.b
+        weights = self._buffer(len(parts) * numbers) if several and at.w is not None else at.w
+        biases = self._buffer(len(parts) * g.K) if several and at.b is not None else at.b
         for number, (first, part) in enumerate(parts):
             conv = part.geometry
-            change, pooled = self._before(part, at, first)
-            if at.b is not None and biases is not None:
-                self._bias(part, pooled or change, biases + number * g.K * size, pooled=pooled is not None)
+            change, pooled = self._before(block, part, at, first)
+            if biases is not None:
+                sums = biases + number * g.K * size
+                self._bias(part, change if pooled is None else pooled, sums, pooled=pooled is not None)
             if at.x is not None:
                 self._input(conv, change, at, at.x + first * math.prod(conv.input_shape[1:]) * size)
-            if at.w is not None and weights is not None:
+            if weights is not None:
                 x = at.forward.x + first * math.prod(conv.input_shape[1:]) * size
                 self._weight(conv, x, change, weights + number * numbers * size)
         if several:
@@ -168,41 +212,47 @@ class Lowering:
                 if found is not None and target is not None:
                     reduce.record(self.program, self.simd, found, target, count, len(parts))
 
-    def _before(self, part: Block, at: Backward, first: int) -> tuple[Place, Place | None]:
+    def _before(self, block: Block, part: Block, at: Backward, first: int) -> tuple[Place, Place | None]:
         """Return the places of two gradients of a slab: of the convolution's results, and of the pooled results.
 
         The second is None unless it has the same sums, from which the bias gradient can be made.
         """
-        program, simd, size, threads = self.program, self.simd, self.simd.itemsize, get_num_threads()
-        conv, activation = part.geometry, part.activation
+        program, simd, size = self.program, self.simd, self.simd.itemsize
+        conv, activation, what = part.geometry, part.activation, Saved.of(block)
         pooled, whole = math.prod(part.result_shape), math.prod(conv.output_shape)
-        begin = first * math.prod(part.result_shape[1:])
-        grad, result, kept = at.grad + begin * size, at.forward.result + begin * size, at.forward.kept
-        if part.pool == "avg":
-            assert kept is not None
-            change = self._buffer(whole)
-            window = pairs_of(conv)
-            average_backward(simd, window)[0].record(program, change, grad, None, threads)
-            if activation is not None:
-                y = kept + first * math.prod(conv.output_shape[1:]) * size
-                activations.record_gradient(program, simd, activation, change, y, change, whole)
-            return change, None
-        if activation is not None:
-            # After max pooling this is the pooled gradient, a quarter as large.
+        begin, begin_whole = (first * math.prod(each.result_shape[1:]) for each in (block, replace(block, pool=None)))
+        change = self._buffer(whole) if at.residual is None else at.residual + begin_whole * size
+        grad, saved = at.grad + begin * size, at.forward.saved
+        read = at.forward.result + begin * size
+        if what.numbers:
+            assert saved is not None
+            read = saved + what.numbers_at(block) + begin_whole * size
+        if activation is not None and not what.numbers and part.pool == "max":
+            # The pooled gradient is a quarter as large, and its sums are the same.
             through = self._buffer(pooled)
-            activations.record_gradient(program, simd, activation, grad, result, through, pooled)
-            grad = through
-        if part.pool is None:
+            post_op.record_gradient(program, simd, activation, grad, read, through, pooled)
+            grad, activation = through, None
+        if part.pool == "avg":
+            average_backward(simd, pairs_of(conv))[0].record(program, change, grad, None)
+        elif part.pool == "max":
+            assert saved is not None
+            window = pairs_of(conv)
+            job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
+            job.record(program, change, grad, saved + begin * 8)
+        elif activation is None and at.residual is None:
             return grad, None
-        assert kept is not None
-        change, window = self._buffer(whole), pairs_of(conv)
-        job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
-        job.record(program, change, grad, kept + begin * 8, threads)
-        return change, grad
+        elif activation is None:
+            post_op.record_forward(program, simd, None, grad, change, whole)
+        if activation is not None:
+            post_op.record_gradient(
+                program, simd, activation, grad if part.pool is None else change, read, change, whole
+            )
+            return change, None
+        return change, grad if part.pool == "max" else None
 
     def _bias(self, part: Block, grad: Place, target: Place, *, pooled: bool) -> None:
         N, K, P, Q = part.result_shape if pooled else part.geometry.output_shape
-        bias_grad.record(self.program, self.simd, grad, target, (N, K, P * Q))
+        bias_gradient(self.simd, N, K, P * Q).record(self.program, grad, target)
 
     def _input(self, g: ConvGeometry, grad: Place, at: Backward, target: Place) -> None:
         plans, jobs, complete = self.planner.plans("conv2d_input", self.simd, g)
@@ -224,22 +274,23 @@ class Lowering:
 
     def _from_argmax(self, block: Block, at: Backward) -> Backward:
         """Write the jobs for the gradients that are cheapest from max pooling's argmax; return those that remain."""
-        g, kept, simd = block.geometry, at.forward.kept, self.simd
-        if block.pool != "max" or kept is None or self.planner.algorithm is not None:
+        g, saved, simd = block.geometry, at.forward.saved, self.simd
+        if block.pool != "max" or saved is None or at.residual is not None or self.planner.algorithm is not None:
             return at
-        for_weight, for_input = argmax_plans(
-            simd, g, weight=at.w is not None, image=at.x is not None, relu=block.activation == "relu"
-        )
+        if Saved.of(block).numbers:
+            return at
+        relu = block.activation is not None and ACTIVATIONS[block.activation].limits is not None
+        for_weight, for_input = argmax_plans(simd, g, weight=at.w is not None, image=at.x is not None, relu=relu)
         if for_weight is None and for_input is None:
             return at
         grad, count = at.grad, math.prod(block.result_shape)
         if block.activation is not None:
             grad = self._buffer(count)
-            activations.record_gradient(self.program, simd, block.activation, at.grad, at.forward.result, grad, count)
+            post_op.record_gradient(self.program, simd, block.activation, at.grad, at.forward.result, grad, count)
         if for_weight is not None:
-            for_weight.record(self.program, at.forward.x, grad, kept, at.w, watch=True)
+            for_weight.record(self.program, at.forward.x, grad, saved, at.w, watch=True)
         if for_input is not None:
-            for_input.record(self.program, grad, at.forward.w, kept, at.x, watch=True)
+            for_input.record(self.program, grad, at.forward.w, saved, at.x, watch=True)
         if at.b is not None:
             self._bias(block, grad, at.b, pooled=True)
         return replace(at, x=None if for_input else at.x, w=None if for_weight else at.w, b=None)

@@ -38,7 +38,7 @@ class ConvArguments(Arguments):
     taps: int
     """Address of a table with three integers a tap: dy, dx and the tap's index in the weight's kernel."""
     limits: int
-    """Address of two numbers: minus infinity, and the lower bound of every result (0 for ReLU)."""
+    """Address of four numbers: minus infinity, infinity, and the limits of every result (0 and infinity for ReLU)."""
     infinite: int
     """A task sets this to 1 if it finds an infinite number or NaN in the data that it packs or computes."""
     N: int

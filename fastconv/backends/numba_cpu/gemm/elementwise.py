@@ -15,12 +15,11 @@ from fastconv.backends.numba_cpu.simd import (
     lanes_between,
     load_scalar,
     load_where,
-    not_below,
     store_where,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
-from fastconv.backends.numba_cpu.simd.task import Task, task
+from fastconv.backends.numba_cpu.simd.task import task
 
 
 class ElementwiseArguments(Arguments):
@@ -49,26 +48,18 @@ def _clear(simd, args, task, thread):
         store_where(simd, target, i, lanes_between(simd, 0, count - i), zeros(simd))
 
 
-def _bias_task(relu: bool) -> Task:
-    @task(ElementwiseArguments)
-    def add_bias(simd, args, task, thread):
-        target, bias = args.target, args.bias
-        rows, columns = args.rows, args.columns
-        for first in range(0, columns, simd.lanes):
-            there = lanes_between(simd, 0, columns - first)
-            more = zeros(simd)
-            if bias != 0:
-                more = load_where(simd, bias, first, there, more)
-            for row in range(rows):
-                value = add(simd, load_where(simd, target, row * columns + first, there, zeros(simd)), more)
-                if relu:
-                    value = not_below(simd, value, zeros(simd))
-                store_where(simd, target, row * columns + first, there, value)
-
-    return add_bias
-
-
-_ADD_BIAS = {relu: _bias_task(relu) for relu in (False, True)}
+@task(ElementwiseArguments)
+def _add_bias(simd, args, task, thread):
+    target, bias = args.target, args.bias
+    if bias == 0:
+        return
+    rows, columns = args.rows, args.columns
+    for first in range(0, columns, simd.lanes):
+        there = lanes_between(simd, 0, columns - first)
+        more = load_where(simd, bias, first, there, zeros(simd))
+        for row in range(rows):
+            value = add(simd, load_where(simd, target, row * columns + first, there, zeros(simd)), more)
+            store_where(simd, target, row * columns + first, there, value)
 
 
 @task(ElementwiseArguments)
@@ -84,13 +75,10 @@ def record_clear(program: ProgramBuilder, simd: Simd, target: Place, count: int)
     program.add(_new(rows=1, columns=count), [(_TARGET, target)], [Step(_clear(simd), 1, 1)])
 
 
-def record_bias(
-    program: ProgramBuilder, simd: Simd, target: Place, bias: Place | None, shape: tuple[int, int], relu: bool
-) -> None:
-    """Record a step of a program that adds ``bias`` to each row of a matrix, and with ``relu`` applies ReLU."""
+def record_bias(program: ProgramBuilder, simd: Simd, target: Place, bias: Place, shape: tuple[int, int]) -> None:
+    """Record a step of a program that adds ``bias`` to each row of a matrix."""
     rows, columns = shape
-    places = [(_TARGET, target), (_BIAS, bias)]
-    program.add(_new(rows=rows, columns=columns), places, [Step(_ADD_BIAS[relu](simd), 1, 1)])
+    program.add(_new(rows=rows, columns=columns), [(_TARGET, target), (_BIAS, bias)], [Step(_add_bias(simd), 1, 1)])
 
 
 def record_look(program: ProgramBuilder, simd: Simd, source: Place, count: int) -> None:

@@ -67,12 +67,12 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
     """Return the address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
     It takes eight integers. depth: steps, at least 1. a, b, c: addresses. step: elements between rows of c. bias: the
-    address of MR numbers, or 0 for none. start: 0 to start from the bias, `ACCUMULATE` to add to c. floor: the address
-    of the lower bound of every result: 0 for ReLU, minus infinity for none; a NaN stays NaN.
+    address of MR numbers, or 0 for none. start: 0 to start from the bias, `ACCUMULATE` to add to c. limits: the address
+    of the lower and the upper limit of every result, as 0 and infinity for ReLU; a NaN stays NaN.
     """
 
-    def packed_kernel(depth, a, b, c, step, bias, start, floor):
-        _packed_tile(simd, rows, vectors, depth, a, b, c, step, bias, start, floor)
+    def packed_kernel(depth, a, b, c, step, bias, start, limits):
+        _packed_tile(simd, rows, vectors, depth, a, b, c, step, bias, start, limits)
 
     return address_of(packed_kernel, *[intp] * 8)
 
@@ -81,13 +81,13 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
 def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
     """Return the address of the indirect kind, with ``pieces`` pieces a vector, compiled at the first call.
 
-    It takes nine integers. depth, a, bias, floor: as in `packed`. b, offsets: row k of b is at index offsets[k] of b.
+    It takes nine integers. depth, a, bias, limits: as in `packed`. b, offsets: row k of b is at index offsets[k] of b.
     c, step: the address of the image, and elements between its channels; each row of the tile is a channel. table: the
     address of `PIECE_WORDS` integers for each piece of each vector.
     """
 
-    def indirect_kernel(depth, a, b, offsets, c, step, table, bias, floor):
-        values = depth, a, b, offsets, c, step, table, bias, floor
+    def indirect_kernel(depth, a, b, offsets, c, step, table, bias, limits):
+        values = depth, a, b, offsets, c, step, table, bias, limits
         _indirect_tile(simd, rows, vectors, pieces, values)
 
     return address_of(indirect_kernel, *[intp] * 9)
@@ -100,29 +100,29 @@ def by_taps(simd: Simd, rows: int, vectors: int) -> int:
     It takes twelve integers. taps: the number of taps, which may be 0. table: the address of two indices for each tap,
     of its first channel in a and in b. channels: the number of channels of each tap; they are MR elements apart in a
     and ``channel`` elements in b. a, b: addresses. distance: elements between the vectors of a row of b. c, step, bias,
-    start, floor: as in `packed`.
+    start, limits: as in `packed`.
     """
 
-    def tap_kernel(taps, table, channels, a, b, channel, distance, c, step, bias, start, floor):
-        values = taps, table, channels, a, b, channel, distance, c, step, bias, start, floor
+    def tap_kernel(taps, table, channels, a, b, channel, distance, c, step, bias, start, limits):
+        values = taps, table, channels, a, b, channel, distance, c, step, bias, start, limits
         _tap_tile(simd, rows, vectors, values)
 
     return address_of(tap_kernel, *[intp] * 12)
 
 
 @intrinsic(prefer_literal=True)
-def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, floor):
+def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start, limits):
     """Emit the instructions of the kernel that `packed` compiles."""
     shape = rows.literal_value, vectors.literal_value
 
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
-        depth, a, b, c, step, bias, start, floor = arguments[3:]
+        depth, a, b, c, step, bias, start, limits = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
 
         tile.prefetch_matrix(c, step)
         tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
-        tile.finish_matrix(c, step, bias, start, floor)
+        tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, *[intp] * 8), generate
@@ -136,9 +136,9 @@ def _tap_tile(typing, simd, rows, vectors, values):
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
         values = cgutils.unpack_tuple(builder, arguments[3], 12)
-        taps, table, channels, a, b, channel, distance, c, step, bias, start, floor = values
+        taps, table, channels, a, b, channel, distance, c, step, bias, start, limits = values
         tile.reduce_taps(taps, table, channels, a, b, channel, distance)
-        tile.finish_matrix(c, step, bias, start, floor)
+        tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, types.UniTuple(intp, 12)), generate
@@ -151,7 +151,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, values):
 
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
-        depth, a, b, offsets, c, step, table, bias, floor = cgutils.unpack_tuple(builder, arguments[4], 9)
+        depth, a, b, offsets, c, step, table, bias, limits = cgutils.unpack_tuple(builder, arguments[4], 9)
         lanes = simd.simd.lanes
         tile.reduce_in_blocks(depth, a, b, lambda k: tile.integer(offsets, k))
         goes = []
@@ -174,7 +174,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, values):
                     for i, value in enumerate(values):
                         masked_store(builder, value, pointer(i, where), mask, simd.simd.itemsize)
 
-        tile.finish_with_bias(bias, floor, write)
+        tile.finish_with_bias(bias, limits, write)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, pieces, types.UniTuple(intp, 9)), generate

@@ -13,12 +13,12 @@ from llvmlite import ir
 from fastconv.backends.numba_cpu.simd import (
     SimdType,
     broadcast_value,
+    clamped,
     element,
     masked_load,
     masked_store,
     multiply_add,
     prefetch_line,
-    raise_to,
     vector_at,
     vector_of,
 )
@@ -205,25 +205,26 @@ class Tile:
         builder.position_at_end(after)
         self.sums = done
 
-    def finish(self, start: Callable[[int, int], Any], floor: Any, write: Callable[[int, list[Any]], None]) -> None:
-        """Emit the epilogue of every kernel: add the start value to each sum, and raise results below the floor to it.
+    def finish(self, start: Callable[[int, int], Any], limits: Any, write: Callable[[int, list[Any]], None]) -> None:
+        """Emit the epilogue of every kernel: add the start value to each sum, and clamp the results.
 
+        ``limits`` is the address of two numbers, the lower and the upper limit.
         ``write`` gets the index of a column of vectors, and the values to be written there, one for each row.
         """
         builder = self.builder
-        lowest = self.spread(floor, self.number(0))
+        lowest, highest = (self.spread(limits, self.number(i)) for i in range(2))
         for j in range(self.vectors):
             totals = [builder.fadd(start(i, j), self.sums[i, j]) for i in range(self.rows)]
-            write(j, [raise_to(builder, total, lowest) for total in totals])
+            write(j, [clamped(builder, total, lowest, highest) for total in totals])
 
-    def finish_with_bias(self, bias: Any, floor: Any, write: Callable[[int, list[Any]], None]) -> None:
+    def finish_with_bias(self, bias: Any, limits: Any, write: Callable[[int, list[Any]], None]) -> None:
         """Emit the epilogue of sums that start from the bias, or from 0 if there is no bias."""
         builder = self.builder
         with builder.if_else(builder.icmp_signed("!=", bias, self.number(0))) as (biased, plain):
             with biased:
-                self.finish(lambda i, j: self.spread(bias, self.number(i)), floor, write)
+                self.finish(lambda i, j: self.spread(bias, self.number(i)), limits, write)
             with plain:
-                self.finish(lambda i, j: ir.Constant(self.kind, None), floor, write)
+                self.finish(lambda i, j: ir.Constant(self.kind, None), limits, write)
 
     def _place(self, step: Any, i: int, j: int) -> Any:
         """Return the index of vector (i, j) of the tile in a row-major matrix with rows ``step`` elements apart."""
@@ -235,7 +236,7 @@ class Tile:
             pointer = element(self.builder, self.simd, c, self._place(step, i, j))
             prefetch_line(self.builder, pointer, to_write=True)
 
-    def finish_matrix(self, c: Any, step: Any, bias: Any, start: Any, floor: Any) -> None:
+    def finish_matrix(self, c: Any, step: Any, bias: Any, start: Any, limits: Any) -> None:
         """Write the tile to the corner of a row-major matrix, or add it to what is there."""
         builder = self.builder
 
@@ -249,6 +250,6 @@ class Tile:
 
         with builder.if_else(builder.icmp_signed("==", start, self.number(ACCUMULATE))) as (accumulate, begin):
             with accumulate:
-                self.finish(lambda i, j: self.load(c, self._place(step, i, j), self._mask_of(j)), floor, write)
+                self.finish(lambda i, j: self.load(c, self._place(step, i, j), self._mask_of(j)), limits, write)
             with begin:
-                self.finish_with_bias(bias, floor, write)
+                self.finish_with_bias(bias, limits, write)

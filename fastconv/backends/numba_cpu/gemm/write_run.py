@@ -12,11 +12,11 @@ from fastconv.backends.numba_cpu.simd import (
     add,
     bits_between,
     broadcast,
+    clamp,
     lanes_between,
     load_scalar,
     load_where,
     mask_from,
-    not_below,
     spread_high,
     spread_low,
     store_scalar,
@@ -39,11 +39,13 @@ def every_second(simd, count):
 def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, epilogue):
     """Write columns ``lane`` up to ``end`` of a tile, in ``rows`` channels, to pixels ``right`` apart, from ``corner``.
 
-    ``epilogue`` is (bias, start, floor). If ``start`` is ACCUMULATE, the columns are added to the target, else to the
-    numbers at the address ``bias``, if that isn't 0. Results below the number at the address ``floor`` become it.
+    ``epilogue`` is (bias, start, limits). If ``start`` is ACCUMULATE, the columns are added to the target, else to the
+    numbers at the address ``bias``, if that isn't 0. ``limits`` is the address of the lower and the upper limit of
+    results.
     """
-    bias, start, floor = epilogue
-    lowest = broadcast(simd, load_scalar(simd, floor, 0))
+    bias, start, limits = epilogue
+    least, most = load_scalar(simd, limits, 0), load_scalar(simd, limits, 1)
+    lowest, highest = broadcast(simd, least), broadcast(simd, most)
     if right == 1:
         for at in range(lane, end, simd.lanes):
             there = lanes_between(simd, 0, end - at)
@@ -55,7 +57,7 @@ def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, 
                 elif bias != 0:
                     before = broadcast(simd, load_scalar(simd, bias, m))
                 value = add(simd, load_where(simd, tile, m * width + at, there, zeros(simd)), before)
-                store_where(simd, target, place + m * plane, there, not_below(simd, value, lowest))
+                store_where(simd, target, place + m * plane, there, clamp(simd, value, lowest, highest))
     elif right == 2:
         for at in range(lane, end, simd.lanes):
             there = lanes_between(simd, 0, end - at)
@@ -72,8 +74,8 @@ def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, 
                 value = load_where(simd, tile, m * width + at, there, zeros(simd))
                 before = add(simd, spread_low(simd, value), before)
                 after = add(simd, spread_high(simd, value), after)
-                store_where(simd, target, place, near, not_below(simd, before, lowest))
-                store_where(simd, target, place + simd.lanes, far, not_below(simd, after, lowest))
+                store_where(simd, target, place, near, clamp(simd, before, lowest, highest))
+                store_where(simd, target, place + simd.lanes, far, clamp(simd, after, lowest, highest))
     else:
         for m in range(rows):
             place = corner + m * plane
@@ -86,5 +88,5 @@ def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, 
                     value += load_scalar(simd, target, place + (at - lane) * right)
                 else:
                     value += start_from
-                value = max(value, load_scalar(simd, floor, 0))
+                value = min(max(value, least), most)  # a NaN that comes first stays
                 store_scalar(simd, target, place + (at - lane) * right, value)

@@ -13,52 +13,52 @@ from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.pooling import average as average_pooling
 from fastconv.backends.numba_cpu.pooling import max as max_pooling
 from fastconv.backends.numba_cpu.pooling.backward.spread_adaptive import spread_adaptive
-from fastconv.backends.numba_cpu.pooling.launch import Job, parts
+from fastconv.backends.numba_cpu.pooling.job import Job, parts
 from fastconv.backends.numba_cpu.pooling.plan import JOBS_BYTES, divisor_tables, table, wide_job
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.simd import Simd
 
 
-def max_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def max_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest pixel of each window, and its index in the plane."""
     if g.uniform is not None:
-        return max_pooling.max_pool2d(simd, x, g.uniform, threads)
+        return max_pooling.max_pool2d(simd, x, g.uniform)
     values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
     if g.N:
-        _forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, indices, threads)
+        _forward(simd, g, PLACES).execute(np.ascontiguousarray(x), values, indices)
     return values, indices
 
 
-def max_pool2d_values(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
+def max_pool2d_values(simd: Simd, x: np.ndarray, g: AdaptiveGeometry) -> np.ndarray:
     """Return the values of `max_pool2d` alone, the same to the bit."""
     if g.uniform is not None:
-        return max_pooling.max_pool2d_values(simd, x, g.uniform, threads)
+        return max_pooling.max_pool2d_values(simd, x, g.uniform)
     values = buffers.empty(g.output_shape, x.dtype)
     if g.N:
         # Only their places tell which of 0 and -0 in different lanes comes first.
-        _forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, None, threads)
+        _forward(simd, g, PLACES).execute(np.ascontiguousarray(x), values, None)
     return values
 
 
-def avg_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
+def avg_pool2d(simd: Simd, x: np.ndarray, g: AdaptiveGeometry) -> np.ndarray:
     """Return the average of each window, (N, C, P, Q)."""
     if g.uniform is not None:
-        return average_pooling.avg_pool2d(simd, x, g.uniform, threads)
+        return average_pooling.avg_pool2d(simd, x, g.uniform)
     y = buffers.empty(g.output_shape, x.dtype)
     if g.N:
-        _forward(simd, g, AVERAGES).run(np.ascontiguousarray(x), y, None, threads)
+        _forward(simd, g, AVERAGES).execute(np.ascontiguousarray(x), y, None)
     return y
 
 
-def avg_pool2d_backward(simd: Simd, grad: np.ndarray, g: AdaptiveGeometry, threads: int) -> np.ndarray:
+def avg_pool2d_backward(simd: Simd, grad: np.ndarray, g: AdaptiveGeometry) -> np.ndarray:
     """Return the input gradient (N, C, H, W): each pixel gets its share of every window that it is in."""
     if g.uniform is not None:
-        return average_pooling.avg_pool2d_backward(simd, grad, g.uniform, threads)
+        return average_pooling.avg_pool2d_backward(simd, grad, g.uniform)
     x = buffers.empty(g.input_shape, grad.dtype)
     if g.N:
         job, divisors = _average_backward(simd, g)
-        job.run(x, average_pooling.divided(grad, divisors), None, threads)
+        job.execute(x, average_pooling.divided(grad, divisors), None)
     return x
 
 
@@ -86,7 +86,7 @@ def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> Job:
 def _make_average_backward(simd: Simd, g: AdaptiveGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray]]:
     """Return the job of the input gradient, and the divisors of ``grad`` along rows and columns of windows."""
     reach, spans = _reach(g.exchanged.rows), _spans(g.columns)
-    job = Job.of(spread_adaptive, simd, _arguments(simd, g, g.H, reach, spans), reach, spans)
+    job = Job(spread_adaptive, simd, _arguments(simd, g, g.H, reach, spans), reach, spans)
     down, across = g.divisor_axes
     return job, (down.astype(simd.dtype), across.astype(simd.dtype))
 

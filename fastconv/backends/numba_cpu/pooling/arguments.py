@@ -52,7 +52,3 @@ class PoolingArguments(Arguments):
     """Rows that are worked on at a time."""
     ahead: int
     """Distance of prefetches, in bytes; 0 for none."""
-    task: int
-    """Address of the compiled task."""
-    tasks: int
-    """Number of tasks."""

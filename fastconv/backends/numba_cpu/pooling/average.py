@@ -19,21 +19,21 @@ from fastconv.backends.quiet import QUIET
 from fastconv.geometry import PoolGeometry
 
 
-def avg_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
+def avg_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
     """Return the average of each window, (N, C, P, Q)."""
     y = buffers.empty(geometry.output_shape, x.dtype)
     if geometry.N:
-        forward(simd, geometry, AVERAGES).run(np.ascontiguousarray(x), y, None, threads)
+        forward(simd, geometry, AVERAGES).execute(np.ascontiguousarray(x), y, None)
     return y
 
 
-def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
+def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
     """Return the input gradient (N, C, H, W): each pixel gets its share of every window that it is in."""
     x = buffers.empty(geometry.input_shape, grad.dtype)
     if geometry.N:
         job, divisors = average_backward(simd, geometry)
         shares = np.ascontiguousarray(grad) if divisors is None else divided(grad, divisors)
-        job.run(x, shares, None, threads)
+        job.execute(x, shares, None)
     return x
 
 

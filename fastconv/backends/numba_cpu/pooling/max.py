@@ -18,23 +18,23 @@ from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import PoolGeometry
 
 
-def max_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def max_pool2d(simd: Simd, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest pixel of each window, and its index in the plane."""
     g = geometry
     values, indices = buffers.empty(g.output_shape, x.dtype), buffers.empty(g.output_shape, np.int64)
     if g.N:
-        forward(simd, g, PLACES).run(np.ascontiguousarray(x), values, indices, threads)
+        forward(simd, g, PLACES).execute(np.ascontiguousarray(x), values, indices)
         if g.dilation != (1, 1):
             _clear(values, indices, g)
     return values, indices
 
 
-def max_pool2d_values(simd: Simd, x: np.ndarray, geometry: PoolGeometry, threads: int) -> np.ndarray:
+def max_pool2d_values(simd: Simd, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
     """Return the values of `max_pool2d` alone, the same to the bit."""
     g = geometry
     values = buffers.empty(g.output_shape, x.dtype)
     if g.N:
-        forward(simd, g, VALUES).run(np.ascontiguousarray(x), values, None, threads)
+        forward(simd, g, VALUES).execute(np.ascontiguousarray(x), values, None)
         if g.dilation != (1, 1):
             _clear(values, None, g)
     return values
@@ -49,13 +49,11 @@ def _clear(values: np.ndarray, indices: np.ndarray | None, g: PoolGeometry) -> N
             indices[at] = -1
 
 
-def max_pool2d_backward(
-    simd: Simd, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int], threads: int
-) -> np.ndarray:
+def max_pool2d_backward(simd: Simd, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return the input gradient (N, C, H, W): each number of ``grad`` is added at its index; -1 is left out."""
     N, C, P, Q = grad.shape
     x = buffers.empty((N, C, *size), grad.dtype)
     if N:
         grad, indices = np.ascontiguousarray(grad), np.ascontiguousarray(indices)
-        max_backward(simd, N * C, size, (P, Q)).run(x, grad, indices, threads)
+        max_backward(simd, N * C, size, (P, Q)).execute(x, grad, indices)
     return x

@@ -14,7 +14,7 @@ from fastconv.backends.numba_cpu.pooling.backward.spread_rows import spread_rows
 from fastconv.backends.numba_cpu.pooling.backward.spread_wide import spread_wide
 from fastconv.backends.numba_cpu.pooling.forward.rows import pool_down, pool_rolling
 from fastconv.backends.numba_cpu.pooling.forward.wide import pool_wide
-from fastconv.backends.numba_cpu.pooling.launch import Job, arguments_of, parts
+from fastconv.backends.numba_cpu.pooling.job import Job, arguments_of, parts
 from fastconv.backends.numba_cpu.pooling.whole_planes import pool_planes, spread_planes
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, Windows
 from fastconv.backends.numba_cpu.simd import Simd
@@ -112,7 +112,7 @@ def wide_job(
     task_windows = -(-windows // (values["tasks"] * lanes)) * lanes
     ahead = 0 if g.bytes(simd.itemsize) <= CLOSE_BYTES else min(AHEAD, rows * g.W * simd.itemsize)
     values = values | {"ahead": ahead, "task_windows": task_windows, "tasks": -(-windows // task_windows)}
-    return Job.of(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
+    return Job(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
 
 
 def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
@@ -141,7 +141,7 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     tables = (starts, reach, spans, divisor_rows, divisor_addresses)
     if wide and _covers(g):
         values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
-        return Job.of(pool_planes, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
+        return Job(pool_planes, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
     if wide:
         return wide_job(simd, g, kind, g.R, values, *tables)
     step = _step(g)
@@ -152,7 +152,7 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
         high = g.N * g.C
         values |= {"planes": 1, "H": high * g.H, "P": high * g.P, **parts(1, high * g.P, g.bytes(size))}
     windows = Windows(simd.instructions, simd.dtype, kind, known, step, g.R if whole else 0)
-    return Job.of(pool_rolling if rolling else pool_down, windows, values, *tables)
+    return Job(pool_rolling if rolling else pool_down, windows, values, *tables)
 
 
 def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
@@ -176,9 +176,9 @@ def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.n
     before = None if same else (down.astype(simd.dtype), across.astype(simd.dtype))
     if _covers(g):
         values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
-        return Job.of(spread_planes, simd, values, reach, divisor), before
+        return Job(spread_planes, simd, values, reach, divisor), before
     if g.stride[1] > 2:
-        return Job.of(spread_wide, simd, values, reach, divisor), before
+        return Job(spread_wide, simd, values, reach, divisor), before
     dense = same and g.padding[0] == 0 and g.H == g.P * g.R == g.P * g.stride[0] and g.R <= 3
     if dense:
         # Windows go on from one plane to the next as they do from row to row.
@@ -187,7 +187,7 @@ def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.n
         values |= {"planes": 1, "H": high * g.H, "P": high * g.P, **work}
     known, rows_known = (g.S if g.S <= 3 else 0), (g.R if dense else 0)
     windows = Windows(simd.instructions, simd.dtype, AVERAGES, known, g.stride[1], rows_known)
-    return Job.of(spread_rows, windows, values, reach, divisor), before
+    return Job(spread_rows, windows, values, reach, divisor), before
 
 
 @lru_cache(maxsize=4096)
@@ -199,7 +199,7 @@ def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[
     fits = work <= CACHES
     values |= {"ahead": 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
     pairs = fits and size == (2 * windows[0], 2 * windows[1])
-    return Job.of(scatter, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), values)
+    return Job(scatter, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), values)
 
 
 JOBS_BYTES = 32 << 20

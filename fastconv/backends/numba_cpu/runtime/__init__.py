@@ -7,6 +7,6 @@ atomics.py         atomic integers, a pause, and locks, for compiled code
 floating_mode.py   reads and sets a thread's rounding and its treatment of denormal numbers
 cores.py           finds and sets the core that a thread runs on
 buffers.py         keeps memory for results and workspaces, and uses it again
-launch.py          runs a job in a single call: arguments, arrays' addresses and tasks
-program.py         runs several jobs one after another in a single call
+addresses.py       finds the addresses of arrays
+program.py         runs the jobs of operations one after another in a single call
 """

@@ -20,6 +20,13 @@ import numpy as np
 SMALLEST = 1 << 18
 """Size of the smallest piece that is kept, in bytes; for smaller ones the allocator's own store is fast enough."""
 
+_SMALL = 1 << 16
+"""Size in bytes below which a call's memory comes from the allocator: in 0.2 us, from the store in 0.9. The allocator
+returns larger pieces to the system at once."""
+
+_LINE = 64
+"""Size of a cache line, in bytes."""
+
 _PAGE = 4096
 """Size of a page of memory, in bytes."""
 
@@ -97,10 +104,14 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def scratch(size: int) -> np.ndarray:
-    """Return memory of ``size`` bytes or more for the time of a call; `give_back` must get it afterwards."""
-    return _store.take(max(size, SMALLEST))
+    """Return memory of ``size`` bytes or more for the time of a call; `give_back` must get it afterwards.
+
+    It holds so many bytes from its first multiple of 64 on.
+    """
+    return np.empty(size + _LINE, np.uint8) if size < _SMALL else _store.take(max(size, SMALLEST))
 
 
 def give_back(memory: np.ndarray) -> None:
     """Keep the memory that `scratch` returned for later calls."""
-    _store.give(memory)
+    if memory.nbytes >= SMALLEST:
+        _store.give(memory)

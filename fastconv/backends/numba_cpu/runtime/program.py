@@ -1,13 +1,15 @@
-"""This file runs several jobs one after another in a single call into compiled code: a program.
+"""This file runs jobs one after another in a single call into compiled code: a program.
 
 Called from Python one by one, the jobs of a LeNet-5 step, 27 of them, take twice as long as they compute: a call costs
 10 to 20 us, a helper that fell asleep in between 100 and more. A program is made as a linker makes one. The arguments
 of all jobs stand one behind another in one array, with a list of the places where an address belongs. A run copies
-them into memory of its own, writes the addresses, and launches the jobs. Helpers are still awake when the next one
-starts.
+them into memory, writes the addresses, and launches the jobs. Helpers are still awake when the next one starts.
 
 A *buffer* holds numbers that one job writes and a later one reads. Other buffers use its memory before and after: when
 the program is complete, each buffer gets the lowest place that is free from its first use to its last.
+
+An *operation* (a convolution, a pooling, a sum) adds its jobs to a program. To run it at once is to run a program that
+holds nothing else, so there is one way into compiled code.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.jit import jit
-from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.jit import inner, jit
+from fastconv.backends.numba_cpu.runtime import addresses, buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
+from fastconv.backends.numba_cpu.runtime.addresses import DIRECT, held, holder, holders
 from fastconv.backends.numba_cpu.runtime.atomics import RELEASE
-from fastconv.backends.numba_cpu.runtime.launch import address
 from fastconv.backends.numba_cpu.runtime.thread_pool import launch
-from fastconv.backends.numba_cpu.simd import load_integer, store_integer
+from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
+from fastconv.backends.numba_cpu.simd.arguments import ARGUMENTS_BYTES
+from fastconv.threads import get_num_threads
 
 _PAGE, _LINE = 4096, 64
 
@@ -96,7 +100,7 @@ class ProgramBuilder:
 
     _entries: list[_Entry] = field(default_factory=list)
     _buffers: list[_Buffer] = field(default_factory=list)
-    _kept: list[tuple[np.ndarray, Any]] = field(default_factory=list)
+    _kept: list[Any] = field(default_factory=list)
     _operands: int = 0
 
     def operand(self) -> Place:
@@ -116,7 +120,6 @@ class ProgramBuilder:
         steps: Iterable[Step],
         workspace: Workspace = Workspace(0, ()),
         flag: int | None = None,
-        keep: Any = None,
     ) -> None:
         """Add a job to the program.
 
@@ -126,7 +129,6 @@ class ProgramBuilder:
             steps: the job's steps, which run one after the other.
             workspace: the memory that the job needs for itself.
             flag: the place of an argument that the job sets to 1 to make `Program.run` return False.
-            keep: an object that must live as long as the program.
         """
         there = {number: place for number, place in places if place is not None}
         for place in there.values():
@@ -135,7 +137,10 @@ class ProgramBuilder:
                 buffer.first = len(self._entries) if buffer.first < 0 else buffer.first
                 buffer.last = len(self._entries)
         self._entries.append(_Entry(args.view(np.int64), there, tuple(steps), workspace, flag))
-        self._kept.append((args, keep))
+
+    def keep(self, operation: Any) -> None:
+        """Let an object live as long as the program, and count its ``nbytes`` as the program's."""
+        self._kept.append(operation)
 
     def finish(self) -> Program:
         """Return the program of the jobs that were added."""
@@ -143,7 +148,8 @@ class ProgramBuilder:
         for entry in self._entries:
             entry.at = words
             words += _up(len(entry.args), _LINE // 8)
-        own = _up(8 * words, _PAGE)
+        alone = len(self._entries) == 1 and self._entries[0].workspace.size == 0
+        own = _up(8 * words, _LINE if alone else _PAGE)
         work = own + _lay_out([buffer for buffer in self._buffers if buffer.first >= 0])
         jobs = np.zeros(words, np.int64)
         addresses: list[tuple[int, int, int]] = []
@@ -181,17 +187,17 @@ def _lay_out(wanted: Sequence[_Buffer]) -> int:
     return total
 
 
-@jit
-def _run(code, bases, memory, state, helpers, release_lock):
+@inner
+def _run(code, bases, word, memory, state, helpers, release_lock):
     words, addresses = load_integer(code, 0), load_integer(code, 1)
     steps, flags = load_integer(code, 2), load_integer(code, 3)
     at = _HEAD
-    for word in range(words):
-        store_integer(memory, word, load_integer(code, at + word))
+    for place in range(words):
+        store_integer(memory, place, load_integer(code, at + place))
     at += words
     for _ in range(addresses):
         number, offset = load_integer(code, at + 1), load_integer(code, at + 2)
-        base = memory if number == _OWN else load_integer(bases, number - 1)
+        base = memory if number == _OWN else held(load_integer(bases, number - 1), word)
         store_integer(memory, load_integer(code, at), base + offset if base != 0 else 0)
         at += 3
     for _ in range(steps):
@@ -204,28 +210,91 @@ def _run(code, bases, memory, state, helpers, release_lock):
     return found == 0
 
 
+@inner
+def _aligned(memory, word):
+    """Return a run's memory, rounded up to a cache line; some on the stack if ``memory`` is 0."""
+    return stack_integers() if memory == 0 else (held(memory, word) + _LINE - 1) // _LINE * _LINE
+
+
+@jit
+def _run_on(code, holders, word, memory, state, helpers, release_lock):
+    """Run a program on a tuple of arrays."""
+    bases = stack_integers()
+    for i in range(len(holders)):
+        store_integer(bases, i, holders[i])
+    return _run(code, bases, word, _aligned(memory, word), state, helpers, release_lock)
+
+
+@jit
+def _run_at(code, addresses, word, memory, state, helpers, release_lock):
+    """Run a program on operands whose addresses are in an array."""
+    bases = held(addresses, word)
+    return _run(code, bases, DIRECT, _aligned(memory, word), state, helpers, release_lock)
+
+
 class Program:
     """Runs jobs in their order; several threads may run the same program at the same time."""
 
-    def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: list[tuple[np.ndarray, Any]]) -> None:
+    def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: list[Any]) -> None:
         """Take what `ProgramBuilder.finish` made; a run needs ``memory`` bytes, and at most ``helpers`` helpers."""
         self._code, self._start = code, code.ctypes.data
         self._memory, self._helpers, self._kept = memory, helpers, kept
 
     @property
     def nbytes(self) -> int:
-        """Return the size of the program and of all its plans, in bytes; the memory of a run isn't counted."""
-        return self._code.nbytes + sum(args.nbytes + getattr(keep, "nbytes", 0) for args, keep in self._kept)
+        """Return the size of the program and of all that it keeps, in bytes; the memory of a run isn't counted."""
+        return self._code.nbytes + sum(kept.nbytes for kept in self._kept)
 
-    def run(self, operands: Sequence[int]) -> bool:
-        """Run all jobs on operands at these addresses; return whether no job has set its flag.
+    def run(self, arrays: tuple[np.ndarray | None, ...]) -> bool:
+        """Run all jobs on operands that begin where the arrays do; return True if no job has set its flag."""
+        return self._launch(_run_on, holders(arrays))
 
-        Address 0 stands for an operand that isn't there.
-        """
+    def run_at(self, places: Sequence[int]) -> bool:
+        """Run all jobs on operands at these addresses, as `run`; address 0 stands for an operand that isn't there."""
+        bases = np.array(places, np.int64)
+        return self._launch(_run_at, holder(bases))
+
+    def _launch(self, run: Any, operands: Any) -> bool:
         helpers = workers.pool.helpers(self._helpers + 1, self._helpers + 1) if self._helpers else 0
+        state, word = workers.pool.state, addresses.word
+        if self._memory <= ARGUMENTS_BYTES:
+            return bool(run(self._start, operands, word, 0, state, helpers, RELEASE))
         memory = buffers.scratch(self._memory)
-        bases = np.array(operands, np.int64)
-        state = workers.pool.state
-        fine = _run(self._start, address(bases), address(memory), state, helpers, RELEASE)
+        fine = run(self._start, operands, word, holder(memory), state, helpers, RELEASE)
         buffers.give_back(memory)
         return bool(fine)
+
+
+class Operation:
+    """An operation adds jobs to a program: a plan of a convolution, a pooling, a sum. A derived class says which."""
+
+    def __init__(self) -> None:
+        self._alone: dict[int, Program] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Return the approximate size of what the operation holds, in bytes."""
+        raise NotImplementedError
+
+    def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
+        """Add the operation's jobs to a program, with operands and results at ``places``; None means there is none.
+
+        The program's flag is set if numbers that aren't finite may have spread to results that don't depend on them;
+        with ``watch`` it is set for all such numbers that a task finds in the data that it checks.
+        """
+        raise NotImplementedError
+
+    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
+        """Add the operation's jobs to a program, which then keeps the operation."""
+        self.emit(program, *places, watch=watch)
+        program.keep(self)
+
+    def execute(self, *arrays: np.ndarray | None) -> bool:
+        """Run the operation on C-contiguous arrays, as a program of its own; return True if no task set a flag."""
+        threads = get_num_threads()
+        program = self._alone.get(threads)
+        if program is None:
+            builder = ProgramBuilder()
+            self.emit(builder, *[builder.operand() for _ in arrays])
+            program = self._alone[threads] = builder.finish()
+        return program.run(arrays)

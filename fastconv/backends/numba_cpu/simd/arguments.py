@@ -28,6 +28,10 @@ MOST_WORDS = 64
 """The largest number of fields. The memory of every job begins with this many 64-bit words for its arguments."""
 
 
+ARGUMENTS_BYTES = 8 * MOST_WORDS
+"""Size of the memory that a record of arguments takes, in bytes."""
+
+
 class ArgumentsType(types.Type):
     """This is Numba's type for the address of a record of arguments."""
 

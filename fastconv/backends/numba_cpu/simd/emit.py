@@ -116,9 +116,10 @@ def transposed(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def raise_to(builder: Any, value: Any, floor: Any) -> Any:
-    """Return the larger of ``value`` and ``floor`` in each lane; a NaN in ``value`` stays NaN."""
-    return builder.select(builder.fcmp_ordered("<", value, floor), floor, value)
+def clamped(builder: Any, value: Any, lowest: Any, highest: Any) -> Any:
+    """Return ``value`` with lanes below ``lowest`` or above ``highest`` replaced by these; NaN stays NaN."""
+    value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
+    return builder.select(builder.fcmp_ordered(">", value, highest), highest, value)
 
 
 def _suffix(kind: ir.VectorType) -> str:

@@ -11,10 +11,10 @@ from numba.extending import intrinsic
 
 from fastconv.backends.numba_cpu.simd.emit import (
     broadcast_value,
+    clamped,
     mask_between,
     mask_of_bits,
     multiply_add,
-    raise_to,
     shuffled,
 )
 from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, mask_of, vector_of
@@ -73,13 +73,13 @@ def is_zero(typing, simd, value):
 
 
 @intrinsic
-def not_below(typing, simd, value, floor):
-    """Return the larger of ``value`` and ``floor`` in each lane; a NaN in ``value`` stays NaN."""
+def clamp(typing, simd, value, lowest, highest):
+    """Return ``value`` with lanes below ``lowest`` or above ``highest`` replaced by these; NaN stays NaN."""
 
     def generate(context, builder, signature, arguments):
-        return raise_to(builder, arguments[1], arguments[2])
+        return clamped(builder, *arguments[1:])
 
-    return vector_of(simd)(simd, vector_of(simd), vector_of(simd)), generate
+    return vector_of(simd)(simd, *[vector_of(simd)] * 3), generate
 
 
 @intrinsic

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastconv.backends.block import Block
+from fastconv.backends.chain import Operands
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
 from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, MatrixWeightGradient
@@ -59,7 +61,7 @@ def test_groups_and_planes(matrix: NumbaCpu, simd: Simd) -> None:
 
 
 def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
-    """Long sums take several passes, of which the last applies the floor; columns and rows take several tasks."""
+    """Long sums take several passes, of which the last applies the limits; columns and rows take several tasks."""
     steps = matrix_tiles.COST.steps
     long, many = image(2 * steps + 3, 5, 3, 4, 1, 1, N=2), image(90, 14, 15, 130, 1, 1)
     dense = linear(70, 3 * steps + 1, 75)
@@ -78,14 +80,17 @@ def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
 
 
 @pytest.mark.parametrize("dense", [False, True])
-def test_the_floor(matrix: NumbaCpu, simd: Simd, dense: bool) -> None:
+def test_relu(matrix: NumbaCpu, simd: Simd, dense: bool) -> None:
     """ReLU applies to complete sums, bias included."""
     rng = np.random.default_rng(3)
     steps = 2 * matrix_tiles.COST.steps
     g = linear(5, steps, 7) if dense else image(steps, 2, 9, 7, 1, 1, N=2)
     x, w, b = (rng.integers(-3, 4, shape).astype(simd.dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
     y = matrix.conv2d(x, w, b, g)
-    np.testing.assert_array_equal(matrix.conv2d_activated(x, w, b, g, "relu"), np.maximum(y, 0))
+    chain = matrix.chain((Block(g, "relu", None),), np.dtype(simd.dtype))
+    relu = np.full_like(y, np.nan)
+    assert chain.forward(Operands(x, (w, b), relu, None))
+    np.testing.assert_array_equal(relu, np.maximum(y, 0))
     assert (y < 0).any()
 
 

@@ -16,7 +16,6 @@ import torch
 
 import fastconv
 from fastconv.backends.numba_cpu.fused import lowering as blocks
-from fastconv.backends.numba_cpu.fused import separate_blocks
 from fastconv.backends.numba_cpu.fused.sparse_grad import tiling as argmax_tiling
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import (
     ArgmaxInputGradient,
@@ -106,11 +105,11 @@ def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: py
         in_strips, in_planes = in_strips + (by_weight.cut.plane_w == 0), in_planes + (by_weight.cut.plane_w > 0)
         several += by_weight.cut.channels < g.K and by_weight.cut.block_rows < g.P // 2
         target = np.full(g.weight_shape, np.nan, simd.dtype)
-        assert by_weight._execute(given["x"], given["grad"], given["indices"], target)
+        assert by_weight.execute(given["x"], given["grad"], given["indices"], target)
         np.testing.assert_array_equal(target, for_w, f"weight {g}")
         assert by_image is not None
         target = np.full(g.input_shape, np.nan, simd.dtype)
-        assert by_image._execute(given["grad"], given["w"], given["indices"], target)
+        assert by_image.execute(given["grad"], given["w"], given["indices"], target)
         np.testing.assert_array_equal(target, for_x, f"image {g}")
     assert min(in_planes, in_strips) >= 4
     assert (several > 4) == bool(sizes)
@@ -179,8 +178,7 @@ def test_numbers_that_are_not_finite_go_the_dense_way(value: float, which: str, 
     more[which][where] = value
     names = {name: more.get(name) for name in ("x", "w", "b")}
     given = {name: leaf for name, leaf in names.items() if leaf is not None}
-    dense = separate_blocks.block_backward
-    with mock.patch.object(separate_blocks, "block_backward", side_effect=dense) as way:
+    with mock.patch.object(chains, "gradients_again", side_effect=chains.gradients_again) as way:
         mine = both_gradients(shape, given, backend="numba")
     assert way.call_count == (value != 0)
     for one, other in zip(mine, both_gradients(shape, given), strict=True):

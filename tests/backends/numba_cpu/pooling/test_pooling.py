@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 
 import fastconv
-from fastconv.backends.numba_cpu.pooling import launch as pooling_launch
 from fastconv.backends.numba_cpu.pooling.average import avg_pool2d, avg_pool2d_backward
 from fastconv.backends.numba_cpu.pooling.max import max_pool2d, max_pool2d_backward, max_pool2d_values
 from fastconv.backends.numba_cpu.pooling.plan import forward, max_backward
 from fastconv.backends.numba_cpu.pooling.windows.state import VALUES
-from fastconv.backends.numba_cpu.runtime import launch as runtime_launch
+from fastconv.backends.numba_cpu.runtime import addresses
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import PoolGeometry
 from fastconv.torch import functional
@@ -40,6 +39,15 @@ def _geometry(shape: tuple[int, int, int, int], kernel: Any, how: dict[str, Any]
     return PoolGeometry(*shape, *_pair(kernel), **{"stride": _pair(kernel), **how, **pairs})
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """One thread, unless a test asks for more."""
+    threads = fastconv.get_num_threads()
+    fastconv.set_num_threads(1)
+    yield
+    fastconv.set_num_threads(threads)
+
+
 Draw = Callable[..., np.ndarray]
 
 
@@ -52,13 +60,14 @@ def _check_max(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], draw
     spread = oracle.gradients(expected, (leaf,), grad)[0]
     found = []
     for threads in range(1, most + 1):
-        values, indices = max_pool2d(simd, x, g, threads)
-        alone = max_pool2d_values(simd, x, g, threads)
+        fastconv.set_num_threads(threads)
+        values, indices = max_pool2d(simd, x, g)
+        alone = max_pool2d_values(simd, x, g)
         assert (values.dtype, indices.dtype) == (simd.dtype, np.int64)
         np.testing.assert_array_equal(values, expected.detach().numpy())
         np.testing.assert_array_equal(indices, places.numpy())
         assert alone.tobytes() == values.tobytes()
-        back = max_pool2d_backward(simd, grad, indices, (g.H, g.W), threads)
+        back = max_pool2d_backward(simd, grad, indices, (g.H, g.W))
         assert_equal(back, spread, "gradient")
         found.append([result.tobytes() for result in (values, indices, back)])
     assert all(results == found[0] for results in found)
@@ -73,7 +82,8 @@ def _check_average(simd: Simd, x: np.ndarray, kernel: Any, how: dict[str, Any], 
     spread = oracle.gradients(expected, (leaf,), grad)[0]
     found = []
     for threads in range(1, most + 1):
-        y, back = avg_pool2d(simd, x, g, threads), avg_pool2d_backward(simd, grad, g, threads)
+        fastconv.set_num_threads(threads)
+        y, back = avg_pool2d(simd, x, g), avg_pool2d_backward(simd, grad, g)
         assert y.dtype == back.dtype == simd.dtype
         assert_equal(y, expected.detach().numpy())
         assert_equal(back, spread, "gradient")
@@ -141,13 +151,13 @@ def test_special_values_everywhere(value: float, kernel: tuple[Any, Any, int], s
         x[0, place].flat[place] = value
         x[0, 30 + place].flat[[place, (place * 7 + 3) % 30]] = value
     g = _geometry(x.shape, size, how)
-    values, indices = max_pool2d(simd, x, g, 1)
+    values, indices = max_pool2d(simd, x, g)
     expected, places = F.max_pool2d(torch.from_numpy(x), size, **how, return_indices=True)
     np.testing.assert_array_equal(values, expected.numpy())
     np.testing.assert_array_equal(indices, places.numpy())
-    np.testing.assert_array_equal(max_pool2d_values(simd, x, g, 1), values)
+    np.testing.assert_array_equal(max_pool2d_values(simd, x, g), values)
     averages = F.avg_pool2d(oracle.tensor(x), size, **how).detach().numpy()
-    assert_equal(avg_pool2d(simd, x, g, 1), averages)
+    assert_equal(avg_pool2d(simd, x, g), averages)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
@@ -158,12 +168,12 @@ def test_ties(values: list[float], kernel: tuple[Any, Any, int], simd: Simd) -> 
     how = {"stride": stride, "padding": padding}
     x = np.random.default_rng(5).choice(np.array(values, simd.dtype), (2, 40, 5, 6))
     expected, places = F.max_pool2d(torch.from_numpy(x), size, **how, return_indices=True)
-    found, indices = max_pool2d(simd, x, _geometry(x.shape, size, how), 1)
+    found, indices = max_pool2d(simd, x, _geometry(x.shape, size, how))
     np.testing.assert_array_equal(indices, places.numpy())
     np.testing.assert_array_equal(found, expected.numpy())
     taken = np.take_along_axis(x.reshape(2, 40, 30), indices.reshape(2, 40, -1), 2).reshape(found.shape)
     assert found.tobytes() == taken.tobytes()
-    assert max_pool2d_values(simd, x, _geometry(x.shape, size, how), 1).tobytes() == taken.tobytes()
+    assert max_pool2d_values(simd, x, _geometry(x.shape, size, how)).tobytes() == taken.tobytes()
 
 
 LARGE = [
@@ -202,14 +212,14 @@ def test_gradient_of_pairs(wrong: int | None, simd: Simd, draw) -> None:
         for n, c, i, j in np.ndindex(grad.shape):
             if indices[n, c, i, j] >= 0:
                 expected[n, c, indices[n, c, i, j]] += grad[n, c, i, j]
-        found = max_pool2d_backward(simd, grad, indices, (2 * P, 2 * Q), 2)
+        found = max_pool2d_backward(simd, grad, indices, (2 * P, 2 * Q))
         assert found.tobytes() == expected.tobytes()
 
 
 def test_gradient_that_no_cache_holds(draw) -> None:
     x = draw(1, 2, 1400, 1210)
     simd = Simd(instruction_set.chosen(), x.dtype.name)
-    assert max_backward(simd, 2, (1400, 1210), (700, 605)).kept[0]["ahead"] > 0
+    assert max_backward(simd, 2, (1400, 1210), (700, 605)).args["ahead"] > 0
     _check_max(simd, x, 2, {}, draw, 2)
 
 
@@ -224,16 +234,15 @@ def test_average_gradients_round_as_torchs_do(kernel: int, stride: int, padding:
     leaf = torch.from_numpy(x).requires_grad_()
     y = F.avg_pool2d(leaf, kernel, stride, padding)
     if kernel == 2 and stride == 2:
-        assert avg_pool2d(simd, x, g, 1).tobytes() == y.detach().numpy().tobytes()
+        assert avg_pool2d(simd, x, g).tobytes() == y.detach().numpy().tobytes()
     for grad in (draw(*g.output_shape), np.full(g.output_shape, 0.9 * np.finfo(simd.dtype).max, simd.dtype)):
         (expected,) = torch.autograd.grad(y, leaf, torch.from_numpy(grad), retain_graph=True)
-        np.testing.assert_array_equal(avg_pool2d_backward(simd, grad, g, 1), expected.numpy())
+        np.testing.assert_array_equal(avg_pool2d_backward(simd, grad, g), expected.numpy())
 
 
 def test_addresses_the_slow_way(simd: Simd, draw, monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses come from `array.ctypes.data`, as where an array's object has another layout."""
-    for module in (runtime_launch, pooling_launch):
-        monkeypatch.setattr(module, "PLAIN", False)
+    monkeypatch.setattr(addresses, "word", addresses.DIRECT)
     _check_max(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
     _check_average(simd, draw(2, 3, 9, 9), 3, {"stride": 2, "padding": 1}, draw)
 
@@ -248,7 +257,7 @@ def test_gradient_at_any_index(simd: Simd, draw) -> None:
         expected[n, c, indices[n, c, p, q]] += grad[n, c, p, q]
     expected[..., 40] = 0
     expected = expected[..., :40].reshape(2, 3, 5, 8)
-    assert_equal(max_pool2d_backward(simd, grad, indices, (5, 8), 2), expected)
+    assert_equal(max_pool2d_backward(simd, grad, indices, (5, 8)), expected)
 
 
 def test_windows_of_padding_alone(simd: Simd) -> None:
@@ -256,10 +265,10 @@ def test_windows_of_padding_alone(simd: Simd) -> None:
     for turn in (False, True):
         axes = ((1, 2), (0, 1), (1, 4)) if turn else ((2, 1), (1, 0), (4, 1))
         g = PoolGeometry(1, 1, 3, 3, axes[0][0], axes[0][1], (1, 1), axes[1], axes[2])
-        values, indices = max_pool2d(simd, x, g, 1)
+        values, indices = max_pool2d(simd, x, g)
         np.testing.assert_array_equal(values, np.full(g.output_shape, -np.inf))
         np.testing.assert_array_equal(indices, np.full(g.output_shape, -1))
-        np.testing.assert_array_equal(max_pool2d_values(simd, x, g, 1), values)
+        np.testing.assert_array_equal(max_pool2d_values(simd, x, g), values)
 
 
 X = np.arange(32, dtype=np.float32).reshape(1, 2, 4, 4)

@@ -25,10 +25,8 @@ from fastconv.backends.numba_cpu.conv.column_matrix.arguments import FoldArgumen
 from fastconv.backends.numba_cpu.conv.column_matrix.fold import fold
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
-from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES, execute
-from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
+from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.geometry import ConvGeometry
@@ -50,11 +48,12 @@ def _images_at_once(g: ConvGeometry, itemsize: int) -> int:
     return min(g.N, max(1, CPU.routes.columns_bytes // (math.prod(g.columns_shape[1:]) * itemsize)))
 
 
-class ColumnGradient:
+class ColumnGradient(Operation):
     """This plan runs a product and then a sum for a few images at a time."""
 
     def __init__(self, simd: Simd, job: Job, g: ConvGeometry, plan: Callable[[Job], Any]) -> None:
         """Make a plan from a ``job`` of `column_job`; ``plan`` makes the plans of the products."""
+        super().__init__()
         at_once = _images_at_once(g, simd.itemsize)
 
         @cache
@@ -81,20 +80,10 @@ class ColumnGradient:
 
     def run(self, grad: np.ndarray, weight: np.ndarray, bias: None, target: np.ndarray) -> bool:
         """Fill ``target``; return True, since the weight is never multiplied by a zero that isn't in the definition."""
-        columns = buffers.empty(self._shape, target.dtype)
-        memory = buffers.scratch(ARGUMENTS_BYTES)
-        threads = workers.threads_for(self._flops)
-        for first, product in self._products:
-            end = first + product.job.problem.images
-            product.run(grad[first:end], weight, None, columns)
-            step = fold(self.simd), (end - first) * self._g.C
-            arrays = columns, target[first:end]
-            execute(self._args, memory, _OPERANDS, arrays, _PARTS, (0, 0), step, (0, 0), threads)
-        buffers.give_back(memory)
+        self.execute(grad, weight, bias, target)
         return True
 
-    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
-        """Record the products and sums as jobs of a program; see `Plan.record`."""
+    def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
         grad, weight, _, target = places
         assert grad is not None
         assert target is not None
@@ -104,9 +93,9 @@ class ColumnGradient:
         for first, product in self._products:
             there = grad + first * math.prod(g.output_shape[1:]) * size
             image = target + first * math.prod(g.input_shape[1:]) * size
-            product.record(program, there, weight, None, columns, watch=watch)
+            product.emit(program, there, weight, None, columns, watch=watch)
             step = Step(fold(self.simd), product.job.problem.images * g.C, threads)
-            program.add(self._args, zip(_OPERANDS, (columns, image), strict=True), [step], keep=self)
+            program.add(self._args, zip(_OPERANDS, (columns, image), strict=True), [step])
 
 
-_OPERANDS, _PARTS = FoldArguments.positions("columns", "image"), FoldArguments.positions("workspace", "workspace")
+_OPERANDS = FoldArguments.positions("columns", "image")

@@ -38,13 +38,13 @@ from fastconv.backends.numba_cpu.simd import (
     bits_between,
     broadcast_value,
     call,
+    clamped,
     element,
     load_integer,
     load_scalar,
     mask_of_bits,
     masked_store,
     multiply_add,
-    raise_to,
     shuffled,
     store_scalar,
     vector_at,
@@ -71,7 +71,7 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
 
         kernel = [[spread(weights, taps.columns * r + s) for s in range(taps.columns)] for r in range(taps.rows)]
         start, mask = spread(bias, 0), mask_of_bits(builder, lanes, bits)
-        lowest = spread(taps.argument(args, "limits"), 1)
+        lowest, highest = (spread(taps.argument(args, "limits"), 2 + i) for i in range(2))
         across = builder.mul(taps.argument(args, "YI"), taps.argument(args, "target_w"))
 
         def body(i: Any, pixels: list[list[Any]], _: list[Any]) -> list[Any]:
@@ -80,7 +80,7 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
                 for s in range(taps.columns):
                     total = multiply_add(builder, kernel[r][s], pixels[r][s], total)
             place = builder.mul(i, across)
-            for value, inside in _apart(builder, raise_to(builder, total, lowest), mask, shape.target_step):
+            for value, inside in _apart(builder, clamped(builder, total, lowest, highest), mask, shape.target_step):
                 masked_store(builder, value, vector_at(builder, simd, target, place), inside, simd.simd.itemsize)
                 place = builder.add(place, ir.Constant(_I64, lanes))
             return []

@@ -157,7 +157,7 @@ def convolve(simd, args, task, thread):
     points = (rows - 1) * wide + args.J
     target_w = args.target_w
     plane = args.target_h * target_w
-    kernel, floor = args.kernel, args.limits + simd.itemsize
+    kernel, last_limits = args.kernel, args.limits + 2 * simd.itemsize
     offsets, target = args.offsets, args.target
     corner = args.Y0 * target_w + args.X0
     in_rows = args.XJ == 1 and args.YI == 1
@@ -185,12 +185,12 @@ def convolve(simd, args, task, thread):
             right = planes + simd.itemsize * v
             if in_rows and valid == tile_rows:
                 _place_vectors(simd, args, v, rows, corner + first_row * target_w, vectors, pieces, table)
-                call(kernel, (depth, left, right, offsets, image, plane, table, bias, floor))
+                call(kernel, (depth, left, right, offsets, image, plane, table, bias, last_limits))
             else:
                 for piece in range(vectors * pieces):
                     base = table + 8 * PIECE_WORDS * piece
                     store_integer(base, 0, 0)
                     store_integer(base, 1, simd.lanes if piece % pieces == 0 else 0)
                     store_integer(base, 2, piece // pieces * simd.lanes)
-                call(kernel, (depth, left, right, offsets, scratch, width, table, bias, floor))
+                call(kernel, (depth, left, right, offsets, scratch, width, table, bias, last_limits))
                 _deliver(simd, args, scratch, width, v, rows, first_row, n, row, valid, target)

@@ -80,7 +80,7 @@ class DirectWeightGradient(WeightGradient):
 
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target`` with the weight gradient."""
-        self._execute(source, grad, target)
+        self.execute(source, grad, target)
         # After the ends of rows pixels are multiplied by zeros, so an infinite pixel gives a false NaN.
         if np.isnan(target).any():
             self.exact().run(source, grad, target)

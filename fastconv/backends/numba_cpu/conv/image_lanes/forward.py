@@ -172,7 +172,7 @@ def convolve(simd, args, task, thread):
     for k in range(0, depth, steps):
         here = min(steps, depth - k)
         read_rows(simd, args, batch, group, k, here, first, end, slab)
-        floor = limits + size if k + here == depth else limits
+        here_limits = limits + 2 * size if k + here == depth else limits
         for i in range(rows):
             for j in range(0, J, vectors):
                 count = _list_taps(simd, args, first_row + i, j, first, here, table)
@@ -192,7 +192,7 @@ def convolve(simd, args, task, thread):
                     start = ACCUMULATE if k > 0 else 0
                     call(
                         kernel,
-                        (count, table, here, left, slab, channel, distance, target, row_step, bias, start, floor),
+                        (count, table, here, left, slab, channel, distance, target, row_step, bias, start, here_limits),
                     )
     wanted = min(channels, end_panel * tile_rows) - first_panel * tile_rows
     _write(simd, args, batch, row, wanted, first_row, rows, results)

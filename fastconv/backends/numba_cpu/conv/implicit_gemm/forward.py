@@ -102,7 +102,7 @@ def multiply_block(simd, args, task, thread):
             here = min(steps, length - k)
             _gather_block(simd, args, table + 24 * t, together, group, first, pixels, k, k + here, gathered, runs)
             start = ACCUMULATE if t + k > 0 else 0
-            floor = limits + simd.itemsize if t + together == taps and k + here == length else limits
+            here_limits = limits + 2 * simd.itemsize if t + together == taps and k + here == length else limits
             for panel in range(first_panel, end_panel):
                 row = group * rows + panel * tile_rows
                 left = args.panels
@@ -118,16 +118,16 @@ def multiply_block(simd, args, task, thread):
                     if whole and dense and inside + width <= in_image:
                         place = (n * args.groups * rows + row) * plane + inside
                         target = args.target + simd.itemsize * place
-                        call(kernel, (here, left, right, target, plane, bias, start, floor))
+                        call(kernel, (here, left, right, target, plane, bias, start, here_limits))
                     else:
                         call(kernel, (here, left, right, scratch, width, 0, 0, limits))
                         count = min(width, pixels - u)
                         valid = min(tile_rows, rows - panel * tile_rows)
-                        _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, floor)
+                        _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
 
 
 @inner
-def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
+def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
     """Write ``rows`` x ``count`` numbers of a tile to target channels from ``row`` and lattice points from u on."""
     I, J = args.I, args.J
     wide = args.target_w
@@ -148,7 +148,7 @@ def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, floor):
             pixel = (args.Y0 + i * args.YI) * wide
             pixel += args.X0 + j * right
         corner = (n * channels + row) * plane + pixel
-        write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, (bias, start, floor))
+        write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, (bias, start, limits))
         inside += end - lane
         lane = end
         if inside == I * J:

@@ -49,11 +49,12 @@ def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
 
     It takes twelve integers. depth: steps, at least 1. a, row_step, depth_step: its address, and elements from one
     of its rows and steps to the next. b, width: its address, and elements from one row to the next. rest: number of
-    lanes in a row's last vector, unless it is ``whole``. c, step, bias, start, floor: as in `gemm.micro_kernel.packed`.
+    lanes in a row's last vector, unless it is ``whole``. c, step, bias, start, limits: as in
+    `gemm.micro_kernel.packed`.
     """
 
-    def matrix_kernel(depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor):
-        values = depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor
+    def matrix_kernel(depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, limits):
+        values = depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, limits
         _matrix_tile(simd, rows, vectors, whole, values)
 
     return address_of(matrix_kernel, *[intp] * 12)
@@ -67,7 +68,7 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
     def generate(context, builder, signature, arguments):
         tile = Tile(builder, simd, *shape)
         values = cgutils.unpack_tuple(builder, arguments[4], 12)
-        depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, floor = values
+        depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, limits = values
         if not whole.literal_value:
             tile.mask = mask_between(builder, simd.simd.lanes, ir.Constant(_I64, 0), rest)
         begins = [builder.mul(row_step, ir.Constant(_I64, i)) for i in range(shape[0])]
@@ -78,17 +79,17 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
             lambda k: builder.mul(k, width),
             lambda k, i: builder.add(builder.mul(k, depth_step), begins[i]),
         )
-        tile.finish_matrix(c, step, bias, start, floor)
+        tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, whole, types.UniTuple(intp, 12)), generate
 
 
 @inner
-def _multiply(simd, args, task, a, b, width, c, depth, bias, last_floor):
+def _multiply(simd, args, task, a, b, width, c, depth, bias, last_limits):
     """Compute a block of rows by a block of columns; ``task`` counts the blocks, those of columns first.
 
-    ``last_floor`` is the address of the lower limit of complete sums.
+    ``last_limits`` is the address of the limits of complete sums.
     """
     panel_block, block = divmod(task, args.blocks)
     rows, columns = args.rows, args.points
@@ -102,7 +103,7 @@ def _multiply(simd, args, task, a, b, width, c, depth, bias, last_floor):
     for k in range(0, depth, steps):
         here = min(steps, depth - k)
         start = ACCUMULATE if k > 0 else 0
-        floor = last_floor if k + here == depth else args.limits
+        limits = last_limits if k + here == depth else args.limits
         for j in range(first_column, end_column, tile_width):
             there = min(tile_width, columns - j)
             rest = there - (there - 1) // simd.lanes * simd.lanes
@@ -122,7 +123,7 @@ def _multiply(simd, args, task, a, b, width, c, depth, bias, last_floor):
                         columns,
                         bias + size * i if bias != 0 else 0,
                         start,
-                        floor,
+                        limits,
                     ),
                 )
 
@@ -141,8 +142,8 @@ def convolve(simd, args, task, thread):
     bias = args.bias
     if bias != 0:
         bias += simd.itemsize * group * rows
-    floor = args.limits + simd.itemsize
-    _multiply(simd, args, task, weight, source, pixels, target, depth, bias, floor)
+    limits = args.limits + 2 * simd.itemsize
+    _multiply(simd, args, task, weight, source, pixels, target, depth, bias, limits)
 
 
 @task(MatrixArguments)
@@ -169,6 +170,6 @@ def correlate(simd, args, task, thread):
     """Compute a block of target channels by a block of source channels: a sum along the pixels of the only image."""
     width, pixels = args.width, args.pixels
     grad, transposed = args.grad, args.transposed
-    # The first limit is minus infinity: a dense layer's bias and floor are applied after the sum.
-    floor = args.limits
-    _multiply(simd, args, task, grad, transposed, width, args.target, pixels, 0, floor)
+    # The first limits are infinite: a dense layer's bias and activation are applied after the sum.
+    limits = args.limits
+    _multiply(simd, args, task, grad, transposed, width, args.target, pixels, 0, limits)

@@ -22,8 +22,8 @@ from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.lowering import Job
-from fastconv.backends.numba_cpu.runtime.launch import ARGUMENTS_BYTES
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.simd.arguments import ARGUMENTS_BYTES
 from fastconv.backends.numba_cpu.tuning.splitting import ceil
 
 
@@ -53,7 +53,7 @@ class ConvolutionInParts(Convolution):
         cuts, p = part_tilings(simd, job), job.problem
         needed = max(forward.workspace_bytes(simd, c.steps, c.block_tiles, c.tile_rows, c.tile_vectors) for c in cuts)
         super().__init__(simd, job, cuts[0], ARGUMENTS_BYTES + needed, panel_bytes(simd, p, cuts[0]))
-        self._own = _Parts(simd, [replace(part, floor=job.floor) for part in job.parts], cuts)
+        self._own = _Parts(simd, [replace(part, limits=job.limits) for part in job.parts], cuts)
         self.args["templates"], self.args["parts"] = self._own.args.ctypes.data, len(cuts)
         self.args["steps"] = p.channels
         self._first = pack_weight(simd), p.groups * cuts[0].panels

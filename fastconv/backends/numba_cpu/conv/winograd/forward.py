@@ -21,7 +21,7 @@ A task takes a block of NR patches, of all images side by side, and a block of t
         transform their patches          straight from the image, a row of patches in the lanes
         for each of the 16 products
             for panels of MR channels    one micro-kernel call; KC x NR of the patches stay in the L1 cache
-    transform the sums                   into 2 x 2 pixels each, add bias, apply floor, write to the target
+    transform the sums                   into 2 x 2 pixels each, add bias, clamp, write to the target
 
 Patches in a row start two pixels apart, so a vector of them is de-interleaved from loads of two vectors. A vector ends
 where its row ends. Its lanes beyond the row are stored too, and the next row overwrites them, so rows of 4 or 7 patches
@@ -72,13 +72,13 @@ from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
     call,
+    clamped,
     element,
     is_zero,
     load_integer,
     mask_of_bits,
     masked_store,
     multiply_add,
-    raise_to,
     shuffled,
     store,
     vector_at,
@@ -106,20 +106,21 @@ def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
 
 
 @intrinsic
-def _transform_sums(typing, simd, source, step, bias, floor, target, below, masks, odd):
+def _transform_sums(typing, simd, source, step, bias, limits, target, below, masks, odd):
     """Write A' m A of 16 vectors ``step`` elements apart: 2 x 2 pixels for each lane, at ``target`` and ``below``.
 
-    ``bias`` and ``floor`` are addresses of numbers; the masks say which lanes of the two vectors in each row are
-    written. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or NaN.
+    ``bias`` and ``limits`` are addresses of a number and of two; the masks say which lanes of the two vectors in each
+    row are written. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or NaN.
     """
 
     def generate(context, builder, signature, arguments):
-        _, source, step, bias, floor, target, below, masks, odd = arguments
+        _, source, step, bias, limits, target, below, masks, odd = arguments
         masks = cgutils.unpack_tuple(builder, masks, 4)
         lanes = simd.simd.lanes
-        nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
-        start, lowest = (
-            broadcast_value(builder, builder.load(element(builder, simd, base, first)), lanes) for base in (bias, floor)
+        nothing = ir.Constant(vector_of(simd).llvm, None)
+        start, lowest, highest = (
+            broadcast_value(builder, builder.load(element(builder, simd, base, ir.Constant(_I64, i))), lanes)
+            for base, i in ((bias, 0), (limits, 0), (limits, 1))
         )
         points = load_points(builder, simd, source, step)
         columns = [_interpolate(builder, [row[j] for row in points]) for j in range(4)]
@@ -127,7 +128,7 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
             pixels = []
             for value in _interpolate(builder, [column[row] for column in columns]):
                 odd = multiply_add(builder, value, nothing, odd)
-                pixels.append(raise_to(builder, builder.fadd(value, start), lowest))
+                pixels.append(clamped(builder, builder.fadd(value, start), lowest, highest))
             for half in range(2):
                 places = range(half * lanes // 2, (half + 1) * lanes // 2)
                 order = [lane + lanes * column for lane in places for column in range(2)]
@@ -143,7 +144,7 @@ def _transform_sums(typing, simd, source, step, bias, floor, target, below, mask
 def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhere):
     """Write the pixels of ``rows`` target channels from ``row`` on; return True if all of them are finite."""
     I, J = args.I, args.J
-    bias, floor = args.bias, args.limits + simd.itemsize
+    bias, limits = args.bias, args.limits + 2 * simd.itemsize
     odd = zeros(simd)
     for m in range(rows):
         start = nowhere
@@ -155,7 +156,7 @@ def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhe
             place = load_integer(base, 13) + simd.itemsize * m * I * J
             masks = load_integer(base, 14), load_integer(base, 15), load_integer(base, 16), load_integer(base, 17)
             below = place + simd.itemsize * J
-            odd = _transform_sums(simd, here, step, start, floor, place, below, masks, odd)
+            odd = _transform_sums(simd, here, step, start, limits, place, below, masks, odd)
     return is_zero(simd, odd)
 
 
