@@ -90,13 +90,21 @@ def test_results_that_live_together_share_nothing() -> None:
 
 
 def test_scratch_memory_is_used_again() -> None:
-    memory = buffers.scratch(10)
+    memory = buffers.scratch(1 << 16)
     assert memory.nbytes >= SMALLEST
     address = memory.ctypes.data
-    assert buffers.scratch(10).ctypes.data != address
+    assert buffers.scratch(1 << 16).ctypes.data != address
     buffers.give_back(memory)
     del memory
     assert buffers.scratch(SMALLEST).ctypes.data == address
+
+
+def test_little_scratch_memory_is_numpys_own(store: Store) -> None:
+    for size in (0, 10, 1 << 15):
+        memory = buffers.scratch(size)
+        assert size + (-memory.ctypes.data % 64) <= memory.nbytes < SMALLEST
+        buffers.give_back(memory)
+    assert store.kept == 0
 
 
 def test_small_results_are_numpys_own(store: Store) -> None:
