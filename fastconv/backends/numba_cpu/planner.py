@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.jit import jit
-from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
+from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import ColumnGradient
 from fastconv.backends.numba_cpu.conv.plan import Cut, Plan
 from fastconv.backends.numba_cpu.conv.tap_parts.plan import ConvolutionInParts, WeightGradientInParts
@@ -70,17 +70,19 @@ def _candidate(simd: Simd, problem: Problem, algorithm: str, weight: bool) -> Ca
     return None if cut is None else Candidate(algorithm, kind, cut, kind.tasks(problem, cut))
 
 
-def candidates(simd: Simd, problem: Problem, *, weight: bool) -> list[Candidate]:
-    """Return the candidates for the problem, cheapest first; with ``weight``, those for its weight gradient."""
-    found = [candidate for name in ALGORITHMS if (candidate := _candidate(simd, problem, name, weight)) is not None]
+def candidates(simd: Simd, problem: Problem, algorithm: str | None = None, *, weight: bool) -> list[Candidate]:
+    """Return the candidates for the problem, cheapest first; with ``weight``, those for its weight gradient.
+
+    They are those of the ``algorithm`` asked for, in all its forms, or of all algorithms.
+    """
+    names = ALGORITHMS if algorithm is None else NAMES[algorithm]
+    found = [candidate for name in names if (candidate := _candidate(simd, problem, name, weight)) is not None]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
 def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool = False) -> Candidate | None:
     """Return the cheapest candidate, or that of the ``algorithm`` asked for; None if this algorithm can't do it."""
-    if algorithm is not None:
-        return _candidate(simd, problem, algorithm, weight)
-    return candidates(simd, problem, weight=weight)[0]
+    return next(iter(candidates(simd, problem, algorithm, weight=weight)), None)
 
 
 def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:

@@ -49,37 +49,33 @@ After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" 
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
-from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.additions import additions, emit, emit_numbers
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.kernels import PACKED_CHANNELS
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
-    CHUNK_WORDS,
-    POINTS,
     count_patches,
     describe_chunks,
-    load_points,
+    interleaved,
+    load_at,
     read_patches,
+    target_masks,
+    target_place,
 )
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     broadcast_value,
     call,
     element,
     is_zero,
     load_integer,
-    mask_of_bits,
     masked_store,
     multiply_add,
     raise_to,
-    shuffled,
     store,
     vector_at,
     vector_of,
@@ -90,53 +86,49 @@ from fastconv.backends.numba_cpu.simd.task import task
 _I64 = ir.IntType(64)
 
 
-def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
+def workspace_bytes(simd: FormSimd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
     """Return the bytes of a thread's workspace: transformed patches, their sums, zeros, and the table of chunks."""
     width = tile_vectors * simd.lanes
-    patches = POINTS * (steps * width + simd.lanes)
-    sums = POINTS * (block_panels * tile_rows * width + simd.lanes)
-    packing = (taps * PACKED_CHANNELS + 9) * (tile_rows + simd.lanes)
-    numbers = max(patches, packing) + sums + 4 * simd.lanes
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * CHUNK_WORDS * width
-
-
-def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
-    """Return A' m for a column m of four vectors."""
-    return [builder.fadd(builder.fadd(m[0], m[1]), m[2]), builder.fsub(builder.fsub(m[1], m[2]), m[3])]
+    patches = simd.products * (steps * width + simd.lanes)
+    sums = simd.products * (block_panels * tile_rows * width + simd.lanes)
+    packing = (taps * PACKED_CHANNELS + simd.taps**2) * (tile_rows + simd.lanes)
+    numbers = max(patches, packing) + sums + (simd.side + 1) * simd.lanes
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * width
 
 
 @intrinsic
-def _transform_sums(typing, simd, source, step, bias, floor, target, below, masks, odd):
-    """Write A' m A of 16 vectors ``step`` elements apart: 2 x 2 pixels for each lane, at ``target`` and ``below``.
+def _transform_sums(typing, simd, source, step, bias, floor, chunk, target, below, odd):
+    """Write the tiles of results for a vector of patches, whose sums of products lie ``step`` elements apart.
 
-    ``bias`` and ``floor`` are addresses of numbers; the masks say which lanes of the two vectors in each row are
-    written. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or NaN.
+    ``bias`` and ``floor`` are addresses of numbers; rows of results begin at ``target``, ``below`` bytes apart, under
+    the masks of the ``chunk``. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or
+    NaN.
     """
 
     def generate(context, builder, signature, arguments):
-        _, source, step, bias, floor, target, below, masks, odd = arguments
-        masks = cgutils.unpack_tuple(builder, masks, 4)
-        lanes = simd.simd.lanes
+        _, source, step, bias, floor, chunk, target, below, odd = arguments
+        form, lanes = simd.form, simd.simd.lanes
+        program = additions(form.result)
         nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
         start, lowest = (
             broadcast_value(builder, builder.load(element(builder, simd, base, first)), lanes) for base in (bias, floor)
         )
-        points = load_points(builder, simd, source, step)
-        columns = [_interpolate(builder, [row[j] for row in points]) for j in range(4)]
-        for row, address in enumerate((target, below)):
+        numbers = emit_numbers(
+            builder, form, lambda block: block.result, lambda k: load_at(builder, simd, source, step, k)
+        )
+        columns = [emit(builder, program, column) for column in numbers]
+        for a, masks in enumerate(target_masks(builder, simd, chunk)):
             pixels = []
-            for value in _interpolate(builder, [column[row] for column in columns]):
+            for value in emit(builder, program, [column[a] for column in columns]):
                 odd = multiply_add(builder, value, nothing, odd)
                 pixels.append(raise_to(builder, builder.fadd(value, start), lowest))
-            for half in range(2):
-                places = range(half * lanes // 2, (half + 1) * lanes // 2)
-                order = [lane + lanes * column for lane in places for column in range(2)]
-                pointer = vector_at(builder, simd, address, ir.Constant(_I64, half * lanes))
-                mask = mask_of_bits(builder, lanes, masks[2 * row + half])
-                masked_store(builder, shuffled(builder, pixels[0], pixels[1], order), pointer, mask, simd.simd.itemsize)
+            row = builder.add(target, builder.mul(below, ir.Constant(_I64, a)))
+            for v, (vector, mask) in enumerate(zip(interleaved(builder, pixels), masks, strict=True)):
+                pointer = vector_at(builder, simd, row, ir.Constant(_I64, v * lanes))
+                masked_store(builder, vector, pointer, mask, simd.simd.itemsize)
         return odd
 
-    return vector_of(simd)(simd, *[intp] * 6, types.UniTuple(intp, 4), vector_of(simd)), generate
+    return vector_of(simd)(simd, *[intp] * 7, vector_of(simd)), generate
 
 
 @inner
@@ -150,12 +142,10 @@ def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhe
         if bias != 0:
             start = bias + simd.itemsize * (row + m)
         for chunk in range(chunks):
-            base = table + 8 * CHUNK_WORDS * chunk
+            base = table + 8 * simd.chunk_words * chunk
             here = sums + simd.itemsize * (m * width + load_integer(base, 0))
-            place = load_integer(base, 13) + simd.itemsize * m * I * J
-            masks = load_integer(base, 14), load_integer(base, 15), load_integer(base, 16), load_integer(base, 17)
-            below = place + simd.itemsize * J
-            odd = _transform_sums(simd, here, step, start, floor, place, below, masks, odd)
+            place = target_place(simd, base) + simd.itemsize * m * I * J
+            odd = _transform_sums(simd, here, step, start, floor, base, place, simd.itemsize * J, odd)
     return is_zero(simd, odd)
 
 
@@ -173,7 +163,7 @@ def multiply(simd, args, task, thread):
     here_panels = min(block_panels, panels - first_panel)
     width = args.tile_vectors * simd.lanes
     first = block * width
-    count = min(width, count_patches(args) - first)
+    count = min(width, count_patches(simd, args) - first)
     depth, steps = args.depth, args.steps
     kernel, limits = args.kernel, args.limits
     size = simd.itemsize
@@ -181,36 +171,38 @@ def multiply(simd, args, task, thread):
     # The workspace: patches, sums, zeros, chunks. Behind each matrix there is room for a vector that ends beyond it.
     patches = args.workspace + thread * args.thread_bytes
     patch_step = steps * width + simd.lanes
-    sums = patches + size * POINTS * patch_step
+    products = simd.products
+    sums = patches + size * products * patch_step
     sum_step = block_panels * tile_rows * width + simd.lanes
-    nowhere = sums + size * POINTS * sum_step
-    for i in range(0, 4 * simd.lanes, simd.lanes):
+    nowhere = sums + size * products * sum_step
+    zero_numbers = (simd.side + 1) * simd.lanes
+    for i in range(0, zero_numbers, simd.lanes):
         store(simd, nowhere, i, zeros(simd))
-    table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
+    table = (nowhere + size * zero_numbers + 63) // 64 * 64
     row = group * rows + first_panel * tile_rows
     chunks = 0
     # Lanes without a patch, and the room behind the last sums, must hold no infinity or NaN.
     if count < width:
-        for i in range(0, POINTS * patch_step, simd.lanes):
+        for i in range(0, products * patch_step, simd.lanes):
             store(simd, patches, i, zeros(simd))
-    for i in range(POINTS):
+    for i in range(products):
         store(simd, sums, (i + 1) * sum_step - simd.lanes, zeros(simd))
 
-    across = (args.tap_columns + 2) // 3
-    pieces = (args.tap_rows + 2) // 3 * across
+    across = (args.tap_columns + simd.taps - 1) // simd.taps
+    pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
     piece_step = tile_rows * depth + simd.lanes
     panel_step = pieces * piece_step
     weight_step = panels * panel_step
-    weight = args.panels + size * (POINTS * weight_step * group + first_panel * panel_step)
+    weight = args.panels + size * (products * weight_step * group + first_panel * panel_step)
     images = args.target
     start = 0
     for piece in range(pieces):
-        y, x = 3 * (piece // across), 3 * (piece % across)
+        y, x = simd.taps * (piece // across), simd.taps * (piece % across)
         chunks = describe_chunks(simd, args, images, group, row, first, count, y, x, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
             read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
-            for point in range(POINTS):
+            for point in range(products):
                 right = patches + size * point * patch_step
                 for panel in range(here_panels):
                     left = point * weight_step + panel * panel_step + piece * piece_step + k * tile_rows

@@ -1,62 +1,56 @@
-"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to G g G' of each."""
+"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to the products' left factors.
+
+These are G g G' of each piece, and of its complex numbers what Gauss's products need (form.py).
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from llvmlite import ir
 from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.patches import POINTS, store_points
+from fastconv.backends.numba_cpu.conv.winograd.additions import additions, emit, emit_products
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.patches import load_at, store_all
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     load,
     load_integer,
     load_scalar,
-    load_vector,
     store,
-    vector_of,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
-
-_I64 = ir.IntType(64)
 
 PACKED_CHANNELS = 16
 """Channels of the weight that are packed in the L1 cache at a time, before they are transformed."""
 
 
-def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
+def weight_numbers(simd: FormSimd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
     """Return the count of numbers in a transformed weight.
 
-    It has 16 matrices of panels; behind each piece there is room for a vector that ends beyond it.
+    It has a matrix of panels for each product; behind each piece there is room for a vector that ends beyond it.
     """
-    return POINTS * panels * pieces * (tile_rows * channels + simd.lanes)
+    return simd.products * panels * pieces * (tile_rows * channels + simd.lanes)
 
 
 @intrinsic
 def _transform_taps(typing, simd, source, source_step, target, target_step):
-    """Write G g G' of a vector of kernels, whose tap t is at source + t * source_step, as 16 vectors from target on."""
+    """Write the products' factors of a vector of kernels as vectors ``target_step`` elements apart, from target on.
+
+    Tap t of the kernels is at source + t * source_step.
+    """
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
-        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
-
-        def evaluate(g: list[Any]) -> list[Any]:
-            ends = builder.fmul(builder.fadd(g[0], g[2]), half)
-            middle = builder.fmul(g[1], half)
-            return [g[0], builder.fadd(ends, middle), builder.fsub(ends, middle), g[2]]
-
-        places = [builder.mul(source_step, ir.Constant(_I64, t)) for t in range(9)]
-        taps = [load_vector(builder, simd, source, place) for place in places]
-        columns = [evaluate(taps[s::3]) for s in range(3)]
-        points = [evaluate([column[i] for column in columns]) for i in range(4)]
-        store_points(builder, simd, points, target, target_step)
+        form = simd.form
+        program = additions(form.weight)
+        taps = [load_at(builder, simd, source, source_step, t) for t in range(form.taps**2)]
+        columns = [emit(builder, program, taps[s :: form.taps]) for s in range(form.taps)]
+        numbers = [emit(builder, program, row) for row in zip(*columns, strict=True)]
+        factors = emit_products(builder, form, lambda block: block.weight, numbers)
+        store_all(builder, simd, factors, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
@@ -64,16 +58,16 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
 
 @inner
 def _cut_piece(simd, taps, step, rows, columns, first, across, target):
-    """Copy a piece of 3 x 3 taps from tap ``first`` on, with zeros outside ``rows`` x ``columns``.
+    """Copy the piece of a kernel from tap ``first`` on, with zeros outside ``rows`` x ``columns``.
 
     The kernel has ``across`` taps in a row.
     """
-    for r in range(3):
-        for s in range(3):
+    for r in range(simd.taps):
+        for s in range(simd.taps):
             value = zeros(simd)
             if r < rows and s < columns:
                 value = load(simd, taps, (first + r * across + s) * step)
-            store(simd, target, (3 * r + s) * simd.lanes, value)
+            store(simd, target, (simd.taps * r + s) * simd.lanes, value)
 
 
 @inner
@@ -109,13 +103,14 @@ def transform_weight(simd, args, task, thread):
     rows, tile_rows = args.rows, args.tile_rows
     depth = args.depth
     taps, R, S = args.tap_count, args.tap_rows, args.tap_columns
-    down, across = (R + 2) // 3, (S + 2) // 3
+    side = simd.taps
+    down, across = (R + side - 1) // side, (S + side - 1) // side
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
     piece_step = tile_rows * depth + simd.lanes
     panel_step = down * across * piece_step
     matrix = panels * panel_step
-    target = args.panels + simd.itemsize * (POINTS * matrix * group + panel * panel_step)
+    target = args.panels + simd.itemsize * (simd.products * matrix * group + panel * panel_step)
     packed = args.workspace + thread * args.thread_bytes
     piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
     odd = 0
@@ -127,8 +122,8 @@ def transform_weight(simd, args, task, thread):
         if not is_finite(simd, packed, here * taps * tile_rows):
             odd = 1
         for piece in range(down * across):
-            r, s = 3 * (piece // across), 3 * (piece % across)
-            whole = down * across == 1 and taps == 9
+            r, s = side * (piece // across), side * (piece % across)
+            whole = down * across == 1 and taps == side * side
             for c in range(here):
                 for i in range(0, tile_rows, simd.lanes):
                     kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows

@@ -26,38 +26,35 @@ transformed anew for each block of the other's channels: with 128 of them that t
 
 from __future__ import annotations
 
-from typing import Any
-
 from llvmlite import ir
 from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.additions import additions, emit, emit_numbers, emit_products
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.form import transposed
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
-    CHUNK_WORDS,
-    POINTS,
     count_patches,
     describe_chunks,
-    load_pairs,
-    load_points,
+    load_at,
+    load_masked,
     read_patches,
-    store_points,
+    separated,
+    store_all,
+    target_masks,
+    target_place,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     call,
     load_integer,
     load_scalar,
-    mask_of_bits,
     store,
     store_scalar,
-    store_vector,
     transpose,
-    vector_of,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
@@ -66,69 +63,66 @@ _I64 = ir.IntType(64)
 
 
 def workspace_bytes(
-    simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
+    simd: FormSimd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
     """Return the size of a thread's workspace in bytes.
 
     It holds both operands' panels, some channels before transposition, the sums, and the table of chunks.
     """
     columns, rows = block_tiles * tile_vectors * simd.lanes, block_panels * tile_rows
-    operands = POINTS * (steps * columns + steps * rows + block_panels * simd.lanes)
-    square = POINTS * (steps * max(simd.lanes, tile_rows) + simd.lanes)
-    numbers = operands + square + POINTS * rows * columns + 10 * columns + 4 * simd.lanes
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * CHUNK_WORDS * steps
+    operands = simd.products * (steps * columns + steps * rows + block_panels * simd.lanes)
+    square = simd.products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
+    numbers = (
+        operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns + (simd.side + 1) * simd.lanes
+    )
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * steps
 
 
 @intrinsic
-def _transform_gradients(typing, simd, row0, row1, mask0, mask1, mask2, mask3, target, step):
-    """Write A e A' of a vector of 2 x 2 gradients as 16 vectors, ``step`` elements apart, from ``target`` on.
+def _transform_gradients(typing, simd, chunk, source, below, target, step):
+    """Write the products' factors of a vector of tiles of gradients as vectors ``step`` elements apart.
 
-    ``row0`` and ``row1`` are addresses; the masks say which lanes of two vectors in each row belong to the image.
+    The rows of the tiles are ``below`` bytes apart from ``source`` on; the masks of the ``chunk`` say which pixels
+    belong to the image.
     """
 
     def generate(context, builder, signature, arguments):
-        _, *rows, mask0, mask1, mask2, mask3, target, step = arguments
-        lanes = simd.simd.lanes
-        parts = [ir.Constant(_I64, half) for half in (0, lanes)]
-        minus = ir.Constant(vector_of(simd).llvm, [-0.0] * lanes)
-
-        def spread(e: list[Any]) -> list[Any]:
-            """Return A e for a column e of two vectors."""
-            return [e[0], builder.fadd(e[0], e[1]), builder.fsub(e[0], e[1]), builder.fsub(minus, e[1])]
-
-        pixels = [
-            load_pairs(builder, simd, row, parts, [mask_of_bits(builder, lanes, bits) for bits in masks])
-            for row, masks in zip(rows, ((mask0, mask1), (mask2, mask3)), strict=True)
-        ]
-        columns = [spread([row[j] for row in pixels]) for j in range(2)]
-        store_points(builder, simd, [spread([column[i] for column in columns]) for i in range(4)], target, step)
+        _, chunk, source, below, target, step = arguments
+        form = simd.form
+        program = additions(transposed(form.result))
+        raw = []
+        for a, masks in enumerate(target_masks(builder, simd, chunk)):
+            row = builder.add(source, builder.mul(below, ir.Constant(_I64, a)))
+            raw.append([column[0] for column in load_masked(builder, simd, [row], masks)])
+        columns = [emit(builder, program, column) for column in zip(*raw, strict=True)]
+        numbers = [emit(builder, program, separated(builder, list(row))) for row in zip(*columns, strict=True)]
+        factors = emit_products(builder, form, lambda block: transposed(block.result), numbers)
+        store_all(builder, simd, factors, target, step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 8), generate
+    return types.void(simd, *[intp] * 5), generate
 
 
 @intrinsic
 def _transform_sums(typing, simd, source, source_step, target, target_step):
-    """Write G' m G of 16 vectors ``source_step`` elements apart as 9 vectors ``target_step`` elements apart."""
+    """Write the taps of a vector of kernels, from sums of products that lie ``source_step`` elements apart.
+
+    The taps are vectors ``target_step`` elements apart.
+    """
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
-        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
-
-        def gather(m: list[Any]) -> list[Any]:
-            """Return G' m for a column m of four vectors."""
-            both = builder.fmul(builder.fadd(m[1], m[2]), half)
-            return [
-                builder.fadd(m[0], both),
-                builder.fmul(builder.fsub(m[1], m[2]), half),
-                builder.fadd(both, m[3]),
-            ]
-
-        points = load_points(builder, simd, source, source_step)
-        columns = [gather([row[j] for row in points]) for j in range(4)]
-        taps = [value for r in range(3) for value in gather([column[r] for column in columns])]
-        for t, value in enumerate(taps):
-            store_vector(builder, simd, value, target, builder.mul(target_step, ir.Constant(_I64, t)))
+        form = simd.form
+        program = additions(transposed(form.weight))
+        numbers = emit_numbers(
+            builder,
+            form,
+            lambda block: transposed(block.weight),
+            lambda k: load_at(builder, simd, source, source_step, k),
+        )
+        columns = [emit(builder, program, column) for column in numbers]
+        taps = [value for row in zip(*columns, strict=True) for value in emit(builder, program, row)]
+        store_all(builder, simd, taps, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
@@ -144,7 +138,7 @@ def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
         there = min(lanes, end - c)
         read_patches(simd, c, c + there, chunks, table, steps, square, square_step)
         tile, inside = divmod(c - first, width)
-        for point in range(POINTS):
+        for point in range(simd.products):
             place = target + simd.itemsize * ((point * tiles + tile) * steps * width + inside)
             for k in range(0, steps, lanes):
                 corner = square + simd.itemsize * (point * square_step + k)
@@ -160,20 +154,11 @@ def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, 
     below = simd.itemsize * args.J
     for m in range(rows):
         for chunk in range(chunks):
-            base = table + 8 * CHUNK_WORDS * chunk
-            pixels = load_integer(base, 13) + (row + m) * plane
-            _transform_gradients(
-                simd,
-                pixels,
-                pixels + below,
-                load_integer(base, 14),
-                load_integer(base, 15),
-                load_integer(base, 16),
-                load_integer(base, 17),
-                square + simd.itemsize * (m * steps + load_integer(base, 0)),
-                square_step,
-            )
-    for point in range(POINTS):
+            base = table + 8 * simd.chunk_words * chunk
+            pixels = target_place(simd, base) + (row + m) * plane
+            place = square + simd.itemsize * (m * steps + load_integer(base, 0))
+            _transform_gradients(simd, base, pixels, below, place, square_step)
+    for point in range(simd.products):
         panel = target + simd.itemsize * point * target_step
         pack_squares(simd, square + simd.itemsize * point * square_step, steps, rows, steps, panel, tile_rows)
 
@@ -184,19 +169,19 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, ke
 
     They are those of a piece of at most 3 x 3 taps of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
     """
-    (R, S), (r, s) = kernel, first_tap
+    (R, S), (r, s), side = kernel, first_tap, simd.taps
     finite = True
     for row in range(rows):
         for c in range(0, wanted, simd.lanes):
             _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
         place = target + simd.itemsize * R * S * row * depth
-        if R == 3 and S == 3:
-            pack_rows(simd, taps, columns, 9, wanted, place, 9)
-            finite = finite and is_finite(simd, place, 9 * wanted)
+        if R == side and S == side:
+            pack_rows(simd, taps, columns, side * side, wanted, place, side * side)
+            finite = finite and is_finite(simd, place, side * side * wanted)
             continue
-        for down in range(min(3, R - r)):
-            for right in range(min(3, S - s)):
-                values = taps + simd.itemsize * (3 * down + right) * columns
+        for down in range(min(side, R - r)):
+            for right in range(min(side, S - s)):
+                values = taps + simd.itemsize * (side * down + right) * columns
                 finite = finite and is_finite(simd, values, wanted)
                 first = (r + down) * S + s + right
                 for c in range(wanted):
@@ -211,7 +196,7 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
     kernel, limits = args.kernel, args.limits
     most, columns, size = args.steps, tiles * width, simd.itemsize
     panel_step = most * tile_rows + simd.lanes
-    for point in range(POINTS):
+    for point in range(simd.products):
         for tile in range(tiles):
             b = right + size * (point * tiles + tile) * most * width
             for panel in range(panels):
@@ -224,9 +209,10 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
 def multiply(simd, args, task, thread):
     """Compute a block of channels for a block of target channels in one group, over one part of the patches."""
     R, S = args.tap_rows, args.tap_columns
-    across = (S + 2) // 3
-    rest, piece = divmod(task, (R + 2) // 3 * across)
-    r, s = 3 * (piece // across), 3 * (piece % across)
+    side, products = simd.taps, simd.products
+    across = (S + side - 1) // side
+    rest, piece = divmod(task, (R + side - 1) // side * across)
+    r, s = side * (piece // across), side * (piece % across)
     rest, block = divmod(rest, args.blocks)
     rest, panel_block = divmod(rest, args.panel_blocks)
     split, group = divmod(rest, args.groups)
@@ -242,21 +228,22 @@ def multiply(simd, args, task, thread):
     tiles = (end_column - first_column + width - 1) // width
     columns = tiles * width
     begin = split * args.split_steps
-    patches = min(count_patches(args), begin + args.split_steps)
+    patches = min(count_patches(simd, args), begin + args.split_steps)
     steps, size = args.steps, simd.itemsize
 
     right = args.workspace + thread * args.thread_bytes
-    left = right + size * POINTS * steps * block_tiles * width
+    left = right + size * products * steps * block_tiles * width
     panel_step = steps * tile_rows + simd.lanes
     left_step = block_panels * panel_step
-    square = left + size * POINTS * left_step
-    sums = square + size * POINTS * (steps * max(simd.lanes, tile_rows) + simd.lanes)
+    square = left + size * products * left_step
+    sums = square + size * products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
     sum_step = panels * tile_rows * columns
-    taps = sums + size * POINTS * sum_step
-    nowhere = taps + size * 10 * columns
-    for i in range(0, 4 * simd.lanes, simd.lanes):
+    taps = sums + size * products * sum_step
+    nowhere = taps + size * (side * side + 1) * columns
+    zero_numbers = (simd.side + 1) * simd.lanes
+    for i in range(0, zero_numbers, simd.lanes):
         store(simd, nowhere, i, zeros(simd))
-    table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
+    table = (nowhere + size * zero_numbers + 63) // 64 * 64
 
     for first in range(begin, patches, steps):
         here = min(steps, patches - first)
