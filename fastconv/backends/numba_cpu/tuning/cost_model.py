@@ -105,6 +105,11 @@ class WinogradCosts:
     """The costs of F(4 x 4, 3 x 3)."""
     sums_bytes: int
     """Size limit of the sums of products that a task keeps in the L2 cache together with the patches, in bytes."""
+    kernels_bytes: int
+    """Size limit of the transformed kernels that a task keeps in the L2 cache, if patches are transformed first, in
+    bytes."""
+    patch_bytes: int
+    """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""
     stream: int
     """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
     patches: int

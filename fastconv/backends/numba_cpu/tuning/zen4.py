@@ -46,6 +46,8 @@ ZEN4 = CostModel(
         two=FormCosts(steps=128, read=70, transform=60, kernel=80, channels=128, spread=45, gather=20),
         four=FormCosts(steps=64, read=220, transform=220, kernel=260, channels=64, spread=180, gather=60),
         sums_bytes=512 << 10,
+        kernels_bytes=384 << 10,
+        patch_bytes=16 << 20,
         stream=10,
         patches=64,
     ),

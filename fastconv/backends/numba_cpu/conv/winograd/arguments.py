@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastconv.backends.numba_cpu.conv.winograd.form import Form
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import Form
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.simd import Simd, SimdType
 from fastconv.backends.numba_cpu.simd.compile_time import register_constant

@@ -10,8 +10,8 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.additions import additions, emit, emit_products
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_products
 from fastconv.backends.numba_cpu.conv.winograd.patches import load_at, store_all
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
 from fastconv.backends.numba_cpu.simd import (
@@ -33,6 +33,11 @@ def weight_numbers(simd: FormSimd, panels: int, tile_rows: int, channels: int, p
     It has a matrix of panels for each product; behind each piece there is room for a vector that ends beyond it.
     """
     return simd.products * panels * pieces * (tile_rows * channels + simd.lanes)
+
+
+def packing_numbers(simd: FormSimd, tile_rows: int, taps: int) -> int:
+    """Return the count of numbers of a thread's workspace in which a weight of ``taps`` taps is packed."""
+    return (taps * PACKED_CHANNELS + simd.taps**2) * (tile_rows + simd.lanes)
 
 
 @intrinsic
@@ -97,40 +102,56 @@ def _lacks_line(simd, args, R, S):
     return 0 < lacking < R + S
 
 
+@inner
+def sees_odd_weight(simd, args, task):
+    """Return True in task 0 if rows or columns of taps are 0 in every kernel: the fallback must compute these."""
+    return task == 0 and _lacks_line(simd, args, args.tap_rows, args.tap_columns)
+
+
+@inner
+def pack_channels(simd, args, group, panel, first, count, packed):
+    """Pack a panel of the weight for ``count`` channels from ``first`` on; return True if all of it is finite."""
+    pack_panel(simd, args, group, panel, first, count, packed)
+    return is_finite(simd, packed, count * args.tap_count * args.tile_rows)
+
+
+@inner
+def transform_piece(simd, args, piece, count, packed, target, matrix):
+    """Transform a piece of ``count`` packed channels; those of each product are ``matrix`` elements apart."""
+    tile_rows, taps, side = args.tile_rows, args.tap_count, simd.taps
+    R, S = args.tap_rows, args.tap_columns
+    across = (S + side - 1) // side
+    r, s = side * (piece // across), side * (piece % across)
+    whole = side >= R and side >= S and taps == side * side
+    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    for c in range(count):
+        for i in range(0, tile_rows, simd.lanes):
+            kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
+            if not whole:
+                _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
+                kernels, step = piece_of, simd.lanes
+            _transform_taps(simd, kernels, step, target + simd.itemsize * (c * tile_rows + i), matrix)
+
+
 @task(WinogradArguments)
 def transform_weight(simd, args, task, thread):
     """Pack and transform panel number ``task`` of the weight, counted through the groups."""
-    rows, tile_rows = args.rows, args.tile_rows
-    depth = args.depth
-    taps, R, S = args.tap_count, args.tap_rows, args.tap_columns
-    side = simd.taps
-    down, across = (R + side - 1) // side, (S + side - 1) // side
+    rows, tile_rows, depth, side = args.rows, args.tile_rows, args.depth, simd.taps
+    pieces = (args.tap_rows + side - 1) // side * ((args.tap_columns + side - 1) // side)
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
     piece_step = tile_rows * depth + simd.lanes
-    panel_step = down * across * piece_step
+    panel_step = pieces * piece_step
     matrix = panels * panel_step
     target = args.panels + simd.itemsize * (simd.products * matrix * group + panel * panel_step)
     packed = args.workspace + thread * args.thread_bytes
-    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
-    odd = 0
-    if task == 0 and _lacks_line(simd, args, R, S):
-        odd = 1
+    odd = sees_odd_weight(simd, args, task)
     for first in range(0, depth, PACKED_CHANNELS):
         here = min(PACKED_CHANNELS, depth - first)
-        pack_panel(simd, args, group, panel, first, here, packed)
-        if not is_finite(simd, packed, here * taps * tile_rows):
-            odd = 1
-        for piece in range(down * across):
-            r, s = side * (piece // across), side * (piece % across)
-            whole = down * across == 1 and taps == side * side
-            for c in range(here):
-                for i in range(0, tile_rows, simd.lanes):
-                    kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
-                    if not whole:
-                        _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
-                        kernels, step = piece_of, simd.lanes
-                    place = target + simd.itemsize * (piece * piece_step + (first + c) * tile_rows + i)
-                    _transform_taps(simd, kernels, step, place, matrix)
+        if not pack_channels(simd, args, group, panel, first, here, packed):
+            odd = True
+        for piece in range(pieces):
+            place = target + simd.itemsize * (piece * piece_step + first * tile_rows)
+            transform_piece(simd, args, piece, here, packed, place, matrix)
     if odd:
         args.infinite = 1

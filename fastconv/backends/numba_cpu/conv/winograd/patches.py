@@ -22,7 +22,7 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.additions import additions, emit, emit_products
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_products
 from fastconv.backends.numba_cpu.simd import (
     bits_between,
     load_integer,

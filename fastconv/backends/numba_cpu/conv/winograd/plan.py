@@ -12,10 +12,10 @@ from typing import ClassVar
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
-from fastconv.backends.numba_cpu.conv.winograd import forward, kernels, weight_grad
+from fastconv.backends.numba_cpu.conv.winograd import few_patches, forward, kernels, weight_grad
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.form import FORMS, Form
-from fastconv.backends.numba_cpu.conv.winograd.tiling import winograd_tiling, winograd_weight_tiling
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form
+from fastconv.backends.numba_cpu.conv.winograd.tiling import WinogradTiling, winograd_tiling, winograd_weight_tiling
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.lowering import Job
@@ -35,25 +35,36 @@ class WinogradConvolution(Convolution):
     form: ClassVar[Form]
     _SPREADS = True
 
-    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: WinogradTiling) -> None:
         p = job.problem
         # The kernels read taps by rows and columns; those of an input gradient come in reverse order.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        formed = form_simd(simd, self.form)
-        thread_bytes = forward.workspace_bytes(
-            formed, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps)
-        )
-        pieces = math.prod(p.pieces or ())
-        numbers = p.groups * kernels.weight_numbers(formed, cut.panels, cut.tile_rows, p.channels, pieces)
-        super().__init__(simd, job, cut, thread_bytes, numbers * simd.itemsize)
+        formed, pieces = form_simd(simd, self.form), math.prod(p.pieces or ())
+        shape, taps = (cut.tile_rows, cut.tile_vectors), len(p.taps)
+        passes = pieces * -(-p.channels // cut.steps)
+        if cut.patches_first:
+            side = self.form.output
+            tiles = -(-p.images * -(-p.lattice[0] // side) * -(-p.lattice[1] // side) // cut.width)
+            blocks = cut.block_panels, cut.block_tiles, cut.tile_vectors
+            thread_bytes = few_patches.workspace_bytes(formed, cut.steps, cut.tile_rows, *blocks, taps)
+            numbers = few_patches.patch_numbers(formed, tiles, cut.width, pieces * p.channels, passes)
+        else:
+            blocks = cut.tile_rows, cut.block_panels, cut.tile_vectors
+            thread_bytes = forward.workspace_bytes(formed, cut.steps, *blocks, taps)
+            numbers = kernels.weight_numbers(formed, cut.panels, cut.tile_rows, p.channels, pieces)
+        super().__init__(simd, job, cut, thread_bytes, p.groups * numbers * simd.itemsize)
         self.args["first_y"], self.args["first_x"] = p.first
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
-        self.args["kernel"] = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
-        self._first = kernels.transform_weight(formed), p.groups * cut.panels
-        self._second = forward.multiply(formed), self.tasks(p, cut)
+        self.args["kernel"] = micro_kernel.packed(simd, *shape)
+        if cut.patches_first:
+            self._first = few_patches.transform(formed), p.groups * tiles * passes
+            self._second = few_patches.multiply(formed), self.tasks(p, cut)
+        else:
+            self._first = kernels.transform_weight(formed), p.groups * cut.panels
+            self._second = forward.multiply(formed), self.tasks(p, cut)
 
     @classmethod
-    def tiling(cls, simd: Simd, p: Problem) -> Tiling | None:
+    def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | None:
         """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
@@ -61,7 +72,7 @@ class WinogradConvolution(Convolution):
         return winograd_tiling(form_simd(simd, cls.form), p.images, p.groups, p.rows, p.channels, p.lattice, pieces)
 
     @staticmethod
-    def tasks(p: Problem, cut: Tiling) -> int:
+    def tasks(p: Problem, cut: WinogradTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks
 

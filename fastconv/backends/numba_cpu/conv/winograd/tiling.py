@@ -5,14 +5,17 @@ See gemm/tiling.py for the terms.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd
+from fastconv.backends.numba_cpu.conv.winograd.few_patches import patch_numbers
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
-from fastconv.backends.numba_cpu.tuning.splitting import parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import ceil, parts_of, tasks_for
 
 COST = CPU.winograd
 
@@ -22,52 +25,123 @@ def costs(simd: FormSimd) -> FormCosts:
     return COST.two if simd.side == 2 else COST.four
 
 
+@dataclass(frozen=True)
+class WinogradTiling(Tiling):
+    """This tiling also says what is transformed first."""
+
+    patches_first: bool = False
+    """Whether patches are transformed first, as in few_patches.py, not the weight."""
+
+    def __str__(self) -> str:
+        """Return a description for the planner's explanation."""
+        return super().__str__() + (", patches transformed first" if self.patches_first else "")
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """These are the sizes of a convolution that tilings depend on."""
+
+    simd: FormSimd
+    images: int
+    groups: int
+    rows: int
+    channels: int
+    lattice: tuple[int, int]
+    pieces: int
+
+    @cached_property
+    def across(self) -> int:
+        """Return the patches in a row of an image."""
+        return ceil(self.lattice[1], self.simd.side)
+
+    @cached_property
+    def patches(self) -> int:
+        """Return the patches of all images."""
+        return self.images * ceil(self.lattice[0], self.simd.side) * self.across
+
+    @cached_property
+    def steps(self) -> int:
+        """Return the channels of a pass."""
+        return ceil(self.channels, ceil(self.channels, costs(self.simd).steps))
+
+    @cached_property
+    def passes(self) -> int:
+        """Return the passes over the channels, for all pieces of the kernel."""
+        return self.pieces * ceil(self.channels, self.steps)
+
+    def chunks(self, width: int) -> float:
+        """Return the chunks of a block: the vectors of its rows, and mostly one more, since it begins inside a row."""
+        return width / self.across * ceil(self.across, self.simd.lanes) + 1 - 1 / self.across
+
+    def blocked(self, tile: tuple[int, int], patches_first: bool) -> tuple[int, int, int, int]:
+        """Return the tiles of patches in a task, the blocks of them, the panels in a task, and the blocks of them."""
+        tile_rows, width = tile[0], tile[1] * self.simd.lanes
+        panels, tiles = ceil(self.rows, tile_rows), ceil(self.patches, width)
+        panel_bytes = self.simd.products * tile_rows * self.simd.itemsize
+        most = max(1, COST.sums_bytes // (panel_bytes * width))
+        if not patches_first:
+            block_panels = min(panels, most, ceil(panels, tasks_for(self.groups * tiles)))
+            return 1, tiles, block_panels, ceil(panels, block_panels)
+        fit = max(1, min(most, COST.kernels_bytes // (panel_bytes * self.steps)))
+        block_panels = min(panels, fit, ceil(panels, tasks_for(self.groups)))
+        panel_blocks = ceil(panels, block_panels)
+        # Each block of tiles transforms the kernels again, so half the number of tasks has to do.
+        wanted = ceil(tasks_for(self.groups * panel_blocks), 2)
+        block_tiles = max(1, min(most // block_panels, ceil(tiles, wanted)))
+        return block_tiles, ceil(tiles, block_tiles), block_panels, panel_blocks
+
+    def patch_bytes(self, width: int) -> int:
+        """Return the bytes of all patches, transformed."""
+        channels = self.channels * self.pieces
+        numbers = patch_numbers(self.simd, ceil(self.patches, width), width, channels, self.passes)
+        return self.groups * numbers * self.simd.itemsize
+
+    def cost(self, tile: Ranked, patches_first: bool) -> float:
+        """Return the cycles of a tile."""
+        (tile_rows, vectors), (panels, multiply, stream, kernels) = tile.shape, tile.known
+        own, width = costs(self.simd), vectors * self.simd.lanes
+        _, blocks, _, panel_blocks = self.blocked((tile_rows, vectors), patches_first)
+        tiles = ceil(self.patches, width)
+        reads = own.read * self.channels * self.pieces * (1 if patches_first else panel_blocks)
+        work = tiles * (multiply + self.chunks(width) * (reads + own.transform * self.rows))
+        if not patches_first:
+            return self.groups * (work + tiles * stream + kernels + stream)
+        moved = self.patch_bytes(width)
+        if moved > COST.patch_bytes:
+            return math.inf
+        return self.groups * (work + blocks * kernels) + (1 + panel_blocks) * moved / COST.stream
+
+
 @lru_cache(maxsize=1024)
 def winograd_tiling(
     simd: FormSimd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int
-) -> Tiling:
+) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
     The kernel has ``pieces`` pieces of 3 x 3.
     """
-    own, across = costs(simd), -(-lattice[1] // simd.side)
-    patches = images * -(-lattice[0] // simd.side) * across
-    steps = -(-channels // -(-channels // own.steps))
-    passes = pieces * -(-channels // steps)
-    channels *= pieces
-
-    def blocked(tile_rows: int, width: int, panels: int) -> tuple[int, int, int]:
-        """Return the blocks of patches, the panels in a task, and the blocks of panels."""
-        blocks = -(-patches // width)
-        most = max(1, COST.sums_bytes // (simd.products * tile_rows * width * simd.itemsize))
-        block_panels = min(panels, most, -(-panels // tasks_for(groups * blocks)))
-        return blocks, block_panels, -(-panels // block_panels)
-
-    def cost(tile: Ranked) -> float:
-        (tile_rows, vectors), (panels, multiply, stream, kernels) = tile.shape, tile.known
-        width = vectors * simd.lanes
-        blocks, _, panel_blocks = blocked(tile_rows, width, int(panels))
-        # Chunks of a block: the vectors of its rows, and mostly one more, since the block begins inside a row.
-        chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
-        transforms = chunks * (own.read * channels * panel_blocks + own.transform * rows)
-        return groups * (blocks * (multiply + transforms + stream) + kernels)
-
-    found = cheapest(_tiles_of(simd, rows, channels, passes), cost, scale=groups * patches)
+    sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces)
+    tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)
+    scale = groups * sizes.patches
+    found = cheapest(tiles, lambda tile: sizes.cost(tile, False), scale=scale)
     assert found is not None
-    cycles, (tile_rows, vectors) = found[0], found[1].shape
-    width, panels = vectors * simd.lanes, -(-rows // tile_rows)
-    blocks, block_panels, panel_blocks = blocked(tile_rows, width, panels)
-    results = simd.side**2 * panels * tile_rows * blocks * width
-    wanted = rows * images * lattice[0] * lattice[1] / results
-    return Tiling(tile_rows, vectors, width, panels, steps, 1, blocks, block_panels, panel_blocks, wanted, cycles)
+    first = cheapest(tiles, lambda tile: sizes.cost(tile, True), scale=scale, below=found[0])
+    cycles, (_, _, shape, _) = first or found
+    tile_rows, vectors = shape
+    width, panels = vectors * simd.lanes, ceil(rows, tile_rows)
+    block_tiles, blocks, block_panels, panel_blocks = sizes.blocked((tile_rows, vectors), first is not None)
+    results = simd.side**2 * panels * tile_rows * ceil(sizes.patches, width) * width
+    used = rows * images * lattice[0] * lattice[1] / results
+    counts = panels, sizes.steps, block_tiles, blocks, block_panels, panel_blocks
+    return WinogradTiling(tile_rows, vectors, width, *counts, used, cycles, patches_first=first is not None)
 
 
 @lru_cache(maxsize=1024)
 def _tiles_of(simd: FormSimd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the least cycles of a patch.
 
-    A tile's ``known`` are: the number of panels; the cycles of a block's products; the cycles to read weights that the
-    L2 cache doesn't hold, for each block; and the cycles to transform all kernels.
+    A tile's ``known`` are: the number of panels; the cycles of a tile's products; the cycles to read weights that the
+    L2 cache doesn't hold, for each tile; and the cycles to transform all kernels.
     """
     found, own = [], costs(simd)
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
@@ -78,7 +152,7 @@ def _tiles_of(simd: FormSimd, rows: int, channels: int, passes: int) -> tuple[Ra
         weight = simd.products * panels * tile_rows * channels * simd.itemsize
         stream = weight / COST.stream if weight > COST.sums_bytes else 0
         kernels = own.kernel * panels * -(-tile_rows // simd.lanes) * channels
-        bound = (panels * tile + stream) / width + (own.read * channels + own.transform * rows) / simd.lanes
+        bound = panels * tile / width + (own.read * channels + own.transform * rows) / simd.lanes
         found.append(Ranked(bound, place, (tile_rows, vectors), (panels, panels * tile, stream, kernels)))
     return ranked(found)
 

@@ -32,9 +32,9 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.additions import additions, emit, emit_numbers, emit_products
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.form import transposed
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_numbers, emit_products
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import transposed
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     count_patches,
     describe_chunks,
@@ -175,7 +175,7 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, ke
         for c in range(0, wanted, simd.lanes):
             _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
         place = target + simd.itemsize * R * S * row * depth
-        if R == side and S == side:
+        if side == R and side == S:
             pack_rows(simd, taps, columns, side * side, wanted, place, side * side)
             finite = finite and is_finite(simd, place, side * side * wanted)
             continue

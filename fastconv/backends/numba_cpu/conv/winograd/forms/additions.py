@@ -17,7 +17,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.numba_cpu.conv.winograd.form import Block, Form, Matrix
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import Block, Form, Matrix
 from fastconv.backends.numba_cpu.simd import multiply_add
 
 Terms = tuple[tuple[int, Fraction], ...]

@@ -1,0 +1,1 @@
+"""This folder makes the transforms of minimal filtering: matrices from points (form.py), and additions from matrices."""
