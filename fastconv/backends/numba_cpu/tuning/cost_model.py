@@ -80,6 +80,9 @@ class FormCosts:
 
     steps: int
     """Channels at a time: 16 x 128 x 32 transformed floats take 256 KiB of the L2 cache, a sixteenth half of the L1."""
+    sums_bytes: int
+    """Size limit of the sums of products that a task keeps, in bytes. They are read and written once in ``steps``
+    channels; to transform the patches again for other target channels takes longer."""
     read: int
     """Cycles to transform a vector of patches."""
     transform: int
@@ -103,10 +106,8 @@ class WinogradCosts:
     """The costs of F(2 x 2, 3 x 3)."""
     four: FormCosts
     """The costs of F(4 x 4, 3 x 3)."""
-    sums_bytes: int
-    """Size limit of the sums of products that a task keeps in the L2 cache together with the patches, in bytes."""
     kernels_bytes: int
-    """Size limit of the transformed kernels that a task keeps in the L2 cache, if patches are transformed first, in
+    """Size limit of the transformed kernels that a task keeps in the L2 cache if patches are transformed first, in
     bytes."""
     patch_bytes: int
     """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""

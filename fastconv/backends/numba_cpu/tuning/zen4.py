@@ -43,9 +43,12 @@ ZEN4 = CostModel(
         row=10,
     ),
     winograd=WinogradCosts(
-        two=FormCosts(steps=128, read=70, transform=60, kernel=80, channels=128, spread=45, gather=20),
-        four=FormCosts(steps=64, read=220, transform=220, kernel=260, channels=64, spread=180, gather=60),
-        sums_bytes=512 << 10,
+        two=FormCosts(
+            steps=128, sums_bytes=512 << 10, read=70, transform=60, kernel=80, channels=128, spread=45, gather=20
+        ),
+        four=FormCosts(
+            steps=64, sums_bytes=1536 << 10, read=240, transform=170, kernel=180, channels=128, spread=150, gather=60
+        ),
         kernels_bytes=384 << 10,
         patch_bytes=16 << 20,
         stream=10,

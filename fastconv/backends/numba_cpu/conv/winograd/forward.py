@@ -110,7 +110,7 @@ def multiply(simd, args, task, thread):
     pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
     piece_step = tile_rows * depth + simd.lanes
     panel_step = pieces * piece_step
-    weight_step = panels * panel_step
+    weight_step = args.weight_step
     weight = args.panels + size * (products * weight_step * group + first_panel * panel_step)
     images = args.target
     start = 0

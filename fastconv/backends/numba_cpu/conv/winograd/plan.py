@@ -42,6 +42,7 @@ class WinogradConvolution(Convolution):
         formed, pieces = form_simd(simd, self.form), math.prod(p.pieces or ())
         shape, taps = (cut.tile_rows, cut.tile_vectors), len(p.taps)
         passes = pieces * -(-p.channels // cut.steps)
+        step = kernels.weight_step(formed, cut.panels, cut.tile_rows, p.channels, pieces)
         if cut.patches_first:
             side = self.form.output
             tiles = -(-p.images * -(-p.lattice[0] // side) * -(-p.lattice[1] // side) // cut.width)
@@ -51,10 +52,11 @@ class WinogradConvolution(Convolution):
         else:
             blocks = cut.tile_rows, cut.block_panels, cut.tile_vectors
             thread_bytes = forward.workspace_bytes(formed, cut.steps, *blocks, taps)
-            numbers = kernels.weight_numbers(formed, cut.panels, cut.tile_rows, p.channels, pieces)
+            numbers = formed.products * step
         super().__init__(simd, job, cut, thread_bytes, p.groups * numbers * simd.itemsize)
         self.args["first_y"], self.args["first_x"] = p.first
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
+        self.args["weight_step"] = step
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
         if cut.patches_first:
             self._first = few_patches.transform(formed), p.groups * tiles * passes

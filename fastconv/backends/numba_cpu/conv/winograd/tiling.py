@@ -15,9 +15,12 @@ from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranke
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
-from fastconv.backends.numba_cpu.tuning.splitting import ceil, parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
 
 COST = CPU.winograd
+
+_FEWEST = 32
+"""Channels of a block of a weight gradient, below which it isn't cut to have more tasks."""
 
 
 def costs(simd: FormSimd) -> FormCosts:
@@ -78,7 +81,7 @@ class _Sizes:
         tile_rows, width = tile[0], tile[1] * self.simd.lanes
         panels, tiles = ceil(self.rows, tile_rows), ceil(self.patches, width)
         panel_bytes = self.simd.products * tile_rows * self.simd.itemsize
-        most = max(1, COST.sums_bytes // (panel_bytes * width))
+        most = max(1, costs(self.simd).sums_bytes // (panel_bytes * width))
         if not patches_first:
             block_panels = min(panels, most, ceil(panels, tasks_for(self.groups * tiles)))
             return 1, tiles, block_panels, ceil(panels, block_panels)
@@ -150,7 +153,7 @@ def _tiles_of(simd: FormSimd, rows: int, channels: int, passes: int) -> tuple[Ra
         step = CPU.issue.step(tile_rows, vectors)
         tile = simd.products * (channels * step + passes * (CPU.gemm.tile + CPU.gemm.write * tile_rows * vectors))
         weight = simd.products * panels * tile_rows * channels * simd.itemsize
-        stream = weight / COST.stream if weight > COST.sums_bytes else 0
+        stream = weight / COST.stream if weight > COST.kernels_bytes else 0
         kernels = own.kernel * panels * -(-tile_rows // simd.lanes) * channels
         bound = panels * tile / width + (own.read * channels + own.transform * rows) / simd.lanes
         found.append(Ranked(bound, place, (tile_rows, vectors), (panels, panels * tile, stream, kernels)))
@@ -172,6 +175,11 @@ def winograd_weight_tiling(
     # Chunks of all patches: one for each vector of a row, and one more where a pass ends.
     chunks = patches / across * -(-across // simd.lanes) + passes
     turned = simd.products * CPU.gemm.transpose * patches / simd.lanes
+    part_bytes = groups * rows * channels * taps * simd.itemsize
+    most_splits = max(1, min(passes, CPU.gemm.parts_bytes // part_bytes))
+    most = own.channels
+    while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < TASKS // 4:
+        most //= 2
 
     def cost(tile: Ranked) -> float:
         tiles, multiply, end, panel_blocks, blocks, share = tile.known
@@ -180,16 +188,14 @@ def winograd_weight_tiling(
         spreads = (chunks * own.spread + turned * share) * rows * blocks
         return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels)
 
-    found = cheapest(_weight_tiles_of(simd, rows, channels), cost, scale=groups * pieces * patches)
+    found = cheapest(_weight_tiles_of(simd, rows, channels, most), cost, scale=groups * pieces * patches)
     assert found is not None
     cycles, (tile_rows, vectors) = found[0], found[1].shape
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-channels // width)
-    panel_blocks, blocks = _sum_blocks(simd, panels, tiles, tile_rows, width)
+    panel_blocks, blocks = _sum_blocks(panels, tiles, (tile_rows, width), most)
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
     panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
-    part_bytes = groups * rows * channels * taps * simd.itemsize
-    most_splits = max(1, min(passes, CPU.gemm.parts_bytes // part_bytes))
     wanted = min(most_splits, tasks_for(groups * pieces * panel_blocks * blocks))
     splits, split_steps = parts_of(patches, wanted, steps)
     return Tiling(
@@ -209,14 +215,16 @@ def winograd_weight_tiling(
     )
 
 
-def _sum_blocks(simd: FormSimd, panels: int, tiles: int, tile_rows: int, width: int) -> tuple[int, int]:
-    """Return the numbers of blocks that a weight gradient's sums are cut into, by target channels and by channels."""
-    most = costs(simd).channels
-    return -(-panels // max(1, most // tile_rows)), -(-tiles // max(1, most // width))
+def _sum_blocks(panels: int, tiles: int, tile: tuple[int, int], most: int) -> tuple[int, int]:
+    """Return the numbers of blocks that a weight gradient's sums are cut into, by target channels and by channels.
+
+    A block has at most ``most`` of each, or one tile.
+    """
+    return ceil(panels, max(1, most // tile[0])), ceil(tiles, max(1, most // tile[1]))
 
 
 @lru_cache(maxsize=1024)
-def _weight_tiles_of(simd: FormSimd, rows: int, channels: int) -> tuple[Ranked, ...]:
+def _weight_tiles_of(simd: FormSimd, rows: int, channels: int, most: int) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the cycles of a patch's products.
 
     A tile's ``known`` are: the number of tiles; the cycles of its products for a patch, and of its end; the blocks by
@@ -229,7 +237,7 @@ def _weight_tiles_of(simd: FormSimd, rows: int, channels: int) -> tuple[Ranked, 
         panels, tiles = -(-rows // tile_rows), -(-channels // width)
         step = CPU.issue.step(tile_rows, vectors)
         end = CPU.gemm.tile + 2 * CPU.gemm.write * tile_rows * vectors
-        blocks = _sum_blocks(simd, panels, tiles, tile_rows, width)
+        blocks = _sum_blocks(panels, tiles, (tile_rows, width), most)
         known = panels * tiles, step, end, *blocks, max(1, simd.lanes / tile_rows)
         found.append(Ranked(simd.products * panels * tiles * step, place, (tile_rows, vectors), known))
     return ranked(found)
