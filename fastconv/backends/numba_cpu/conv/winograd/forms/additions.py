@@ -1,7 +1,7 @@
 """This module turns a matrix of fractions into the additions that multiply vectors by it.
 
 Sums that several rows have in common are computed once: the pair of terms that most rows share, up to a factor, becomes
-a term of its own, until no pair is shared. B' of F(4 x 4, 3 x 3) takes 8 additions so, one by one it has 12. A factor
+a term of its own, until no pair is shared. B' of F(4 x 4, 3 x 3) takes 8 additions so, one by one 10. A factor
 that all terms of a row have is a multiplication at its end; all factors of our forms are powers of 2, so they round
 nothing.
 """
