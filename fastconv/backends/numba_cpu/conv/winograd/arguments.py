@@ -51,9 +51,14 @@ class FormSimd(Simd):
         return self.form.taps
 
     @property
+    def span_words(self) -> int:
+        """Return the count of integers that describe a span of a chunk; see patches.py for what they are."""
+        return 2 * (self.form.size + self.form.output + 1) + self.form.taps
+
+    @property
     def chunk_words(self) -> int:
-        """Return the count of integers that describe a chunk; see patches.py for what they are."""
-        return 2 * self.form.size + 2 * self.form.output + 4
+        """Return the largest count of integers that describe a chunk: a lane may be a span."""
+        return 2 + self.lanes * self.span_words
 
 
 class FormSimdType(SimdType):
@@ -65,4 +70,4 @@ class FormSimdType(SimdType):
         self.name = f"FormSimd({simd.instructions.name}, {simd.dtype}, {simd.form}, {simd.form.points})"
 
 
-register_constant(FormSimd, FormSimdType, ("products", "side", "taps", "chunk_words"))
+register_constant(FormSimd, FormSimdType, ("products", "side", "taps", "span_words", "chunk_words"))

@@ -42,7 +42,7 @@ def workspace_bytes(
     width, rows = tile_vectors * simd.lanes, block_panels * tile_rows
     numbers = (simd.side + 1) * simd.lanes + packing_numbers(simd, tile_rows, taps)
     numbers += simd.products * (rows * steps + simd.lanes + block_tiles * (rows * width + simd.lanes))
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * width
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * tile_vectors
 
 
 def patch_numbers(simd: FormSimd, tiles: int, width: int, channels: int, passes: int) -> int:
@@ -98,13 +98,10 @@ def transform(simd, args, task, thread):
     nowhere, table = _prepare_chunks(simd, args, thread)
     target = _patches_at(simd, args, sizes, tile, piece, k)
     step = here * width + simd.lanes
-    # Lanes without a patch must hold no infinity or NaN.
-    if count < width:
-        for i in range(0, simd.products * step, simd.lanes):
-            store(simd, target, i, zeros(simd))
     y, x = simd.taps * (piece // across), simd.taps * (piece % across)
-    chunks = describe_chunks(simd, args, args.target, group, 0, first, count, y, x, nowhere, table)
-    read_patches(simd, k, k + here, chunks, table, width, target, step)
+    counts = count, args.tile_vectors
+    describe_chunks(simd, args, args.target, group, 0, first, counts, y, x, nowhere, table)
+    read_patches(simd, k, k + here, args.tile_vectors, table, width, target, step)
 
 
 @inner
@@ -142,15 +139,11 @@ def multiply(simd, args, task, thread):
 
     # The workspace: zeros, chunks, packed kernels, transformed kernels, sums.
     nowhere, table = _prepare_chunks(simd, args, thread)
-    packed = table + 8 * simd.chunk_words * width
+    packed = table + 8 * simd.chunk_words * args.tile_vectors
     left = packed + size * (args.tap_count * PACKED_CHANNELS + simd.taps * simd.taps) * (tile_rows + simd.lanes)
     left_step = args.block_panels * tile_rows * steps + simd.lanes
     sums = left + size * products * left_step
     sum_step = block_rows * width + simd.lanes
-    # The last vector of the sums may end beyond them.
-    for i in range(products * (end_tile - first_tile)):
-        store(simd, sums, (i + 1) * sum_step - simd.lanes, zeros(simd))
-
     start = 0
     for piece in range(pieces):
         for k in range(0, depth, steps):
@@ -172,8 +165,8 @@ def multiply(simd, args, task, thread):
     row, wanted = group * rows + first_row, min(block_rows, rows - first_row)
     for tile in range(first_tile, end_tile):
         first = tile * width
-        count = min(width, count_patches(simd, args) - first)
-        chunks = describe_chunks(simd, args, args.target, group, row, first, count, 0, 0, nowhere, table)
+        counts = min(width, count_patches(simd, args) - first), args.tile_vectors
+        describe_chunks(simd, args, args.target, group, row, first, counts, 0, 0, nowhere, table)
         source = sums + size * (tile - first_tile) * products * sum_step
-        if not write_pixels(simd, args, row, wanted, chunks, table, width, source, sum_step, nowhere):
+        if not write_pixels(simd, args, row, wanted, args.tile_vectors, table, width, source, sum_step, nowhere):
             args.infinite = 1

@@ -64,7 +64,7 @@ def workspace_bytes(simd: FormSimd, steps: int, tile_rows: int, block_panels: in
     patches = simd.products * (steps * width + simd.lanes)
     sums = simd.products * (block_panels * tile_rows * width + simd.lanes)
     numbers = max(patches, packing_numbers(simd, tile_rows, taps)) + sums + (simd.side + 1) * simd.lanes
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * width
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * tile_vectors
 
 
 @task(WinogradArguments)
@@ -86,7 +86,8 @@ def multiply(simd, args, task, thread):
     kernel, limits = args.kernel, args.limits
     size = simd.itemsize
 
-    # The workspace: patches, sums, zeros, chunks. Behind each matrix there is room for a vector that ends beyond it.
+    # The workspace: patches, sums, zeros, chunks. A vector between matrices keeps their lines in different sets of the
+    # L1 cache.
     patches = args.workspace + thread * args.thread_bytes
     patch_step = steps * width + simd.lanes
     products = simd.products
@@ -98,13 +99,7 @@ def multiply(simd, args, task, thread):
         store(simd, nowhere, i, zeros(simd))
     table = (nowhere + size * zero_numbers + 63) // 64 * 64
     row = group * rows + first_panel * tile_rows
-    chunks = 0
-    # Lanes without a patch, and the room behind the last sums, must hold no infinity or NaN.
-    if count < width:
-        for i in range(0, products * patch_step, simd.lanes):
-            store(simd, patches, i, zeros(simd))
-    for i in range(products):
-        store(simd, sums, (i + 1) * sum_step - simd.lanes, zeros(simd))
+    chunks = args.tile_vectors
 
     across = (args.tap_columns + simd.taps - 1) // simd.taps
     pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
@@ -116,7 +111,7 @@ def multiply(simd, args, task, thread):
     start = 0
     for piece in range(pieces):
         y, x = simd.taps * (piece // across), simd.taps * (piece % across)
-        chunks = describe_chunks(simd, args, images, group, row, first, count, y, x, nowhere, table)
+        describe_chunks(simd, args, images, group, row, first, (count, chunks), y, x, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
             read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)

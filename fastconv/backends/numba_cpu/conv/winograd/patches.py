@@ -1,23 +1,26 @@
-"""Winograd's convolution transforms square patches of pixels: a vector's lanes hold a row of patches.
+"""Winograd's convolution transforms square patches of pixels, one patch to a lane.
 
 A form's patches are m pixels apart and n = m + 2 wide, so they overlap. They are numbered through the images of the
-batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1). A vector ends
-where a row of patches, or a block of them, ends: the patches fall into *chunks*. The lanes of a chunk's vector beyond
-its patches are stored too, and the next chunk overwrites them, so rows of 4 or 7 patches are stored without gaps, like
-those of 28; only behind the last chunk there is room for a vector's end.
+batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1). A *chunk* is
+as many patches in sequence as a vector has lanes. It has a *span* for each row of patches that it meets: with 56 pixels
+in a row, F(4 x 4) has one or two spans to 16 patches; with 14 pixels it has four.
 
-Each of a chunk's n rows is loaded in m + 1 vectors, of the last of which two pixels are used. Columns of patches are
-transformed first, while pixels still lie as in the image: (m + 1) columns of vectors instead of n. Then the pixels of a
-row are separated into m vectors, in log2(m) rounds of shuffles; the last two columns are the first two, moved by a
-lane. Pixels outside the image are lanes that a masked load leaves 0, or come from a row of zeros.
+The spans of a chunk are loaded as if their pixels lay side by side in one row, m vectors of them, each merged from
+masked loads. Columns of patches are transformed first, while pixels still lie so: m + 2 columns of vectors instead of m
++ 2 columns for each of the m pixels. Then the pixels of a row are separated into m vectors, in log2(m) rounds of
+shuffles. The last two columns of a patch are the first two of the next one, moved by a lane, except at the ends of
+spans, whose pixels are loaded besides. Pixels outside the image are lanes that no load writes, or come from a row of
+zeros; so are lanes without a patch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
@@ -25,27 +28,76 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_products
 from fastconv.backends.numba_cpu.simd import (
     bits_between,
-    load_integer,
     load_vector,
     mask_of_bits,
     masked_load,
     shuffled,
     store_integer,
     store_vector,
-    vector_at,
     vector_of,
 )
 
 _I64 = ir.IntType(64)
 
-# The integers of a chunk, with n rows of m + 1 vectors that are read and m rows of m vectors that are written:
-# its first lane; the addresses of the n rows in channel 0; the bytes from each to the next channel; m + 1 masks of
-# columns; the address of its first pixel in the target; the rows of pixels in the target; m masks of columns.
+# The integers of a chunk are the number of its spans, the lanes that end one, and then for each span, with n rows of
+# m vectors that are read and m rows of m vectors that are written: the addresses of the n rows in channel 0; the bytes
+# from each to the next channel; m masks; the place of the pixels behind its last patch, and two masks for them; the
+# address of its first pixel in the target; the rows of pixels there; and m masks. Addresses are those that the chunk's
+# first lane would have.
 
 
 def word(builder: Any, base: Any, index: int) -> Any:
-    """Return integer ``index`` of the chunk that is described at ``base``."""
+    """Return integer ``index`` of those at the address ``base``."""
     return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [ir.Constant(_I64, index)]))
+
+
+def target_words(form: Any) -> int:
+    """Return the index of the first of a span's integers that are about the target."""
+    return int(2 * form.size + form.output + form.taps)
+
+
+def for_spans(builder: Any, simd: Any, chunk: Any) -> Any:
+    """Return a context in which instructions run for each span of a chunk; it gives the span's address."""
+
+    @contextmanager
+    def spans() -> Any:
+        with cgutils.for_range(builder, word(builder, chunk, 0)) as loop:
+            away = builder.mul(loop.index, ir.Constant(_I64, 8 * simd.simd.span_words))
+            yield builder.add(builder.add(chunk, ir.Constant(_I64, 16)), away)
+
+    return spans()
+
+
+def load_spans(
+    builder: Any,
+    simd: Any,
+    chunk: Any,
+    rows: int,
+    mask: int,
+    address: Callable[[Any, int], Any],
+    count: int | None = None,
+) -> list[Any]:
+    """Return ``rows`` vectors, each merged from all spans of a chunk, with zeros where no span has a pixel.
+
+    ``mask`` is the index of the mask among a span's integers, and ``count`` that of the number of its rows, if it may
+    have fewer; ``address`` gives the address of a span's row.
+    """
+    kind = vector_of(simd).llvm
+    slots = [cgutils.alloca_once(builder, kind) for _ in range(rows)]
+    for slot in slots:
+        builder.store(ir.Constant(kind, None), slot)
+    with for_spans(builder, simd, chunk) as span:
+        bits = word(builder, span, mask)
+        with builder.if_then(builder.icmp_signed("!=", bits, ir.Constant(_I64, 0))):
+            lanes = mask_of_bits(builder, simd.simd.lanes, bits)
+            for a, slot in enumerate(slots):
+                there = lanes
+                if count is not None:
+                    exists = builder.icmp_signed(">", word(builder, span, count), ir.Constant(_I64, a))
+                    there = mask_of_bits(builder, simd.simd.lanes, builder.select(exists, bits, ir.Constant(_I64, 0)))
+                pointer = builder.inttoptr(address(span, a), kind.as_pointer())
+                builder.store(masked_load(builder, pointer, there, builder.load(slot), simd.simd.itemsize), slot)
+    return [builder.load(slot) for slot in slots]
 
 
 @intrinsic
@@ -57,37 +109,41 @@ def _transform(typing, simd, chunk, channel, target, step):
 
     def generate(context, builder, signature, arguments):
         _, chunk, channel, target, step = arguments
-        form, lanes = simd.form, simd.simd.lanes
+        form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
         n, m = form.size, form.output
-        masks = [mask_of_bits(builder, lanes, word(builder, chunk, 1 + 2 * n + v)) for v in range(m + 1)]
-        rows = []
-        for a in range(n):
-            away = builder.mul(channel, word(builder, chunk, 1 + n + a))
-            rows.append(builder.add(word(builder, chunk, 1 + a), away))
-        raw = load_masked(builder, simd, rows, masks)
-        columns = [emit(builder, additions(form.image), column) for column in raw]
+        program = additions(form.image)
+
+        def row(span: Any, a: int) -> Any:
+            return builder.add(word(builder, span, a), builder.mul(channel, word(builder, span, n + a)))
+
+        def load(mask: int, address: Callable[[Any, int], Any]) -> list[Any]:
+            return emit(builder, program, load_spans(builder, simd, chunk, n, mask, address))
+
+        columns = []
+        for v in range(m):
+            away = ir.Constant(_I64, v * lanes * size)
+            columns.append(load(2 * n + v, lambda span, a, away=away: builder.add(row(span, a), away)))
+        behind = []
+        for k in range(form.taps - 1):
+
+            def last(span: Any, a: int, k: int = k) -> Any:
+                place = builder.add(word(builder, span, 2 * n + m), ir.Constant(_I64, k * size))
+                return builder.add(row(span, a), place)
+
+            behind.append(load(2 * n + m + 1 + k, last))
+        ends = mask_of_bits(builder, lanes, word(builder, chunk, 1))
+        nothing = ir.Constant(vector_of(simd).llvm, None)
         numbers = []
         for a in range(n):
-            *pixels, last = [column[a] for column in columns]
-            separate = separated(builder, pixels)
+            separate = separated(builder, [column[a] for column in columns])
             for k in range(form.taps - 1):
-                order = [*range(1, lanes), lanes + k]
-                separate.append(shuffled(builder, separate[k], last, order))
-            numbers.append(emit(builder, additions(form.image), separate))
+                moved = shuffled(builder, separate[k], nothing, list(range(1, lanes + 1)))
+                separate.append(builder.select(ends, behind[k][a], moved))
+            numbers.append(emit(builder, program, separate))
         store_all(builder, simd, emit_products(builder, form, lambda block: block.image, numbers), target, step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
-
-
-def load_masked(builder: Any, simd: Any, rows: list[Any], masks: list[Any]) -> list[list[Any]]:
-    """Load as many vectors as there are masks from each address in ``rows``; return them by columns."""
-    lanes, nothing = simd.simd.lanes, ir.Constant(vector_of(simd).llvm, None)
-    columns = []
-    for v, mask in enumerate(masks):
-        places = [vector_at(builder, simd, row, ir.Constant(_I64, v * lanes)) for row in rows]
-        columns.append([masked_load(builder, place, mask, nothing, simd.simd.itemsize) for place in places])
-    return columns
 
 
 def separated(builder: Any, vectors: list[Any]) -> list[Any]:
@@ -134,84 +190,61 @@ def count_patches(simd, args):
 
 
 @inner
-def describe_chunks(simd, args, target, group, row, first, count, down_by, right_by, nowhere, table):
-    """Fill ``table`` with the chunks of patches ``first`` up to first + count; return the number of chunks.
+def describe_chunks(simd, args, target, group, row, first, counts, down_by, right_by, nowhere, table):
+    """Fill ``table`` with the chunks of patches from ``first`` on.
 
-    A chunk is a row of patches, at most a vector. Its target pixels are in channel ``row`` of the images at the address
-    ``target``; ``nowhere`` is the address of zeros. Patches are read ``down_by`` rows below and ``right_by`` columns
-    right of the place where the first taps read them.
+    ``counts`` are the number of patches and that of chunks, of which the last may have no patch. The target pixels of
+    the patches are in channel ``row`` of the images at the address ``target``; ``nowhere`` is the address of zeros.
+    Patches are read ``down_by`` rows below and ``right_by`` columns right of the place where the first taps read them.
     """
-    H, W = args.H, args.W
-    I, J = args.I, args.J
-    side, n = simd.side, simd.side + simd.taps - 1
-    down, across = (I + side - 1) // side, (J + side - 1) // side
-    depth, groups = args.depth, args.groups
-    channels = groups * args.rows
-    source, size = args.source, simd.itemsize
+    side, lanes, size = simd.side, simd.lanes, simd.itemsize
+    count, chunks = counts
+    n, behind = side + simd.taps - 1, 2 * (side + simd.taps - 1) + side
+    down, across = (args.I + side - 1) // side, (args.J + side - 1) // side
     image, rest = divmod(first, down * across)
     i, j = divmod(rest, across)
-    lane = 0
-    chunks = 0
-    while lane < count:
-        here = min(simd.lanes, across - j, count - lane)
-        base = table + 8 * simd.chunk_words * chunks
-        y = side * i + down_by + args.first_y
-        x = side * j + right_by + args.first_x
-        plane = (image * groups + group) * depth * H
-        store_integer(base, 0, lane)
-        for a in range(n):
-            # A row outside the image is a row of zeros, the same in all channels.
-            there = y + a >= 0 and y + a < H
-            store_integer(base, 1 + a, source + size * ((plane + y + a) * W + x) if there else nowhere)
-            store_integer(base, 1 + n + a, size * H * W if there else 0)
-        masks = 1 + 2 * n
-        for v in range(side + 1):
-            ahead = x + v * simd.lanes
-            store_integer(base, masks + v, bits_between(simd, -ahead, W - ahead))
-        place = masks + side + 1
-        store_integer(base, place, target + size * (((image * channels + row) * I + side * i) * J + side * j))
-        store_integer(base, place + 1, I - side * i)
-        pixels = min(side * here, J - side * j)
-        for v in range(side):
-            store_integer(base, place + 2 + v, bits_between(simd, 0, pixels - v * simd.lanes))
-        chunks += 1
-        lane += here
-        j += here
-        if j == across:
-            j = 0
-            i += 1
-            if i == down:
-                i = 0
-                image += 1
-    return chunks
-
-
-@intrinsic
-def target_place(typing, simd, chunk):
-    """Return the address of a chunk's first pixel in the first target channel."""
-
-    def generate(context, builder, signature, arguments):
-        return word(builder, arguments[1], target_words(simd.form))
-
-    return intp(simd, intp), generate
-
-
-def target_words(form: Any) -> int:
-    """Return the index of the first of a chunk's integers that are about the target."""
-    return int(1 + 2 * form.size + form.output + 1)
-
-
-def target_masks(builder: Any, simd: Any, chunk: Any) -> list[list[Any]]:
-    """Return the masks of a chunk's vectors of target pixels, by rows."""
-    first, m, lanes = target_words(simd.form), simd.form.output, simd.simd.lanes
-    rows = word(builder, chunk, first + 1)
-    columns = [word(builder, chunk, first + 2 + v) for v in range(m)]
-    found = []
-    for a in range(m):
-        there = builder.icmp_signed("<", ir.Constant(_I64, a), rows)
-        bits = [builder.select(there, column, ir.Constant(_I64, 0)) for column in columns]
-        found.append([mask_of_bits(builder, lanes, each) for each in bits])
-    return found
+    for chunk in range(chunks):
+        base = table + 8 * simd.chunk_words * chunk
+        most = min(lanes, count - chunk * lanes)
+        lane, spans, ends = 0, 0, 0
+        while lane < most:
+            here = min(across - j, most - lane)
+            span = base + 8 * (2 + simd.span_words * spans)
+            y, x = side * i + down_by + args.first_y, side * j + right_by + args.first_x
+            plane, begin, end = (image * args.groups + group) * args.depth * args.H, side * lane, side * (lane + here)
+            for a in range(n):
+                # A row outside the image is a row of zeros, the same in all channels.
+                there = y + a >= 0 and y + a < args.H
+                place = args.source + size * ((plane + y + a) * args.W + x - begin)
+                store_integer(span, a, place if there else nowhere)
+                store_integer(span, n + a, size * args.H * args.W if there else 0)
+            for v in range(side):
+                inside = max(begin, begin - x), min(end, begin - x + args.W)
+                store_integer(span, 2 * n + v, bits_between(simd, inside[0] - v * lanes, inside[1] - v * lanes))
+            last = lane + here - 1
+            store_integer(span, behind, size * (end - last))
+            for k in range(simd.taps - 1):
+                there = x + side * here + k >= 0 and x + side * here + k < args.W
+                store_integer(span, behind + 1 + k, 1 << last if there else 0)
+            ends |= 1 << last
+            channel = image * args.groups * args.rows + row
+            at = span + 8 * (behind + simd.taps)
+            store_integer(at, 0, target + size * ((channel * args.I + side * i) * args.J + side * j - begin))
+            store_integer(at, 1, args.I - side * i)
+            end = min(end, begin + args.J - side * j)
+            for v in range(side):
+                store_integer(at, 2 + v, bits_between(simd, begin - v * lanes, end - v * lanes))
+            spans += 1
+            lane += here
+            j += here
+            if j == across:
+                j = 0
+                i += 1
+                if i == down:
+                    i = 0
+                    image += 1
+        store_integer(base, 0, spans)
+        store_integer(base, 1, ends)
 
 
 @inner
@@ -221,4 +254,4 @@ def read_patches(simd, first, end, chunks, table, width, target, step):
         row = target + simd.itemsize * (c - first) * width
         for chunk in range(chunks):
             base = table + 8 * simd.chunk_words * chunk
-            _transform(simd, base, c, row + simd.itemsize * load_integer(base, 0), step)
+            _transform(simd, base, c, row + simd.itemsize * chunk * simd.lanes, step)

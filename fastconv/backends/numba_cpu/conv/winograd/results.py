@@ -8,16 +8,15 @@ from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_numbers
-from fastconv.backends.numba_cpu.conv.winograd.patches import interleaved, load_at, target_masks, target_place
+from fastconv.backends.numba_cpu.conv.winograd.patches import for_spans, interleaved, load_at, target_words, word
 from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     element,
     is_zero,
-    load_integer,
+    mask_of_bits,
     masked_store,
     multiply_add,
     raise_to,
-    vector_at,
     vector_of,
     zeros,
 )
@@ -26,17 +25,17 @@ _I64 = ir.IntType(64)
 
 
 @intrinsic
-def _transform_sums(typing, simd, source, step, bias, floor, chunk, target, below, odd):
-    """Write the tiles of results for a vector of patches, whose sums of products lie ``step`` elements apart.
+def _transform_sums(typing, simd, source, step, bias, floor, chunk, away, below, odd):
+    """Write the tiles of results for a chunk of patches, whose sums of products lie ``step`` elements apart.
 
-    ``bias`` and ``floor`` are addresses of numbers; rows of results begin at ``target``, ``below`` bytes apart, under
-    the masks of the ``chunk``. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or
-    NaN.
+    ``bias`` and ``floor`` are addresses of numbers; the channel is ``away`` bytes from that of the chunk, and rows of
+    results are ``below`` bytes apart. The result is the vector ``odd``, with NaN in the lanes where a pixel was
+    infinite or NaN.
     """
 
     def generate(context, builder, signature, arguments):
-        _, source, step, bias, floor, chunk, target, below, odd = arguments
-        form, lanes = simd.form, simd.simd.lanes
+        _, source, step, bias, floor, chunk, away, below, odd = arguments
+        form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
         program = additions(form.result)
         nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
         start, lowest = (
@@ -46,15 +45,26 @@ def _transform_sums(typing, simd, source, step, bias, floor, chunk, target, belo
             builder, form, lambda block: block.result, lambda k: load_at(builder, simd, source, step, k)
         )
         columns = [emit(builder, program, column) for column in numbers]
-        for a, masks in enumerate(target_masks(builder, simd, chunk)):
+        rows = []
+        for a in range(form.output):
             pixels = []
             for value in emit(builder, program, [column[a] for column in columns]):
                 odd = multiply_add(builder, value, nothing, odd)
                 pixels.append(raise_to(builder, builder.fadd(value, start), lowest))
-            row = builder.add(target, builder.mul(below, ir.Constant(_I64, a)))
-            for v, (vector, mask) in enumerate(zip(interleaved(builder, pixels), masks, strict=True)):
-                pointer = vector_at(builder, simd, row, ir.Constant(_I64, v * lanes))
-                masked_store(builder, vector, pointer, mask, simd.simd.itemsize)
+            rows.append(interleaved(builder, pixels))
+        words = target_words(form)
+        with for_spans(builder, simd, chunk) as span:
+            place, there = builder.add(word(builder, span, words), away), word(builder, span, words + 1)
+            for v in range(form.output):
+                bits = word(builder, span, words + 2 + v)
+                with builder.if_then(builder.icmp_signed("!=", bits, first)):
+                    mask = mask_of_bits(builder, lanes, bits)
+                    for a, row in enumerate(rows):
+                        with builder.if_then(builder.icmp_signed(">", there, ir.Constant(_I64, a))):
+                            down = builder.mul(below, ir.Constant(_I64, a))
+                            address = builder.add(builder.add(place, down), ir.Constant(_I64, v * lanes * size))
+                            pointer = builder.inttoptr(address, row[v].type.as_pointer())
+                            masked_store(builder, row[v], pointer, mask, size)
         return odd
 
     return vector_of(simd)(simd, *[intp] * 7, vector_of(simd)), generate
@@ -63,7 +73,7 @@ def _transform_sums(typing, simd, source, step, bias, floor, chunk, target, belo
 @inner
 def write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhere):
     """Write the pixels of ``rows`` target channels from ``row`` on; return True if all of them are finite."""
-    I, J = args.I, args.J
+    plane = simd.itemsize * args.I * args.J
     bias, floor = args.bias, args.limits + simd.itemsize
     odd = zeros(simd)
     for m in range(rows):
@@ -72,7 +82,6 @@ def write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowher
             start = bias + simd.itemsize * (row + m)
         for chunk in range(chunks):
             base = table + 8 * simd.chunk_words * chunk
-            here = sums + simd.itemsize * (m * width + load_integer(base, 0))
-            place = target_place(simd, base) + simd.itemsize * m * I * J
-            odd = _transform_sums(simd, here, step, start, floor, base, place, simd.itemsize * J, odd)
+            here = sums + simd.itemsize * (m * width + chunk * simd.lanes)
+            odd = _transform_sums(simd, here, step, start, floor, base, m * plane, simd.itemsize * args.J, odd)
     return is_zero(simd, odd)

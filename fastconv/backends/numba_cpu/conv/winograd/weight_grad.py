@@ -26,6 +26,8 @@ transformed anew for each block of the other's channels: with 128 of them that t
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 from numba.core import types
 from numba.core.types import intp
@@ -39,18 +41,17 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     count_patches,
     describe_chunks,
     load_at,
-    load_masked,
+    load_spans,
     read_patches,
     separated,
     store_all,
-    target_masks,
-    target_place,
+    target_words,
+    word,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     call,
-    load_integer,
     load_scalar,
     store,
     store_scalar,
@@ -75,26 +76,29 @@ def workspace_bytes(
     numbers = (
         operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns + (simd.side + 1) * simd.lanes
     )
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * steps
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * -(-steps // simd.lanes)
 
 
 @intrinsic
-def _transform_gradients(typing, simd, chunk, source, below, target, step):
-    """Write the products' factors of a vector of tiles of gradients as vectors ``step`` elements apart.
+def _transform_gradients(typing, simd, chunk, away, below, target, step):
+    """Write the products' factors of a chunk's tiles of gradients as vectors ``step`` elements apart.
 
-    The rows of the tiles are ``below`` bytes apart from ``source`` on; the masks of the ``chunk`` say which pixels
-    belong to the image.
+    The channel is ``away`` bytes from that of the chunk, and rows of gradients are ``below`` bytes apart.
     """
 
     def generate(context, builder, signature, arguments):
-        _, chunk, source, below, target, step = arguments
-        form = simd.form
-        program = additions(transposed(form.result))
-        raw = []
-        for a, masks in enumerate(target_masks(builder, simd, chunk)):
-            row = builder.add(source, builder.mul(below, ir.Constant(_I64, a)))
-            raw.append([column[0] for column in load_masked(builder, simd, [row], masks)])
-        columns = [emit(builder, program, column) for column in zip(*raw, strict=True)]
+        _, chunk, away, below, target, step = arguments
+        form, lanes = simd.form, simd.simd.lanes
+        program, words, m = additions(transposed(form.result)), target_words(form), form.output
+        columns = []
+        for v in range(m):
+
+            def row(span: Any, a: int, v: int = v) -> Any:
+                place = builder.add(word(builder, span, words), ir.Constant(_I64, v * lanes * simd.simd.itemsize))
+                return builder.add(builder.add(place, away), builder.mul(below, ir.Constant(_I64, a)))
+
+            columns.append(load_spans(builder, simd, chunk, m, words + 2 + v, row, words + 1))
+        columns = [emit(builder, program, column) for column in columns]
         numbers = [emit(builder, program, separated(builder, list(row))) for row in zip(*columns, strict=True)]
         factors = emit_products(builder, form, lambda block: transposed(block.result), numbers)
         store_all(builder, simd, factors, target, step)
@@ -155,9 +159,8 @@ def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, 
     for m in range(rows):
         for chunk in range(chunks):
             base = table + 8 * simd.chunk_words * chunk
-            pixels = target_place(simd, base) + (row + m) * plane
-            place = square + simd.itemsize * (m * steps + load_integer(base, 0))
-            _transform_gradients(simd, base, pixels, below, place, square_step)
+            place = square + simd.itemsize * (m * steps + chunk * simd.lanes)
+            _transform_gradients(simd, base, (row + m) * plane, below, place, square_step)
     for point in range(simd.products):
         panel = target + simd.itemsize * point * target_step
         pack_squares(simd, square + simd.itemsize * point * square_step, steps, rows, steps, panel, tile_rows)
@@ -248,7 +251,9 @@ def multiply(simd, args, task, thread):
     for first in range(begin, patches, steps):
         here = min(steps, patches - first)
         gradient = args.grad
-        chunks = describe_chunks(simd, args, gradient, group, group * rows, first, here, r, s, nowhere, table)
+        chunks = (here + simd.lanes - 1) // simd.lanes
+        counts = here, chunks
+        describe_chunks(simd, args, gradient, group, group * rows, first, counts, r, s, nowhere, table)
         _pack_source(simd, first_column, end_column, chunks, table, steps, square, right, width)
         for panel in range(panels):
             row = first_row + panel * tile_rows
