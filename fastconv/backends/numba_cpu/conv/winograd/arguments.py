@@ -60,6 +60,11 @@ class FormSimd(Simd):
         """Return the largest count of integers that describe a chunk: a lane may be a span."""
         return 2 + self.lanes * self.span_words
 
+    @property
+    def scratch_words(self) -> int:
+        """Return the count of integers as large as a patch of vectors."""
+        return self.form.size**2 * self.instructions.vector_bytes // 8
+
 
 class FormSimdType(SimdType):
     """This is Numba's type of a `FormSimd`, which is a compile-time constant."""
@@ -70,4 +75,4 @@ class FormSimdType(SimdType):
         self.name = f"FormSimd({simd.instructions.name}, {simd.dtype}, {simd.form}, {simd.form.points})"
 
 
-register_constant(FormSimd, FormSimdType, ("products", "side", "taps", "span_words", "chunk_words"))
+register_constant(FormSimd, FormSimdType, ("products", "side", "taps", "span_words", "chunk_words", "scratch_words"))

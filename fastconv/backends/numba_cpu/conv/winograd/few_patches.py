@@ -28,7 +28,13 @@ from fastconv.backends.numba_cpu.conv.winograd.kernels import (
     sees_odd_weight,
     transform_piece,
 )
-from fastconv.backends.numba_cpu.conv.winograd.patches import count_patches, describe_chunks, read_patches
+from fastconv.backends.numba_cpu.conv.winograd.patches import (
+    chunk_at,
+    count_patches,
+    describe_chunks,
+    read_patches,
+    table_bytes,
+)
 from fastconv.backends.numba_cpu.conv.winograd.results import write_pixels
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import call, store, zeros
@@ -42,7 +48,7 @@ def workspace_bytes(
     width, rows = tile_vectors * simd.lanes, block_panels * tile_rows
     numbers = (simd.side + 1) * simd.lanes + packing_numbers(simd, tile_rows, taps)
     numbers += simd.products * (rows * steps + simd.lanes + block_tiles * (rows * width + simd.lanes))
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * tile_vectors
+    return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, tile_vectors)
 
 
 def patch_numbers(simd: FormSimd, tiles: int, width: int, channels: int, passes: int) -> int:
@@ -98,9 +104,9 @@ def transform(simd, args, task, thread):
     nowhere, table = _prepare_chunks(simd, args, thread)
     target = _patches_at(simd, args, sizes, tile, piece, k)
     step = here * width + simd.lanes
-    y, x = simd.taps * (piece // across), simd.taps * (piece % across)
+    tap = simd.taps * (piece // across), simd.taps * (piece % across)
     counts = count, args.tile_vectors
-    describe_chunks(simd, args, args.target, group, 0, first, counts, y, x, nowhere, table)
+    describe_chunks(simd, args, args.target, group, 0, first, counts, tap, k, nowhere, table)
     read_patches(simd, k, k + here, args.tile_vectors, table, width, target, step)
 
 
@@ -139,7 +145,7 @@ def multiply(simd, args, task, thread):
 
     # The workspace: zeros, chunks, packed kernels, transformed kernels, sums.
     nowhere, table = _prepare_chunks(simd, args, thread)
-    packed = table + 8 * simd.chunk_words * args.tile_vectors
+    packed = chunk_at(simd, table, args.tile_vectors)
     left = packed + size * (args.tap_count * PACKED_CHANNELS + simd.taps * simd.taps) * (tile_rows + simd.lanes)
     left_step = args.block_panels * tile_rows * steps + simd.lanes
     sums = left + size * products * left_step
@@ -166,7 +172,7 @@ def multiply(simd, args, task, thread):
     for tile in range(first_tile, end_tile):
         first = tile * width
         counts = min(width, count_patches(simd, args) - first), args.tile_vectors
-        describe_chunks(simd, args, args.target, group, row, first, counts, 0, 0, nowhere, table)
+        describe_chunks(simd, args, args.target, group, row, first, counts, (0, 0), 0, nowhere, table)
         source = sums + size * (tile - first_tile) * products * sum_step
         if not write_pixels(simd, args, row, wanted, args.tile_vectors, table, width, source, sum_step, nowhere):
             args.infinite = 1

@@ -51,7 +51,7 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.kernels import packing_numbers
-from fastconv.backends.numba_cpu.conv.winograd.patches import count_patches, describe_chunks, read_patches
+from fastconv.backends.numba_cpu.conv.winograd.patches import count_patches, describe_chunks, read_patches, table_bytes
 from fastconv.backends.numba_cpu.conv.winograd.results import write_pixels
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import call, store, zeros
@@ -64,7 +64,7 @@ def workspace_bytes(simd: FormSimd, steps: int, tile_rows: int, block_panels: in
     patches = simd.products * (steps * width + simd.lanes)
     sums = simd.products * (block_panels * tile_rows * width + simd.lanes)
     numbers = max(patches, packing_numbers(simd, tile_rows, taps)) + sums + (simd.side + 1) * simd.lanes
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * tile_vectors
+    return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, tile_vectors)
 
 
 @task(WinogradArguments)
@@ -110,8 +110,8 @@ def multiply(simd, args, task, thread):
     images = args.target
     start = 0
     for piece in range(pieces):
-        y, x = simd.taps * (piece // across), simd.taps * (piece % across)
-        describe_chunks(simd, args, images, group, row, first, (count, chunks), y, x, nowhere, table)
+        tap = simd.taps * (piece // across), simd.taps * (piece % across)
+        describe_chunks(simd, args, images, group, row, first, (count, chunks), tap, 0, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
             read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)

@@ -25,7 +25,9 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_products
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import Block, Matrix
 from fastconv.backends.numba_cpu.simd import (
     bits_between,
     load_vector,
@@ -40,8 +42,8 @@ from fastconv.backends.numba_cpu.simd import (
 _I64 = ir.IntType(64)
 
 # The integers of a chunk are the number of its spans, the lanes that end one, and then for each span, with n rows of
-# m vectors that are read and m rows of m vectors that are written: the addresses of the n rows in channel 0; the bytes
-# from each to the next channel; m masks; the place of the pixels behind its last patch, and two masks for them; the
+# m vectors that are read and m rows of m vectors that are written: the addresses of the n rows in the channel to be
+# read; the bytes from each to the next channel; m masks; the place of the pixels behind its last patch, and two masks for them; the
 # address of its first pixel in the target; the rows of pixels there; and m masks. Addresses are those that the chunk's
 # first lane would have.
 
@@ -101,49 +103,81 @@ def load_spans(
 
 
 @intrinsic
-def _transform(typing, simd, chunk, channel, target, step):
+def _transform(typing, simd, chunk, scratch, target, step):
     """Write the products' factors of a vector of patches as vectors ``step`` elements apart, from ``target`` on.
 
-    ``chunk`` is the address of the integers that describe the chunk.
+    ``chunk`` is the address of the integers that describe the chunk; its addresses move on to the next channel. If the
+    columns of patches don't fit the registers they go through ``scratch``, since a vector that LLVM puts on the stack
+    crosses a cache line.
     """
 
     def generate(context, builder, signature, arguments):
-        _, chunk, channel, target, step = arguments
+        _, chunk, scratch, target, step = arguments
         form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
         n, m = form.size, form.output
         program = additions(form.image)
+        columns: list[list[Any]] = []
 
-        def row(span: Any, a: int) -> Any:
-            return builder.add(word(builder, span, a), builder.mul(channel, word(builder, span, n + a)))
+        def transform(mask: int, address: Callable[[Any, int], Any]) -> None:
+            values = emit(builder, program, load_spans(builder, simd, chunk, n, mask, address))
+            if n * n > simd.simd.instructions.registers:
+                for a, value in enumerate(values):
+                    store_vector(builder, simd, value, scratch, ir.Constant(_I64, lanes * (n * a + len(columns))))
+            columns.append(values)
 
-        def load(mask: int, address: Callable[[Any, int], Any]) -> list[Any]:
-            return emit(builder, program, load_spans(builder, simd, chunk, n, mask, address))
-
-        columns = []
         for v in range(m):
             away = ir.Constant(_I64, v * lanes * size)
-            columns.append(load(2 * n + v, lambda span, a, away=away: builder.add(row(span, a), away)))
-        behind = []
+            transform(2 * n + v, lambda span, a, away=away: builder.add(word(builder, span, a), away))
         for k in range(form.taps - 1):
 
-            def last(span: Any, a: int, k: int = k) -> Any:
+            def behind(span: Any, a: int, k: int = k) -> Any:
                 place = builder.add(word(builder, span, 2 * n + m), ir.Constant(_I64, k * size))
-                return builder.add(row(span, a), place)
+                return builder.add(word(builder, span, a), place)
 
-            behind.append(load(2 * n + m + 1 + k, last))
+            transform(2 * n + m + 1 + k, behind)
+        with for_spans(builder, simd, chunk) as span:
+            for a in range(n):
+                there = builder.add(word(builder, span, a), word(builder, span, n + a))
+                builder.store(there, builder.gep(builder.inttoptr(span, _I64.as_pointer()), [ir.Constant(_I64, a)]))
         ends = mask_of_bits(builder, lanes, word(builder, chunk, 1))
         nothing = ir.Constant(vector_of(simd).llvm, None)
-        numbers = []
-        for a in range(n):
-            separate = separated(builder, [column[a] for column in columns])
-            for k in range(form.taps - 1):
-                moved = shuffled(builder, separate[k], nothing, list(range(1, lanes + 1)))
-                separate.append(builder.select(ends, behind[k][a], moved))
-            numbers.append(emit(builder, program, separate))
-        store_all(builder, simd, emit_products(builder, form, lambda block: block.image, numbers), target, step)
+
+        def separate_row(a: int) -> list[Any]:
+            row = [column[a] for column in columns]
+            if n * n > simd.simd.instructions.registers:
+                row = [load_at(builder, simd, scratch, ir.Constant(_I64, lanes), n * a + column) for column in range(n)]
+            pixels = separated(builder, row[:m])
+            for k, last in enumerate(row[m:]):
+                moved = shuffled(builder, pixels[k], nothing, list(range(1, lanes + 1)))
+                pixels.append(builder.select(ends, last, moved))
+            return emit(builder, program, pixels)
+
+        emit_rows(builder, simd, separate_row, lambda block: block.image, target, step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
+
+
+def emit_rows(
+    builder: Any,
+    simd: Any,
+    numbers: Callable[[int], list[Any]],
+    matrix: Callable[[Block], Matrix],
+    target: Any,
+    step: Any,
+) -> None:
+    """Write the factors of all products, from ``target`` on, from the rows of numbers that ``numbers`` emits.
+
+    A row is emitted when it is needed: few vectors are alive at a time.
+    """
+    rows: dict[int, list[Any]] = {}
+    for block in simd.form.blocks:
+        for a in block.rows:
+            if a not in rows:
+                rows[a] = numbers(a)
+        values = emit(builder, additions(matrix(block)), [rows[i][j] for i, j in block.places])
+        for k, value in enumerate(values):
+            store_vector(builder, simd, value, target, builder.mul(step, ir.Constant(_I64, block.first + k)))
 
 
 def separated(builder: Any, vectors: list[Any]) -> list[Any]:
@@ -189,13 +223,24 @@ def count_patches(simd, args):
     return args.N * ((I + simd.side - 1) // simd.side) * ((J + simd.side - 1) // simd.side)
 
 
+def table_bytes(simd: FormSimd, chunks: int) -> int:
+    """Return the bytes of a table of chunks, which begins with the scratch memory of a transform."""
+    return 8 * (simd.scratch_words + simd.chunk_words * chunks)
+
+
 @inner
-def describe_chunks(simd, args, target, group, row, first, counts, down_by, right_by, nowhere, table):
+def chunk_at(simd, table, chunk):
+    """Return the address of the integers of a chunk."""
+    return table + 8 * (simd.scratch_words + simd.chunk_words * chunk)
+
+
+@inner
+def describe_chunks(simd, args, target, group, row, first, counts, piece, channel, nowhere, table):
     """Fill ``table`` with the chunks of patches from ``first`` on.
 
     ``counts`` are the number of patches and that of chunks, of which the last may have no patch. The target pixels of
     the patches are in channel ``row`` of the images at the address ``target``; ``nowhere`` is the address of zeros.
-    Patches are read ``down_by`` rows below and ``right_by`` columns right of the place where the first taps read them.
+    Patches are read from ``channel`` on, for a ``piece`` of the kernel, given as (row, column) of its first tap.
     """
     side, lanes, size = simd.side, simd.lanes, simd.itemsize
     count, chunks = counts
@@ -204,14 +249,15 @@ def describe_chunks(simd, args, target, group, row, first, counts, down_by, righ
     image, rest = divmod(first, down * across)
     i, j = divmod(rest, across)
     for chunk in range(chunks):
-        base = table + 8 * simd.chunk_words * chunk
+        base = chunk_at(simd, table, chunk)
         most = min(lanes, count - chunk * lanes)
         lane, spans, ends = 0, 0, 0
         while lane < most:
             here = min(across - j, most - lane)
             span = base + 8 * (2 + simd.span_words * spans)
-            y, x = side * i + down_by + args.first_y, side * j + right_by + args.first_x
-            plane, begin, end = (image * args.groups + group) * args.depth * args.H, side * lane, side * (lane + here)
+            y, x = side * i + piece[0] + args.first_y, side * j + piece[1] + args.first_x
+            plane = ((image * args.groups + group) * args.depth + channel) * args.H
+            begin, end = side * lane, side * (lane + here)
             for a in range(n):
                 # A row outside the image is a row of zeros, the same in all channels.
                 there = y + a >= 0 and y + a < args.H
@@ -227,9 +273,9 @@ def describe_chunks(simd, args, target, group, row, first, counts, down_by, righ
                 there = x + side * here + k >= 0 and x + side * here + k < args.W
                 store_integer(span, behind + 1 + k, 1 << last if there else 0)
             ends |= 1 << last
-            channel = image * args.groups * args.rows + row
+            plane = image * args.groups * args.rows + row
             at = span + 8 * (behind + simd.taps)
-            store_integer(at, 0, target + size * ((channel * args.I + side * i) * args.J + side * j - begin))
+            store_integer(at, 0, target + size * ((plane * args.I + side * i) * args.J + side * j - begin))
             store_integer(at, 1, args.I - side * i)
             end = min(end, begin + args.J - side * j)
             for v in range(side):
@@ -249,9 +295,12 @@ def describe_chunks(simd, args, target, group, row, first, counts, down_by, righ
 
 @inner
 def read_patches(simd, first, end, chunks, table, width, target, step):
-    """Transform the chunks' patches of channels ``first`` up to ``end`` into a matrix a product, one row a channel."""
+    """Transform the chunks' patches of channels ``first`` up to ``end`` into a matrix a product, one row a channel.
+
+    The chunks are described from channel ``first`` on, or were read up to it.
+    """
     for c in range(first, end):
         row = target + simd.itemsize * (c - first) * width
         for chunk in range(chunks):
-            base = table + 8 * simd.chunk_words * chunk
-            _transform(simd, base, c, row + simd.itemsize * chunk * simd.lanes, step)
+            base = chunk_at(simd, table, chunk)
+            _transform(simd, base, table, row + simd.itemsize * chunk * simd.lanes, step)

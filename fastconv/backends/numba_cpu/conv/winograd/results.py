@@ -8,7 +8,14 @@ from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_numbers
-from fastconv.backends.numba_cpu.conv.winograd.patches import for_spans, interleaved, load_at, target_words, word
+from fastconv.backends.numba_cpu.conv.winograd.patches import (
+    chunk_at,
+    for_spans,
+    interleaved,
+    load_at,
+    target_words,
+    word,
+)
 from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     element,
@@ -81,7 +88,7 @@ def write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowher
         if bias != 0:
             start = bias + simd.itemsize * (row + m)
         for chunk in range(chunks):
-            base = table + 8 * simd.chunk_words * chunk
+            base = chunk_at(simd, table, chunk)
             here = sums + simd.itemsize * (m * width + chunk * simd.lanes)
             odd = _transform_sums(simd, here, step, start, floor, base, m * plane, simd.itemsize * args.J, odd)
     return is_zero(simd, odd)

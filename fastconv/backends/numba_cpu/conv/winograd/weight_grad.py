@@ -38,6 +38,7 @@ from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, Winogr
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_numbers, emit_products
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import transposed
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
+    chunk_at,
     count_patches,
     describe_chunks,
     load_at,
@@ -45,6 +46,7 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     read_patches,
     separated,
     store_all,
+    table_bytes,
     target_words,
     word,
 )
@@ -76,7 +78,7 @@ def workspace_bytes(
     numbers = (
         operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns + (simd.side + 1) * simd.lanes
     )
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * simd.chunk_words * -(-steps // simd.lanes)
+    return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, -(-steps // simd.lanes))
 
 
 @intrinsic
@@ -158,7 +160,7 @@ def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, 
     below = simd.itemsize * args.J
     for m in range(rows):
         for chunk in range(chunks):
-            base = table + 8 * simd.chunk_words * chunk
+            base = chunk_at(simd, table, chunk)
             place = square + simd.itemsize * (m * steps + chunk * simd.lanes)
             _transform_gradients(simd, base, (row + m) * plane, below, place, square_step)
     for point in range(simd.products):
@@ -253,7 +255,7 @@ def multiply(simd, args, task, thread):
         gradient = args.grad
         chunks = (here + simd.lanes - 1) // simd.lanes
         counts = here, chunks
-        describe_chunks(simd, args, gradient, group, group * rows, first, counts, r, s, nowhere, table)
+        describe_chunks(simd, args, gradient, group, group * rows, first, counts, (r, s), first_column, nowhere, table)
         _pack_source(simd, first_column, end_column, chunks, table, steps, square, right, width)
         for panel in range(panels):
             row = first_row + panel * tile_rows
