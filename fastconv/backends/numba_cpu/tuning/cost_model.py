@@ -85,6 +85,8 @@ class FormCosts:
     channels; to transform the patches again for other target channels takes longer."""
     read: int
     """Cycles to transform a vector of patches."""
+    span: int
+    """Cycles to load the patches of a vector that lie in another row of an image."""
     transform: int
     """Cycles to transform a vector of the patches' sums."""
     kernel: int

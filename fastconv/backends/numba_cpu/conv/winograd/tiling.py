@@ -19,6 +19,16 @@ from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, 
 
 COST = CPU.winograd
 
+
+def read_cycles(simd: FormSimd, across: int) -> float:
+    """Return the cycles to transform a vector of patches, with ``across`` of them in a row of an image.
+
+    A vector begins inside a row; it has a span there, and one for each row that begins in it.
+    """
+    own = costs(simd)
+    return own.read + own.span * (1 + (simd.lanes - 1) / across)
+
+
 _FEWEST = 32
 """Channels of a block of a weight gradient, below which it isn't cut to have more tasks."""
 
@@ -72,9 +82,10 @@ class _Sizes:
         """Return the passes over the channels, for all pieces of the kernel."""
         return self.pieces * ceil(self.channels, self.steps)
 
-    def chunks(self, width: int) -> float:
-        """Return the chunks of a block: the vectors of its rows, and mostly one more, since it begins inside a row."""
-        return width / self.across * ceil(self.across, self.simd.lanes) + 1 - 1 / self.across
+    @cached_property
+    def read(self) -> float:
+        """Return the cycles to transform a vector of patches."""
+        return read_cycles(self.simd, self.across)
 
     def blocked(self, tile: tuple[int, int], patches_first: bool) -> tuple[int, int, int, int]:
         """Return the tiles of patches in a task, the blocks of them, the panels in a task, and the blocks of them."""
@@ -101,18 +112,19 @@ class _Sizes:
 
     def cost(self, tile: Ranked, patches_first: bool) -> float:
         """Return the cycles of a tile."""
-        (tile_rows, vectors), (panels, multiply, stream, kernels) = tile.shape, tile.known
+        (tile_rows, vectors), (multiply, stream, kernels) = tile.shape, tile.known
         own, width = costs(self.simd), vectors * self.simd.lanes
         _, blocks, _, panel_blocks = self.blocked((tile_rows, vectors), patches_first)
         tiles = ceil(self.patches, width)
-        reads = own.read * self.channels * self.pieces * (1 if patches_first else panel_blocks)
-        work = tiles * (multiply + self.chunks(width) * (reads + own.transform * self.rows))
+        reads = self.read * self.channels * self.pieces * (1 if patches_first else panel_blocks)
+        work = tiles * (multiply + vectors * (reads + own.transform * self.rows))
         if not patches_first:
             return self.groups * (work + tiles * stream + kernels + stream)
         moved = self.patch_bytes(width)
         if moved > COST.patch_bytes:
             return math.inf
-        return self.groups * (work + blocks * kernels) + (1 + panel_blocks) * moved / COST.stream
+        # Half of what tasks read arrives while they multiply.
+        return self.groups * (work + blocks * kernels) + (1 + panel_blocks / 2) * moved / COST.stream
 
 
 @lru_cache(maxsize=1024)
@@ -143,8 +155,8 @@ def winograd_tiling(
 def _tiles_of(simd: FormSimd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the least cycles of a patch.
 
-    A tile's ``known`` are: the number of panels; the cycles of a tile's products; the cycles to read weights that the
-    L2 cache doesn't hold, for each tile; and the cycles to transform all kernels.
+    A tile's ``known`` are: the cycles of a tile's products; the cycles to read weights that the L2 cache doesn't hold,
+    for each tile; and the cycles to transform all kernels.
     """
     found, own = [], costs(simd)
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
@@ -156,7 +168,7 @@ def _tiles_of(simd: FormSimd, rows: int, channels: int, passes: int) -> tuple[Ra
         stream = weight / COST.stream if weight > COST.kernels_bytes else 0
         kernels = own.kernel * panels * -(-tile_rows // simd.lanes) * channels
         bound = panels * tile / width + (own.read * channels + own.transform * rows) / simd.lanes
-        found.append(Ranked(bound, place, (tile_rows, vectors), (panels, panels * tile, stream, kernels)))
+        found.append(Ranked(bound, place, (tile_rows, vectors), (panels * tile, stream, kernels)))
     return ranked(found)
 
 
@@ -172,8 +184,7 @@ def winograd_weight_tiling(
     patches = images * -(-lattice[0] // simd.side) * across
     steps = min(COST.patches, -(-patches // simd.lanes) * simd.lanes)
     passes = -(-patches // steps)
-    # Chunks of all patches: one for each vector of a row, and one more where a pass ends.
-    chunks = patches / across * -(-across // simd.lanes) + passes
+    chunks = -(-patches // simd.lanes)
     turned = simd.products * CPU.gemm.transpose * patches / simd.lanes
     part_bytes = groups * rows * channels * taps * simd.itemsize
     most_splits = max(1, min(passes, CPU.gemm.parts_bytes // part_bytes))
@@ -184,7 +195,7 @@ def winograd_weight_tiling(
     def cost(tile: Ranked) -> float:
         tiles, multiply, end, panel_blocks, blocks, share = tile.known
         work = simd.products * (patches * multiply + passes * end)
-        reads = (chunks * own.read + turned) * channels * panel_blocks
+        reads = (chunks * read_cycles(simd, across) + turned) * channels * panel_blocks
         spreads = (chunks * own.spread + turned * share) * rows * blocks
         return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels)
 
