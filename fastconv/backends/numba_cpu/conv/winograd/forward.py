@@ -51,10 +51,16 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.kernels import packing_numbers
-from fastconv.backends.numba_cpu.conv.winograd.patches import count_patches, describe_chunks, read_patches, table_bytes
+from fastconv.backends.numba_cpu.conv.winograd.patches import (
+    count_patches,
+    describe_chunks,
+    read_patches,
+    table_bytes,
+    write_zeros,
+)
 from fastconv.backends.numba_cpu.conv.winograd.results import write_pixels
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.simd import call, store, zeros
+from fastconv.backends.numba_cpu.simd import call
 from fastconv.backends.numba_cpu.simd.task import task
 
 
@@ -63,7 +69,7 @@ def workspace_bytes(simd: FormSimd, steps: int, tile_rows: int, block_panels: in
     width = tile_vectors * simd.lanes
     patches = simd.products * (steps * width + simd.lanes)
     sums = simd.products * (block_panels * tile_rows * width + simd.lanes)
-    numbers = max(patches, packing_numbers(simd, tile_rows, taps)) + sums + (simd.side + 1) * simd.lanes
+    numbers = max(patches, packing_numbers(simd, tile_rows, taps)) + sums
     return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, tile_vectors)
 
 
@@ -94,10 +100,7 @@ def multiply(simd, args, task, thread):
     sums = patches + size * products * patch_step
     sum_step = block_panels * tile_rows * width + simd.lanes
     nowhere = sums + size * products * sum_step
-    zero_numbers = (simd.side + 1) * simd.lanes
-    for i in range(0, zero_numbers, simd.lanes):
-        store(simd, nowhere, i, zeros(simd))
-    table = (nowhere + size * zero_numbers + 63) // 64 * 64
+    table = write_zeros(simd, nowhere)
     row = group * rows + first_panel * tile_rows
     chunks = args.tile_vectors
 
@@ -111,7 +114,7 @@ def multiply(simd, args, task, thread):
     start = 0
     for piece in range(pieces):
         tap = simd.taps * (piece // across), simd.taps * (piece % across)
-        describe_chunks(simd, args, images, group, row, first, (count, chunks), tap, 0, nowhere, table)
+        describe_chunks(simd, args, images, group, (row, 0), first, (count, chunks), tap, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
             read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)

@@ -11,8 +11,8 @@ from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_products
-from fastconv.backends.numba_cpu.conv.winograd.patches import load_at, store_all
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
 from fastconv.backends.numba_cpu.simd import (
     load,
@@ -57,8 +57,7 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
         taps = [load_at(builder, simd, source, source_step, t) for t in range(form.taps**2)]
         columns = [emit(builder, program, taps[s :: form.taps]) for s in range(form.taps)]
         numbers = [emit(builder, program, row) for row in zip(*columns, strict=True)]
-        factors = emit_products(builder, form, lambda block: block.weight, numbers)
-        store_all(builder, simd, factors, target, target_step)
+        emit_factors(builder, simd, numbers.__getitem__, lambda block: block.weight, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate

@@ -27,25 +27,26 @@ from numba.extending import intrinsic
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import Block, Matrix
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at, separated
 from fastconv.backends.numba_cpu.simd import (
     bits_between,
-    load_vector,
     mask_of_bits,
     masked_load,
     shuffled,
+    store,
     store_integer,
     store_vector,
     vector_of,
+    zeros,
 )
 
 _I64 = ir.IntType(64)
 
 # The integers of a chunk are the number of its spans, the lanes that end one, and then for each span, with n rows of
 # m vectors that are read and m rows of m vectors that are written: the addresses of the n rows in the channel to be
-# read; the bytes from each to the next channel; m masks; the place of the pixels behind its last patch, and two masks for them; the
-# address of its first pixel in the target; the rows of pixels there; and m masks. Addresses are those that the chunk's
-# first lane would have.
+# read; the bytes from each to the next channel; m masks; the place of the pixels behind its last patch, and two masks
+# for them; the address of its first pixel in the target; the rows of pixels there; and m masks. Addresses are those
+# that the chunk's first lane would have.
 
 
 def word(builder: Any, base: Any, index: int) -> Any:
@@ -152,68 +153,10 @@ def _transform(typing, simd, chunk, scratch, target, step):
                 pixels.append(builder.select(ends, last, moved))
             return emit(builder, program, pixels)
 
-        emit_rows(builder, simd, separate_row, lambda block: block.image, target, step)
+        emit_factors(builder, simd, separate_row, lambda block: block.image, target, step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
-
-
-def emit_rows(
-    builder: Any,
-    simd: Any,
-    numbers: Callable[[int], list[Any]],
-    matrix: Callable[[Block], Matrix],
-    target: Any,
-    step: Any,
-) -> None:
-    """Write the factors of all products, from ``target`` on, from the rows of numbers that ``numbers`` emits.
-
-    A row is emitted when it is needed: few vectors are alive at a time.
-    """
-    rows: dict[int, list[Any]] = {}
-    for block in simd.form.blocks:
-        for a in block.rows:
-            if a not in rows:
-                rows[a] = numbers(a)
-        values = emit(builder, additions(matrix(block)), [rows[i][j] for i, j in block.places])
-        for k, value in enumerate(values):
-            store_vector(builder, simd, value, target, builder.mul(step, ir.Constant(_I64, block.first + k)))
-
-
-def separated(builder: Any, vectors: list[Any]) -> list[Any]:
-    """Return vectors of the elements 0, m, 2 m ..., then 1, m + 1 ... of ``vectors``, m of them side by side."""
-    if len(vectors) == 1:
-        return vectors
-    halves = []
-    for first in range(2):
-        order = list(range(first, 2 * vectors[0].type.count, 2))
-        pairs = zip(vectors[::2], vectors[1::2], strict=True)
-        halves.append(separated(builder, [shuffled(builder, a, b, order) for a, b in pairs]))
-    return [vector for pair in zip(*halves, strict=True) for vector in pair]
-
-
-def interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
-    """Return the vectors of which `separated` makes these."""
-    if len(vectors) == 1:
-        return vectors
-    lanes = vectors[0].type.count
-    found = []
-    for even, odd in zip(*(interleaved(builder, vectors[first::2]) for first in range(2)), strict=True):
-        for half in range(0, lanes, lanes // 2):
-            order = [lane + side for lane in range(half, half + lanes // 2) for side in (0, lanes)]
-            found.append(shuffled(builder, even, odd, order))
-    return found
-
-
-def store_all(builder: Any, simd: Any, vectors: list[Any], target: Any, step: Any) -> None:
-    """Write vectors from ``target`` on, ``step`` elements apart."""
-    for i, value in enumerate(vectors):
-        store_vector(builder, simd, value, target, builder.mul(step, ir.Constant(_I64, i)))
-
-
-def load_at(builder: Any, simd: Any, source: Any, step: Any, index: int) -> Any:
-    """Return vector number ``index`` of those that lie ``step`` elements apart from ``source`` on."""
-    return load_vector(builder, simd, source, builder.mul(step, ir.Constant(_I64, index)))
 
 
 @inner
@@ -224,8 +167,18 @@ def count_patches(simd, args):
 
 
 def table_bytes(simd: FormSimd, chunks: int) -> int:
-    """Return the bytes of a table of chunks, which begins with the scratch memory of a transform."""
-    return 8 * (simd.scratch_words + simd.chunk_words * chunks)
+    """Return the bytes of zeros and of a table of chunks, which begins with the scratch memory of a transform."""
+    zeros_bytes = (simd.side + 1) * simd.instructions.vector_bytes
+    return zeros_bytes + 64 + 8 * (simd.scratch_words + simd.chunk_words * chunks)
+
+
+@inner
+def write_zeros(simd, nowhere):
+    """Write the zeros that rows outside images are read from; return the address of the table, behind them."""
+    numbers = (simd.side + 1) * simd.lanes
+    for i in range(0, numbers, simd.lanes):
+        store(simd, nowhere, i, zeros(simd))
+    return (nowhere + simd.itemsize * numbers + 63) // 64 * 64
 
 
 @inner
@@ -235,15 +188,15 @@ def chunk_at(simd, table, chunk):
 
 
 @inner
-def describe_chunks(simd, args, target, group, row, first, counts, piece, channel, nowhere, table):
+def describe_chunks(simd, args, target, group, channels, first, counts, piece, nowhere, table):
     """Fill ``table`` with the chunks of patches from ``first`` on.
 
-    ``counts`` are the number of patches and that of chunks, of which the last may have no patch. The target pixels of
-    the patches are in channel ``row`` of the images at the address ``target``; ``nowhere`` is the address of zeros.
-    Patches are read from ``channel`` on, for a ``piece`` of the kernel, given as (row, column) of its first tap.
+    ``counts`` are the number of patches and that of chunks, of which the last may have no patch. ``channels`` are the
+    channel of the target pixels, in the images at the address ``target``, and the first channel of the source to be
+    read. The ``piece`` of the kernel is given as (row, column) of its first tap; ``nowhere`` is the address of zeros.
     """
     side, lanes, size = simd.side, simd.lanes, simd.itemsize
-    count, chunks = counts
+    (count, chunks), (row, channel) = counts, channels
     n, behind = side + simd.taps - 1, 2 * (side + simd.taps - 1) + side
     down, across = (args.I + side - 1) // side, (args.J + side - 1) // side
     image, rest = divmod(first, down * across)

@@ -7,15 +7,9 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_numbers
-from fastconv.backends.numba_cpu.conv.winograd.patches import (
-    chunk_at,
-    for_spans,
-    interleaved,
-    load_at,
-    target_words,
-    word,
-)
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_numbers, interleaved, load_at
+from fastconv.backends.numba_cpu.conv.winograd.patches import chunk_at, for_spans, target_words, word
 from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     element,

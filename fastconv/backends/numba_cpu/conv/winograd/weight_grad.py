@@ -35,30 +35,33 @@ from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit, emit_numbers, emit_products
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import transposed
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import (
+    emit_factors,
+    emit_numbers,
+    load_at,
+    separated,
+    store_all,
+)
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     chunk_at,
     count_patches,
     describe_chunks,
-    load_at,
     load_spans,
     read_patches,
-    separated,
-    store_all,
     table_bytes,
     target_words,
     word,
+    write_zeros,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     call,
     load_scalar,
-    store,
     store_scalar,
     transpose,
-    zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -75,9 +78,7 @@ def workspace_bytes(
     columns, rows = block_tiles * tile_vectors * simd.lanes, block_panels * tile_rows
     operands = simd.products * (steps * columns + steps * rows + block_panels * simd.lanes)
     square = simd.products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
-    numbers = (
-        operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns + (simd.side + 1) * simd.lanes
-    )
+    numbers = operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns
     return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, -(-steps // simd.lanes))
 
 
@@ -102,8 +103,7 @@ def _transform_gradients(typing, simd, chunk, away, below, target, step):
             columns.append(load_spans(builder, simd, chunk, m, words + 2 + v, row, words + 1))
         columns = [emit(builder, program, column) for column in columns]
         numbers = [emit(builder, program, separated(builder, list(row))) for row in zip(*columns, strict=True)]
-        factors = emit_products(builder, form, lambda block: transposed(block.result), numbers)
-        store_all(builder, simd, factors, target, step)
+        emit_factors(builder, simd, numbers.__getitem__, lambda block: transposed(block.result), target, step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 5), generate
@@ -152,9 +152,9 @@ def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
 
 
 @inner
-def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, target_step):
+def _pack_gradient(simd, args, row, rows, chunks, table, square, target, target_step):
     """Transform and transpose gradient channels from ``row`` on into a panel for each of the 16 products."""
-    tile_rows = args.tile_rows
+    tile_rows, steps = args.tile_rows, args.steps
     square_step = steps * tile_rows + simd.lanes
     plane = simd.itemsize * args.I * args.J
     below = simd.itemsize * args.J
@@ -180,7 +180,7 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, ke
         for c in range(0, wanted, simd.lanes):
             _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
         place = target + simd.itemsize * R * S * row * depth
-        if side == R and side == S:
+        if min(R, S) == side and max(R, S) == side:
             pack_rows(simd, taps, columns, side * side, wanted, place, side * side)
             finite = finite and is_finite(simd, place, side * side * wanted)
             continue
@@ -245,23 +245,17 @@ def multiply(simd, args, task, thread):
     sum_step = panels * tile_rows * columns
     taps = sums + size * products * sum_step
     nowhere = taps + size * (side * side + 1) * columns
-    zero_numbers = (simd.side + 1) * simd.lanes
-    for i in range(0, zero_numbers, simd.lanes):
-        store(simd, nowhere, i, zeros(simd))
-    table = (nowhere + size * zero_numbers + 63) // 64 * 64
+    table = write_zeros(simd, nowhere)
 
     for first in range(begin, patches, steps):
         here = min(steps, patches - first)
-        gradient = args.grad
         chunks = (here + simd.lanes - 1) // simd.lanes
-        counts = here, chunks
-        describe_chunks(simd, args, gradient, group, group * rows, first, counts, (r, s), first_column, nowhere, table)
+        channels, tap = (group * rows, first_column), (r, s)
+        describe_chunks(simd, args, args.grad, group, channels, first, (here, chunks), tap, nowhere, table)
         _pack_source(simd, first_column, end_column, chunks, table, steps, square, right, width)
         for panel in range(panels):
-            row = first_row + panel * tile_rows
-            there = min(tile_rows, end_row - row)
-            place = left + size * panel * panel_step
-            _pack_gradient(simd, args, row, there, chunks, table, steps, square, place, left_step)
+            row, place = first_row + panel * tile_rows, left + size * panel * panel_step
+            _pack_gradient(simd, args, row, min(tile_rows, end_row - row), chunks, table, square, place, left_step)
         start = ACCUMULATE if first > begin else 0
         _add_products(simd, args, here, start, tiles, panels, left, left_step, right, sums)
 

@@ -1,1 +1,1 @@
-"""This folder makes the transforms of minimal filtering: matrices from points (form.py), and additions from matrices."""
+"""This folder makes transforms: matrices from points (form.py), their additions, and what vectors need besides."""

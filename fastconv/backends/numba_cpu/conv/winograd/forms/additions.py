@@ -9,7 +9,7 @@ nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -17,7 +17,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import Block, Form, Matrix
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import Matrix
 from fastconv.backends.numba_cpu.simd import multiply_add
 
 Terms = tuple[tuple[int, Fraction], ...]
@@ -102,29 +102,3 @@ def _sum(builder: Any, terms: Terms, known: list[Any]) -> Any:
 
 def _constant(vector: Any, factor: Fraction) -> Any:
     return ir.Constant(vector.type, [float(factor)] * vector.type.count)
-
-
-def emit_products(
-    builder: Any, form: Form, matrix: Callable[[Block], Matrix], numbers: Sequence[Sequence[Any]]
-) -> list[Any]:
-    """Emit the factors of all products, from a matrix of transformed vectors; ``matrix`` gives that of a block."""
-    found = []
-    for block in form.blocks:
-        found += emit(builder, additions(matrix(block)), [numbers[i][j] for i, j in block.places])
-    return found
-
-
-def emit_numbers(
-    builder: Any, form: Form, matrix: Callable[[Block], Matrix], load: Callable[[int], Any]
-) -> list[list[Any]]:
-    """Emit the opposite of `emit_products`: the matrix of vectors, from the products that ``load`` gives by index.
-
-    It is returned by columns; these are emitted one after another, so that few vectors are needed at a time.
-    """
-    columns: list[list[Any]] = [[None] * form.size for _ in range(form.size)]
-    for block in sorted(form.blocks, key=lambda block: block.columns):
-        program = additions(matrix(block))
-        values = emit(builder, program, [load(block.first + k) for k in range(program.inputs)])
-        for (i, j), value in zip(block.places, values, strict=True):
-            columns[j][i] = value
-    return columns

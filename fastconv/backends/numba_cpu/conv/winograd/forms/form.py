@@ -1,7 +1,8 @@
 """A form of minimal filtering, F(m x m, r x r), is a list of points; all its transforms follow from them.
 
 Along one axis, m results and r taps meet n = m + r - 1 pixels. A form multiplies polynomials at n points: finite ones,
-infinity, and pairs of conjugate complex points, which count as two. Over M(x) = product of (x - p) of the finite points,
+infinity, and pairs of conjugate complex points, which count as two. With M(x) the product of (x - p) over all finite
+points p, the matrices are
 
     image    B' has for each point the coefficients of M(x) / (x - p), for infinity those of M(x)
     weight   G  has the powers of the point, 1, p, p^2 ..., over the value of M(x) / (x - p) at p
