@@ -57,6 +57,7 @@ ALGORITHMS = {
 
 
 def _named() -> dict[str, tuple[str, ...]]:
+    """Return `NAMES`: that of an algorithm in all its forms comes before those of single forms."""
     found: dict[str, tuple[str, ...]] = {}
     for name in ALGORITHMS:
         whole = name.partition("(")[0]

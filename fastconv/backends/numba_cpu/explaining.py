@@ -56,7 +56,8 @@ def _explain_parts(simd: Simd, job: Job, threads: int) -> tuple[float, list[str]
     cuts = part_tilings(simd, job)
     time = planner.seconds_of(simd, part_cycles(simd, job), part_tasks(job, cuts), threads)
     lines = [
-        f"  * {'gemm':13} {1e3 * time:8.3f} ms  in {len(cuts)} parts, each without the taps that meet only padding there"
+        f"  * {'gemm':13} {1e3 * time:8.3f} ms  in {len(cuts)} parts, "
+        "each without the taps that meet only padding there"
     ]
     for part, cut in zip(job.parts, cuts, strict=True):
         rows, columns = part.problem.lattice

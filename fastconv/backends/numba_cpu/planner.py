@@ -9,9 +9,10 @@ arithmetic, and tuning/ the measured cost of each part):
     direct      conv/direct. Copies the image once, 6 cycles a vector, and reads it in place; computes the
                 gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
-    winograd    conv/winograd. For kernels without strides or dilation, in pieces of 3 x 3: 16 multiply-adds
-                for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100; 60 to 70 cycles
-                for each vector of 16 patches that is transformed, before and after
+    winograd    conv/winograd. For kernels without strides or dilation, in pieces of 3 x 3, by two forms: (2x2) takes 16
+                multiply-adds for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100,
+                and (4x4) 46 for each 16; 60 to 270 cycles for each vector of 16 patches that is transformed, before and
+                after
 
     batch       conv/image_lanes. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
                 only wanted numbers, except in the lanes that the last images don't fill
@@ -25,7 +26,8 @@ arithmetic, and tuning/ the measured cost of each part):
 
 Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, kernels of 3 x 3 and
 more with some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`.
-The planner knows an algorithm only by its folder and its row in the table (algorithms.py).
+The planner knows an algorithm only by its folder and its row in the table (algorithms.py). Each form of Winograd's has
+a row.
 """
 
 from __future__ import annotations

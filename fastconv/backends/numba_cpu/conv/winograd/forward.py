@@ -1,50 +1,63 @@
-"""Winograd's minimal filtering F(2 x 2, 3 x 3) is a 3 x 3 convolution with 4 multiplications a pixel instead of 9.
+"""Winograd's minimal filtering is a 3 x 3 convolution with 2.9 or 4 multiplications a pixel instead of 9.
 
-Four outputs, 2 x 2, depend on a patch of 4 x 4 inputs. Both are seen as polynomials to be multiplied, evaluated at the
-points 0, 1, -1 and infinity along each axis, multiplied there, and interpolated:
+A tile of outputs, m x m, depends on a patch of n x n inputs, n = m + 2. Both are seen as polynomials to be multiplied,
+evaluated at n points along each axis, multiplied there, and interpolated:
 
     y = A' [ (G g G') * (B' d B) ] A          * element by element, ' the transpose
 
-    B' = | 1  0 -1  0 |     G = | 1    0    0 |     A' = | 1  1  1  0 |
-         | 0  1  1  0 |         | 1/2  1/2 1/2|          | 0  1 -1 -1 |
-         | 0 -1  1  0 |         | 1/2 -1/2 1/2|
-         | 0  1  0 -1 |         | 0    0    1 |
+Two forms are offered. F(2 x 2, 3 x 3) has the points 0, 1, -1 and infinity:
 
-The 16 numbers of a transformed patch are combined only at the end, so the sum over channels is 16 independent
-products of matrices, (target channels x channels) by (channels x patches): 16 multiplications for four outputs, where
-the definition needs 36. The transforms, a few additions each, and the short sums take a quarter of the time with 64
-channels and less with more.
+    B' = | 1  0 -1  0 |     G = | 1    0    0 |     A' = | 1  1  1  0 |
+         | 0  1  1  0 |         | 1/2  1/2 1/2|          | 0  1 -1  1 |
+         | 0 -1  1  0 |         | 1/2 -1/2 1/2|
+         | 0 -1  0  1 |         | 0    0    1 |
+
+16 multiplications for four outputs. F(4 x 4, 3 x 3) has the points 0, 1, -1, +-i and infinity. The rows of i are its
+real and imaginary part, those of -i their conjugates, which need not be computed:
+
+    B' = | 1  0  0  0 -1  0 |     G = | 1    0    0  |     A' = | 1  1  1  1  0  0 |
+         | 0  1  1  1  1  0 |         | 1/4  1/4  1/4|          | 0  1 -1  0 -1  0 |
+         | 0 -1  1 -1  1  0 |         | 1/4 -1/4  1/4|          | 0  1  1 -1  0  0 |
+         | 0  0 -1  0  1  0 |         | 1/2  0   -1/2|          | 0  1 -1  0  1  1 |
+         | 0 -1  0  1  0  0 |         | 0    1/2  0  |
+         | 0 -1  0  0  0  1 |         | 0    0    1  |
+
+Of the 6 x 6 numbers, 16 are real and 20 make ten complex ones, each of them three real products: 46 for 16 outputs
+(forms/form.py). B' and A' are additions only, 8 along an axis each, and G has powers of two. The points +-2 in place of
++-i would need 36 products, but B' and A' then have factors up to 8, and the error is 6 to 18 times torch's.
+
+The numbers of a transformed patch are combined only at the end, so the sum over channels is 16 or 46 independent
+products of matrices, (target channels x channels) by (channels x patches). The transforms and the short sums take a
+quarter of the time with 64 channels and less with more.
 
 A task takes a block of NR patches, of all images side by side, and a block of target channels if patches are few:
 
-    for KC channels                      so that 16 x KC x NR transformed numbers stay in the L2 cache
-        transform their patches          straight from the image, a row of patches in the lanes
-        for each of the 16 products
+    for KC channels                      so that transformed numbers, 16 or 46 x KC x NR, stay in the L2 cache
+        transform their patches          straight from the image, a patch to a lane
+        for each of the products
             for panels of MR channels    one micro-kernel call; KC x NR of the patches stay in the L1 cache
-    transform the sums                   into 2 x 2 pixels each, add bias, apply floor, write to the target
-
-Patches in a row start two pixels apart, so a vector of them is de-interleaved from loads of two vectors. A vector ends
-where its row ends. Its lanes beyond the row are stored too, and the next row overwrites them, so rows of 4 or 7 patches
-are stored without gaps, like those of 28.
+    transform the sums                   into m x m pixels each, add bias, apply floor, write to the target
 
 A larger kernel is a sum of *pieces* of 3 x 3 taps, the last of them filled up with zero taps: each reads the patches
 three pixels on from those of the piece before. The products treat a further piece like further channels: with four
-pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25. So far this pays from some 16 channels on.
+pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25, or 11.5 by F(4 x 4).
 
-Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128; that makes up for
-what the transforms add. Root-mean-square error over that of torch's direct form, normal deviates and (in brackets)
-positive ones: 0.9 (1.1) for 32 channels, 1.2 (1.4) for 64, 1.6 (1.9) for 128, 1.5 (1.7) for 512. F(4 x 4, 3 x 3),
-another 1.8 times fewer multiplications, has 6 to 18 times the error and is not offered. An infinite or overflowing
-number would spread over its patch, so the last transform looks for these: the plan then computes all of it by its
-fallback, `gemm`.
+Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128 (F(4 x 4): 64); that
+makes up for what the transforms add. Root-mean-square error over that of torch's direct form, by F(2 x 2) and F(4 x 4),
+normal deviates and (in brackets) those after ReLU: 0.9 and 1.0 (1.1 and 1.3) for 8 channels, 1.2 and 1.3 (1.5 and 1.6)
+for 64, 1.6 and 1.2 (1.8 and 1.4) for 512, 1.3 and 1.2 (1.3 and 1.2) for 2048. An infinite or overflowing number would
+spread over its patch, so the last transform looks for these: the plan then computes all of it by its fallback, `gemm`.
 
 Zero taps. A pixel under a tap that is 0 still takes part in the sums, and rounding leaves a trace of it in the result,
 some 2e-5 of a float32 pixel. If a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the
 plan also uses the fallback, where these pixels have no effect. Single zero taps, and the zeros that fill up the last
 piece, don't count.
 
-After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), and S. Winograd,
-"Arithmetic complexity of computations" (1980).
+After S. Winograd, "Arithmetic complexity of computations" (1980); A. Lavin and S. Gray, "Fast algorithms for
+convolutional neural networks" (CVPR 2016). Complex points: L. Meng and J. Brothers, "Efficient Winograd convolution via
+integer arithmetic" (arXiv 1901.01965); errors of points: B. Barabasz et al., "Error analysis and improving the accuracy
+of Winograd convolution for deep neural networks" (arXiv 1803.10986), B. Barabasz and D. Gregg, "Winograd convolution
+for DNNs: beyond linear polynomials" (arXiv 1905.05233).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to the products' left factors.
 
-These are G g G' of each piece, and of its complex numbers what Gauss's products need (form.py).
+These are G g G' of each piece, and of its complex numbers what Gauss's products need (forms/form.py).
 """
 
 from __future__ import annotations

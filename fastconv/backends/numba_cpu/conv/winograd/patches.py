@@ -127,8 +127,11 @@ def _transform(typing, simd, chunk, scratch, target, step):
             columns.append(values)
 
         for v in range(m):
-            away = ir.Constant(_I64, v * lanes * size)
-            transform(2 * n + v, lambda span, a, away=away: builder.add(word(builder, span, a), away))
+
+            def beside(span: Any, a: int, v: int = v) -> Any:
+                return builder.add(word(builder, span, a), ir.Constant(_I64, v * lanes * size))
+
+            transform(2 * n + v, beside)
         for k in range(form.taps - 1):
 
             def behind(span: Any, a: int, k: int = k) -> Any:

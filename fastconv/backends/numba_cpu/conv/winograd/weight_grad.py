@@ -1,27 +1,29 @@
-"""The weight gradient of Winograd's 3 x 3 convolution takes 16 multiplications where the definition has 36.
+"""The weight gradient of Winograd's 3 x 3 convolution takes 2.9 or 4 multiplications where the definition has 9.
 
 The result of forward.py for the patches d of a source channel, y = A' [ (G g G') * (B' d B) ] A, is linear in the
-kernel g. So the weight gradient, from the gradients e of the patches' 2 x 2 pixels, is a sum over all patches:
+kernel g. So the weight gradient, from the gradients e of the patches' m x m pixels, is a sum over all patches:
 
     grad_g = G' [ sum over patches of (A e A') * (B' d B) ] G
 
-so the sums are 16 independent products of matrices, (target channels x patches) by (patches x channels). Patches are in
-the lanes and side by side; the micro-kernel wants them one after another, so both operands are transposed on the way
-into their panels, as in conv/implicit_gemm/weight_grad.py.
+so the sums are independent products of matrices, (target channels x patches) by (patches x channels), 16 by F(2 x 2)
+and 46 by F(4 x 4), where Gauss's products of complex numbers are transposed like the rest. Patches are in the lanes and
+side by side; the micro-kernel wants them one after another, so both operands are transposed on the way into their
+panels, as in conv/implicit_gemm/weight_grad.py.
 
 A task takes a block of channels, of target channels and of patches:
 
     for KC patches
-        for vectors of channels          transform and transpose: 16 x KC x NC numbers, in the L2 cache
+        for vectors of channels          transform and transpose: 16 or 46 x KC x NC numbers
         for panels of target channels    the same for the gradient
-        for each of the 16 products
+        for each of the products
             for panels, for tiles        one micro-kernel call, added to the sums
     transform the sums                   and write 9 numbers for each pair of channels
 
 For a larger kernel, a task computes one piece of 3 x 3 taps.
 
-Sums of up to 128 x 128 channels are kept, 1 MiB, which go through the cache once in KC = 64 steps. Both operands are
-transformed anew for each block of the other's channels: with 128 of them that takes 13% of the time.
+Sums of up to 128 x 128 channels are kept, 1 or 3 MB, which go through the cache once in KC = 64 steps. Both operands
+are transformed anew for each block of the other's channels: with blocks of 64 instead, F(4 x 4) takes 1.2 times as long
+for 128 channels, though its sums then fit the L2 cache.
 """
 
 from __future__ import annotations
