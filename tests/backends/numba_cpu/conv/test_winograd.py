@@ -249,10 +249,10 @@ def test_the_planner_chooses_among_forms() -> None:
     simd = Simd(instruction_set.AVX512, "float32")
     taps = tuple((r - 1, s - 1, 3 * r + s) for r in range(3) for s in range(3))
     chosen = {}
-    for size, channels in ((56, 64), (7, 512)):
+    for size, channels in ((112, 128), (7, 512)):
         problem = Problem(1, 1, channels, channels, (size, size), (size, size), (1, 1), taps)
         forms = planner.candidates(simd, problem, "winograd", weight=False)
         assert {each.algorithm for each in forms} == {"winograd(2x2)", "winograd(4x4)"}
         chosen[size] = planner.choose(simd, problem, "winograd")
         assert chosen[size] == forms[0]
-    assert {size: best.algorithm for size, best in chosen.items()} == {56: "winograd(4x4)", 7: "winograd(2x2)"}
+    assert {size: best.algorithm for size, best in chosen.items()} == {112: "winograd(4x4)", 7: "winograd(2x2)"}
