@@ -48,5 +48,6 @@ def test_where_each_way_wins() -> None:
 def test_ways_take_part_only_by_name() -> None:
     known = entries()
     assert {name for name, entry in known.items() if entry.named} == {
-        f"fastconv.numba:{way}" for way in ("gemm", "direct", "winograd", "batch", "matrix", "depthwise")
+        f"fastconv.numba:{way}"
+        for way in ("gemm", "direct", "winograd", "winograd(2x2)", "winograd(4x4)", "batch", "matrix", "depthwise")
     }

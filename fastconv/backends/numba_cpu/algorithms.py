@@ -1,7 +1,8 @@
 """`ALGORITHMS` is the table of algorithms: each has a name, two kinds of plan, and a sentence that says what it is for.
 
 The planner goes through the table and knows no algorithm by name. A further algorithm is a folder in conv/ and a row
-here; CONTRIBUTING.md says what the folder must provide.
+here; CONTRIBUTING.md says what the folder must provide. An algorithm with several forms has a row for each, with the
+form in brackets, and its name alone stands for all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from fastconv.backends.numba_cpu.conv.image_lanes.plan import BatchConvolution, 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, MatrixWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
-from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient
+from fastconv.backends.numba_cpu.conv.winograd import plan as winograd
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ ALGORITHMS = {
     "direct": Algorithm(
         DirectConvolution, DirectWeightGradient, "images a row of which, all channels, takes 1.5 MiB at most"
     ),
-    "winograd": Algorithm(WinogradConvolution, WinogradWeightGradient, "kernels on images without stride or dilation"),
+    **{
+        f"winograd({form})": Algorithm(*plans, "kernels on images without stride or dilation")
+        for form, plans in winograd.PLANS.items()
+    },
     "batch": Algorithm(
         BatchConvolution,
         BatchWeightGradient,
@@ -50,3 +54,16 @@ ALGORITHMS = {
         f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
     ),
 }
+
+
+def _named() -> dict[str, tuple[str, ...]]:
+    """Return `NAMES`: that of an algorithm in all its forms comes before those of single forms."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in ALGORITHMS:
+        whole = name.partition("(")[0]
+        found[whole] = (*found.get(whole, ()), name)
+    return found | {name: (name,) for name in ALGORITHMS}
+
+
+NAMES = _named()
+"""The names by which algorithms are asked for, each with the rows of the table that it stands for."""

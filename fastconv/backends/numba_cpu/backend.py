@@ -16,7 +16,7 @@ from fastconv.backends.chain import Chain
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
-from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
+from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.explaining import explain
 from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
@@ -58,13 +58,13 @@ class NumbaCpu(Backend):
     """This backend runs vector kernels on all threads; ``instructions`` are by default the best of the processor."""
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
-    options: ClassVar[tuple[str, ...]] = tuple(ALGORITHMS)
+    options: ClassVar[tuple[str, ...]] = tuple(NAMES)
 
     def __init__(
         self, name: str = "numba", instructions: InstructionSet | None = None, algorithm: str | None = None
     ) -> None:
-        if algorithm is not None and algorithm not in ALGORITHMS:
-            known = ", ".join(map(repr, ALGORITHMS))
+        if algorithm is not None and algorithm not in NAMES:
+            known = ", ".join(map(repr, NAMES))
             raise UnknownBackendError(f"backend {name!r}: its algorithms are {known}, and {algorithm!r} is none")
         self.name = name
         self.algorithm = algorithm
@@ -101,7 +101,7 @@ class NumbaCpu(Backend):
         found, _ = jobs(operation, geometry)
         if all(planner.choose(simd, job.problem, self.algorithm, weight=job.along_rows) for job in found):
             return None
-        return f"the algorithm {self.algorithm!r} is for {ALGORITHMS[self.algorithm].limits}"
+        return f"the algorithm {self.algorithm!r} is for {ALGORITHMS[NAMES[self.algorithm][0]].limits}"
 
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
         if not isinstance(geometry, ConvGeometry):

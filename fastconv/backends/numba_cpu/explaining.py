@@ -35,7 +35,7 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
         for candidate in planner.candidates(simd, problem, weight=weight):
             time = planner.seconds(simd, candidate, threads)
             mark = "*" if candidate == best else " "
-            lines.append(f"  {mark} {candidate.algorithm:7} {1e3 * time:8.3f} ms  {planner.describe(candidate)}")
+            lines.append(f"  {mark} {candidate.algorithm:13} {1e3 * time:8.3f} ms  {planner.describe(candidate)}")
             if candidate == best:
                 chosen.append(candidate.algorithm)
                 total += time
@@ -56,7 +56,8 @@ def _explain_parts(simd: Simd, job: Job, threads: int) -> tuple[float, list[str]
     cuts = part_tilings(simd, job)
     time = planner.seconds_of(simd, part_cycles(simd, job), part_tasks(job, cuts), threads)
     lines = [
-        f"  * gemm    {1e3 * time:8.3f} ms  in {len(cuts)} parts, each without the taps that meet only padding there"
+        f"  * {'gemm':13} {1e3 * time:8.3f} ms  in {len(cuts)} parts, "
+        "each without the taps that meet only padding there"
     ]
     for part, cut in zip(job.parts, cuts, strict=True):
         rows, columns = part.problem.lattice

@@ -9,9 +9,10 @@ arithmetic, and tuning/ the measured cost of each part):
     direct      conv/direct. Copies the image once, 6 cycles a vector, and reads it in place; computes the
                 gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
-    winograd    conv/winograd. For kernels without strides or dilation, in pieces of 3 x 3: 16 multiply-adds
-                for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100; 60 to 70 cycles
-                for each vector of 16 patches that is transformed, before and after
+    winograd    conv/winograd. For kernels without strides or dilation, in pieces of 3 x 3, by two forms: (2x2) takes 16
+                multiply-adds for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100,
+                and (4x4) 46 for each 16; 60 to 270 cycles for each vector of 16 patches that is transformed, before and
+                after
 
     batch       conv/image_lanes. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
                 only wanted numbers, except in the lanes that the last images don't fill
@@ -25,7 +26,8 @@ arithmetic, and tuning/ the measured cost of each part):
 
 Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, kernels of 3 x 3 and
 more with some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`.
-The planner knows an algorithm only by its folder and its row in the table (algorithms.py).
+The planner knows an algorithm only by its folder and its row in the table (algorithms.py). Each form of Winograd's has
+a row.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.jit import jit
-from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
+from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import ColumnGradient
 from fastconv.backends.numba_cpu.conv.plan import Cut, Plan
 from fastconv.backends.numba_cpu.conv.tap_parts.plan import ConvolutionInParts, WeightGradientInParts
@@ -70,17 +72,19 @@ def _candidate(simd: Simd, problem: Problem, algorithm: str, weight: bool) -> Ca
     return None if cut is None else Candidate(algorithm, kind, cut, kind.tasks(problem, cut))
 
 
-def candidates(simd: Simd, problem: Problem, *, weight: bool) -> list[Candidate]:
-    """Return the candidates for the problem, cheapest first; with ``weight``, those for its weight gradient."""
-    found = [candidate for name in ALGORITHMS if (candidate := _candidate(simd, problem, name, weight)) is not None]
+def candidates(simd: Simd, problem: Problem, algorithm: str | None = None, *, weight: bool) -> list[Candidate]:
+    """Return the candidates for the problem, cheapest first; with ``weight``, those for its weight gradient.
+
+    They are those of the ``algorithm`` asked for, in all its forms, or of all algorithms.
+    """
+    names = ALGORITHMS if algorithm is None else NAMES[algorithm]
+    found = [candidate for name in names if (candidate := _candidate(simd, problem, name, weight)) is not None]
     return sorted(found, key=lambda candidate: candidate.cycles)
 
 
 def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool = False) -> Candidate | None:
     """Return the cheapest candidate, or that of the ``algorithm`` asked for; None if this algorithm can't do it."""
-    if algorithm is not None:
-        return _candidate(simd, problem, algorithm, weight)
-    return candidates(simd, problem, weight=weight)[0]
+    return next(iter(candidates(simd, problem, algorithm, weight=weight)), None)
 
 
 def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:

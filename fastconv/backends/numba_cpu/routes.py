@@ -70,7 +70,11 @@ def _cycles(simd: Simd, found: list[Job]) -> float:
         total += job_cycles(simd, job)
         if job.columns is not None:
             total += CPU.routes.fold * math.prod(job.target)
-        elif not job.parts and not job.along_rows and _cheapest(simd, job).algorithm not in ("winograd", "depthwise"):
+        elif (
+            not job.parts
+            and not job.along_rows
+            and not _cheapest(simd, job).algorithm.startswith(("winograd", "depthwise"))
+        ):
             total += CPU.routes.pack * p.groups * p.rows * p.channels * len(p.taps)
     return total
 

@@ -75,23 +75,22 @@ class DirectCosts:
 
 
 @dataclass(frozen=True)
-class WinogradCosts:
-    """These are the costs of Winograd's convolution and of its weight gradient."""
+class FormCosts:
+    """These are the costs of one form of minimal filtering, such as F(2 x 2, 3 x 3)."""
 
     steps: int
     """Channels at a time: 16 x 128 x 32 transformed floats take 256 KiB of the L2 cache, a sixteenth half of the L1."""
     sums_bytes: int
-    """Size limit of the sums of products that a task keeps in the L2 cache together with the patches, in bytes."""
+    """Size limit of the sums of products that a task keeps, in bytes. They are read and written once in ``steps``
+    channels; to transform the patches again for other target channels takes longer."""
     read: int
     """Cycles to transform a vector of patches."""
+    span: int
+    """Cycles to load the patches of a vector that lie in another row of an image."""
     transform: int
     """Cycles to transform a vector of the patches' sums."""
-    stream: int
-    """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
     kernel: int
     """Cycles to pack and transform a vector of 3 x 3 kernels, even if not all lanes are used."""
-    patches: int
-    """Patches of a weight gradient at a time."""
     channels: int
     """Source channels and target channels whose sums a task of a weight gradient keeps: 16 x 128 x 128 floats take 1
     MiB, and are read and written once in ``patches`` steps."""
@@ -99,6 +98,25 @@ class WinogradCosts:
     """Cycles to transform a vector of gradients."""
     gather: int
     """Cycles to transform the sums of one 3 x 3 kernel."""
+
+
+@dataclass(frozen=True)
+class WinogradCosts:
+    """These are the costs of Winograd's convolution and of its weight gradient."""
+
+    two: FormCosts
+    """The costs of F(2 x 2, 3 x 3)."""
+    four: FormCosts
+    """The costs of F(4 x 4, 3 x 3)."""
+    kernels_bytes: int
+    """Size limit of the transformed kernels that a task keeps in the L2 cache if patches are transformed first, in
+    bytes."""
+    patch_bytes: int
+    """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""
+    stream: int
+    """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
+    patches: int
+    """Patches of a weight gradient at a time."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""These tests take Winograd's algorithm around every edge of its patches, chunks and tiles.
+"""These tests take Winograd's algorithm, in each of its forms, around every edge of its patches, chunks and tiles.
 
 They also bound its error, and see that its fallback is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ import torch
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
-from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form
+from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient, form_simd
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
+from fastconv.backends.numba_cpu.gemm.tile_search import Ranked
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
+from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
@@ -27,9 +31,45 @@ def simd(request: pytest.FixtureRequest) -> Simd:
     return request.param
 
 
+@pytest.fixture(params=FORMS, ids=str)
+def form(request: pytest.FixtureRequest) -> Form:
+    return request.param
+
+
 @pytest.fixture
-def winograd(simd: Simd) -> NumbaCpu:
-    return NumbaCpu("forced", simd.instructions, "winograd")
+def winograd(simd: Simd, form: Form) -> NumbaCpu:
+    return forced(form, simd)
+
+
+def forced(form: Form, simd: Simd | None = None) -> NumbaCpu:
+    """Return the backend that uses one form only."""
+    return NumbaCpu("forced", None if simd is None else simd.instructions, f"winograd({form})")
+
+
+def costs(form: Form) -> FormCosts:
+    """Return what the form's tilings are made from."""
+    return winograd_tiles.costs(form_simd(FORCED[0], form))
+
+
+@pytest.fixture(params=["patches_first", "weight_first"])
+def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What is transformed first, whatever it costs."""
+    genuine = winograd_tiles._Sizes.cost
+
+    def cost(self: winograd_tiles._Sizes, tile: Ranked, patches_first: bool) -> float:
+        wanted = patches_first == (request.param == "patches_first")
+        return genuine(self, tile, patches_first) + (0 if wanted else 1e15)
+
+    monkeypatch.setattr(winograd_tiles._Sizes, "cost", cost)
+    winograd_tiles.winograd_tiling.cache_clear()
+    yield request.param
+    winograd_tiles.winograd_tiling.cache_clear()
+
+
+def assert_order(winograd: NumbaCpu, simd: Simd, g: ConvGeometry, order: str) -> None:
+    """Raise an error if a forward pass transforms something else first."""
+    plans, _, _ = winograd._plans("conv2d", np.dtype(simd.dtype), g)
+    assert plans[0].cut.patches_first == (order == "patches_first")
 
 
 def square(C: int, H: int, W: int, K: int, N: int = 1, padding: tuple[int, ...] = (1, 1, 1, 1), groups: int = 1) -> Any:
@@ -45,26 +85,55 @@ def test_every_remainder_of_channels(winograd: NumbaCpu, simd: Simd) -> None:
     assert_all_exact(winograd, (square(count, 4, 3, 3) for count in sorted(around)[::2]), simd)
 
 
-def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd) -> None:
+def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """Rows of patches have lengths around each multiple of a vector; blocks of patches begin and end within rows."""
-    widths = {2 * simd.lanes * count + off for count in (1, 2, 4) for off in (-2, -1, 0, 1, 2, 3)}
-    assert_all_exact(winograd, (square(2, 4, width, 3) for width in sorted(widths)), simd)
+    side = form.output
+    widths = {side * simd.lanes * count + off for count in (1, 2, 4) for off in range(-side, side + 2)}
+    assert_all_exact(winograd, (square(2, 4, width, 3) for width in sorted(widths)[:: side // 2]), simd)
     assert_all_exact(winograd, (square(1, 5, 7, 2, N=count) for count in (2, 3, 5, 9, 17)), simd)
     assert_all_exact(winograd, (square(3, size, size, 5, N=3) for size in range(4, 16)), simd)
 
 
-def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd) -> None:
+def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """Reductions over channels, and over the patches of the batch, have lengths around multiples of a pass."""
-    steps, patches = winograd_tiles.COST.steps, winograd_tiles.COST.patches
+    steps, patches = costs(form).steps, winograd_tiles.COST.patches
     assert_all_exact(winograd, (square(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
-    assert_all_exact(winograd, (square(2, 4, 2 * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
+    assert_all_exact(winograd, (square(2, 4, form.output * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
 
 
-def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd) -> None:
+def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """The weight gradient takes channels in several blocks, with and without parts of the patches."""
-    most = winograd_tiles.COST.channels
+    most = costs(form).channels
     assert_all_exact(winograd, [square(most + 5, 4, 5, 7), square(7, 4, 5, most + 5), square(150, 6, 6, 140)], simd)
     assert_all_exact(winograd, [square(9, 30, 30, 10, N=4)], simd)
+
+
+@pytest.mark.parametrize("simd", FORCED[:1] + FORCED[-1:], ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+def test_patches_or_weight_first(winograd: NumbaCpu, simd: Simd, form: Form, order: str) -> None:
+    """Both orders compute blocks of tiles and of panels, passes, pieces and groups; both see numbers that spread."""
+    some = [square(1, 1, 1, 1), square(3, 13, 30, 5, N=3), square(costs(form).steps + 3, 9, 13, 70)]
+    some += [image(5, 9, 11, 6, 5, 4, N=2), square(6, 9, 13, 10, N=2, groups=2), square(4, 57, 61, 33, N=2)]
+    assert_all_exact(winograd, some, simd)
+    for g in some:
+        assert_order(winograd, simd, g, order)
+    for value in (np.nan, np.inf, 3e38):
+        assert_special_values_travel(winograd, square(3, 9, 10, 5, N=2), simd, value)
+
+
+@pytest.mark.parametrize("g", [square(24, 30, 29, 40, N=3), square(130, 8, 8, 70), image(9, 20, 21, 12, 5, 5)], ids=str)
+def test_the_order_changes_no_bit(g: ConvGeometry, form: Form, order: str, dtype: str) -> None:
+    """Both orders add up the same products in the same order; and any number of threads does."""
+    winograd, simd = forced(form), Simd(instruction_set.chosen(), dtype)
+    assert_order(winograd, simd, g, order)
+    assert_same_bits(winograd, g, dtype)
+    rng = np.random.default_rng(3)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (g.input_shape, g.weight_shape))
+    key = g, form, dtype
+    assert (_OTHER_ORDER.setdefault(key, winograd.conv2d(x, w, None, g)) == winograd.conv2d(x, w, None, g)).all()
+
+
+_OTHER_ORDER: dict[object, np.ndarray] = {}
+"""Results in the order that was tried first."""
 
 
 def test_paddings_and_groups(winograd: NumbaCpu, simd: Simd) -> None:
@@ -75,17 +144,17 @@ def test_paddings_and_groups(winograd: NumbaCpu, simd: Simd) -> None:
     assert_all_exact(winograd, some, simd)
 
 
-def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd) -> None:
+def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """Kernels have one tap to three pieces a side; channels and target channels take several blocks and panels."""
     sizes = [(1, 1), (2, 2), (1, 7), (7, 1), (2, 4), (4, 3), (5, 5), (6, 3), (7, 7)]
     assert_all_exact(winograd, (image(3, 9, 11, 4, R, S, N=2) for R, S in sizes), simd)
     assert_all_exact(winograd, (image(35, 8, 9, 17, R, S) for R, S in ((5, 5), (2, 7))), simd)
     assert_all_exact(winograd, [image(4, 9, 11, 6, 5, 4, groups=2, padding=(0, 2, 3, 1))], simd)
-    most = winograd_tiles.COST.channels
+    most = costs(form).channels
     assert_all_exact(winograd, [image(most + 5, 5, 6, 7, 4, 5), image(3, 20, 20, 4, 5, 5, N=6)], simd)
 
 
-def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: Simd) -> None:
+def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """All three primitives use the algorithm when it is asked for, and refuse the problems that it can't do."""
     kinds = set()
     for operation in ("conv2d", "conv2d_input", "conv2d_weight"):
@@ -96,45 +165,50 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
             ConvGeometry(1, 1, 9, 9, 1, 6, 6, stride=(2, 2)),
         ):
             assert "without stride" in str(winograd.refuses(operation, g, simd.dtype))
-    assert kinds == {WinogradConvolution, WinogradWeightGradient}
+    assert {kind.__base__ for kind in kinds} == {WinogradConvolution, WinogradWeightGradient}
+    assert {kind.form for kind in kinds} == {form}
 
 
 @pytest.mark.parametrize(
     "g", [square(24, 30, 29, 40, N=3), square(130, 8, 8, 70), square(8, 64, 64, 8), image(9, 20, 21, 12, 5, 5)], ids=str
 )
-def test_same_bits_for_any_number_of_threads(g: ConvGeometry, dtype: str) -> None:
-    assert_same_bits(NumbaCpu("forced", algorithm="winograd"), g, dtype)
+def test_same_bits_for_any_number_of_threads(g: ConvGeometry, form: Form, dtype: str) -> None:
+    assert_same_bits(forced(form), g, dtype)
 
 
 def _rms(error: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
 
 
-@pytest.mark.parametrize("positive", [False, True], ids=["both_signs", "positive"])
+@pytest.mark.parametrize("kind", ["both_signs", "relu", "positive"])
 @pytest.mark.parametrize(
     "g",
     [
+        square(3, 32, 32, 16, N=2),
         square(8, 56, 56, 8, N=2),
         square(64, 28, 28, 64),
         square(512, 14, 14, 32),
         square(32, 14, 14, 512),
+        square(2048, 8, 8, 16),
         image(64, 14, 14, 64, 5, 5),
         image(16, 14, 14, 32, 7, 7),
     ],
     ids=str,
 )
-def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, positive: bool) -> None:
+def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, kind: str, form: Form) -> None:
     """A float32 result may err twice as much as torch's, plus one rounding of the largest sum.
 
-    Positive images, as after ReLU, are among the operands.
+    Images as after ReLU, and positive operands, are among them.
     """
     rng = np.random.default_rng(7)
     x, w, grad = (
         rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
     )
-    if positive:
+    if kind == "relu":
         x, grad = np.maximum(x, 0), np.maximum(grad, 0)
-    winograd = NumbaCpu("forced", algorithm="winograd")
+    elif kind == "positive":
+        x, w, grad = np.abs(x), np.abs(w), np.abs(grad)
+    winograd = forced(form)
     ours = winograd.conv2d(x, w, None, g), winograd.conv2d_input(grad, w, g), winograd.conv2d_weight(x, grad, g)
 
     def by_torch(dtype: torch.dtype) -> tuple[np.ndarray, ...]:
@@ -166,5 +240,19 @@ def test_it_is_the_planners_choice_for_many_channels() -> None:
             best = planner.choose(simd, problem, None, weight=weight)
             assert best is not None
             chosen[channels] = best.algorithm
-        assert chosen[128] == "winograd"
-        assert chosen[1] != "winograd"
+        assert chosen[128].startswith("winograd")
+        assert not chosen[1].startswith("winograd")
+
+
+def test_the_planner_chooses_among_forms() -> None:
+    """Large images go by the large tile, images of a few pixels by the small one."""
+    simd = Simd(instruction_set.AVX512, "float32")
+    taps = tuple((r - 1, s - 1, 3 * r + s) for r in range(3) for s in range(3))
+    chosen = {}
+    for size, channels in ((112, 128), (7, 512)):
+        problem = Problem(1, 1, channels, channels, (size, size), (size, size), (1, 1), taps)
+        forms = planner.candidates(simd, problem, "winograd", weight=False)
+        assert {each.algorithm for each in forms} == {"winograd(2x2)", "winograd(4x4)"}
+        chosen[size] = planner.choose(simd, problem, "winograd")
+        assert chosen[size] == forms[0]
+    assert {size: best.algorithm for size, best in chosen.items()} == {112: "winograd(4x4)", 7: "winograd(2x2)"}

@@ -1,163 +1,89 @@
-"""Winograd's minimal filtering F(2 x 2, 3 x 3) is a 3 x 3 convolution with 4 multiplications a pixel instead of 9.
+"""Winograd's minimal filtering is a 3 x 3 convolution with 2.9 or 4 multiplications a pixel instead of 9.
 
-Four outputs, 2 x 2, depend on a patch of 4 x 4 inputs. Both are seen as polynomials to be multiplied, evaluated at the
-points 0, 1, -1 and infinity along each axis, multiplied there, and interpolated:
+A tile of outputs, m x m, depends on a patch of n x n inputs, n = m + 2. Both are seen as polynomials to be multiplied,
+evaluated at n points along each axis, multiplied there, and interpolated:
 
     y = A' [ (G g G') * (B' d B) ] A          * element by element, ' the transpose
 
-    B' = | 1  0 -1  0 |     G = | 1    0    0 |     A' = | 1  1  1  0 |
-         | 0  1  1  0 |         | 1/2  1/2 1/2|          | 0  1 -1 -1 |
-         | 0 -1  1  0 |         | 1/2 -1/2 1/2|
-         | 0  1  0 -1 |         | 0    0    1 |
+Two forms are offered. F(2 x 2, 3 x 3) has the points 0, 1, -1 and infinity:
 
-The 16 numbers of a transformed patch are combined only at the end, so the sum over channels is 16 independent
-products of matrices, (target channels x channels) by (channels x patches): 16 multiplications for four outputs, where
-the definition needs 36. The transforms, a few additions each, and the short sums take a quarter of the time with 64
-channels and less with more.
+    B' = | 1  0 -1  0 |     G = | 1    0    0 |     A' = | 1  1  1  0 |
+         | 0  1  1  0 |         | 1/2  1/2 1/2|          | 0  1 -1  1 |
+         | 0 -1  1  0 |         | 1/2 -1/2 1/2|
+         | 0 -1  0  1 |         | 0    0    1 |
+
+16 multiplications for four outputs. F(4 x 4, 3 x 3) has the points 0, 1, -1, +-i and infinity. The rows of i are its
+real and imaginary part, those of -i their conjugates, which need not be computed:
+
+    B' = | 1  0  0  0 -1  0 |     G = | 1    0    0  |     A' = | 1  1  1  1  0  0 |
+         | 0  1  1  1  1  0 |         | 1/4  1/4  1/4|          | 0  1 -1  0 -1  0 |
+         | 0 -1  1 -1  1  0 |         | 1/4 -1/4  1/4|          | 0  1  1 -1  0  0 |
+         | 0  0 -1  0  1  0 |         | 1/2  0   -1/2|          | 0  1 -1  0  1  1 |
+         | 0 -1  0  1  0  0 |         | 0    1/2  0  |
+         | 0 -1  0  0  0  1 |         | 0    0    1  |
+
+Of the 6 x 6 numbers, 16 are real and 20 make ten complex ones, each of them three real products: 46 for 16 outputs
+(forms/form.py). B' and A' are additions only, 8 along an axis each, and G has powers of two. The points +-2 in place of
++-i would need 36 products, but B' and A' then have factors up to 8, and the error is 6 to 18 times torch's.
+
+The numbers of a transformed patch are combined only at the end, so the sum over channels is 16 or 46 independent
+products of matrices, (target channels x channels) by (channels x patches). The transforms and the short sums take a
+quarter of the time with 64 channels and less with more.
 
 A task takes a block of NR patches, of all images side by side, and a block of target channels if patches are few:
 
-    for KC channels                      so that 16 x KC x NR transformed numbers stay in the L2 cache
-        transform their patches          straight from the image, a row of patches in the lanes
-        for each of the 16 products
+    for KC channels                      so that transformed numbers, 16 or 46 x KC x NR, stay in the L2 cache
+        transform their patches          straight from the image, a patch to a lane
+        for each of the products
             for panels of MR channels    one micro-kernel call; KC x NR of the patches stay in the L1 cache
-    transform the sums                   into 2 x 2 pixels each, add bias, clamp, write to the target
-
-Patches in a row start two pixels apart, so a vector of them is de-interleaved from loads of two vectors. A vector ends
-where its row ends. Its lanes beyond the row are stored too, and the next row overwrites them, so rows of 4 or 7 patches
-are stored without gaps, like those of 28.
+    transform the sums                   into m x m pixels each, add bias, clamp, write to the target
 
 A larger kernel is a sum of *pieces* of 3 x 3 taps, the last of them filled up with zero taps: each reads the patches
 three pixels on from those of the piece before. The products treat a further piece like further channels: with four
-pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25. So far this pays from some 16 channels on.
+pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25, or 11.5 by F(4 x 4).
 
-Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128; that makes up for
-what the transforms add. Root-mean-square error over that of torch's direct form, normal deviates and (in brackets)
-positive ones: 0.9 (1.1) for 32 channels, 1.2 (1.4) for 64, 1.6 (1.9) for 128, 1.5 (1.7) for 512. F(4 x 4, 3 x 3),
-another 1.8 times fewer multiplications, has 6 to 18 times the error and is not offered. An infinite or overflowing
-number would spread over its patch, so the last transform looks for these: the plan then computes all of it by its
-fallback, `gemm`.
+Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128 (F(4 x 4): 64); that
+makes up for what the transforms add. Root-mean-square error over that of torch's direct form, by F(2 x 2) and F(4 x 4),
+normal deviates and (in brackets) those after ReLU: 0.9 and 1.0 (1.1 and 1.3) for 8 channels, 1.2 and 1.3 (1.5 and 1.6)
+for 64, 1.6 and 1.2 (1.8 and 1.4) for 512, 1.3 and 1.2 (1.3 and 1.2) for 2048. An infinite or overflowing number would
+spread over its patch, so the last transform looks for these: the plan then computes all of it by its fallback, `gemm`.
 
 Zero taps. A pixel under a tap that is 0 still takes part in the sums, and rounding leaves a trace of it in the result,
 some 2e-5 of a float32 pixel. If a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the
 plan also uses the fallback, where these pixels have no effect. Single zero taps, and the zeros that fill up the last
 piece, don't count.
 
-After A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016), and S. Winograd,
-"Arithmetic complexity of computations" (1980).
+After S. Winograd, "Arithmetic complexity of computations" (1980); A. Lavin and S. Gray, "Fast algorithms for
+convolutional neural networks" (CVPR 2016). Complex points: L. Meng and J. Brothers, "Efficient Winograd convolution via
+integer arithmetic" (arXiv 1901.01965); errors of points: B. Barabasz et al., "Error analysis and improving the accuracy
+of Winograd convolution for deep neural networks" (arXiv 1803.10986), B. Barabasz and D. Gregg, "Winograd convolution
+for DNNs: beyond linear polynomials" (arXiv 1905.05233).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
-
-from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.kernels import PACKED_CHANNELS
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.kernels import packing_numbers
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
-    CHUNK_WORDS,
-    POINTS,
     count_patches,
     describe_chunks,
-    load_points,
     read_patches,
+    table_bytes,
+    write_zeros,
 )
+from fastconv.backends.numba_cpu.conv.winograd.results import write_pixels
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.simd import (
-    Simd,
-    broadcast_value,
-    call,
-    clamped,
-    element,
-    is_zero,
-    load_integer,
-    mask_of_bits,
-    masked_store,
-    multiply_add,
-    shuffled,
-    store,
-    vector_at,
-    vector_of,
-    zeros,
-)
+from fastconv.backends.numba_cpu.simd import call
 from fastconv.backends.numba_cpu.simd.task import task
 
-_I64 = ir.IntType(64)
 
-
-def workspace_bytes(simd: Simd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
+def workspace_bytes(simd: FormSimd, steps: int, tile_rows: int, block_panels: int, tile_vectors: int, taps: int) -> int:
     """Return the bytes of a thread's workspace: transformed patches, their sums, zeros, and the table of chunks."""
     width = tile_vectors * simd.lanes
-    patches = POINTS * (steps * width + simd.lanes)
-    sums = POINTS * (block_panels * tile_rows * width + simd.lanes)
-    packing = (taps * PACKED_CHANNELS + 9) * (tile_rows + simd.lanes)
-    numbers = max(patches, packing) + sums + 4 * simd.lanes
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * CHUNK_WORDS * width
-
-
-def _interpolate(builder: Any, m: list[Any]) -> list[Any]:
-    """Return A' m for a column m of four vectors."""
-    return [builder.fadd(builder.fadd(m[0], m[1]), m[2]), builder.fsub(builder.fsub(m[1], m[2]), m[3])]
-
-
-@intrinsic
-def _transform_sums(typing, simd, source, step, bias, limits, target, below, masks, odd):
-    """Write A' m A of 16 vectors ``step`` elements apart: 2 x 2 pixels for each lane, at ``target`` and ``below``.
-
-    ``bias`` and ``limits`` are addresses of a number and of two; the masks say which lanes of the two vectors in each
-    row are written. The result is the vector ``odd``, with NaN in the lanes where a pixel was infinite or NaN.
-    """
-
-    def generate(context, builder, signature, arguments):
-        _, source, step, bias, limits, target, below, masks, odd = arguments
-        masks = cgutils.unpack_tuple(builder, masks, 4)
-        lanes = simd.simd.lanes
-        nothing = ir.Constant(vector_of(simd).llvm, None)
-        start, lowest, highest = (
-            broadcast_value(builder, builder.load(element(builder, simd, base, ir.Constant(_I64, i))), lanes)
-            for base, i in ((bias, 0), (limits, 0), (limits, 1))
-        )
-        points = load_points(builder, simd, source, step)
-        columns = [_interpolate(builder, [row[j] for row in points]) for j in range(4)]
-        for row, address in enumerate((target, below)):
-            pixels = []
-            for value in _interpolate(builder, [column[row] for column in columns]):
-                odd = multiply_add(builder, value, nothing, odd)
-                pixels.append(clamped(builder, builder.fadd(value, start), lowest, highest))
-            for half in range(2):
-                places = range(half * lanes // 2, (half + 1) * lanes // 2)
-                order = [lane + lanes * column for lane in places for column in range(2)]
-                pointer = vector_at(builder, simd, address, ir.Constant(_I64, half * lanes))
-                mask = mask_of_bits(builder, lanes, masks[2 * row + half])
-                masked_store(builder, shuffled(builder, pixels[0], pixels[1], order), pointer, mask, simd.simd.itemsize)
-        return odd
-
-    return vector_of(simd)(simd, *[intp] * 6, types.UniTuple(intp, 4), vector_of(simd)), generate
-
-
-@inner
-def _write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowhere):
-    """Write the pixels of ``rows`` target channels from ``row`` on; return True if all of them are finite."""
-    I, J = args.I, args.J
-    bias, limits = args.bias, args.limits + 2 * simd.itemsize
-    odd = zeros(simd)
-    for m in range(rows):
-        start = nowhere
-        if bias != 0:
-            start = bias + simd.itemsize * (row + m)
-        for chunk in range(chunks):
-            base = table + 8 * CHUNK_WORDS * chunk
-            here = sums + simd.itemsize * (m * width + load_integer(base, 0))
-            place = load_integer(base, 13) + simd.itemsize * m * I * J
-            masks = load_integer(base, 14), load_integer(base, 15), load_integer(base, 16), load_integer(base, 17)
-            below = place + simd.itemsize * J
-            odd = _transform_sums(simd, here, step, start, limits, place, below, masks, odd)
-    return is_zero(simd, odd)
+    patches = simd.products * (steps * width + simd.lanes)
+    sums = simd.products * (block_panels * tile_rows * width + simd.lanes)
+    numbers = max(patches, packing_numbers(simd, tile_rows, taps)) + sums
+    return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, tile_vectors)
 
 
 @task(WinogradArguments)
@@ -174,44 +100,38 @@ def multiply(simd, args, task, thread):
     here_panels = min(block_panels, panels - first_panel)
     width = args.tile_vectors * simd.lanes
     first = block * width
-    count = min(width, count_patches(args) - first)
+    count = min(width, count_patches(simd, args) - first)
     depth, steps = args.depth, args.steps
     kernel, limits = args.kernel, args.limits
     size = simd.itemsize
 
-    # The workspace: patches, sums, zeros, chunks. Behind each matrix there is room for a vector that ends beyond it.
+    # The workspace: patches, sums, zeros, chunks. A vector between matrices keeps their lines in different sets of the
+    # L1 cache.
     patches = args.workspace + thread * args.thread_bytes
     patch_step = steps * width + simd.lanes
-    sums = patches + size * POINTS * patch_step
+    products = simd.products
+    sums = patches + size * products * patch_step
     sum_step = block_panels * tile_rows * width + simd.lanes
-    nowhere = sums + size * POINTS * sum_step
-    for i in range(0, 4 * simd.lanes, simd.lanes):
-        store(simd, nowhere, i, zeros(simd))
-    table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
+    nowhere = sums + size * products * sum_step
+    table = write_zeros(simd, nowhere)
     row = group * rows + first_panel * tile_rows
-    chunks = 0
-    # Lanes without a patch, and the room behind the last sums, must hold no infinity or NaN.
-    if count < width:
-        for i in range(0, POINTS * patch_step, simd.lanes):
-            store(simd, patches, i, zeros(simd))
-    for i in range(POINTS):
-        store(simd, sums, (i + 1) * sum_step - simd.lanes, zeros(simd))
+    chunks = args.tile_vectors
 
-    across = (args.tap_columns + 2) // 3
-    pieces = (args.tap_rows + 2) // 3 * across
+    across = (args.tap_columns + simd.taps - 1) // simd.taps
+    pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
     piece_step = tile_rows * depth + simd.lanes
     panel_step = pieces * piece_step
-    weight_step = panels * panel_step
-    weight = args.panels + size * (POINTS * weight_step * group + first_panel * panel_step)
+    weight_step = args.weight_step
+    weight = args.panels + size * (products * weight_step * group + first_panel * panel_step)
     images = args.target
     start = 0
     for piece in range(pieces):
-        y, x = 3 * (piece // across), 3 * (piece % across)
-        chunks = describe_chunks(simd, args, images, group, row, first, count, y, x, nowhere, table)
+        tap = simd.taps * (piece // across), simd.taps * (piece % across)
+        describe_chunks(simd, args, images, group, (row, 0), first, (count, chunks), tap, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
             read_patches(simd, k, k + here, chunks, table, width, patches, patch_step)
-            for point in range(POINTS):
+            for point in range(products):
                 right = patches + size * point * patch_step
                 for panel in range(here_panels):
                     left = point * weight_step + panel * panel_step + piece * piece_step + k * tile_rows
@@ -219,5 +139,5 @@ def multiply(simd, args, task, thread):
                     call(kernel, (here, weight + size * left, right, target, width, 0, start, limits))
             start = ACCUMULATE
     wanted = min(here_panels * tile_rows, rows - first_panel * tile_rows)
-    if not _write_pixels(simd, args, row, wanted, chunks, table, width, sums, sum_step, nowhere):
+    if not write_pixels(simd, args, row, wanted, chunks, table, width, sums, sum_step, nowhere):
         args.infinite = 1

@@ -1,62 +1,63 @@
-"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to G g G' of each."""
+"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to the products' left factors.
+
+These are G g G' of each piece, and of its complex numbers what Gauss's products need (forms/form.py).
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from llvmlite import ir
 from numba.core import types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.patches import POINTS, store_points
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     load,
     load_integer,
     load_scalar,
-    load_vector,
     store,
-    vector_of,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
-
-_I64 = ir.IntType(64)
 
 PACKED_CHANNELS = 16
 """Channels of the weight that are packed in the L1 cache at a time, before they are transformed."""
 
 
-def weight_numbers(simd: Simd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
-    """Return the count of numbers in a transformed weight.
+def weight_step(simd: FormSimd, panels: int, tile_rows: int, channels: int, pieces: int) -> int:
+    """Return the count of numbers in a transformed weight for one product of a group.
 
-    It has 16 matrices of panels; behind each piece there is room for a vector that ends beyond it.
+    Behind each piece there is room for a vector that ends beyond it. A vector of kernels is written to all products at
+    once: these are whole pages and a vector apart, so that their lines share no set of the L1 cache. With a multiple of
+    2 KiB between them it takes five times as long.
     """
-    return POINTS * panels * pieces * (tile_rows * channels + simd.lanes)
+    page = 4096 // simd.itemsize
+    return -(-panels * pieces * (tile_rows * channels + simd.lanes) // page) * page + simd.lanes
+
+
+def packing_numbers(simd: FormSimd, tile_rows: int, taps: int) -> int:
+    """Return the count of numbers of a thread's workspace in which a weight of ``taps`` taps is packed."""
+    return (taps * PACKED_CHANNELS + simd.taps**2) * (tile_rows + simd.lanes)
 
 
 @intrinsic
 def _transform_taps(typing, simd, source, source_step, target, target_step):
-    """Write G g G' of a vector of kernels, whose tap t is at source + t * source_step, as 16 vectors from target on."""
+    """Write the products' factors of a vector of kernels as vectors ``target_step`` elements apart, from target on.
+
+    Tap t of the kernels is at source + t * source_step.
+    """
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
-        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
-
-        def evaluate(g: list[Any]) -> list[Any]:
-            ends = builder.fmul(builder.fadd(g[0], g[2]), half)
-            middle = builder.fmul(g[1], half)
-            return [g[0], builder.fadd(ends, middle), builder.fsub(ends, middle), g[2]]
-
-        places = [builder.mul(source_step, ir.Constant(_I64, t)) for t in range(9)]
-        taps = [load_vector(builder, simd, source, place) for place in places]
-        columns = [evaluate(taps[s::3]) for s in range(3)]
-        points = [evaluate([column[i] for column in columns]) for i in range(4)]
-        store_points(builder, simd, points, target, target_step)
+        form = simd.form
+        program = additions(form.weight)
+        taps = [load_at(builder, simd, source, source_step, t) for t in range(form.taps**2)]
+        columns = [emit(builder, program, taps[s :: form.taps]) for s in range(form.taps)]
+        numbers = [emit(builder, program, row) for row in zip(*columns, strict=True)]
+        emit_factors(builder, simd, numbers.__getitem__, lambda block: block.weight, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
@@ -64,16 +65,16 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
 
 @inner
 def _cut_piece(simd, taps, step, rows, columns, first, across, target):
-    """Copy a piece of 3 x 3 taps from tap ``first`` on, with zeros outside ``rows`` x ``columns``.
+    """Copy the piece of a kernel from tap ``first`` on, with zeros outside ``rows`` x ``columns``.
 
     The kernel has ``across`` taps in a row.
     """
-    for r in range(3):
-        for s in range(3):
+    for r in range(simd.taps):
+        for s in range(simd.taps):
             value = zeros(simd)
             if r < rows and s < columns:
                 value = load(simd, taps, (first + r * across + s) * step)
-            store(simd, target, (3 * r + s) * simd.lanes, value)
+            store(simd, target, (simd.taps * r + s) * simd.lanes, value)
 
 
 @inner
@@ -103,39 +104,55 @@ def _lacks_line(simd, args, R, S):
     return 0 < lacking < R + S
 
 
+@inner
+def sees_odd_weight(simd, args, task):
+    """Return True in task 0 if rows or columns of taps are 0 in every kernel: the fallback must compute these."""
+    return task == 0 and _lacks_line(simd, args, args.tap_rows, args.tap_columns)
+
+
+@inner
+def pack_channels(simd, args, group, panel, first, count, packed):
+    """Pack a panel of the weight for ``count`` channels from ``first`` on; return True if all of it is finite."""
+    pack_panel(simd, args, group, panel, first, count, packed)
+    return is_finite(simd, packed, count * args.tap_count * args.tile_rows)
+
+
+@inner
+def transform_piece(simd, args, piece, count, packed, target, matrix):
+    """Transform a piece of ``count`` packed channels; those of each product are ``matrix`` elements apart."""
+    tile_rows, taps, side = args.tile_rows, args.tap_count, simd.taps
+    R, S = args.tap_rows, args.tap_columns
+    across = (S + side - 1) // side
+    r, s = side * (piece // across), side * (piece % across)
+    whole = side >= R and side >= S and taps == side * side
+    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    for c in range(count):
+        for i in range(0, tile_rows, simd.lanes):
+            kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
+            if not whole:
+                _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
+                kernels, step = piece_of, simd.lanes
+            _transform_taps(simd, kernels, step, target + simd.itemsize * (c * tile_rows + i), matrix)
+
+
 @task(WinogradArguments)
 def transform_weight(simd, args, task, thread):
     """Pack and transform panel number ``task`` of the weight, counted through the groups."""
-    rows, tile_rows = args.rows, args.tile_rows
-    depth = args.depth
-    taps, R, S = args.tap_count, args.tap_rows, args.tap_columns
-    down, across = (R + 2) // 3, (S + 2) // 3
+    rows, tile_rows, depth, side = args.rows, args.tile_rows, args.depth, simd.taps
+    pieces = (args.tap_rows + side - 1) // side * ((args.tap_columns + side - 1) // side)
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
     piece_step = tile_rows * depth + simd.lanes
-    panel_step = down * across * piece_step
-    matrix = panels * panel_step
-    target = args.panels + simd.itemsize * (POINTS * matrix * group + panel * panel_step)
+    panel_step, matrix = pieces * piece_step, args.weight_step
+    target = args.panels + simd.itemsize * (simd.products * matrix * group + panel * panel_step)
     packed = args.workspace + thread * args.thread_bytes
-    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
-    odd = 0
-    if task == 0 and _lacks_line(simd, args, R, S):
-        odd = 1
+    odd = sees_odd_weight(simd, args, task)
     for first in range(0, depth, PACKED_CHANNELS):
         here = min(PACKED_CHANNELS, depth - first)
-        pack_panel(simd, args, group, panel, first, here, packed)
-        if not is_finite(simd, packed, here * taps * tile_rows):
-            odd = 1
-        for piece in range(down * across):
-            r, s = 3 * (piece // across), 3 * (piece % across)
-            whole = down * across == 1 and taps == 9
-            for c in range(here):
-                for i in range(0, tile_rows, simd.lanes):
-                    kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
-                    if not whole:
-                        _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
-                        kernels, step = piece_of, simd.lanes
-                    place = target + simd.itemsize * (piece * piece_step + (first + c) * tile_rows + i)
-                    _transform_taps(simd, kernels, step, place, matrix)
+        if not pack_channels(simd, args, group, panel, first, here, packed):
+            odd = True
+        for piece in range(pieces):
+            place = target + simd.itemsize * (piece * piece_step + first * tile_rows)
+            transform_piece(simd, args, piece, here, packed, place, matrix)
     if odd:
         args.infinite = 1

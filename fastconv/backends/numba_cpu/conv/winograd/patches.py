@@ -1,178 +1,262 @@
-"""Winograd's convolution transforms patches of 4 x 4 pixels, two apart: a vector's lanes hold a row of patches.
+"""Winograd's convolution transforms square patches of pixels, one patch to a lane.
 
-Patches are numbered through the images of the batch; the patch at (i, j) belongs to the lattice points (2 i, 2 j) up
-to (2 i + 1, 2 j + 1). A vector ends where a row of patches, or a block of them, ends: the patches fall into *chunks*.
-The lanes of a chunk's vector beyond its patches are stored too, and the next chunk overwrites them, so rows of 4 or 7
-patches are stored without gaps, like those of 28; only behind the last chunk there is room for a vector's end.
+A form's patches are m pixels apart and n = m + 2 wide, so they overlap. They are numbered through the images of the
+batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1). A *chunk* is
+as many patches in sequence as a vector has lanes. It has a *span* for each row of patches that it meets: with 56 pixels
+in a row, F(4 x 4) has one or two spans to 16 patches; with 14 pixels it has four.
 
-Patches are two columns apart, so each of a chunk's four rows is loaded in four vectors, two from the first column on
-and two from the third, and de-interleaved. Pixels outside the image are lanes that a masked load leaves 0, or come from
-a row of zeros. Some 70 cycles a chunk and channel: 16 loads, 16 shuffles, 32 additions, 16 stores.
+The spans of a chunk are loaded as if their pixels lay side by side in one row, m vectors of them, each merged from
+masked loads. Columns of patches are transformed first, while pixels still lie so: m + 2 columns of vectors instead of m
++ 2 columns for each of the m pixels. Then the pixels of a row are separated into m vectors, in log2(m) rounds of
+shuffles. The last two columns of a patch are the first two of the next one, moved by a lane, except at the ends of
+spans, whose pixels are loaded besides. Pixels outside the image are lanes that no load writes, or come from a row of
+zeros; so are lanes without a patch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at, separated
 from fastconv.backends.numba_cpu.simd import (
-    SimdType,
     bits_between,
-    load_integer,
-    load_vector,
     mask_of_bits,
     masked_load,
     shuffled,
+    store,
     store_integer,
     store_vector,
-    vector_at,
     vector_of,
+    zeros,
 )
 
 _I64 = ir.IntType(64)
 
-POINTS = 16
-"""Count of numbers in a transformed patch, 4 x 4."""
+# The integers of a chunk are the number of its spans, the lanes that end one, and then for each span, with n rows of
+# m vectors that are read and m rows of m vectors that are written: the addresses of the n rows in the channel to be
+# read; the bytes from each to the next channel; m masks; the place of the pixels behind its last patch, and two masks
+# for them; the address of its first pixel in the target; the rows of pixels there; and m masks. Addresses are those
+# that the chunk's first lane would have.
 
-CHUNK_WORDS = 18
-"""Count of integers that describe a chunk: its first lane; the addresses of four rows in channel 0, the bytes from
-there to the next channel, and four masks of columns; the address of its first pixel in the target, and masks of two
-vectors in each of two rows."""
+
+def word(builder: Any, base: Any, index: int) -> Any:
+    """Return integer ``index`` of those at the address ``base``."""
+    return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [ir.Constant(_I64, index)]))
+
+
+def target_words(form: Any) -> int:
+    """Return the index of the first of a span's integers that are about the target."""
+    return int(2 * form.size + form.output + form.taps)
+
+
+def for_spans(builder: Any, simd: Any, chunk: Any) -> Any:
+    """Return a context in which instructions run for each span of a chunk; it gives the span's address."""
+
+    @contextmanager
+    def spans() -> Any:
+        with cgutils.for_range(builder, word(builder, chunk, 0)) as loop:
+            away = builder.mul(loop.index, ir.Constant(_I64, 8 * simd.simd.span_words))
+            yield builder.add(builder.add(chunk, ir.Constant(_I64, 16)), away)
+
+    return spans()
+
+
+def load_spans(
+    builder: Any,
+    simd: Any,
+    chunk: Any,
+    rows: int,
+    mask: int,
+    address: Callable[[Any, int], Any],
+    count: int | None = None,
+) -> list[Any]:
+    """Return ``rows`` vectors, each merged from all spans of a chunk, with zeros where no span has a pixel.
+
+    ``mask`` is the index of the mask among a span's integers, and ``count`` that of the number of its rows, if it may
+    have fewer; ``address`` gives the address of a span's row.
+    """
+    kind = vector_of(simd).llvm
+    slots = [cgutils.alloca_once(builder, kind) for _ in range(rows)]
+    for slot in slots:
+        builder.store(ir.Constant(kind, None), slot)
+    with for_spans(builder, simd, chunk) as span:
+        bits = word(builder, span, mask)
+        with builder.if_then(builder.icmp_signed("!=", bits, ir.Constant(_I64, 0))):
+            lanes = mask_of_bits(builder, simd.simd.lanes, bits)
+            for a, slot in enumerate(slots):
+                there = lanes
+                if count is not None:
+                    exists = builder.icmp_signed(">", word(builder, span, count), ir.Constant(_I64, a))
+                    there = mask_of_bits(builder, simd.simd.lanes, builder.select(exists, bits, ir.Constant(_I64, 0)))
+                pointer = builder.inttoptr(address(span, a), kind.as_pointer())
+                builder.store(masked_load(builder, pointer, there, builder.load(slot), simd.simd.itemsize), slot)
+    return [builder.load(slot) for slot in slots]
 
 
 @intrinsic
-def _transform(typing, simd, row0, row1, row2, row3, mask0, mask1, mask2, mask3, target, step):
-    """Write B' d B of a vector of patches as the vectors target + i * step, 0 <= i < 16.
+def _transform(typing, simd, chunk, scratch, target, step):
+    """Write the products' factors of a vector of patches as vectors ``step`` elements apart, from ``target`` on.
 
-    ``row0`` to ``row3`` are the addresses of the first patch's first column in each row. The masks are integers and say
-    which lanes are inside the image in the vectors 0, lanes, 2, and 2 + lanes columns from there.
+    ``chunk`` is the address of the integers that describe the chunk; its addresses move on to the next channel. If the
+    columns of patches don't fit the registers they go through ``scratch``, since a vector that LLVM puts on the stack
+    crosses a cache line.
     """
 
     def generate(context, builder, signature, arguments):
-        rows, masks, (target, step) = arguments[1:5], arguments[5:9], arguments[9:]
-        lanes = simd.simd.lanes
+        _, chunk, scratch, target, step = arguments
+        form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
+        n, m = form.size, form.output
+        program = additions(form.image)
         columns: list[list[Any]] = []
-        for first in (0, 2):
-            pair = []
-            for row in rows:
-                parts = [ir.Constant(_I64, first + half) for half in (0, lanes)]
-                inside = [mask_of_bits(builder, lanes, bits) for bits in masks[first : first + 2]]
-                pair.append(load_pairs(builder, simd, row, parts, inside))
-            columns.extend(_evaluate(builder, [both[column] for both in pair]) for column in range(2))
-        store_points(
-            builder, simd, [_evaluate(builder, [column[i] for column in columns]) for i in range(4)], target, step
-        )
+
+        def transform(mask: int, address: Callable[[Any, int], Any]) -> None:
+            values = emit(builder, program, load_spans(builder, simd, chunk, n, mask, address))
+            if n * n > simd.simd.instructions.registers:
+                for a, value in enumerate(values):
+                    store_vector(builder, simd, value, scratch, ir.Constant(_I64, lanes * (n * a + len(columns))))
+            columns.append(values)
+
+        for v in range(m):
+
+            def beside(span: Any, a: int, v: int = v) -> Any:
+                return builder.add(word(builder, span, a), ir.Constant(_I64, v * lanes * size))
+
+            transform(2 * n + v, beside)
+        for k in range(form.taps - 1):
+
+            def behind(span: Any, a: int, k: int = k) -> Any:
+                place = builder.add(word(builder, span, 2 * n + m), ir.Constant(_I64, k * size))
+                return builder.add(word(builder, span, a), place)
+
+            transform(2 * n + m + 1 + k, behind)
+        with for_spans(builder, simd, chunk) as span:
+            for a in range(n):
+                there = builder.add(word(builder, span, a), word(builder, span, n + a))
+                builder.store(there, builder.gep(builder.inttoptr(span, _I64.as_pointer()), [ir.Constant(_I64, a)]))
+        ends = mask_of_bits(builder, lanes, word(builder, chunk, 1))
+        nothing = ir.Constant(vector_of(simd).llvm, None)
+
+        def separate_row(a: int) -> list[Any]:
+            row = [column[a] for column in columns]
+            if n * n > simd.simd.instructions.registers:
+                row = [load_at(builder, simd, scratch, ir.Constant(_I64, lanes), n * a + column) for column in range(n)]
+            pixels = separated(builder, row[:m])
+            for k, last in enumerate(row[m:]):
+                moved = shuffled(builder, pixels[k], nothing, list(range(1, lanes + 1)))
+                pixels.append(builder.select(ends, last, moved))
+            return emit(builder, program, pixels)
+
+        emit_factors(builder, simd, separate_row, lambda block: block.image, target, step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 10), generate
-
-
-def load_pairs(builder: Any, simd: SimdType, base: Any, parts: list[Any], masks: list[Any]) -> list[Any]:
-    """Load two vectors under masks; return the vector of their even elements and that of their odd elements."""
-    lanes, nothing = simd.simd.lanes, ir.Constant(vector_of(simd).llvm, None)
-    raw = [
-        masked_load(builder, vector_at(builder, simd, base, part), mask, nothing, simd.simd.itemsize)
-        for part, mask in zip(parts, masks, strict=True)
-    ]
-    return [shuffled(builder, raw[0], raw[1], list(range(first, 2 * lanes, 2))) for first in range(2)]
-
-
-def store_points(builder: Any, simd: SimdType, points: list[list[Any]], target: Any, step: Any) -> None:
-    """Write 4 x 4 vectors from ``target`` on, ``step`` elements apart."""
-    for i, value in enumerate(value for row in points for value in row):
-        store_vector(builder, simd, value, target, builder.mul(step, ir.Constant(_I64, i)))
-
-
-def load_points(builder: Any, simd: SimdType, source: Any, step: Any) -> list[list[Any]]:
-    """Return 4 x 4 vectors that lie ``step`` elements apart from ``source`` on."""
-    places = [[builder.mul(step, ir.Constant(_I64, 4 * i + j)) for j in range(4)] for i in range(4)]
-    return [[load_vector(builder, simd, source, place) for place in row] for row in places]
-
-
-def _evaluate(builder: Any, d: list[Any]) -> list[Any]:
-    """Return B' d for a column d of four vectors."""
-    return [builder.fsub(d[0], d[2]), builder.fadd(d[1], d[2]), builder.fsub(d[2], d[1]), builder.fsub(d[1], d[3])]
+    return types.void(simd, *[intp] * 4), generate
 
 
 @inner
-def count_patches(args):
+def count_patches(simd, args):
     """Return the number of patches in all images."""
     I, J = args.I, args.J
-    return args.N * ((I + 1) // 2) * ((J + 1) // 2)
+    return args.N * ((I + simd.side - 1) // simd.side) * ((J + simd.side - 1) // simd.side)
+
+
+def table_bytes(simd: FormSimd, chunks: int) -> int:
+    """Return the bytes of zeros and of a table of chunks, which begins with the scratch memory of a transform."""
+    zeros_bytes = (simd.side + 1) * simd.instructions.vector_bytes
+    return zeros_bytes + 64 + 8 * (simd.scratch_words + simd.chunk_words * chunks)
 
 
 @inner
-def describe_chunks(simd, args, target, group, row, first, count, down_by, right_by, nowhere, table):
-    """Fill ``table`` with the chunks of patches ``first`` up to first + count; return the number of chunks.
+def write_zeros(simd, nowhere):
+    """Write the zeros that rows outside images are read from; return the address of the table, behind them."""
+    numbers = (simd.side + 1) * simd.lanes
+    for i in range(0, numbers, simd.lanes):
+        store(simd, nowhere, i, zeros(simd))
+    return (nowhere + simd.itemsize * numbers + 63) // 64 * 64
 
-    A chunk is a row of patches, at most a vector. Its target pixels are in channel ``row`` of the images at the address
-    ``target``; ``nowhere`` is the address of zeros. Patches are read ``down_by`` rows below and ``right_by`` columns
-    right of the place where the first taps read them.
+
+@inner
+def chunk_at(simd, table, chunk):
+    """Return the address of the integers of a chunk."""
+    return table + 8 * (simd.scratch_words + simd.chunk_words * chunk)
+
+
+@inner
+def describe_chunks(simd, args, target, group, channels, first, counts, piece, nowhere, table):
+    """Fill ``table`` with the chunks of patches from ``first`` on.
+
+    ``counts`` are the number of patches and that of chunks, of which the last may have no patch. ``channels`` are the
+    channel of the target pixels, in the images at the address ``target``, and the first channel of the source to be
+    read. The ``piece`` of the kernel is given as (row, column) of its first tap; ``nowhere`` is the address of zeros.
     """
-    H, W = args.H, args.W
-    I, J = args.I, args.J
-    down, across = (I + 1) // 2, (J + 1) // 2
-    depth, groups = args.depth, args.groups
-    channels = groups * args.rows
-    source, size = args.source, simd.itemsize
-    n, rest = divmod(first, down * across)
+    side, lanes, size = simd.side, simd.lanes, simd.itemsize
+    (count, chunks), (row, channel) = counts, channels
+    n, behind = side + simd.taps - 1, 2 * (side + simd.taps - 1) + side
+    down, across = (args.I + side - 1) // side, (args.J + side - 1) // side
+    image, rest = divmod(first, down * across)
     i, j = divmod(rest, across)
-    lane = 0
-    chunks = 0
-    while lane < count:
-        here = min(simd.lanes, across - j, count - lane)
-        base = table + 8 * CHUNK_WORDS * chunks
-        y = 2 * i + down_by + args.first_y
-        x = 2 * j + right_by + args.first_x
-        image = (n * groups + group) * depth * H
-        store_integer(base, 0, lane)
-        for a in range(4):
-            # A row outside the image is a row of zeros, the same in all channels.
-            there = y + a >= 0 and y + a < H
-            store_integer(base, 1 + a, source + size * ((image + y + a) * W + x) if there else nowhere)
-            store_integer(base, 5 + a, size * H * W if there else 0)
-            ahead = x + (a & 2) + (a & 1) * simd.lanes
-            store_integer(base, 9 + a, bits_between(simd, -ahead, W - ahead))
-        store_integer(base, 13, target + size * (((n * channels + row) * I + 2 * i) * J + 2 * j))
-        pixels = min(2 * here, J - 2 * j)
-        for a in range(2):
-            wanted = pixels if 2 * i + a < I else 0
-            store_integer(base, 14 + 2 * a, bits_between(simd, 0, wanted))
-            store_integer(base, 15 + 2 * a, bits_between(simd, 0, wanted - simd.lanes))
-        chunks += 1
-        lane += here
-        j += here
-        if j == across:
-            j = 0
-            i += 1
-            if i == down:
-                i = 0
-                n += 1
-    return chunks
+    for chunk in range(chunks):
+        base = chunk_at(simd, table, chunk)
+        most = min(lanes, count - chunk * lanes)
+        lane, spans, ends = 0, 0, 0
+        while lane < most:
+            here = min(across - j, most - lane)
+            span = base + 8 * (2 + simd.span_words * spans)
+            y, x = side * i + piece[0] + args.first_y, side * j + piece[1] + args.first_x
+            plane = ((image * args.groups + group) * args.depth + channel) * args.H
+            begin, end = side * lane, side * (lane + here)
+            for a in range(n):
+                # A row outside the image is a row of zeros, the same in all channels.
+                there = y + a >= 0 and y + a < args.H
+                place = args.source + size * ((plane + y + a) * args.W + x - begin)
+                store_integer(span, a, place if there else nowhere)
+                store_integer(span, n + a, size * args.H * args.W if there else 0)
+            for v in range(side):
+                inside = max(begin, begin - x), min(end, begin - x + args.W)
+                store_integer(span, 2 * n + v, bits_between(simd, inside[0] - v * lanes, inside[1] - v * lanes))
+            last = lane + here - 1
+            store_integer(span, behind, size * (end - last))
+            for k in range(simd.taps - 1):
+                there = x + side * here + k >= 0 and x + side * here + k < args.W
+                store_integer(span, behind + 1 + k, 1 << last if there else 0)
+            ends |= 1 << last
+            plane = image * args.groups * args.rows + row
+            at = span + 8 * (behind + simd.taps)
+            store_integer(at, 0, target + size * ((plane * args.I + side * i) * args.J + side * j - begin))
+            store_integer(at, 1, args.I - side * i)
+            end = min(end, begin + args.J - side * j)
+            for v in range(side):
+                store_integer(at, 2 + v, bits_between(simd, begin - v * lanes, end - v * lanes))
+            spans += 1
+            lane += here
+            j += here
+            if j == across:
+                j = 0
+                i += 1
+                if i == down:
+                    i = 0
+                    image += 1
+        store_integer(base, 0, spans)
+        store_integer(base, 1, ends)
 
 
 @inner
 def read_patches(simd, first, end, chunks, table, width, target, step):
-    """Transform the chunks' patches of channels ``first`` up to ``end`` into 16 matrices with one row a channel."""
+    """Transform the chunks' patches of channels ``first`` up to ``end`` into a matrix a product, one row a channel.
+
+    The chunks are described from channel ``first`` on, or were read up to it.
+    """
     for c in range(first, end):
         row = target + simd.itemsize * (c - first) * width
         for chunk in range(chunks):
-            base = table + 8 * CHUNK_WORDS * chunk
-            _transform(
-                simd,
-                load_integer(base, 1) + c * load_integer(base, 5),
-                load_integer(base, 2) + c * load_integer(base, 6),
-                load_integer(base, 3) + c * load_integer(base, 7),
-                load_integer(base, 4) + c * load_integer(base, 8),
-                load_integer(base, 9),
-                load_integer(base, 10),
-                load_integer(base, 11),
-                load_integer(base, 12),
-                row + simd.itemsize * load_integer(base, 0),
-                step,
-            )
+            base = chunk_at(simd, table, chunk)
+            _transform(simd, base, table, row + simd.itemsize * chunk * simd.lanes, step)

@@ -1,15 +1,21 @@
-"""These plans need fewer multiplications: F(2 x 2, 3 x 3) on 4 x 4 pixels, larger kernels in pieces of 3 x 3."""
+"""These plans need fewer multiplications: a form of minimal filtering, larger kernels in pieces of 3 x 3.
+
+Each form is an algorithm of its own for the planner.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
+from typing import ClassVar
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
-from fastconv.backends.numba_cpu.conv.winograd import forward, kernels, weight_grad
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.tiling import winograd_tiling, winograd_weight_tiling
+from fastconv.backends.numba_cpu.conv.winograd import few_patches, forward, kernels, weight_grad
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form
+from fastconv.backends.numba_cpu.conv.winograd.tiling import WinogradTiling, winograd_tiling, winograd_weight_tiling
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.lowering import Job
@@ -26,33 +32,49 @@ class WinogradConvolution(Convolution):
 
     arguments = WinogradArguments
     fallback = GemmConvolution
+    form: ClassVar[Form]
     _SPREADS = True
 
-    def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
+    def __init__(self, simd: Simd, job: Job, cut: WinogradTiling) -> None:
         p = job.problem
         # The kernels read taps by rows and columns; those of an input gradient come in reverse order.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        thread_bytes = forward.workspace_bytes(
-            simd, cut.steps, cut.tile_rows, cut.block_panels, cut.tile_vectors, len(p.taps)
-        )
-        pieces = math.prod(p.pieces or ())
-        numbers = p.groups * kernels.weight_numbers(simd, cut.panels, cut.tile_rows, p.channels, pieces)
-        super().__init__(simd, job, cut, thread_bytes, numbers * simd.itemsize)
+        formed, pieces = form_simd(simd, self.form), math.prod(p.pieces or ())
+        shape, taps = (cut.tile_rows, cut.tile_vectors), len(p.taps)
+        passes = pieces * -(-p.channels // cut.steps)
+        step = kernels.weight_step(formed, cut.panels, cut.tile_rows, p.channels, pieces)
+        if cut.patches_first:
+            side = self.form.output
+            tiles = -(-p.images * -(-p.lattice[0] // side) * -(-p.lattice[1] // side) // cut.width)
+            blocks = cut.block_panels, cut.block_tiles, cut.tile_vectors
+            thread_bytes = few_patches.workspace_bytes(formed, cut.steps, cut.tile_rows, *blocks, taps)
+            numbers = few_patches.patch_numbers(formed, tiles, cut.width, pieces * p.channels, passes)
+        else:
+            blocks = cut.tile_rows, cut.block_panels, cut.tile_vectors
+            thread_bytes = forward.workspace_bytes(formed, cut.steps, *blocks, taps)
+            numbers = formed.products * step
+        super().__init__(simd, job, cut, thread_bytes, p.groups * numbers * simd.itemsize)
         self.args["first_y"], self.args["first_x"] = p.first
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
-        self.args["kernel"] = micro_kernel.packed(simd, cut.tile_rows, cut.tile_vectors)
-        self._first = kernels.transform_weight(simd), p.groups * cut.panels
-        self._second = forward.multiply(simd), self.tasks(p, cut)
+        self.args["weight_step"] = step
+        self.args["kernel"] = micro_kernel.packed(simd, *shape)
+        if cut.patches_first:
+            self._first = few_patches.transform(formed), p.groups * tiles * passes
+            self._second = few_patches.multiply(formed), self.tasks(p, cut)
+        else:
+            self._first = kernels.transform_weight(formed), p.groups * cut.panels
+            self._second = forward.multiply(formed), self.tasks(p, cut)
 
-    @staticmethod
-    def tiling(simd: Simd, p: Problem) -> Tiling | None:
+    @classmethod
+    def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | None:
         """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
-        return winograd_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, math.prod(p.pieces))
+        pieces = math.prod(p.pieces)
+        return winograd_tiling(form_simd(simd, cls.form), p.images, p.groups, p.rows, p.channels, p.lattice, pieces)
 
     @staticmethod
-    def tasks(p: Problem, cut: Tiling) -> int:
+    def tasks(p: Problem, cut: WinogradTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks
 
@@ -65,27 +87,47 @@ class WinogradWeightGradient(WeightGradient):
 
     arguments = WinogradArguments
     fallback = GemmWeightGradient
+    form: ClassVar[Form]
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
-        shape = cut.tile_rows, cut.tile_vectors
-        thread_bytes = weight_grad.workspace_bytes(simd, cut.steps, cut.block_tiles, cut.block_panels, *shape)
+        formed, shape = form_simd(simd, self.form), (cut.tile_rows, cut.tile_vectors)
+        thread_bytes = weight_grad.workspace_bytes(formed, cut.steps, cut.block_tiles, cut.block_panels, *shape)
         super().__init__(simd, job, cut, thread_bytes)
         p = job.problem
         self.args["first_y"], self.args["first_x"] = p.first
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
-        self._first = weight_grad.multiply(simd), self.tasks(p, cut)
+        self._first = weight_grad.multiply(formed), self.tasks(p, cut)
 
-    @staticmethod
-    def tiling(simd: Simd, p: Problem) -> Tiling | None:
+    @classmethod
+    def tiling(cls, simd: Simd, p: Problem) -> Tiling | None:
         """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
         if p.pieces is None:
             return None
         pieces = math.prod(p.pieces)
-        return winograd_weight_tiling(simd, p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps))
+        sizes = p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps)
+        return winograd_weight_tiling(form_simd(simd, cls.form), *sizes)
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
+
+
+@cache
+def form_simd(simd: Simd, form: Form) -> FormSimd:
+    """Return the compile-time constant for vectors and a form."""
+    return FormSimd(simd.instructions, simd.dtype, form)
+
+
+def plans_of(form: Form) -> tuple[type[WinogradConvolution], type[WinogradWeightGradient]]:
+    """Return the two kinds of plan of a form."""
+    return (
+        type(f"WinogradConvolution{form}", (WinogradConvolution,), {"form": form}),
+        type(f"WinogradWeightGradient{form}", (WinogradWeightGradient,), {"form": form}),
+    )
+
+
+PLANS = {str(form): plans_of(form) for form in FORMS}
+"""The two kinds of plan of each form, by its name."""

@@ -5,110 +5,208 @@ See gemm/tiling.py for the terms.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd
+from fastconv.backends.numba_cpu.conv.winograd.few_patches import patch_numbers
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
-from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
 
 COST = CPU.winograd
 
 
+def read_cycles(simd: FormSimd, across: int) -> float:
+    """Return the cycles to transform a vector of patches, with ``across`` of them in a row of an image.
+
+    A vector begins inside a row; it has a span there, and one for each row that begins in it.
+    """
+    own = costs(simd)
+    return own.read + own.span * (1 + (simd.lanes - 1) / across)
+
+
+_FEWEST = 32
+"""Channels of a block of a weight gradient, below which it isn't cut to have more tasks."""
+
+
+def costs(simd: FormSimd) -> FormCosts:
+    """Return the costs of a form."""
+    return COST.two if simd.side == 2 else COST.four
+
+
+@dataclass(frozen=True)
+class WinogradTiling(Tiling):
+    """This tiling also says what is transformed first."""
+
+    patches_first: bool = False
+    """Whether patches are transformed first, as in few_patches.py, not the weight."""
+
+    def __str__(self) -> str:
+        """Return a description for the planner's explanation."""
+        return super().__str__() + (", patches transformed first" if self.patches_first else "")
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """These are the sizes of a convolution that tilings depend on."""
+
+    simd: FormSimd
+    images: int
+    groups: int
+    rows: int
+    channels: int
+    lattice: tuple[int, int]
+    pieces: int
+
+    @cached_property
+    def across(self) -> int:
+        """Return the patches in a row of an image."""
+        return ceil(self.lattice[1], self.simd.side)
+
+    @cached_property
+    def patches(self) -> int:
+        """Return the patches of all images."""
+        return self.images * ceil(self.lattice[0], self.simd.side) * self.across
+
+    @cached_property
+    def steps(self) -> int:
+        """Return the channels of a pass."""
+        return ceil(self.channels, ceil(self.channels, costs(self.simd).steps))
+
+    @cached_property
+    def passes(self) -> int:
+        """Return the passes over the channels, for all pieces of the kernel."""
+        return self.pieces * ceil(self.channels, self.steps)
+
+    @cached_property
+    def read(self) -> float:
+        """Return the cycles to transform a vector of patches."""
+        return read_cycles(self.simd, self.across)
+
+    def blocked(self, tile: tuple[int, int], patches_first: bool) -> tuple[int, int, int, int]:
+        """Return the tiles of patches in a task, the blocks of them, the panels in a task, and the blocks of them."""
+        tile_rows, width = tile[0], tile[1] * self.simd.lanes
+        panels, tiles = ceil(self.rows, tile_rows), ceil(self.patches, width)
+        panel_bytes = self.simd.products * tile_rows * self.simd.itemsize
+        most = max(1, costs(self.simd).sums_bytes // (panel_bytes * width))
+        if not patches_first:
+            block_panels = min(panels, most, ceil(panels, tasks_for(self.groups * tiles)))
+            return 1, tiles, block_panels, ceil(panels, block_panels)
+        fit = max(1, min(most, COST.kernels_bytes // (panel_bytes * self.steps)))
+        block_panels = min(panels, fit, ceil(panels, tasks_for(self.groups)))
+        panel_blocks = ceil(panels, block_panels)
+        # Each block of tiles transforms the kernels again, so half the number of tasks has to do.
+        wanted = ceil(tasks_for(self.groups * panel_blocks), 2)
+        block_tiles = max(1, min(most // block_panels, ceil(tiles, wanted)))
+        return block_tiles, ceil(tiles, block_tiles), block_panels, panel_blocks
+
+    def patch_bytes(self, width: int) -> int:
+        """Return the bytes of all patches, transformed."""
+        channels = self.channels * self.pieces
+        numbers = patch_numbers(self.simd, ceil(self.patches, width), width, channels, self.passes)
+        return self.groups * numbers * self.simd.itemsize
+
+    def cost(self, tile: Ranked, patches_first: bool) -> float:
+        """Return the cycles of a tile."""
+        (tile_rows, vectors), (multiply, stream, kernels) = tile.shape, tile.known
+        own, width = costs(self.simd), vectors * self.simd.lanes
+        _, blocks, _, panel_blocks = self.blocked((tile_rows, vectors), patches_first)
+        tiles = ceil(self.patches, width)
+        reads = self.read * self.channels * self.pieces * (1 if patches_first else panel_blocks)
+        work = tiles * (multiply + vectors * (reads + own.transform * self.rows))
+        if not patches_first:
+            return self.groups * (work + tiles * stream + kernels + stream)
+        moved = self.patch_bytes(width)
+        if moved > COST.patch_bytes:
+            return math.inf
+        # Half of what tasks read arrives while they multiply.
+        return self.groups * (work + blocks * kernels) + (1 + panel_blocks / 2) * moved / COST.stream
+
+
 @lru_cache(maxsize=1024)
 def winograd_tiling(
-    simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int
-) -> Tiling:
+    simd: FormSimd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int
+) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
     The kernel has ``pieces`` pieces of 3 x 3.
     """
-    across = -(-lattice[1] // 2)
-    patches = images * -(-lattice[0] // 2) * across
-    steps = -(-channels // -(-channels // COST.steps))
-    passes = pieces * -(-channels // steps)
-    channels *= pieces
-
-    def blocked(tile_rows: int, width: int, panels: int) -> tuple[int, int, int]:
-        """Return the blocks of patches, the panels in a task, and the blocks of panels."""
-        blocks = -(-patches // width)
-        most = max(1, COST.sums_bytes // (16 * tile_rows * width * simd.itemsize))
-        block_panels = min(panels, most, -(-panels // tasks_for(groups * blocks)))
-        return blocks, block_panels, -(-panels // block_panels)
-
-    def cost(tile: Ranked) -> float:
-        (tile_rows, vectors), (panels, multiply, stream, kernels) = tile.shape, tile.known
-        width = vectors * simd.lanes
-        blocks, _, panel_blocks = blocked(tile_rows, width, int(panels))
-        # Chunks of a block: the vectors of its rows, and mostly one more, since the block begins inside a row.
-        chunks = width / across * -(-across // simd.lanes) + 1 - 1 / across
-        transforms = chunks * (COST.read * channels * panel_blocks + COST.transform * rows)
-        return groups * (blocks * (multiply + transforms + stream) + kernels)
-
-    found = cheapest(_tiles_of(simd, rows, channels, passes), cost, scale=groups * patches)
+    sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces)
+    tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)
+    scale = groups * sizes.patches
+    found = cheapest(tiles, lambda tile: sizes.cost(tile, False), scale=scale)
     assert found is not None
-    cycles, (tile_rows, vectors) = found[0], found[1].shape
-    width, panels = vectors * simd.lanes, -(-rows // tile_rows)
-    blocks, block_panels, panel_blocks = blocked(tile_rows, width, panels)
-    wanted = rows * images * lattice[0] * lattice[1] / (4 * panels * tile_rows * blocks * width)
-    return Tiling(tile_rows, vectors, width, panels, steps, 1, blocks, block_panels, panel_blocks, wanted, cycles)
+    first = cheapest(tiles, lambda tile: sizes.cost(tile, True), scale=scale, below=found[0])
+    cycles, (_, _, shape, _) = first or found
+    tile_rows, vectors = shape
+    width, panels = vectors * simd.lanes, ceil(rows, tile_rows)
+    block_tiles, blocks, block_panels, panel_blocks = sizes.blocked((tile_rows, vectors), first is not None)
+    results = simd.side**2 * panels * tile_rows * ceil(sizes.patches, width) * width
+    used = rows * images * lattice[0] * lattice[1] / results
+    counts = panels, sizes.steps, block_tiles, blocks, block_panels, panel_blocks
+    return WinogradTiling(tile_rows, vectors, width, *counts, used, cycles, patches_first=first is not None)
 
 
 @lru_cache(maxsize=1024)
-def _tiles_of(simd: Simd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
+def _tiles_of(simd: FormSimd, rows: int, channels: int, passes: int) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the least cycles of a patch.
 
-    A tile's ``known`` are: the number of panels; the cycles of a block's products; the cycles to read weights that the
-    L2 cache doesn't hold, for each block; and the cycles to transform all kernels.
+    A tile's ``known`` are: the cycles of a tile's products; the cycles to read weights that the L2 cache doesn't hold,
+    for each tile; and the cycles to transform all kernels.
     """
-    found = []
+    found, own = [], costs(simd)
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
         width = vectors * simd.lanes
         panels = -(-rows // tile_rows)
         step = CPU.issue.step(tile_rows, vectors)
-        tile = 16 * (channels * step + passes * (CPU.gemm.tile + CPU.gemm.write * tile_rows * vectors))
-        weight = 16 * panels * tile_rows * channels * simd.itemsize
-        stream = weight / COST.stream if weight > COST.sums_bytes else 0
-        kernels = COST.kernel * panels * -(-tile_rows // simd.lanes) * channels
-        bound = (panels * tile + stream) / width + (COST.read * channels + COST.transform * rows) / simd.lanes
-        found.append(Ranked(bound, place, (tile_rows, vectors), (panels, panels * tile, stream, kernels)))
+        tile = simd.products * (channels * step + passes * (CPU.gemm.tile + CPU.gemm.write * tile_rows * vectors))
+        weight = simd.products * panels * tile_rows * channels * simd.itemsize
+        stream = weight / COST.stream if weight > COST.kernels_bytes else 0
+        kernels = own.kernel * panels * -(-tile_rows // simd.lanes) * channels
+        bound = panels * tile / width + (own.read * channels + own.transform * rows) / simd.lanes
+        found.append(Ranked(bound, place, (tile_rows, vectors), (panels * tile, stream, kernels)))
     return ranked(found)
 
 
 @lru_cache(maxsize=1024)
 def winograd_weight_tiling(
-    simd: Simd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int, taps: int
+    simd: FormSimd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int, taps: int
 ) -> Tiling:
     """Return the tiling with the fewest cycles for the weight gradient of a convolution by patches.
 
     The kernel has ``taps`` taps, in ``pieces`` pieces of 3 x 3.
     """
-    across = -(-lattice[1] // 2)
-    patches = images * -(-lattice[0] // 2) * across
+    own, across = costs(simd), -(-lattice[1] // simd.side)
+    patches = images * -(-lattice[0] // simd.side) * across
     steps = min(COST.patches, -(-patches // simd.lanes) * simd.lanes)
     passes = -(-patches // steps)
-    # Chunks of all patches: one for each vector of a row, and one more where a pass ends.
-    chunks = patches / across * -(-across // simd.lanes) + passes
-    turned = 16 * CPU.gemm.transpose * patches / simd.lanes
+    chunks = -(-patches // simd.lanes)
+    turned = simd.products * CPU.gemm.transpose * patches / simd.lanes
+    part_bytes = groups * rows * channels * taps * simd.itemsize
+    most_splits = max(1, min(passes, CPU.gemm.parts_bytes // part_bytes))
+    most = own.channels
+    while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < TASKS // 4:
+        most //= 2
 
     def cost(tile: Ranked) -> float:
         tiles, multiply, end, panel_blocks, blocks, share = tile.known
-        work = 16 * (patches * multiply + passes * end)
-        reads = (chunks * COST.read + turned) * channels * panel_blocks
-        spreads = (chunks * COST.spread + turned * share) * rows * blocks
-        return groups * pieces * (tiles * work + reads + spreads + COST.gather * rows * channels)
+        work = simd.products * (patches * multiply + passes * end)
+        reads = (chunks * read_cycles(simd, across) + turned) * channels * panel_blocks
+        spreads = (chunks * own.spread + turned * share) * rows * blocks
+        return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels)
 
-    found = cheapest(_weight_tiles_of(simd, rows, channels), cost, scale=groups * pieces * patches)
+    found = cheapest(_weight_tiles_of(simd, rows, channels, most), cost, scale=groups * pieces * patches)
     assert found is not None
     cycles, (tile_rows, vectors) = found[0], found[1].shape
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-channels // width)
-    panel_blocks, blocks = _sum_blocks(panels, tiles, tile_rows, width)
+    panel_blocks, blocks = _sum_blocks(panels, tiles, (tile_rows, width), most)
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
     panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
-    part_bytes = groups * rows * channels * taps * simd.itemsize
-    most_splits = max(1, min(passes, CPU.gemm.parts_bytes // part_bytes))
     wanted = min(most_splits, tasks_for(groups * pieces * panel_blocks * blocks))
     splits, split_steps = parts_of(patches, wanted, steps)
     return Tiling(
@@ -128,13 +226,16 @@ def winograd_weight_tiling(
     )
 
 
-def _sum_blocks(panels: int, tiles: int, tile_rows: int, width: int) -> tuple[int, int]:
-    """Return the numbers of blocks that a weight gradient's sums are cut into, by target channels and by channels."""
-    return -(-panels // max(1, COST.channels // tile_rows)), -(-tiles // max(1, COST.channels // width))
+def _sum_blocks(panels: int, tiles: int, tile: tuple[int, int], most: int) -> tuple[int, int]:
+    """Return the numbers of blocks that a weight gradient's sums are cut into, by target channels and by channels.
+
+    A block has at most ``most`` of each, or one tile.
+    """
+    return ceil(panels, max(1, most // tile[0])), ceil(tiles, max(1, most // tile[1]))
 
 
 @lru_cache(maxsize=1024)
-def _weight_tiles_of(simd: Simd, rows: int, channels: int) -> tuple[Ranked, ...]:
+def _weight_tiles_of(simd: FormSimd, rows: int, channels: int, most: int) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the cycles of a patch's products.
 
     A tile's ``known`` are: the number of tiles; the cycles of its products for a patch, and of its end; the blocks by
@@ -147,6 +248,7 @@ def _weight_tiles_of(simd: Simd, rows: int, channels: int) -> tuple[Ranked, ...]
         panels, tiles = -(-rows // tile_rows), -(-channels // width)
         step = CPU.issue.step(tile_rows, vectors)
         end = CPU.gemm.tile + 2 * CPU.gemm.write * tile_rows * vectors
-        known = panels * tiles, step, end, *_sum_blocks(panels, tiles, tile_rows, width), max(1, simd.lanes / tile_rows)
-        found.append(Ranked(16 * panels * tiles * step, place, (tile_rows, vectors), known))
+        blocks = _sum_blocks(panels, tiles, (tile_rows, width), most)
+        known = panels * tiles, step, end, *blocks, max(1, simd.lanes / tile_rows)
+        found.append(Ranked(simd.products * panels * tiles * step, place, (tile_rows, vectors), known))
     return ranked(found)

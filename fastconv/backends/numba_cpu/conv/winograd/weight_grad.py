@@ -1,27 +1,29 @@
-"""The weight gradient of Winograd's 3 x 3 convolution takes 16 multiplications where the definition has 36.
+"""The weight gradient of Winograd's 3 x 3 convolution takes 2.9 or 4 multiplications where the definition has 9.
 
 The result of forward.py for the patches d of a source channel, y = A' [ (G g G') * (B' d B) ] A, is linear in the
-kernel g. So the weight gradient, from the gradients e of the patches' 2 x 2 pixels, is a sum over all patches:
+kernel g. So the weight gradient, from the gradients e of the patches' m x m pixels, is a sum over all patches:
 
     grad_g = G' [ sum over patches of (A e A') * (B' d B) ] G
 
-so the sums are 16 independent products of matrices, (target channels x patches) by (patches x channels). Patches are in
-the lanes and side by side; the micro-kernel wants them one after another, so both operands are transposed on the way
-into their panels, as in conv/implicit_gemm/weight_grad.py.
+so the sums are independent products of matrices, (target channels x patches) by (patches x channels), 16 by F(2 x 2)
+and 46 by F(4 x 4), where Gauss's products of complex numbers are transposed like the rest. Patches are in the lanes and
+side by side; the micro-kernel wants them one after another, so both operands are transposed on the way into their
+panels, as in conv/implicit_gemm/weight_grad.py.
 
 A task takes a block of channels, of target channels and of patches:
 
     for KC patches
-        for vectors of channels          transform and transpose: 16 x KC x NC numbers, in the L2 cache
+        for vectors of channels          transform and transpose: 16 or 46 x KC x NC numbers
         for panels of target channels    the same for the gradient
-        for each of the 16 products
+        for each of the products
             for panels, for tiles        one micro-kernel call, added to the sums
     transform the sums                   and write 9 numbers for each pair of channels
 
 For a larger kernel, a task computes one piece of 3 x 3 taps.
 
-Sums of up to 128 x 128 channels are kept, 1 MiB, which go through the cache once in KC = 64 steps. Both operands are
-transformed anew for each block of the other's channels: with 128 of them that takes 13% of the time.
+Sums of up to 128 x 128 channels are kept, 1 or 3 MB, which go through the cache once in KC = 64 steps. Both operands
+are transformed anew for each block of the other's channels: with blocks of 64 instead, F(4 x 4) takes 1.2 times as long
+for 128 channels, though its sums then fit the L2 cache.
 """
 
 from __future__ import annotations
@@ -34,31 +36,34 @@ from numba.core.types import intp
 from numba.extending import intrinsic
 
 from fastconv.backends.jit import inner
-from fastconv.backends.numba_cpu.conv.winograd.arguments import WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
+from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import transposed
+from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import (
+    emit_factors,
+    emit_numbers,
+    load_at,
+    separated,
+    store_all,
+)
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
-    CHUNK_WORDS,
-    POINTS,
+    chunk_at,
     count_patches,
     describe_chunks,
-    load_pairs,
-    load_points,
+    load_spans,
     read_patches,
-    store_points,
+    table_bytes,
+    target_words,
+    word,
+    write_zeros,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
-    Simd,
     call,
-    load_integer,
     load_scalar,
-    mask_of_bits,
-    store,
     store_scalar,
-    store_vector,
     transpose,
-    vector_of,
-    zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -66,69 +71,66 @@ _I64 = ir.IntType(64)
 
 
 def workspace_bytes(
-    simd: Simd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
+    simd: FormSimd, steps: int, block_tiles: int, block_panels: int, tile_rows: int, tile_vectors: int
 ) -> int:
     """Return the size of a thread's workspace in bytes.
 
     It holds both operands' panels, some channels before transposition, the sums, and the table of chunks.
     """
     columns, rows = block_tiles * tile_vectors * simd.lanes, block_panels * tile_rows
-    operands = POINTS * (steps * columns + steps * rows + block_panels * simd.lanes)
-    square = POINTS * (steps * max(simd.lanes, tile_rows) + simd.lanes)
-    numbers = operands + square + POINTS * rows * columns + 10 * columns + 4 * simd.lanes
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * CHUNK_WORDS * steps
+    operands = simd.products * (steps * columns + steps * rows + block_panels * simd.lanes)
+    square = simd.products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
+    numbers = operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns
+    return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, -(-steps // simd.lanes))
 
 
 @intrinsic
-def _transform_gradients(typing, simd, row0, row1, mask0, mask1, mask2, mask3, target, step):
-    """Write A e A' of a vector of 2 x 2 gradients as 16 vectors, ``step`` elements apart, from ``target`` on.
+def _transform_gradients(typing, simd, chunk, away, below, target, step):
+    """Write the products' factors of a chunk's tiles of gradients as vectors ``step`` elements apart.
 
-    ``row0`` and ``row1`` are addresses; the masks say which lanes of two vectors in each row belong to the image.
+    The channel is ``away`` bytes from that of the chunk, and rows of gradients are ``below`` bytes apart.
     """
 
     def generate(context, builder, signature, arguments):
-        _, *rows, mask0, mask1, mask2, mask3, target, step = arguments
-        lanes = simd.simd.lanes
-        parts = [ir.Constant(_I64, half) for half in (0, lanes)]
-        minus = ir.Constant(vector_of(simd).llvm, [-0.0] * lanes)
+        _, chunk, away, below, target, step = arguments
+        form, lanes = simd.form, simd.simd.lanes
+        program, words, m = additions(transposed(form.result)), target_words(form), form.output
+        columns = []
+        for v in range(m):
 
-        def spread(e: list[Any]) -> list[Any]:
-            """Return A e for a column e of two vectors."""
-            return [e[0], builder.fadd(e[0], e[1]), builder.fsub(e[0], e[1]), builder.fsub(minus, e[1])]
+            def row(span: Any, a: int, v: int = v) -> Any:
+                place = builder.add(word(builder, span, words), ir.Constant(_I64, v * lanes * simd.simd.itemsize))
+                return builder.add(builder.add(place, away), builder.mul(below, ir.Constant(_I64, a)))
 
-        pixels = [
-            load_pairs(builder, simd, row, parts, [mask_of_bits(builder, lanes, bits) for bits in masks])
-            for row, masks in zip(rows, ((mask0, mask1), (mask2, mask3)), strict=True)
-        ]
-        columns = [spread([row[j] for row in pixels]) for j in range(2)]
-        store_points(builder, simd, [spread([column[i] for column in columns]) for i in range(4)], target, step)
+            columns.append(load_spans(builder, simd, chunk, m, words + 2 + v, row, words + 1))
+        columns = [emit(builder, program, column) for column in columns]
+        numbers = [emit(builder, program, separated(builder, list(row))) for row in zip(*columns, strict=True)]
+        emit_factors(builder, simd, numbers.__getitem__, lambda block: transposed(block.result), target, step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 8), generate
+    return types.void(simd, *[intp] * 5), generate
 
 
 @intrinsic
 def _transform_sums(typing, simd, source, source_step, target, target_step):
-    """Write G' m G of 16 vectors ``source_step`` elements apart as 9 vectors ``target_step`` elements apart."""
+    """Write the taps of a vector of kernels, from sums of products that lie ``source_step`` elements apart.
+
+    The taps are vectors ``target_step`` elements apart.
+    """
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
-        half = ir.Constant(vector_of(simd).llvm, [0.5] * simd.simd.lanes)
-
-        def gather(m: list[Any]) -> list[Any]:
-            """Return G' m for a column m of four vectors."""
-            both = builder.fmul(builder.fadd(m[1], m[2]), half)
-            return [
-                builder.fadd(m[0], both),
-                builder.fmul(builder.fsub(m[1], m[2]), half),
-                builder.fadd(both, m[3]),
-            ]
-
-        points = load_points(builder, simd, source, source_step)
-        columns = [gather([row[j] for row in points]) for j in range(4)]
-        taps = [value for r in range(3) for value in gather([column[r] for column in columns])]
-        for t, value in enumerate(taps):
-            store_vector(builder, simd, value, target, builder.mul(target_step, ir.Constant(_I64, t)))
+        form = simd.form
+        program = additions(transposed(form.weight))
+        numbers = emit_numbers(
+            builder,
+            form,
+            lambda block: transposed(block.weight),
+            lambda k: load_at(builder, simd, source, source_step, k),
+        )
+        columns = [emit(builder, program, column) for column in numbers]
+        taps = [value for row in zip(*columns, strict=True) for value in emit(builder, program, row)]
+        store_all(builder, simd, taps, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
@@ -144,7 +146,7 @@ def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
         there = min(lanes, end - c)
         read_patches(simd, c, c + there, chunks, table, steps, square, square_step)
         tile, inside = divmod(c - first, width)
-        for point in range(POINTS):
+        for point in range(simd.products):
             place = target + simd.itemsize * ((point * tiles + tile) * steps * width + inside)
             for k in range(0, steps, lanes):
                 corner = square + simd.itemsize * (point * square_step + k)
@@ -152,28 +154,18 @@ def _pack_source(simd, first, end, chunks, table, steps, square, target, width):
 
 
 @inner
-def _pack_gradient(simd, args, row, rows, chunks, table, steps, square, target, target_step):
+def _pack_gradient(simd, args, row, rows, chunks, table, square, target, target_step):
     """Transform and transpose gradient channels from ``row`` on into a panel for each of the 16 products."""
-    tile_rows = args.tile_rows
+    tile_rows, steps = args.tile_rows, args.steps
     square_step = steps * tile_rows + simd.lanes
     plane = simd.itemsize * args.I * args.J
     below = simd.itemsize * args.J
     for m in range(rows):
         for chunk in range(chunks):
-            base = table + 8 * CHUNK_WORDS * chunk
-            pixels = load_integer(base, 13) + (row + m) * plane
-            _transform_gradients(
-                simd,
-                pixels,
-                pixels + below,
-                load_integer(base, 14),
-                load_integer(base, 15),
-                load_integer(base, 16),
-                load_integer(base, 17),
-                square + simd.itemsize * (m * steps + load_integer(base, 0)),
-                square_step,
-            )
-    for point in range(POINTS):
+            base = chunk_at(simd, table, chunk)
+            place = square + simd.itemsize * (m * steps + chunk * simd.lanes)
+            _transform_gradients(simd, base, (row + m) * plane, below, place, square_step)
+    for point in range(simd.products):
         panel = target + simd.itemsize * point * target_step
         pack_squares(simd, square + simd.itemsize * point * square_step, steps, rows, steps, panel, tile_rows)
 
@@ -184,19 +176,19 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, ke
 
     They are those of a piece of at most 3 x 3 taps of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
     """
-    (R, S), (r, s) = kernel, first_tap
+    (R, S), (r, s), side = kernel, first_tap, simd.taps
     finite = True
     for row in range(rows):
         for c in range(0, wanted, simd.lanes):
             _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
         place = target + simd.itemsize * R * S * row * depth
-        if R == 3 and S == 3:
-            pack_rows(simd, taps, columns, 9, wanted, place, 9)
-            finite = finite and is_finite(simd, place, 9 * wanted)
+        if min(R, S) == side and max(R, S) == side:
+            pack_rows(simd, taps, columns, side * side, wanted, place, side * side)
+            finite = finite and is_finite(simd, place, side * side * wanted)
             continue
-        for down in range(min(3, R - r)):
-            for right in range(min(3, S - s)):
-                values = taps + simd.itemsize * (3 * down + right) * columns
+        for down in range(min(side, R - r)):
+            for right in range(min(side, S - s)):
+                values = taps + simd.itemsize * (side * down + right) * columns
                 finite = finite and is_finite(simd, values, wanted)
                 first = (r + down) * S + s + right
                 for c in range(wanted):
@@ -211,7 +203,7 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
     kernel, limits = args.kernel, args.limits
     most, columns, size = args.steps, tiles * width, simd.itemsize
     panel_step = most * tile_rows + simd.lanes
-    for point in range(POINTS):
+    for point in range(simd.products):
         for tile in range(tiles):
             b = right + size * (point * tiles + tile) * most * width
             for panel in range(panels):
@@ -224,9 +216,10 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
 def multiply(simd, args, task, thread):
     """Compute a block of channels for a block of target channels in one group, over one part of the patches."""
     R, S = args.tap_rows, args.tap_columns
-    across = (S + 2) // 3
-    rest, piece = divmod(task, (R + 2) // 3 * across)
-    r, s = 3 * (piece // across), 3 * (piece % across)
+    side, products = simd.taps, simd.products
+    across = (S + side - 1) // side
+    rest, piece = divmod(task, (R + side - 1) // side * across)
+    r, s = side * (piece // across), side * (piece % across)
     rest, block = divmod(rest, args.blocks)
     rest, panel_block = divmod(rest, args.panel_blocks)
     split, group = divmod(rest, args.groups)
@@ -242,32 +235,29 @@ def multiply(simd, args, task, thread):
     tiles = (end_column - first_column + width - 1) // width
     columns = tiles * width
     begin = split * args.split_steps
-    patches = min(count_patches(args), begin + args.split_steps)
+    patches = min(count_patches(simd, args), begin + args.split_steps)
     steps, size = args.steps, simd.itemsize
 
     right = args.workspace + thread * args.thread_bytes
-    left = right + size * POINTS * steps * block_tiles * width
+    left = right + size * products * steps * block_tiles * width
     panel_step = steps * tile_rows + simd.lanes
     left_step = block_panels * panel_step
-    square = left + size * POINTS * left_step
-    sums = square + size * POINTS * (steps * max(simd.lanes, tile_rows) + simd.lanes)
+    square = left + size * products * left_step
+    sums = square + size * products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
     sum_step = panels * tile_rows * columns
-    taps = sums + size * POINTS * sum_step
-    nowhere = taps + size * 10 * columns
-    for i in range(0, 4 * simd.lanes, simd.lanes):
-        store(simd, nowhere, i, zeros(simd))
-    table = (nowhere + size * 4 * simd.lanes + 63) // 64 * 64
+    taps = sums + size * products * sum_step
+    nowhere = taps + size * (side * side + 1) * columns
+    table = write_zeros(simd, nowhere)
 
     for first in range(begin, patches, steps):
         here = min(steps, patches - first)
-        gradient = args.grad
-        chunks = describe_chunks(simd, args, gradient, group, group * rows, first, here, r, s, nowhere, table)
+        chunks = (here + simd.lanes - 1) // simd.lanes
+        channels, tap = (group * rows, first_column), (r, s)
+        describe_chunks(simd, args, args.grad, group, channels, first, (here, chunks), tap, nowhere, table)
         _pack_source(simd, first_column, end_column, chunks, table, steps, square, right, width)
         for panel in range(panels):
-            row = first_row + panel * tile_rows
-            there = min(tile_rows, end_row - row)
-            place = left + size * panel * panel_step
-            _pack_gradient(simd, args, row, there, chunks, table, steps, square, place, left_step)
+            row, place = first_row + panel * tile_rows, left + size * panel * panel_step
+            _pack_gradient(simd, args, row, min(tile_rows, end_row - row), chunks, table, square, place, left_step)
         start = ACCUMULATE if first > begin else 0
         _add_products(simd, args, here, start, tiles, panels, left, left_step, right, sums)
 
