@@ -29,9 +29,9 @@ _I64 = ir.IntType(64)
 def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below, odd):
     """Write the tiles of results for a chunk of patches, whose sums of products lie ``step`` elements apart.
 
-    ``bias`` and ``limits`` are addresses of a number and of two; the channel is ``away`` bytes from that of the chunk, and rows of
-    results are ``below`` bytes apart. The result is the vector ``odd``, with NaN in the lanes where a pixel was
-    infinite or NaN.
+    ``bias`` and ``limits`` are addresses of a number and of two; the channel is ``away`` bytes from that of the chunk,
+    and rows of results are ``below`` bytes apart. The result is the vector ``odd``, with NaN in the lanes where a pixel
+    was infinite or NaN.
     """
 
     def generate(context, builder, signature, arguments):
