@@ -37,7 +37,7 @@ FAULTS = [
     ("13", "sums[:] = 0", "sums[:1] = 0", "gradients"),
     ("14", "if v > best or v != v", "if v > best", "fused"),
     ("14", "(P + 1) // 2", "P // 2", "forward"),
-    ("14", "2 * q + 1], sums[k, pitch", "2 * q], sums[k, pitch", "fused"),
+    ("14", "pitch + 2 * q + 1]", "2 * q + 1]", "fused"),
 ]
 """A rung, what its text says, what it is made to say, and the check that must fail. None makes a rung read or write
 beyond its arrays, which could end the process."""
@@ -49,7 +49,7 @@ def _planted(number: str, right: str, wrong: str) -> ModuleType:
     assert right in text
     module = ModuleType(f"planted{number}")
     exec(compile(text.replace(right, wrong), "<planted>", "exec"), module.__dict__)
-    if hasattr(module, "tile_shape"):
+    if hasattr(module, "tile_shape") and number != "10":  # rung 10 has rung 09 do its tiles
         module.tile_shape = lambda dtype: (2, 8)  # type: ignore[attr-defined]
     return module
 
