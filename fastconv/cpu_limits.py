@@ -29,12 +29,15 @@ SECONDS = 0.1
 ROUNDS = 10
 
 
-def peak_flops(threads: int) -> float:
+Clock = Callable[[], float]
+
+
+def peak_flops(threads: int, clock: Clock = perf_counter) -> float:
     """float32 multiply-adds a second on all threads together, each counted as two operations."""
     loop, flops = multiply_add_loop(_lanes())
     rounds = 2_000_000
     loop(rounds)  # compiles
-    return _best_rate(threads, lambda _: loop(rounds), rounds * flops)
+    return _best_rate(threads, lambda _: loop(rounds), rounds * flops, clock)
 
 
 def copy_bandwidth(threads: int, footprint: int) -> float:
@@ -119,17 +122,17 @@ def _lanes() -> int:
     return 16 if features.get("avx512f") else 8 if features.get("fma") else 4
 
 
-def _best_rate(threads: int, work: Callable[[int], object], amount: int) -> float:
+def _best_rate(threads: int, work: Callable[[int], object], amount: int, clock: Clock = perf_counter) -> float:
     """The most of ``amount`` a second and thread, summed over the threads, that a round achieved.
 
     Each thread times its own repetitions, so that none is charged for another's late start.
     """
 
     def rate(thread: int) -> float:
-        done, elapsed, start = 0, 0.0, perf_counter()
+        done, elapsed, start = 0, 0.0, clock()
         while elapsed < SECONDS:
             work(thread)
-            done, elapsed = done + 1, perf_counter() - start
+            done, elapsed = done + 1, clock() - start
         return done * amount / elapsed
 
     with ThreadPoolExecutor(threads) as pool:

@@ -9,12 +9,12 @@ The image is copied into a larger one that has the padding around it:
     | 0 0 0 0 0 0 |        The copy reads and writes N C H W numbers, once; the products are K R S times as many:
     +-------------+        with 64 filters of 3x3, one copied number for 576 products.
 
-And it gains next to nothing. The comparisons were beside the chain of additions, not in it: the processor guesses the
-outcome of a branch that nearly always goes the same way, and does the compares while it waits for the sum. Only what
-is on the longest chain costs time. The border pays off on the next rung, where a question in the loop would keep the
-compiler from making vectors.
+And it gains little, for half of the instructions gone. They were beside the chain of additions, not in it: the
+processor guesses the outcome of a branch that nearly always goes the same way, and does the compares while it waits for
+the sum. Most of the time is the longest chain. The border pays off on the next rung, where a question in the loop would
+keep the compiler from making vectors.
 
-The sum has the array's own type from here on, float32 for float32: no conversions either, and as little gained.
+The sum has the array's own type from here on, float32 for float32: no conversions either, and nothing gained by that.
 
 Exercise: a border of 1 around 56 x 56 makes the image 7% larger; what does a border of 3 do to one of 7 x 7?
 """

@@ -25,7 +25,7 @@ TINY = "N=2 C=4 H=9 K=8 R=3 padding=1"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits of a machine that need not be measured."""
-    monkeypatch.setattr(cpu_limits, "peak_flops", lambda threads: 1e11 * threads)
+    monkeypatch.setattr(cpu_limits, "peak_flops", lambda threads, clock: 1e11 * threads)
     monkeypatch.setattr(cpu_limits, "copy_bandwidth", lambda threads, size: 1e10)
 
 

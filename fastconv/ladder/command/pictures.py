@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from fastconv.ladder.command.measuring import Limits, Row
+from fastconv.ladder.command.results import Results
 
 BLUE, ORANGE, INK, PALE, GRID = "#0072B2", "#D55E00", "#1f2328", "#6e7781", "#d8dee4"
 """Okabe and Ito's colours, which colour-blind readers tell apart, and greys."""
@@ -29,9 +32,24 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Writes a picture as PNG and as SVG, without dates, and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
-    figure.savefig(paths[0], dpi=120, metadata={"Software": None})
-    figure.savefig(paths[1], metadata={"Date": None})
+    with rc_context(STYLE):
+        figure.savefig(paths[0], dpi=120, metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None})
     return paths
+
+
+def draw(results: Results, folder: Path) -> list[Path]:
+    """Draws all that a run's results have, and returns the files."""
+    rows, limits = results.rows, results.limits
+    drawn = {"bars": bars(rows, limits), "roofline": roofline(rows, limits)} if any(r.seconds for r in rows) else {}
+    if results.tiles:
+        drawn["tiles"] = tiles(results.tiles, limits.peaks[1])
+    return [path for name, figure in drawn.items() for path in save(figure, folder, f"ladder-{name}")]
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Let an axis say 100, not a power of ten."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def bars(rows: Sequence[Row], limits: Limits) -> Figure:
@@ -45,8 +63,10 @@ def bars(rows: Sequence[Row], limits: Limits) -> Figure:
         colours = [ORANGE if row.threads > 1 else BLUE for row in shown]
         axes.barh(range(len(shown)), [rate - left for rate in rates], left=left, color=colours, height=0.65)
         for place, rate in enumerate(rates):
-            axes.text(rate * 1.08, place, f"{rate:.3g}", va="center", fontsize=8)
+            label = axes.text(rate * 1.08, place, f"{rate:.3g}", va="center", fontsize=8)
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
         axes.set(xscale="log", xlim=(left, max(rates) * 6), xlabel="GFLOP/s, by the definition's arithmetic")
+        _plain_numbers(axes.xaxis)
         axes.set_yticks(range(len(shown)), [f"{row.number}  {row.idea}" for row in shown])
         axes.set_ylim(len(shown) - 0.4, -0.8)
         axes.tick_params(axis="y", length=0)
@@ -68,15 +88,15 @@ def roofline(rows: Sequence[Row], limits: Limits) -> Figure:
         axes = figure.subplots()
         peak, slope = limits.peaks[1] / 1e9, limits.bandwidth / 1e9
         across = [row.flops / row.bytes for row in shown]
-        left, right = min(0.5, *across) / 1.5, max(2 * peak / slope, *across) * 6
+        left, right = min(0.5, *across) / 1.5, max(2 * peak / slope, *across) * 100
         corner = peak / slope
         axes.plot([left, corner, right], [left * slope, peak, peak], color=INK, linewidth=1.4)
         axes.text(left * 1.1, left * slope * 1.5, f"{slope:.0f} GB/s, main memory", fontsize=8, rotation=32)
-        axes.text(right / 1.05, peak * 1.1, f"peak {peak:.0f} GFLOP/s", fontsize=8, ha="right")
+        axes.text(corner * 1.05, peak * 1.15, f"peak {peak:.0f} GFLOP/s", fontsize=8)
         last = 0.0
         for x, row in sorted(zip(across, shown, strict=True), key=lambda point: point[1].rate):
             rate = row.rate / 1e9
-            last = max(rate, last * 1.22)  # names of rungs that are as fast as one another stand one above another
+            last = max(rate, last * 1.4)  # names of rungs that are as fast as one another stand one above another
             axes.plot(x, rate, marker="o", markersize=5, color=BLUE, linestyle="none")
             axes.annotate(
                 f"{row.number}  {row.idea}",
@@ -84,9 +104,12 @@ def roofline(rows: Sequence[Row], limits: Limits) -> Figure:
                 (x * 1.35, last),
                 va="center",
                 fontsize=7,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
                 arrowprops={"arrowstyle": "-", "color": PALE, "linewidth": 0.5},
             )
-        axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(min(row.rate for row in shown) / 2e9, peak * 4))
+        axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(min(row.rate for row in shown) / 2e9, peak * 10))
+        _plain_numbers(axes.xaxis)
+        _plain_numbers(axes.yaxis)
         axes.set(xlabel="flops a byte, each number moved once", ylabel="GFLOP/s")
         axes.grid(color=GRID, linewidth=0.6)
         axes.set_title("What memory and arithmetic allow one thread, and what the rungs reach")
@@ -104,7 +127,7 @@ def tiles(rates: dict[tuple[int, int], float], peak: float) -> Figure:
         for i, line in enumerate(shares):
             for j, share in enumerate(line):
                 if share:
-                    axes.text(j, i, f"{share:.0%}", ha="center", va="center", color="white" if share > 0.6 else INK)
+                    axes.text(j, i, f"{share:.0%}", ha="center", va="center", color="white" if share > 0.55 else INK)
         axes.set_xticks(range(len(widths)), list(map(str, widths)))
         axes.set_yticks(range(len(rows)), list(map(str, rows)))
         axes.set(xlabel="pixels", ylabel="filters")

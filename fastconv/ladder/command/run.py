@@ -70,11 +70,7 @@ def keep(found: Results, folder: Path) -> None:
         return
     from fastconv.ladder.command import pictures
 
-    drawn = {"bars": pictures.bars(found.rows, found.limits), "roofline": pictures.roofline(found.rows, found.limits)}
-    if found.tiles:
-        drawn["tiles"] = pictures.tiles(found.tiles, found.limits.peaks[1])
-    for name, figure in drawn.items():
-        print("pictures in " + ", ".join(str(path) for path in pictures.save(figure, folder, f"ladder-{name}")))
+    print("\n".join(f"picture in {path}" for path in pictures.draw(found, folder)))
 
 
 def shapes() -> list[tuple[int, int]]:
