@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench run | report | compare | choices | training | networks | gpu | list``."""
+"""The command line of ``python -m bench``; its ``--help`` lists the commands."""
 
 from __future__ import annotations
 
@@ -165,6 +165,28 @@ def choices(
     if not found:
         raise BenchError("no backend took part by its own choice and in two of its ways; name them by --contestant")
     screen().print(to_table(found))
+
+
+@app.command()
+def ladder(
+    runs: Annotated[int, typer.Option(min=1, help="Times that all is measured; of each rung the fastest counts.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.0, help="How long each rung is repeated in a run.")] = 0.6,
+    out: Annotated[Path, typer.Option(help="File of results.")] = RESULTS / "ladder.json",
+    page: Annotated[Path, typer.Option(help="Page whose figures are made anew.")] = Path("docs/cpu.md"),
+) -> None:
+    """Measure the CPU's ladder, and make the figures and pictures of docs/cpu.md anew."""
+    from bench.report.ladder import merged, rewrite_page
+    from fastconv.ladder.command import assembly, layer, pictures
+    from fastconv.ladder.command.results import save as save_ladder
+    from fastconv.ladder.command.run import run as run_ladder
+
+    check_writable(out)
+    found = merged([run_ladder(layer.DEFAULT, None, None, seconds=seconds, tiles=True) for _ in range(runs)])
+    found.code = [assembly.code(number, layer.DEFAULT) for number in ("02", "04", "05", "06", "11")]
+    save_ladder(found, out)
+    pictures.draw(found, page.parent)
+    rewrite_page(found, page)
+    screen().print(f"{out}, {page} and its pictures", soft_wrap=True)
 
 
 @app.command("list")

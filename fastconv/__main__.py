@@ -1,4 +1,4 @@
-"""``python -m fastconv``: what this machine can run, compiling ahead of time, and a model's layers beside torch's."""
+"""``python -m fastconv``: what this machine can run, compiling ahead of time, a model's layers, and the ladder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastconv import registry
 from fastconv.errors import (
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     layers.add_argument("--training", action="store_true", help="training mode, with the backward pass")
     layers.add_argument("--json", metavar="FILE", help="also write the report there")
     layers.set_defaults(run=show_layers)
+    _add_ladder(commands.add_parser("ladder", help="time small convolutions, from loops in Python to the peak"))
     options = parser.parse_args(arguments)
     # What the terminal's encoding lacks is printed as an escape.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -62,6 +64,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _add_ladder(ladder: argparse.ArgumentParser) -> None:
+    """Give the parser of ``ladder`` its options."""
+    # The package of the command isn't loaded for this: it takes a second.
+    ladder.description = "Each rung is verified against float64 and timed on one thread (10 on all), fastest call."
+    fields = "fields as in the default, '%(default)s'; also W, S, stride, dilation, groups"
+    ladder.add_argument("--layer", default="N=8 C=64 H=56 K=64 R=3 padding=1", help=fields)
+    ladder.add_argument("--threads", type=int, help="threads of rung 10 (default: one a core)")
+    ladder.add_argument("--rung", action="append", help="only this one, by its number; repeatable")
+    ladder.add_argument("--asm", action="store_true", help="don't time, show the rung's machine code")
+    ladder.add_argument(
+        "--tiles", action="store_true", help="also compare shapes of rung 06's tile, which takes a minute"
+    )
+    ladder.add_argument("--seconds", type=float, default=0.6, help="how long each rung is repeated (%(default)s)")
+    ladder.add_argument("--out", default="ladder-out", help="folder for results and pictures (%(default)s)")
+    ladder.set_defaults(run=show_ladder)
+
+
+def show_ladder(options: argparse.Namespace) -> None:
+    """Measure the rungs, or show the machine code of some."""
+    from fastconv.ladder.command.run import keep, run, show_code
+
+    if options.asm:
+        show_code(options.layer, options.rung)
+        return
+    found = run(options.layer, options.threads, options.rung, seconds=options.seconds, tiles=options.tiles)
+    keep(found, Path(options.out))
 
 
 def show_info() -> None:

@@ -27,6 +27,7 @@ _BUILTIN = {
     "numba": "fastconv.backends.numba_cpu.backend:NumbaCpu",
     "cuda": "fastconv.backends.numba_cuda.backend:NumbaCuda",
     "torch": "fastconv.backends.torch:Torch",
+    "ladder": "fastconv.ladder.backend:Ladder",
 }
 """The module and class of each built-in backend, imported when it is first asked for."""
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from bench.results import ResultsError
 
-NAMES = ("summary", "layers", "ways", "training", "networks")
-"""The markers of all generated tables."""
+NAMES = (
+    *("summary", "layers", "ways", "training", "networks"),
+    *("ladder", "ladder-tiles", *(f"rung-{number:02}" for number in range(1, 15))),
+)
+"""The markers of all generated tables, the second line those of docs/cpu.md."""
 
 _MARKER = re.compile(r"<!-- (?P<closing>/?)bench:(?P<name>[\w-]*) -->")
 

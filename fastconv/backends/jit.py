@@ -16,7 +16,7 @@ import inspect
 import os
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, wraps
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -170,23 +170,46 @@ def _sources_stamp(folder: Traversable, deep: bool) -> str | None:
     return found.hexdigest() if any_source else None
 
 
-def jit(function: Callable[..., Any], **options: Any) -> Any:
-    """Returns ``function``, compiled at its first call for the types it gets; ``options`` are those of numba.njit."""
+def jit(function: Callable[..., Any], *, straight_lines: bool = False, **options: Any) -> Any:
+    """Returns ``function``, compiled at its first call for the types it gets; ``options`` are those of numba.njit.
+
+    With ``straight_lines`` LLVM also makes vectors of equal statements that follow one another (its SLP pass, which
+    Numba leaves out unless NUMBA_SLP_VECTORIZE is set), not only of loops.
+    """
     dispatcher = numba.njit(nogil=True, **options)(function)
     _keep_on_disk(dispatcher, function)
     compile_for = dispatcher._compile_for_args
-    dispatcher._compile_for_args = lambda *arguments: _compiled(lambda: compile_for(*arguments))
+
+    def compile_now(*arguments: Any) -> Any:
+        if not straight_lines:
+            return compile_for(*arguments)
+        with straight_line_vectors():
+            return compile_for(*arguments)
+
+    dispatcher._compile_for_args = lambda *arguments: _compiled(lambda: compile_now(*arguments))
     return dispatcher
 
 
-def inner(function: Callable[..., Any]) -> Any:
+@contextlib.contextmanager
+def straight_line_vectors() -> Iterator[None]:
+    """Let LLVM look for vectors in straight lines of code in what this thread compiles; no other thread compiles."""
+    with global_compiler_lock:
+        before = numba.config.SLP_VECTORIZE
+        numba.config.SLP_VECTORIZE = 1
+        try:
+            yield
+        finally:
+            numba.config.SLP_VECTORIZE = before
+
+
+def inner(function: Callable[..., Any], **options: Any) -> Any:
     """Returns ``function`` for other compiled code to call, not for Python.
 
     It goes into the machine code, and the cache, of its callers, so it gets none of its own, which saves a third
-    of the time to compile. Integer division by zero is not looked for.
+    of the time to compile. Integer division by zero is not looked for. ``options`` are further ones of numba.njit.
     """
-    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    dispatcher = numba.njit(**options)(function)
+    always = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    dispatcher = numba.njit(**always, **options)(function)
     compiler = dispatcher._compiler
     dispatcher._compiler = _InnerCompiler(
         compiler.py_func, compiler.targetdescr, compiler.targetoptions, compiler.locals, compiler.pipeline_class

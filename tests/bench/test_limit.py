@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.devices import cpu_limits
 from bench.results import Limit
+from fastconv import cpu_limits
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
