@@ -39,6 +39,9 @@ from fastconv.torch.separate import gradients_again, separately
 
 Tensor = torch.Tensor
 
+POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
+"""A linear layer's parameters: it convolves images of one pixel."""
+
 _PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
 _DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -81,14 +84,14 @@ def is_plain(x: Tensor) -> bool:
         and x.is_contiguous()
         and layout_of(x) is torch.contiguous_format
         and not torch.is_autocast_enabled("cpu")
-        and _is_undisturbed()  # a transform's tensors have no memory
+        and is_undisturbed()  # a transform's tensors have no memory
         and not x.is_neg()
         and is_held(x)
         and not has_global_hooks()
     )
 
 
-def _is_undisturbed() -> bool:
+def is_undisturbed() -> bool:
     """Returns True if no transform, tracer or mode takes part: tensors hold numbers, and calls compute."""
     return (
         not torch.compiler.is_compiling()
@@ -191,7 +194,7 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
-def _version(x: Tensor | None) -> int:
+def version(x: Tensor | None) -> int:
     """Returns how often a tensor was changed in place."""
     return 0 if x is None or x.is_inference() else x._version
 
@@ -207,7 +210,7 @@ class _Chained(Function):
         ctx.chain, ctx.shape, ctx.backend = chain, run.shape, run.backend
         # No gradient reads a bias, and torch does not save it either, so it may change between the passes.
         ctx.biases = parameters[1::2]
-        ctx.bias_versions = [_version(bias) for bias in ctx.biases]
+        ctx.bias_versions = [version(bias) for bias in ctx.biases]
         saved = [x, *(weight for weight in parameters[::2] if weight is not None), *kept]
         last = chain.blocks[-1]
         ctx.pooled = None
@@ -218,7 +221,7 @@ class _Chained(Function):
                 saved.append(result)
             elif last.pool == "max":
                 ctx.pooled = result.detach()
-                ctx.pooled_version = _version(ctx.pooled)
+                ctx.pooled_version = version(ctx.pooled)
         ctx.save_for_backward(*saved)
         ctx.forms = [(each.shape, each.dtype) for each in saved]
         ctx.set_materialize_grads(False)
@@ -230,7 +233,7 @@ class _Chained(Function):
         if grad is None:
             return None, None, *[None] * (2 * count)
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() or not _is_undisturbed() or not has_storage(grad):
+        if torch.is_grad_enabled() or not is_undisturbed() or not has_storage(grad):
             _check_biases(ctx)
             operands = saved[0], *_in_turn(saved[1 : 1 + count], ctx.biases)
             return None, *gradients_again(partial(_separately, chain, ctx.shape, ctx.backend), operands, grad, wanted)
@@ -241,7 +244,7 @@ class _Chained(Function):
         result = further[0] if further else 0
         if ctx.pooled is not None:
             pooled = ctx.pooled
-            if _version(pooled) != ctx.pooled_version:
+            if version(pooled) != ctx.pooled_version:
                 _check_biases(ctx)
                 pooled = _empty(chain, ctx.shape, x.dtype)
                 chain.forward(Operands(x.data_ptr(), _addresses(parameters), pooled.data_ptr(), 0))
@@ -270,7 +273,7 @@ def _in_turn(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> list
 
 def _check_biases(ctx: Any) -> None:
     """Refuse to compute results again with a bias that is no longer what it was."""
-    if [_version(bias) for bias in ctx.biases] != ctx.bias_versions:
+    if [version(bias) for bias in ctx.biases] != ctx.bias_versions:
         raise RuntimeError(
             "bias: it has been modified by an inplace operation since the forward pass, and this gradient computes the "
             "layer's results again; change it after the backward pass"
