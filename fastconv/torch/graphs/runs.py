@@ -104,17 +104,14 @@ def put_steps(graph: Graph) -> None:
 
 
 def _runs(graph: Graph) -> list[_Run]:
-    """Returns the runs of a graph that have more than one call of something that computes."""
-    found: list[_Run] = []
-    run = _Run()
+    """Returns the runs of a graph, in order."""
+    found = [_Run()]
     for node in graph.nodes:
-        if node.op in ("placeholder", "get_attr"):
+        if node.op in ("placeholder", "get_attr") or found[-1].takes(node):
             continue
-        if not run.takes(node):
-            run = _Run()
-            if run.takes(node):
-                found.append(run)
-    return found
+        found.append(_Run())
+        found[-1].takes(node)
+    return [run for run in found if run.nodes]
 
 
 def _follows(node: Node, before: Node) -> bool:
