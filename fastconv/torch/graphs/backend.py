@@ -7,9 +7,9 @@ from typing import Any
 
 from torch.fx import GraphModule
 from torch.ops import higher_order
-from torch.utils import checkpoint
 
 from fastconv.errors import ArgumentError
+from fastconv.torch.graphs.checkpoints import Checkpoint
 from fastconv.torch.graphs.either import put_either
 from fastconv.torch.graphs.runs import put_steps
 
@@ -39,7 +39,7 @@ def _rewrite(module: GraphModule) -> None:
         if node.target is higher_order.tag_activation_checkpoint:
             body = getattr(module, node.args[0].target)
             if "_checkpoint_context_fn" not in body.meta:
-                # torch's operator is for compilers, and computes nothing again when it is run.
-                node.target = checkpoint.checkpoint
                 _rewrite(body)
+                node.target = Checkpoint(body)
+                node.args = node.args[1:]
     module.recompile()

@@ -11,7 +11,6 @@ some elements, at which every change of a whole weight shows; a change of single
 
 from __future__ import annotations
 
-import weakref
 from typing import NamedTuple
 
 import torch
@@ -85,12 +84,13 @@ class _Watch:
         self._elements = flat if whole else flat[:: max(1, x.numel() // _COMPARED)]
         self._before = self._elements.tobytes()
         self._version = version(x)
-        self._of = weakref.ref(x)
+        # No reference, weak or not: torch.utils.swap_tensors refuses tensors that have one.
+        self._of = id(x)
         self._form = x.data_ptr(), x.shape, x.stride(), x.dtype
 
     def is_same(self, x: Tensor) -> bool:
         return (
-            self._of() is x
+            id(x) == self._of
             and version(x) == self._version
             and (x.data_ptr(), x.shape, x.stride(), x.dtype) == self._form
             and self._elements.tobytes() == self._before
