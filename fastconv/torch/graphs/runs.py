@@ -22,14 +22,14 @@ from fastconv.torch.graphs.either import put_either
 from fastconv.torch.graphs.folding import Folding
 from fastconv.torch.graphs.steps import Part, Step
 
+_STATISTICS = "running_mean", "running_var"
+
 
 @dataclass
 class _Part:
     """A convolution or linear layer in a graph, and the calls that follow it."""
 
     call: Node
-    weight: Node
-    bias: Node | None
     how: ConvParameters
     norm: Node | None = None
     activation: Activation | None = None
@@ -63,7 +63,7 @@ class _Run:
             how = None if self.flat or len(sizes(call["input"]) or ()) != 4 else convolution(call, call["weight"])
         if how is None:
             return False
-        self.parts.append(_Part(node, call["weight"], call["bias"], how))
+        self.parts.append(_Part(node, how))
         return True
 
     def _takes_following(self, node: Node) -> bool:
@@ -90,7 +90,7 @@ class _Run:
 
     def _takes_norm(self, node: Node, call: dict[str, Any]) -> bool:
         last = self.parts[-1]
-        fixed = call["training"] is False and isinstance(call["running_mean"], Node)
+        fixed = call["training"] is False and all(isinstance(call[name], Node) for name in _STATISTICS)
         if not fixed or type(call["eps"]) is not float or (last.norm, last.activation, last.pool) != (None, None, None):
             return False
         last.norm = node
@@ -127,17 +127,16 @@ def _replace(graph: Graph, run: _Run) -> None:
     at = {node: number for number, node in enumerate(operands)}
     parts = []
     for part in run.parts:
-        weight = tuple(sizes(part.weight) or ())
+        layer = _layer(part.call)
         norm: tuple[int | None, ...] = ()
         if part.norm is not None:
             call = arguments(part.norm, F.batch_norm)
             assert call is not None
-            names = "running_mean", "running_var", "weight", "bias"
-            norm = tuple([None if call[name] is None else at[call[name]] for name in names])
+            norm = tuple([None if call[name] is None else at[call[name]] for name in (*_STATISTICS, "weight", "bias")])
         folding = None if part.norm is None else Folding(call["eps"])
-        stage = Stage(weight, part.how, part.activation, part.pool)
-        bias = None if part.bias is None else at[part.bias]
-        parts.append(Part(stage, at[part.weight], bias, norm, folding))
+        stage = Stage(tuple(sizes(layer["weight"]) or ()), part.how, part.activation, part.pool)
+        bias = None if layer["bias"] is None else at[layer["bias"]]
+        parts.append(Part(stage, at[layer["weight"]], bias, norm, folding))
     separate, folded = _extracted(run, operands, folds=False), _extracted(run, operands, folds=True)
     step = Step(parts, run.flat, separate.forward, folded.forward)
     with graph.inserting_before(run.nodes[0]):
@@ -149,11 +148,16 @@ def _replace(graph: Graph, run: _Run) -> None:
         graph.erase_node(each)
 
 
+def _layer(node: Node) -> dict[str, Any]:
+    """Returns the arguments of a convolution or linear layer, "input", "weight" and "bias" first."""
+    call = arguments(node, torch.conv2d, F.linear)
+    assert call is not None
+    return call
+
+
 def _operands(run: _Run) -> list[Node]:
     """Returns what a run reads of others, the images first."""
-    first = arguments(run.nodes[0], torch.conv2d)
-    assert first is not None
-    inputs = [first["input"], *(each for node in run.nodes for each in node.all_input_nodes)]
+    inputs = [_layer(run.nodes[0])["input"], *(each for node in run.nodes for each in node.all_input_nodes)]
     return [each for each in dict.fromkeys(inputs) if each not in run.nodes]
 
 
@@ -164,19 +168,18 @@ def _extracted(run: _Run, operands: list[Node], *, folds: bool) -> GraphModule:
     """
     graph = Graph()
     copies: dict[Node, Node] = {each: graph.placeholder(f"operand_{at}") for at, each in enumerate(operands)}
-    parts = {part.call: number for number, part in enumerate(run.parts)} if folds else {}
-    folded = [graph.placeholder(f"folded_{at}") for at in range(2 * len(parts))]
+    given: dict[Node, list[Node]] = {}
+    for part in run.parts if folds else ():
+        given[part.call] = [graph.placeholder(f"{name}_{len(given)}") for name in ("weight", "bias")]
     for node in run.nodes:
         if folds and any(node is part.norm for part in run.parts):
             copies[node] = copies[node.args[0]]  # type: ignore[index]
             continue
         copies[node] = copied = graph.node_copy(node, copies.__getitem__)
-        if node in parts:
-            call = arguments(node, torch.conv2d, F.linear)
-            assert call is not None
-            at = 2 * parts[node]
-            rest = [value for name, value in call.items() if name not in ("input", "weight", "bias")]
-            copied.args, copied.kwargs = (copies[call["input"]], *folded[at : at + 2], *rest), {}
+        copied.meta = {}  # fake tensors, which refer to the model's
+        if node in given:
+            images, _, _, *how = _layer(node).values()
+            copied.args, copied.kwargs = (copies[images], *given[node], *how), {}
     graph.output(copies[run.nodes[-1]])
     put_either(graph)
     return GraphModule(torch.nn.Module(), graph)

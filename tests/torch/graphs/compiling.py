@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from fastconv.torch import chains
 from fastconv.torch.graphs import backend
 
+if "fastconv" not in torch._dynamo.list_backends():  # an installation from before there was an entry point
+    torch._dynamo.register_backend(backend, name="fastconv")
+
 
 def compiled(model: Callable[..., Any], *, fullgraph: bool = True, **settings: Any) -> Callable[..., Any]:
     """Returns a model that runs by the backend; by default in a single graph."""

@@ -178,6 +178,7 @@ APART: dict[str, tuple[Callable[[Any, Tensor], Any], list[Any]]] = {
     "a view of it": (_view, [PLAIN]),
     "returned too": (lambda conv, x: (y := conv(x), F.relu(y)), [PLAIN]),
     "its own weight": (lambda conv, x: F.conv2d(y := conv(x), y[:1, :, :3, :3]), [PLAIN]),
+    "itself as its weight": (lambda conv, x: F.conv2d(y := conv(x), y), [PLAIN, PLAIN]),
     "its own bias": (lambda conv, x: F.conv2d(y := conv(x), torch.ones(4, 4, 1, 1), y[0, :, 0, 0]), [PLAIN]),
     "leaky": (lambda conv, x: F.leaky_relu(conv(x)), [PLAIN]),
     "tanh behind a pool": (lambda conv, x: torch.tanh(F.max_pool2d(conv(x), 2)), [(None, "max")]),
@@ -359,21 +360,23 @@ def test_modes_and_types(mode: Any, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_autocast(inside: bool) -> None:
+@pytest.mark.parametrize("model", ["Tutorial", "Residual"])
+def test_autocast(model: str, inside: bool, ran: list[Any]) -> None:
     """It is torch that computes under autocast: the bits are the same."""
-    model = Tutorial().eval()
+    layers = MODELS[model]().eval()
 
     def forward(x: Tensor) -> Any:
         if not inside:
-            return model(x)
+            return layers(x)
         with torch.autocast("cpu", torch.bfloat16):
-            return model(x)
+            return layers(x)
 
     x = torch.randn(2, 1, 16, 16)
-    with torch.autocast("cpu", torch.bfloat16, enabled=not inside):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=not inside):
         y, expected = compiled(forward)(x), forward(x)
         assert y.dtype == expected.dtype
         assert torch.equal(y, expected)
+    assert not ran
 
 
 def test_gradients_switched_off_inside() -> None:
@@ -395,36 +398,37 @@ def test_gradients_switched_off_inside() -> None:
 
 
 @pytest.mark.parametrize("which", ["images", "weights"])
-def test_channels_last(which: str) -> None:
+@torch.no_grad()
+def test_channels_last(which: str, ran: list[Any]) -> None:
     """Such images are torch's, with the normalisations folded, and stay in that layout."""
-    theirs, mine = Residual().eval(), Residual().eval()
-    mine.load_state_dict(theirs.state_dict())
-    x = torch.randn(2, 1, 16, 16)
+    conv, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval()
+    x = torch.randn(2, 3, 16, 16)
     if which == "images":
-        x = x.repeat(1, 3, 1, 1).to(memory_format=torch.channels_last)
-        for model in (theirs, mine):
-            model.conv1 = nn.Conv2d(3, 4, 3, 2, 1, bias=False)
-        mine.load_state_dict(theirs.state_dict())
+        x = x.to(memory_format=torch.channels_last)
     else:
-        for model in (theirs, mine):
-            model.to(memory_format=torch.channels_last)
-    with torch.no_grad(), chained() as runs:
-        y = compiled(lambda x: mine.norm1(mine.conv1(x)))(x)
-        assert y.is_contiguous(memory_format=torch.channels_last)
-        assert_alike(compiled(mine)(x), theirs(x), 1e-5)
-    assert not runs
+        conv.to(memory_format=torch.channels_last)
+
+    def forward(x: Tensor) -> Any:
+        y = norm(conv(x))
+        return y, F.max_pool2d(y, 3), conv(x)
+
+    found, expected = compiled(forward)(x), forward(x)
+    assert all(each.is_contiguous(memory_format=torch.channels_last) for each in (*found, *expected))
+    assert_alike(found, expected, 1e-5)
+    assert not ran
 
 
-def test_transforms() -> None:
+@pytest.mark.parametrize("model", ["Tutorial", "Residual"])
+def test_transforms(model: str) -> None:
     """Inside torch.func's transforms the graph is torch's."""
-    model = Tutorial().double().eval()
+    layers = MODELS[model]().double().eval()
     x = torch.randn(3, 2, 1, 16, 16, dtype=torch.float64)
 
     def forward(x: Tensor) -> Tensor:
-        return torch.vmap(model.forward)(x)
+        return torch.vmap(layers.forward)(x)
 
     def derived(x: Tensor) -> Tensor:
-        return torch.func.grad(lambda x: model(x).sum())(x)
+        return torch.func.grad(lambda x: layers(x).sum())(x)
 
     with torch.no_grad():
         assert_alike(compiled(forward)(x), forward(x))
