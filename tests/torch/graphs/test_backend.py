@@ -419,7 +419,7 @@ def test_channels_last(which: str, ran: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("model", ["Tutorial", "Residual"])
-def test_transforms(model: str) -> None:
+def test_transforms(model: str, ran: list[Any]) -> None:
     """Inside torch.func's transforms the graph is torch's."""
     layers = MODELS[model]().double().eval()
     x = torch.randn(3, 2, 1, 16, 16, dtype=torch.float64)
@@ -433,6 +433,7 @@ def test_transforms(model: str) -> None:
     with torch.no_grad():
         assert_alike(compiled(forward)(x), forward(x))
         assert_alike(compiled(derived)(x[0]), derived(x[0]))
+    assert not ran
 
 
 def test_unbatched_and_strange_arguments() -> None:
