@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch.fx import GraphModule
-from torch.ops import higher_order
 
 from fastconv.errors import ArgumentError
-from fastconv.torch.graphs.checkpoints import Checkpoint
+from fastconv.torch.graphs.checkpoints import put_checkpoints
 from fastconv.torch.graphs.either import put_either
 from fastconv.torch.graphs.runs import put_steps
 
@@ -35,11 +34,6 @@ def _rewrite(module: GraphModule) -> None:
     """Replace calls in a graph, and in the graphs of its checkpoints."""
     put_steps(module.graph)
     put_either(module.graph)
-    for node in module.graph.nodes:
-        if node.target is higher_order.tag_activation_checkpoint:
-            body = getattr(module, node.args[0].target)
-            if "_checkpoint_context_fn" not in body.meta:
-                _rewrite(body)
-                node.target = Checkpoint(body)
-                node.args = node.args[1:]
+    for body in put_checkpoints(module):
+        _rewrite(body)
     module.recompile()

@@ -77,7 +77,7 @@ def convolution(call: dict[str, Any], weight: Any) -> ConvParameters | None:
         return None
     stride, padding, dilation = (tuple(each) if isinstance(each, list) else each for each in how[:3])
     try:
-        return conv_parameters(kernel[2:], stride, padding, dilation, how[3])  # type: ignore[arg-type]
+        return conv_parameters(kernel[2:], stride, padding, dilation, how[3])
     except (ArgumentError, ArgumentTypeError):
         return None
 

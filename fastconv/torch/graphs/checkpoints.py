@@ -8,10 +8,26 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import torch
 from torch.fx import GraphModule, Node
 from torch.utils.checkpoint import checkpoint
 
 _IN_PLACE = (operator.iadd, operator.isub, operator.imul)
+
+
+def put_checkpoints(module: GraphModule) -> list[GraphModule]:
+    """Replace torch's operator in a graph, and return the parts that it was to compute again.
+
+    A part that says itself which results are kept is left to torch's operator, and keeps them all.
+    """
+    bodies = []
+    for node in module.graph.nodes:
+        if node.target is torch.ops.higher_order.tag_activation_checkpoint:
+            body = getattr(module, node.args[0].target)
+            if "_checkpoint_context_fn" not in body.meta:
+                bodies.append(body)
+                node.target, node.args = Checkpoint(body), node.args[1:]
+    return bodies
 
 
 class Checkpoint:

@@ -83,7 +83,7 @@ class _Watch:
         flat = x.detach().as_strided((x.numel(),), (1,)).numpy()
         self._elements = flat if whole else flat[:: max(1, x.numel() // _COMPARED)]
         self._before = self._elements.tobytes()
-        self._version = version(x)
+        self._count = version(x)
         # No reference, weak or not: torch.utils.swap_tensors refuses tensors that have one.
         self._of = id(x)
         self._form = x.data_ptr(), x.shape, x.stride(), x.dtype
@@ -91,7 +91,7 @@ class _Watch:
     def is_same(self, x: Tensor) -> bool:
         return (
             id(x) == self._of
-            and version(x) == self._version
+            and version(x) == self._count
             and (x.data_ptr(), x.shape, x.stride(), x.dtype) == self._form
             and self._elements.tobytes() == self._before
         )

@@ -127,13 +127,13 @@ def _replace(graph: Graph, run: _Run) -> None:
     at = {node: number for number, node in enumerate(operands)}
     parts = []
     for part in run.parts:
-        layer = _layer(part.call)
+        layer = _arguments(part.call)
         norm: tuple[int | None, ...] = ()
+        folding = None
         if part.norm is not None:
-            call = arguments(part.norm, F.batch_norm)
-            assert call is not None
+            call = _arguments(part.norm)
             norm = tuple([None if call[name] is None else at[call[name]] for name in (*_STATISTICS, "weight", "bias")])
-        folding = None if part.norm is None else Folding(call["eps"])
+            folding = Folding(call["eps"])
         stage = Stage(tuple(sizes(layer["weight"]) or ()), part.how, part.activation, part.pool)
         bias = None if layer["bias"] is None else at[layer["bias"]]
         parts.append(Part(stage, at[layer["weight"]], bias, norm, folding))
@@ -148,16 +148,16 @@ def _replace(graph: Graph, run: _Run) -> None:
         graph.erase_node(each)
 
 
-def _layer(node: Node) -> dict[str, Any]:
-    """Returns the arguments of a convolution or linear layer, "input", "weight" and "bias" first."""
-    call = arguments(node, torch.conv2d, F.linear)
+def _arguments(node: Node) -> dict[str, Any]:
+    """Returns the arguments of a layer's call in torch's order: those of convolution and linear begin alike."""
+    call = arguments(node, torch.conv2d, F.linear, F.batch_norm)
     assert call is not None
     return call
 
 
 def _operands(run: _Run) -> list[Node]:
     """Returns what a run reads of others, the images first."""
-    inputs = [_layer(run.nodes[0])["input"], *(each for node in run.nodes for each in node.all_input_nodes)]
+    inputs = [_arguments(run.nodes[0])["input"], *(each for node in run.nodes for each in node.all_input_nodes)]
     return [each for each in dict.fromkeys(inputs) if each not in run.nodes]
 
 
@@ -178,7 +178,7 @@ def _extracted(run: _Run, operands: list[Node], *, folds: bool) -> GraphModule:
         copies[node] = copied = graph.node_copy(node, copies.__getitem__)
         copied.meta = {}  # fake tensors, which refer to the model's
         if node in given:
-            images, _, _, *how = _layer(node).values()
+            images, _, _, *how = _arguments(node).values()
             copied.args, copied.kwargs = (copies[images], *given[node], *how), {}
     graph.output(copies[run.nodes[-1]])
     put_either(graph)
