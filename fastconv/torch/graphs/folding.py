@@ -11,8 +11,6 @@ some elements, at which every change of a whole weight shows; a change of single
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 
 from fastconv.torch.chains import version
@@ -26,13 +24,11 @@ _SMALLEST = 2.0**-64
 """Smallest size of a factor other than 0: smaller ones could make weights that float32 has fewer digits for."""
 
 
-class Norm(NamedTuple):
-    """The tensors of a batch normalisation with fixed statistics."""
+Sources = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None, Tensor | None]
+"""A convolution's weight and bias, and a batch normalisation's mean, variance, gamma and beta."""
 
-    mean: Tensor
-    var: Tensor
-    gamma: Tensor | None
-    beta: Tensor | None
+Folded = tuple[Tensor, Tensor]
+"""A weight and a bias."""
 
 
 class Folding:
@@ -40,33 +36,33 @@ class Folding:
 
     def __init__(self, eps: float) -> None:
         self._eps = eps
-        self._kept: tuple[list[_Watch | None], tuple[Tensor, Tensor] | None] | None = None
+        self._kept: tuple[_Watch, Folded | None] | None = None
 
-    def parameters(self, w: Tensor, b: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor] | None:
+    def parameters(self, sources: Sources) -> Folded | None:
         """Returns the folded weight and bias, or None where normalising the convolution's results is the only way.
 
         That is so for factors that aren't finite, whose results folded weights don't give, and for tensors whose
-        changes can't be seen.
+        changes can't be seen. The same pair is returned until something changes.
         """
-        sources = (w, b, *norm)
         kept = self._kept
-        if kept is None or not all(map(_is_same, kept[0], sources)):
+        if kept is None or not kept[0].is_same(sources):
             if not all(source is None or _is_watched(source) for source in sources):
                 return None
-            watches = [None if source is None else _Watch(source, whole=source is not w) for source in sources]
-            kept = self._kept = watches, _folded(w, b, norm, self._eps)
+            kept = self._kept = _Watch(sources), _folded(*sources, self._eps)
         return kept[1]
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _folded(w: Tensor, b: Tensor | None, norm: Norm, eps: float) -> tuple[Tensor, Tensor] | None:
-    scale = (norm.var.double() + eps).rsqrt()
-    if norm.gamma is not None:
-        scale *= norm.gamma
-    shift = -norm.mean * scale if b is None else (b.double() - norm.mean) * scale
-    if norm.beta is not None:
-        shift += norm.beta
+def _folded(
+    w: Tensor, b: Tensor | None, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float
+) -> Folded | None:
+    scale = (var.double() + eps).rsqrt()
+    if gamma is not None:
+        scale *= gamma
+    shift = -mean * scale if b is None else (b.double() - mean) * scale
+    if beta is not None:
+        shift += beta
     weight, bias = w.detach() * scale.to(w.dtype)[:, None, None, None], shift.to(w.dtype)
     sizes = scale.abs()
     is_safe = bool(((sizes >= _SMALLEST) | (sizes == 0)).all())
@@ -74,31 +70,35 @@ def _folded(w: Tensor, b: Tensor | None, norm: Norm, eps: float) -> tuple[Tensor
 
 
 class _Watch:
-    """Tells whether a tensor still has the elements that it had when the watch was made.
+    """Tells whether tensors still have the elements that they had when the watch was made.
 
-    It keeps the tensor's memory, so that no other tensor can come to lie at the same address.
+    It keeps their memory, so that no other tensor can come to lie at the same address. Their shapes and data types are
+    what torch.compile looks at before each call.
     """
 
-    def __init__(self, x: Tensor, *, whole: bool) -> None:
-        flat = x.detach().as_strided((x.numel(),), (1,)).numpy()
-        self._elements = flat if whole else flat[:: max(1, x.numel() // _COMPARED)]
-        self._before = self._elements.tobytes()
-        self._count = version(x)
-        # No reference, weak or not: torch.utils.swap_tensors refuses tensors that have one.
-        self._of = id(x)
-        self._form = x.data_ptr(), x.shape, x.stride(), x.dtype
+    def __init__(self, sources: Sources) -> None:
+        flat = [x.detach().as_strided((x.numel(),), (1,)).numpy() for x in sources if x is not None]
+        self._elements = [flat[0][:: max(1, flat[0].size // _COMPARED)], *flat[1:]]
+        self._before = self._contents()
+        # By number: torch.utils.swap_tensors refuses tensors that something refers to, even weakly.
+        self._who = _addresses(sources)
+        self._count, self._stride = version(sources[0]), sources[0].stride()
 
-    def is_same(self, x: Tensor) -> bool:
+    def is_same(self, sources: Sources) -> bool:
+        w = sources[0]
         return (
-            id(x) == self._of
-            and version(x) == self._count
-            and (x.data_ptr(), x.shape, x.stride(), x.dtype) == self._form
-            and self._elements.tobytes() == self._before
+            _addresses(sources) == self._who
+            and version(w) == self._count
+            and w.stride() == self._stride
+            and self._contents() == self._before
         )
 
+    def _contents(self) -> list[bytes]:
+        return [each.tobytes() for each in self._elements]
 
-def _is_same(watch: _Watch | None, x: Tensor | None) -> bool:
-    return x is None if watch is None else x is not None and watch.is_same(x)
+
+def _addresses(sources: Sources) -> list[int]:
+    return [number for x in sources for number in ((0, 0) if x is None else (id(x), x.data_ptr()))]
 
 
 def _is_watched(x: Tensor) -> bool:

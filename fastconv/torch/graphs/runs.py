@@ -124,19 +124,18 @@ def _follows(node: Node, before: Node) -> bool:
 
 def _replace(graph: Graph, run: _Run) -> None:
     operands = _operands(run)
-    at = {node: number for number, node in enumerate(operands)}
+    at: dict[Node | None, int] = {None: -1, **{node: number for number, node in enumerate(operands)}}
     parts = []
     for part in run.parts:
         layer = _arguments(part.call)
-        norm: tuple[int | None, ...] = ()
+        norm: tuple[int, ...] = ()
         folding = None
         if part.norm is not None:
             call = _arguments(part.norm)
-            norm = tuple([None if call[name] is None else at[call[name]] for name in (*_STATISTICS, "weight", "bias")])
+            norm = tuple([at[call[name]] for name in (*_STATISTICS, "weight", "bias")])
             folding = Folding(call["eps"])
         stage = Stage(tuple(sizes(layer["weight"]) or ()), part.how, part.activation, part.pool)
-        bias = None if layer["bias"] is None else at[layer["bias"]]
-        parts.append(Part(stage, at[layer["weight"]], bias, norm, folding))
+        parts.append(Part(stage, at[layer["weight"]], at[layer["bias"]], norm, folding))
     separate, folded = _extracted(run, operands, folds=False), _extracted(run, operands, folds=True)
     step = Step(parts, run.flat, separate.forward, folded.forward)
     with graph.inserting_before(run.nodes[0]):

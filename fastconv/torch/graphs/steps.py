@@ -11,30 +11,43 @@ as they stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_, itemgetter
 from typing import Any, NamedTuple
 
 import torch
 
 from fastconv import registry
+from fastconv.backends.base import Backend
 from fastconv.torch import chains
-from fastconv.torch.chains import Stage
+from fastconv.torch.chains import Run, Stage
 from fastconv.torch.graphs.either import is_foldable
-from fastconv.torch.graphs.folding import Folding, Norm
-from fastconv.torch.recording import recorded
+from fastconv.torch.graphs.folding import Folding
 
 Tensor = torch.Tensor
 
 
 class Part(NamedTuple):
-    """A convolution or a linear layer of a step, with what follows it."""
+    """A convolution or a linear layer of a step, with what follows it.
+
+    Numbers are positions among the step's operands; a tensor that is left out has the last one, which is None.
+    """
 
     stage: Stage
     weight: int
-    """Position among the step's operands, as the next two."""
-    bias: int | None
-    norm: tuple[int | None, ...]
+    bias: int
+    norm: tuple[int, ...]
     """A batch normalisation's mean, variance, gamma and beta; empty without one."""
     folding: Folding | None
+
+
+class _Last(NamedTuple):
+    """The run of the last call, for another call with images of the same shape and the same folded weights."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    backend: Backend
+    parameters: list[Tensor | None]
+    run: Run
 
 
 class Step:
@@ -48,12 +61,14 @@ class Step:
         Args:
             flat: whether the result is (N, features).
             separate: runs the calls as they stand, given the operands.
-            folded: the same without batch normalisations, given also the folded weight and bias of each part.
+            folded: the same without batch normalisations, given also the weight and the bias of each part.
         """
-        self._parts, self._flat = parts, flat
-        self._separate, self._folded = separate, folded
+        self._flat, self._separate, self._folded = flat, separate, folded
         self._stages = tuple([part.stage for part in parts])
+        self._parts = [(part, itemgetter(part.weight, part.bias, *part.norm)) for part in parts]
         self._normalises = any(part.folding is not None for part in parts)
+        self._keeps_run = all(part.folding is not None for part in parts)
+        self._last: _Last | None = None
         self.__name__ = "step"
 
     def __call__(self, *operands: Any) -> Tensor:
@@ -62,34 +77,47 @@ class Step:
         plain = chains.is_plain(x)
         if not plain and not (self._normalises and is_foldable(x)):
             return self._separate(*operands)
-        parameters = self._parameters(x, operands)
+        parameters = self._parameters(x.dtype, operands)
         if parameters is None:
             return self._separate(*operands)
         if plain:
-            backend = registry.resolve(None)
-            run = chains.run_of(backend, x, self._stages, parameters, flat=self._flat, layers=len(self._stages))
+            run = self._run(x, parameters)
             if run is not None:
                 return chains.apply(run, x)
         return self._folded(*operands, *parameters) if self._normalises else self._separate(*operands)
 
-    def _parameters(self, x: Tensor, operands: Sequence[Any]) -> list[Tensor | None] | None:
+    def _parameters(self, dtype: torch.dtype, operands: Sequence[Any]) -> list[Tensor | None] | None:
         """Returns each part's weight and bias, normalisations folded in, or None if they can't be."""
-        if self._normalises and recorded(*[each for each in operands if isinstance(each, Tensor)]):
+        if self._normalises and torch.is_grad_enabled() and any(map(_is_recorded, operands)):
             return None
         found: list[Tensor | None] = []
-        for part in self._parts:
-            w, b = operands[part.weight], _at(operands, part.bias)
-            if w.shape != part.stage.weight:
+        operands = (*operands, None)
+        for part, taken in self._parts:
+            sources = taken(operands)
+            if sources[0].shape != part.stage.weight:
                 return None
             if part.folding is not None:
-                mean, var, gamma, beta = (_at(operands, position) for position in part.norm)
-                both = part.folding.parameters(w, b, Norm(mean, var, gamma, beta)) if w.dtype is x.dtype else None
-                if both is None:
+                sources = part.folding.parameters(sources) if sources[0].dtype is dtype else None
+                if sources is None:
                     return None
-                w, b = both
-            found += w, b
+            found += sources
         return found
 
+    def _run(self, x: Tensor, parameters: list[Tensor | None]) -> Run | None:
+        backend, last = registry.resolve(None), self._last
+        if (
+            last is not None
+            and last.shape == x.shape
+            and last.dtype is x.dtype
+            and last.backend is backend
+            and all(map(is_, last.parameters, parameters))
+        ):
+            return last.run
+        run = chains.run_of(backend, x, self._stages, parameters, flat=self._flat, layers=len(self._stages))
+        if run is not None and self._keeps_run:
+            self._last = _Last(x.shape, x.dtype, backend, parameters, run)
+        return run
 
-def _at(operands: Sequence[Any], position: int | None) -> Any:
-    return None if position is None else operands[position]
+
+def _is_recorded(operand: Any) -> bool:
+    return isinstance(operand, Tensor) and operand.requires_grad
