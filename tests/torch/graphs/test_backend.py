@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -447,6 +448,49 @@ def test_unbatched_and_strange_arguments() -> None:
     for stride in (1, 2, 3):
         x = torch.randn(2, 1, 9, 9)
         assert_alike(run(x, stride), forward(x, stride), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+def test_accumulated_gradients_and_anomaly_mode() -> None:
+    theirs, mine = twins(Residual())
+    batches = [torch.randn(n, 1, 16, 16, dtype=torch.float64) for n in (2, 3, 2)]
+    with torch.autograd.detect_anomaly(check_nan=True):
+        for model, forward in ((theirs, theirs), (mine, compiled(mine))):
+            for x in batches:
+                forward(x).square().mean().backward()
+            assert all(p.grad is not None for p in model.parameters())
+    assert_alike(*([p.grad for p in model.parameters()] for model in (mine, theirs)))
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace")  # DDP's own exchange of buffers
+def test_distributed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile splits graphs for DistributedDataParallel; each part is a graph of its own."""
+    theirs, mine = twins(Residual())
+    monkeypatch.setattr(torch.distributed, "_DEFAULT_FIRST_BUCKET_BYTES", 64)
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        parallel = nn.parallel.DistributedDataParallel(mine, bucket_cap_mb=0.0001)
+        batches = [torch.randn(n, 1, 16, 16, dtype=torch.float64) for n in (2, 3)]
+        with captured() as graphs:
+            found = steps_of_training(mine, compiled(parallel, fullgraph=False), batches)
+        assert_alike(found, steps_of_training(theirs, theirs, batches))
+        assert steps_of(graphs).count("step") >= 3
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@torch.no_grad()
+def test_several_threads() -> None:
+    """They share a graph, while a weight changes between their calls."""
+    model = _sequential().eval()
+    run, xs = compiled(model), [torch.randn(2, 1, 16, 16) for _ in range(8)]
+    run(xs[0])
+    for _ in range(3):
+        model[1].weight.add_(0.5)
+        with ThreadPoolExecutor(4) as pool:
+            for y, x in zip(pool.map(torch.no_grad()(run), xs), xs, strict=True):
+                assert_alike(y, model(x), 1e-5)
 
 
 def test_settings_are_refused() -> None:
