@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -17,14 +17,6 @@ from fastconv.torch.graphs import folding
 from tests.torch.graphs.compiling import assert_alike, chained, compiled
 
 INFINITE = float("inf")
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    yield
-    torch._dynamo.reset()
 
 
 def _normal(channels: int, **options: Any) -> nn.BatchNorm2d:
@@ -195,6 +187,18 @@ def test_tensors_whose_changes_are_not_counted() -> None:
         model[0].weight.mul_(2.0)
         assert_alike(run(x), model(x), 1e-12)
     assert folded.call_count == 0
+
+
+@torch.no_grad()
+def test_weights_that_are_computed_in_each_call() -> None:
+    model, x = _network(), _images()
+    nn.utils.parametrizations.weight_norm(model[0])
+    with patch.object(folding, "_folded", wraps=folding._folded) as folded:
+        run = compiled(model)
+        for _ in range(2):
+            assert_alike(run(x), model(x), 1e-12)
+            model[0].parametrizations.weight.original0.mul_(2.0)
+    assert folded.call_count == 1
 
 
 def test_kept_across_modes() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,14 +11,6 @@ from bench.networks import zoo
 from models import networks
 from tests.torch.graphs.compiling import assert_alike, chained, compiled, steps_of_training
 from tests.torch.test_networks import NETWORKS, still
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    yield
-    torch._dynamo.reset()
 
 
 def _assert_same_network(model: torch.nn.Module, shape: tuple[int, ...], sizes: tuple[int, ...]) -> None:
