@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def _blocks(page: str) -> list[str]:
 
 @pytest.mark.usefixtures("no_simulated_gpu")
 def test_readme_examples_run_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("tests.torch.graphs.compiling")  # torch.compile knows the backend from then on
     namespace: dict[str, Any] = {}
     blocks = _blocks("README.md")
     assert len(blocks) == 4

@@ -1,4 +1,4 @@
-"""Who runs a network: torch in three ways, peers such as onnxruntime and OpenVINO, and fastconv in three.
+"""Who runs a network: torch in three ways, peers such as onnxruntime and OpenVINO, and fastconv in four.
 
 torch                 as it comes: contiguous tensors, layer by layer
 torch.channels_last   weights and images in that layout
@@ -7,6 +7,7 @@ onnxruntime, openvino the network exported to ONNX, forwards only
 fastconv.converted    `fastconv.torch.convert(model)`
 fastconv.fused        the same with ``fuse=True``
 fastconv.tuned        the same with ``fuse=True`` and ``tune`` with the batch as the example
+fastconv.compiled     ``torch.compile(model, backend="fastconv")``
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ CHANNELS_LAST, INDUCTOR = "torch.channels_last", "torch.inductor"
 EXPORTERS = ("onnx", "onnxscript")
 """The packages that write a network as an ONNX file."""
 
-OURS = ("fastconv.converted", "fastconv.fused", "fastconv.tuned")
+COMPILED = "fastconv.compiled"
+OURS = ("fastconv.converted", "fastconv.fused", "fastconv.tuned", COMPILED)
 
 
 def installed() -> list[str]:
@@ -65,9 +67,13 @@ def prepare(
     if name == CHANNELS_LAST:
         layout: dict[str, Any] = {"memory_format": torch.channels_last}
         model, x = model.to(**layout), x.contiguous(**layout)
-    if name in OURS:
-        model = _converted(name, model, x)
     forward: Callable[[Tensor], object] = model
+    if name == COMPILED:
+        from fastconv.torch.graphs import backend
+
+        forward = torch.compile(model, backend=backend)
+    elif name in OURS:
+        forward = model = _converted(name, model, x)
     if name == INDUCTOR:
         forward = torch.compile(model, options={"freezing": True} if mode == INFERENCE else None)
     return passes.inference(forward, x) if mode == INFERENCE else passes.training(model, forward, x, labels)

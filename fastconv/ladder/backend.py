@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv.backends.base import Backend, Geometry
-from fastconv.backends.block import Activation
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry
 
@@ -33,7 +32,7 @@ RUNGS: dict[str, str] = {
 
 GRADIENTS, FUSING = "13", "14"
 
-FORWARD = ("conv2d", "conv2d_activated")
+FORWARD = ("conv2d",)
 
 BACKWARD = ("conv2d_input", "conv2d_weight")
 
@@ -83,7 +82,7 @@ class Ladder(Backend):
         return Ladder(f"{self.name}:{option}", option)
 
     def refuses(self, operation: str, geometry: Geometry | None, dtype: Any) -> str | None:
-        if operation in ("activation_backward", "channel_sum"):
+        if operation == "channel_sum":
             return None
         if operation not in (*FORWARD, *BACKWARD):
             return "the ladder is about convolutions; backend='numba' does all else"
@@ -98,15 +97,6 @@ class Ladder(Backend):
         if 0 in geometry.output_shape:
             return np.empty(geometry.output_shape, x.dtype)
         return np.ascontiguousarray(self.rung.conv2d(_plain(x), _plain(w), _bias(b, x, geometry), geometry))
-
-    def conv2d_activated(
-        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry, activation: Activation
-    ) -> np.ndarray:
-        if self.number != FUSING or activation != "relu" or 0 in geometry.output_shape:
-            return super().conv2d_activated(x, w, b, geometry, activation)
-        bias = _bias(b, x, geometry)
-        y: np.ndarray = self.rung.block(_plain(x), _plain(w), bias, geometry, relu=True, pool=False)
-        return y
 
     def conv2d_input(self, grad: np.ndarray, w: np.ndarray, geometry: ConvGeometry) -> np.ndarray:
         if 0 in (*geometry.output_shape, *geometry.input_shape):

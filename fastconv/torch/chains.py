@@ -39,6 +39,9 @@ from fastconv.torch.separate import gradients_again, separately
 
 Tensor = torch.Tensor
 
+POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
+"""A linear layer's parameters: it convolves images of one pixel."""
+
 _PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
 _DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -82,14 +85,14 @@ def is_plain(x: Tensor) -> bool:
         and x.is_contiguous()
         and layout_of(x) is torch.contiguous_format
         and not torch.is_autocast_enabled("cpu")
-        and _is_undisturbed()  # a transform's tensors have no memory
+        and is_undisturbed()  # a transform's tensors have no memory
         and not x.is_neg()
         and is_held(x)
         and not has_global_hooks()
     )
 
 
-def _is_undisturbed() -> bool:
+def is_undisturbed() -> bool:
     """Returns True if no transform, tracer or mode takes part: tensors hold numbers, and calls compute."""
     return (
         not torch.compiler.is_compiling()
@@ -204,7 +207,7 @@ def _empty(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(chain.empty(shape, _DTYPES[dtype]))
 
 
-def _version(x: Tensor | None) -> int:
+def version(x: Tensor | None) -> int:
     """Returns how often a tensor was changed in place."""
     return 0 if x is None or x.is_inference() else x._version
 
@@ -219,7 +222,7 @@ class _Chained(Function):
         ctx.run = run._replace(parameters=[])
         # No gradient reads a bias or a residual, and torch saves neither, so they may change between the passes.
         weights, ctx.others = _apart(parameters, len(chain.blocks))
-        ctx.versions = [_version(other) for other in ctx.others]
+        ctx.versions = [version(other) for other in ctx.others]
         saved = [x, *weights, *memory]
         ctx.pooled = None
         if chain.reads_result:
@@ -229,7 +232,7 @@ class _Chained(Function):
                 saved.append(result)
             else:
                 ctx.pooled = result.detach()
-                ctx.pooled_version = _version(ctx.pooled)
+                ctx.pooled_version = version(ctx.pooled)
         ctx.save_for_backward(*saved)
         ctx.forms = [(each.shape, each.dtype) for each in saved]
         ctx.set_materialize_grads(False)
@@ -241,13 +244,13 @@ class _Chained(Function):
         if grad is None:
             return None, None, *[None] * (count + len(ctx.others))
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() or not ctx.finite or not _is_undisturbed() or not has_storage(grad):
+        if torch.is_grad_enabled() or not ctx.finite or not is_undisturbed() or not has_storage(grad):
             return None, *_backward_again(ctx, grad)
         x, *rest = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
         parameters, further = _in_turn(rest[:count], ctx.others), rest[count:]
         memory = further.pop(0) if run.chain.saved_bytes else None
         result = further[0] if further else ctx.pooled
-        if ctx.pooled is not None and _version(ctx.pooled) != ctx.pooled_version:
+        if ctx.pooled is not None and version(ctx.pooled) != ctx.pooled_version:
             _check_unchanged(ctx)
             result, _ = _forward(run, x, parameters, None)
         if not grad.is_contiguous() or grad.is_neg() or is_zerotensor(grad):
@@ -292,8 +295,8 @@ def _in_turn(weights: Sequence[Tensor], others: Sequence[Tensor | None]) -> list
 def _check_unchanged(ctx: Any) -> None:
     """Refuse to compute results again with a bias or a residual that is no longer what it was."""
     blocks = len(ctx.run.chain.blocks)
-    for number, (other, version) in enumerate(zip(ctx.others, ctx.versions, strict=True)):
-        if _version(other) != version:
+    for number, (other, before) in enumerate(zip(ctx.others, ctx.versions, strict=True)):
+        if version(other) != before:
             raise RuntimeError(
                 f"{'bias' if number < blocks else 'residual'}: it has been modified by an inplace operation since the "
                 "forward pass, and this gradient computes the layer's results again; change it after the backward pass"

@@ -10,10 +10,9 @@ from fastconv import registry
 from fastconv.arguments import conv_parameters
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Activation, Pooling
-from fastconv.geometry import ConvParameters
 from fastconv.torch import chains
 from fastconv.torch.blocks import ConvBlock2d
-from fastconv.torch.chains import Run, Stage, run_of
+from fastconv.torch.chains import POINT, Run, Stage, run_of
 from fastconv.torch.internals import has_hooks
 from fastconv.torch.modules import COMPUTING, AvgPool2d, Conv2d, MaxPool2d
 from fastconv.torch.stand_in import StandIn
@@ -21,7 +20,6 @@ from fastconv.torch.tracing import Unscriptable
 
 Tensor = torch.Tensor
 
-_POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.ReLU: "relu",
     nn.ReLU6: "relu6",
@@ -84,7 +82,7 @@ def _first_run(layers: list[Any], x: Tensor) -> Run | None:
             stages.append(_convolution(layer))
             parameters += layer.weight, layer.bias
         elif kind is nn.Linear and flat:
-            stages.append(Stage(tuple(layer.weight.shape), _POINT, None, None))
+            stages.append(Stage(tuple(layer.weight.shape), POINT, None, None))
             parameters += layer.weight, layer.bias
         elif kind is nn.Flatten and stages and (layer.start_dim, layer.end_dim) == (1, -1):
             flat = True

@@ -42,6 +42,7 @@ def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "fastconv.converted",
         "fastconv.fused",
         "fastconv.tuned",
+        "fastconv.compiled",
     ]
     assert not troubles(results)
     for record in results.records:

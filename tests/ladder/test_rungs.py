@@ -10,7 +10,7 @@ from fastconv import registry
 from fastconv.errors import BackendUnavailableError, UnknownBackendError, UnsupportedError
 from fastconv.ladder import backend as ladder
 from fastconv.ladder import rung06_registers
-from fastconv.ladder.backend import FUSING, GRADIENTS, RUNGS
+from fastconv.ladder.backend import GRADIENTS, RUNGS
 from tests import oracle
 from tests.cases import CONVOLUTIONS, named
 from tests.conftest import spy
@@ -56,14 +56,6 @@ def test_convolution_relu_and_pooling_in_one_pass(g, dtype: str) -> None:
         checks.fused(g, dtype, relu)
     checks.fused(g, dtype, True, np.nan)
     checks.fused(g, dtype, False, -np.inf)
-
-
-def test_fused_relu_behind_the_contract() -> None:
-    g = image(3, 7, 9, 5, 3, 3, N=2)
-    x, w, b = (checks.numbers(s, "float32", 6) for s in (g.input_shape, g.weight_shape, (g.K,)))
-    right = np.maximum(oracle.conv2d(x, w, b, how(g)), 0)
-    for number in ("04", FUSING):
-        assert_equal(registry.get(f"ladder:{number}").conv2d_activated(x, w, b, g, "relu"), right)
 
 
 @pytest.mark.parametrize("shape", [(1, 16), (2, 8), (3, 4), (8, 32)], ids=str)

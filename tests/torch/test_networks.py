@@ -99,7 +99,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def _still(model: nn.Module) -> nn.Module:
+def still(model: nn.Module) -> nn.Module:
     """The model without what is drawn by chance in training."""
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):
@@ -151,7 +151,7 @@ def _assert_alike(actual: Any, expected: Any) -> None:
 def test_a_converted_network_is_the_same_network(network: str, fuse: bool) -> None:
     make, shape = NETWORKS[network]
     torch.manual_seed(0)
-    plain = _still(make()).double()
+    plain = still(make()).double()
     mine = fct.convert(copy.deepcopy(plain), "numba", fuse=fuse)
     assert any(isinstance(layer, Layer) for layer in mine.modules())
     x = torch.randn(shape, dtype=torch.float64)

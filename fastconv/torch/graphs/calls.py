@@ -1,0 +1,120 @@
+"""torch's functions by which a graph convolves, pools, normalises and flattens, and the arguments of their calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional
+from torch.fx import Node
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from fastconv import functional as mine
+from fastconv.arguments import conv_parameters
+from fastconv.backends.block import Pooling
+from fastconv.errors import ArgumentError, ArgumentTypeError
+from fastconv.geometry import ConvParameters
+
+theirs = torch.nn.functional
+
+COUNTERPARTS: dict[Any, Callable[..., Any]] = {
+    torch.conv1d: mine.conv1d,
+    torch.conv2d: mine.conv2d,
+    torch.conv_transpose1d: mine.conv_transpose1d,
+    torch.conv_transpose2d: mine.conv_transpose2d,
+    theirs.max_pool1d: mine.max_pool1d,
+    torch.max_pool1d: mine.max_pool1d,
+    theirs.max_pool2d: mine.max_pool2d,
+    torch.max_pool2d: mine.max_pool2d,
+    theirs.avg_pool1d: mine.avg_pool1d,
+    theirs.avg_pool2d: mine.avg_pool2d,
+    theirs.adaptive_avg_pool2d: mine.adaptive_avg_pool2d,
+    theirs.adaptive_max_pool2d: mine.adaptive_max_pool2d,
+}
+"""fastconv's function for each of torch's: both take the same arguments."""
+
+
+def _signature(counterpart: Callable[..., Any]) -> inspect.Signature:
+    """Returns the signature of fastconv's function without ``backend``, which torch's has not."""
+    found = inspect.signature(counterpart)
+    return found.replace(parameters=[each for name, each in found.parameters.items() if name != "backend"])
+
+
+def _linear(input: Any, weight: Any, bias: Any = None) -> None:
+    """Has the signature of `torch.nn.functional.linear`, which doesn't tell its own."""
+
+
+_SIGNATURES = {
+    **{function: _signature(counterpart) for function, counterpart in COUNTERPARTS.items()},
+    **{function: inspect.signature(function) for function in (theirs.batch_norm, theirs.dropout)},
+    theirs.linear: inspect.signature(_linear),
+}
+_FLATTENING = (torch.flatten, torch.reshape, "flatten", "reshape", "view")
+
+
+def arguments(node: Node, *functions: Any) -> dict[str, Any] | None:
+    """Returns a call's arguments by their names, defaults included, or None if it is no call of one of ``functions``.
+
+    An argument that only the run of the graph decides is a node.
+    """
+    if node.op != "call_function" or node.target not in functions:
+        return None
+    try:
+        bound = _SIGNATURES[node.target].bind(*node.args, **node.kwargs)
+    except TypeError:
+        return None
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def convolution(call: dict[str, Any], weight: Any) -> ConvParameters | None:
+    """Returns the parameters of a convolution by a weight (K, C / G, R, S), or None if they aren't all constants."""
+    how = [call[name] for name in ("stride", "padding", "dilation", "groups")]
+    kernel = sizes(weight)
+    if kernel is None or len(kernel) != 4 or not all(_is_constant(each) for each in (kernel, *how)):
+        return None
+    stride, padding, dilation = (tuple(each) if isinstance(each, list) else each for each in how[:3])
+    try:
+        return conv_parameters(kernel[2:], stride, padding, dilation, how[3])
+    except (ArgumentError, ArgumentTypeError):
+        return None
+
+
+def pooling(node: Node) -> Pooling | None:
+    """Returns which pooling of 2 x 2 windows a call is, if it is one."""
+    call = arguments(node, theirs.max_pool2d, torch.max_pool2d, theirs.avg_pool2d)
+    if call is None:
+        return None
+    kernel, padding = _pair(call["kernel_size"]), _pair(call["padding"])
+    stride = _pair(call["stride"]) if call["stride"] not in (None, (), []) else kernel
+    if (kernel, stride, padding) != ((2, 2), (2, 2), (0, 0)) or call["ceil_mode"]:
+        return None
+    if "dilation" in call:
+        return "max" if _pair(call["dilation"]) == (1, 1) and not call["return_indices"] else None
+    return "avg" if call["divisor_override"] in (None, 4) else None
+
+
+def is_flattening(node: Node) -> bool:
+    """Returns True if a call makes (N, features) of images (N, C, H, W)."""
+    if node.target not in _FLATTENING or not isinstance(node.args[0], Node):
+        return False
+    before, after = sizes(node.args[0]), sizes(node)
+    if before is None or after is None or (len(before), len(after)) != (4, 2):
+        return False
+    return statically_known_true(before[0] == after[0])
+
+
+def sizes(node: Any) -> tuple[int, ...] | None:
+    """Returns the shape of the tensor that a node stands for, in which sizes may be symbols, or None without one."""
+    example = node.meta.get("example_value") if isinstance(node, Node) else None
+    return tuple(example.shape) if isinstance(example, torch.Tensor) else None
+
+
+def _is_constant(value: Any) -> bool:
+    return all(type(each) in (int, str) for each in (value if isinstance(value, (tuple, list)) else (value,)))
+
+
+def _pair(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)

@@ -1,0 +1,123 @@
+"""Steps of a graph: calls that run together, in the way that the tensors of the moment allow.
+
+    as one step     contiguous images on the CPU and a backend that has such steps; batch normalisations are folded
+    folded          no gradient is wanted: each call by itself, but without the batch normalisations
+    as they stand   each call by itself
+
+Each call by itself is fastconv's or torch's (either.py). Gradients of batch normalisation's parameters need the calls
+as they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import is_, itemgetter
+from typing import Any, NamedTuple
+
+import torch
+
+from fastconv import registry
+from fastconv.backends.base import Backend
+from fastconv.torch import chains
+from fastconv.torch.chains import Run, Stage
+from fastconv.torch.graphs.either import is_foldable
+from fastconv.torch.graphs.folding import Folding
+
+Tensor = torch.Tensor
+
+
+class Part(NamedTuple):
+    """A convolution or a linear layer of a step, with what follows it.
+
+    Numbers are positions among the step's operands; a tensor that is left out has the last one, which is None.
+    """
+
+    stage: Stage
+    weight: int
+    bias: int
+    norm: tuple[int, ...]
+    """A batch normalisation's mean, variance, gamma and beta; empty without one."""
+    folding: Folding | None
+
+
+class _Last(NamedTuple):
+    """The run of the last call, for another call with images of the same shape and the same folded weights."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    backend: Backend
+    parameters: list[Tensor | None]
+    run: Run
+
+
+class Step:
+    """Calls that run together. The first operand is what the first call convolves."""
+
+    def __init__(
+        self, parts: Sequence[Part], flat: bool, separate: Callable[..., Tensor], folded: Callable[..., Tensor]
+    ) -> None:
+        """Make a step of parts.
+
+        Args:
+            flat: whether the result is (N, features).
+            separate: runs the calls as they stand, given the operands.
+            folded: the same without batch normalisations, given also the weight and the bias of each part.
+        """
+        self._flat, self._separate, self._folded = flat, separate, folded
+        self._stages = tuple([part.stage for part in parts])
+        self._parts = [(part, itemgetter(part.weight, part.bias, *part.norm)) for part in parts]
+        self._normalises = any(part.folding is not None for part in parts)
+        self._keeps_run = all(part.folding is not None for part in parts)
+        self._last: _Last | None = None
+        self.__name__ = "step"
+
+    def __call__(self, *operands: Any) -> Tensor:
+        """Returns the result of the last call."""
+        x = operands[0]
+        plain = chains.is_plain(x)
+        if not plain and not (self._normalises and is_foldable(x)):
+            return self._separate(*operands)
+        parameters = self._parameters(x.dtype, operands)
+        if parameters is None:
+            return self._separate(*operands)
+        if plain:
+            run = self._run(x, parameters)
+            if run is not None:
+                return chains.apply(run, x)
+        return self._folded(*operands, *parameters) if self._normalises else self._separate(*operands)
+
+    def _parameters(self, dtype: torch.dtype, operands: Sequence[Any]) -> list[Tensor | None] | None:
+        """Returns each part's weight and bias, normalisations folded in, or None if they can't be."""
+        if self._normalises and torch.is_grad_enabled() and any(map(_is_recorded, operands)):
+            return None
+        found: list[Tensor | None] = []
+        operands = (*operands, None)
+        for part, taken in self._parts:
+            sources = taken(operands)
+            if sources[0].shape != part.stage.weight:
+                return None
+            if part.folding is not None:
+                sources = part.folding.parameters(sources) if sources[0].dtype is dtype else None
+                if sources is None:
+                    return None
+            found += sources
+        return found
+
+    def _run(self, x: Tensor, parameters: list[Tensor | None]) -> Run | None:
+        backend, last = registry.resolve(None), self._last
+        if (
+            last is not None
+            and last.shape == x.shape
+            and last.dtype is x.dtype
+            and last.backend is backend
+            and all(map(is_, last.parameters, parameters))
+        ):
+            return last.run
+        run = chains.run_of(backend, x, self._stages, parameters, flat=self._flat, layers=len(self._stages))
+        if run is not None and self._keeps_run:
+            self._last = _Last(x.shape, x.dtype, backend, parameters, run)
+        return run
+
+
+def _is_recorded(operand: Any) -> bool:
+    return isinstance(operand, Tensor) and operand.requires_grad

@@ -1,0 +1,109 @@
+"""Which calls of a graph run together, and which only look as if they did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.torch.graphs.compiling import assert_alike, captured, chained, compiled, steps_of, twins
+from tests.torch.graphs.networks import MODELS
+
+STEPS = {
+    "Sequential": ["step"],
+    "Tutorial": ["step", "log_softmax"],
+    "Residual": ["step", "step", "step", "iadd", "relu", "mean", "linear"],
+    "Shared": ["step", "step", "flip", "step", "add"],
+}
+"""The calls of each model's graph in eval mode."""
+
+
+@pytest.mark.parametrize("model", STEPS)
+def test_what_runs_together(model: str) -> None:
+    theirs, mine = twins(MODELS[model]().eval())
+    x = torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    with captured() as graphs, torch.no_grad(), chained() as runs:
+        assert_alike(compiled(mine)(x), theirs(x))
+    assert steps_of(graphs) == STEPS[model]
+    assert len(runs) == STEPS[model].count("step")
+
+
+def _read_twice(conv: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    return F.relu(y) + y.mean()
+
+
+def _between(conv: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    x.mul_(2.0)
+    return F.relu(y)
+
+
+def _view(conv: nn.Module, x: Tensor) -> Tensor:
+    y = conv(x)
+    z = y[0]
+    F.relu(y, inplace=True)
+    return z
+
+
+PLAIN = None, None
+APART: dict[str, tuple[Callable[[Any, Tensor], Any], list[Any]]] = {
+    "read twice": (_read_twice, [PLAIN]),
+    "something between": (_between, [PLAIN]),
+    "a view of it": (_view, [PLAIN]),
+    "returned too": (lambda conv, x: (y := conv(x), F.relu(y)), [PLAIN]),
+    "its own weight": (lambda conv, x: F.conv2d(y := conv(x), y[:1, :, :3, :3]), [PLAIN]),
+    "itself as its weight": (lambda conv, x: F.conv2d(y := conv(x), y), [PLAIN, PLAIN]),
+    "its own bias": (lambda conv, x: F.conv2d(y := conv(x), torch.ones(4, 4, 1, 1), y[0, :, 0, 0]), [PLAIN]),
+    "leaky": (lambda conv, x: F.leaky_relu(conv(x)), [PLAIN]),
+    "tanh behind a pool": (lambda conv, x: torch.tanh(F.max_pool2d(conv(x), 2)), [(None, "max")]),
+    "relu behind an average": (lambda conv, x: F.relu(F.avg_pool2d(conv(x), 2)), [(None, "avg")]),
+    "windows of 3": (lambda conv, x: F.max_pool2d(conv(x), 3), [PLAIN]),
+    "windows that overlap": (lambda conv, x: F.max_pool2d(conv(x), 2, 1), [PLAIN]),
+    "windows that overhang": (lambda conv, x: F.max_pool2d(conv(x), 2, ceil_mode=True), [PLAIN]),
+    "windows with a margin": (lambda conv, x: F.max_pool2d(conv(x), 2, padding=1), [PLAIN]),
+    "indices": (lambda conv, x: F.max_pool2d(conv(x), 2, return_indices=True), [PLAIN]),
+    "another divisor": (lambda conv, x: F.avg_pool2d(conv(x), 2, divisor_override=3), [PLAIN]),
+    "statistics of the batch": (lambda conv, x: F.relu(F.batch_norm(conv(x), None, None, training=True)), [PLAIN]),
+    "one image flattened": (lambda conv, x: F.linear(conv(x[:1]).flatten(), torch.ones(1, 4 * 7 * 8)), [PLAIN]),
+    "pixels as features": (lambda conv, x: F.linear(conv(x).flatten(2), torch.ones(1, 7 * 8)), [PLAIN]),
+    "linear of columns": (lambda conv, x: F.linear(conv(x), torch.ones(3, 8)), [PLAIN]),
+}
+
+
+@pytest.mark.parametrize("name", APART)
+def test_what_does_not_run_together(name: str) -> None:
+    """The last call of each looks like one that does."""
+    function, blocks = APART[name]
+    conv = nn.Conv2d(3, 4, 3)
+    x = torch.randn(2, 3, 9, 10)
+    with torch.no_grad(), chained() as runs, torch.inference_mode(False):
+        expected = function(conv, x.clone())
+        assert_alike(compiled(lambda x: function(conv, x))(x), expected, 1e-5)
+    assert [(block.activation, block.pool) for run in runs for block in run.chain.blocks] == blocks
+
+
+@pytest.mark.parametrize("signs", [1, -1], ids=["positive", "negative"])
+def test_a_rectifier_behind_max_pooling_is_one_before_it(signs: int) -> None:
+    """Values and gradients are the same, of windows without a positive element and of NaN too."""
+    conv, weight = nn.Conv2d(1, 2, 1, bias=False), torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1) * signs
+    conv.weight.data.copy_(weight)
+    x = torch.tensor(
+        [[1.0, -2.0, 0.0, -0.0], [1.0, 3.0, -1.0, 0.0], [-4.0, -3.0, float("nan"), 5.0], [-3.0, -3.0, 2.0, 1]]
+    )
+    x = x.reshape(1, 1, 4, 4).requires_grad_()
+
+    def forward(x: Tensor) -> Tensor:
+        return F.relu(F.max_pool2d(conv(x), 2))
+
+    with chained() as runs:
+        y = compiled(forward)(x)
+    expected = forward(x)
+    assert_alike(y, expected)
+    grad = torch.randn_like(expected)
+    assert_alike(torch.autograd.grad(y, x, grad), torch.autograd.grad(expected, x, grad))
+    assert [(block.activation, block.pool) for run in runs for block in run.chain.blocks] == [("relu", "max")]
