@@ -67,7 +67,7 @@ class Run(NamedTuple):
 
     chain: Chain
     parameters: list[Tensor | None]
-    """Each block's weight and bias, and then a single block's residual, if it has one."""
+    """Each block's weight and bias, and then the residuals of the blocks that have one."""
     shape: tuple[int, ...]
     """The shape of the result."""
     layers: int
@@ -114,26 +114,29 @@ def single(
     backend: str | None,
 ) -> Tensor | None:
     """Returns the result of one block, or None if no chain can compute it."""
-    if not is_plain(x) or (residual is not None and not is_plain(residual)):
+    if not is_plain(x):
         return None
     stages = (Stage(tuple(w.shape), how, activation, pool, residual is not None),)
-    run = run_of(registry.resolve(backend), x, stages, [w, b], flat=False, layers=1)
-    if run is None:
-        return None
-    if residual is not None:
-        if residual.dtype is not x.dtype or tuple(residual.shape) != run.chain.blocks[0].geometry.output_shape:
-            return None
-        run.parameters.append(residual)
-    return apply(run, x)
+    residuals = [] if residual is None else [residual]
+    run = run_of(registry.resolve(backend), x, stages, [w, b], residuals, flat=False, layers=1)
+    return None if run is None else apply(run, x)
 
 
 def run_of(
-    backend: Backend, x: Tensor, stages: tuple[Stage, ...], parameters: list[Tensor | None], *, flat: bool, layers: int
+    backend: Backend,
+    x: Tensor,
+    stages: tuple[Stage, ...],
+    parameters: list[Tensor | None],
+    residuals: Sequence[Tensor] = (),
+    *,
+    flat: bool,
+    layers: int,
 ) -> Run | None:
     """Returns the run that does the stages on ``x``, which `is_plain`, or None if the backend has no chain for them.
 
     Args:
         parameters: each stage's weight and bias.
+        residuals: those of the stages that have one.
         flat: whether the result is (N, features).
         layers: the number of layers that the stages do.
     """
@@ -147,7 +150,17 @@ def run_of(
     if found is None:
         return None
     N, K, P, Q = found.blocks[-1].result_shape
-    return Run(found, parameters, (N, K * P * Q) if flat else (N, K, P, Q), layers, backend.name)
+    run = Run(found, parameters, (N, K * P * Q) if flat else (N, K, P, Q), layers, backend.name)
+    return with_residuals(run, x, residuals)
+
+
+def with_residuals(run: Run, x: Tensor, residuals: Sequence[Tensor]) -> Run | None:
+    """Returns a run, which has none, with the residuals of its blocks; None if they don't fit."""
+    wanted = [block.geometry.output_shape for block in run.chain.blocks if block.residual]
+    for residual, shape in zip(residuals, wanted, strict=True):
+        if not is_plain(residual) or residual.dtype is not x.dtype or tuple(residual.shape) != shape:
+            return None
+    return run._replace(parameters=[*run.parameters, *residuals]) if residuals else run
 
 
 def apply(run: Run, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,10 @@ _SIGNATURES = {
     **{function: inspect.signature(function) for function in (theirs.batch_norm, theirs.dropout)},
     theirs.linear: inspect.signature(_linear),
 }
+_ADDITIONS = operator.add, operator.iadd, torch.add
+_FRESH = torch.conv2d, theirs.batch_norm
+"""Functions whose results share no memory with another tensor."""
+
 _FLATTENING = (torch.flatten, torch.reshape, "flatten", "reshape", "view")
 
 
@@ -94,6 +99,22 @@ def pooling(node: Node) -> Pooling | None:
     if "dilation" in call:
         return "max" if _pair(call["dilation"]) == (1, 1) and not call["return_indices"] else None
     return "avg" if call["divisor_override"] in (None, 4) else None
+
+
+def addition(node: Node, summand: Node) -> Node | None:
+    """Returns the other tensor that a call adds to ``summand``, or None if it computes another thing.
+
+    A call that writes into the other tensor is none of these, unless only the call itself reads that.
+    """
+    if node.op != "call_function" or node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
+        return None
+    first, second = node.args
+    if not (isinstance(first, Node) and isinstance(second, Node)) or first is second:
+        return None
+    if first is summand:
+        return second
+    written = node.target is operator.iadd and (list(first.users) != [node] or first.target not in _FRESH)
+    return first if second is summand and not written else None
 
 
 def is_flattening(node: Node) -> bool:

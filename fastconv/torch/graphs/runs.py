@@ -12,12 +12,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from fastconv.backends.block import Activation, Pooling
 from fastconv.geometry import ConvParameters
 from fastconv.torch.chains import POINT, Stage
 from fastconv.torch.graphs.activations import activation_of
-from fastconv.torch.graphs.calls import arguments, convolution, is_flattening, pooling, sizes
+from fastconv.torch.graphs.calls import addition, arguments, convolution, is_flattening, pooling, sizes
 from fastconv.torch.graphs.either import put_either
 from fastconv.torch.graphs.folding import Folding
 from fastconv.torch.graphs.steps import Part, Step
@@ -34,6 +35,8 @@ class _Part:
     norm: Node | None = None
     activation: Activation | None = None
     pool: Pooling | None = None
+    sum: Node | None = None
+    """The call that adds a residual."""
 
 
 @dataclass
@@ -75,10 +78,13 @@ class _Run:
             return dropout["training"] is False
         if (norm := arguments(node, F.batch_norm)) is not None:
             return not self.flat and self._takes_norm(node, norm)
+        if (added := addition(node, self.nodes[-1])) is not None:
+            return not self.flat and self._takes_residual(node, added)
         activation = activation_of(node)
         if activation is not None:
             # A rectifier gives the same before max pooling as behind it.
-            if last.activation is not None or last.pool not in (None, "max" if activation == "relu" else None):
+            swaps = activation == "relu" and last.sum is None
+            if last.activation is not None or last.pool not in (None, "max" if swaps else None):
                 return False
             last.activation = activation
             return True
@@ -88,6 +94,19 @@ class _Run:
         last.pool = pool
         return True
 
+    def _takes_residual(self, node: Node, added: Node) -> bool:
+        last = self.parts[-1]
+        if (last.sum, last.activation, last.pool) != (None, None, None) or added in self.nodes:
+            return False
+        shapes = [sizes(each) or () for each in (node, self.nodes[-1], added)]
+        if any(len(shape) != 4 for shape in shapes):
+            return False
+        equal = [statically_known_true(size == other) for size, *more in zip(*shapes, strict=True) for other in more]
+        if not all(equal):
+            return False
+        last.sum = node
+        return True
+
     def _takes_norm(self, node: Node, call: dict[str, Any]) -> bool:
         last = self.parts[-1]
         if call["training"] is not False or type(call["eps"]) is not float or not _is_given(call["running_mean"]):
@@ -95,7 +114,7 @@ class _Run:
         # A weight that the graph computes would be folded again in each call, which costs more than it saves.
         if not _is_given(call["running_var"]) or not _is_given(_arguments(last.call)["weight"]):
             return False
-        if (last.norm, last.activation, last.pool) != (None, None, None):
+        if (last.norm, last.activation, last.pool, last.sum) != (None, None, None, None):
             return False
         last.norm = node
         return True
@@ -124,11 +143,12 @@ def _runs(graph: Graph) -> list[_Run]:
 
 
 def _follows(node: Node, before: Node) -> bool:
-    """Returns True if a call reads the result before it as its first argument, and nothing else reads that."""
-    first = node.args[0] if node.args else None
-    alone = list(before.users) == [node] and node.all_input_nodes.count(before) == 1
-    others = [*node.args[1:], *node.kwargs.values()]
-    return first is before and alone and before not in others
+    """Returns True if a call reads the result before it, as its first argument or adding to it, and it alone does."""
+    if list(before.users) != [node]:
+        return False
+    arguments = [*node.args, *node.kwargs.values()]
+    first = bool(arguments) and arguments[0] is before
+    return (first or addition(node, before) is not None) and arguments.count(before) == 1
 
 
 def _replace(graph: Graph, run: _Run) -> None:
@@ -143,8 +163,11 @@ def _replace(graph: Graph, run: _Run) -> None:
             call = _arguments(part.norm)
             norm = tuple([at[call[name]] for name in (*_STATISTICS, "weight", "bias")])
             folding = Folding(call["eps"])
-        stage = Stage(tuple(sizes(layer["weight"]) or ()), part.how, part.activation, part.pool)
-        parts.append(Part(stage, at[layer["weight"]], at[layer["bias"]], norm, folding))
+        weight, residual = tuple(sizes(layer["weight"]) or ()), None
+        if part.sum is not None:
+            (residual,) = [at[each] for each in part.sum.all_input_nodes if each not in run.nodes]
+        stage = Stage(weight, part.how, part.activation, part.pool, part.sum is not None)
+        parts.append(Part(stage, at[layer["weight"]], at[layer["bias"]], norm, folding, residual))
     separate, folded = _extracted(run, operands, folds=False), _extracted(run, operands, folds=True)
     step = Step(parts, run.flat, separate.forward, folded.forward)
     with graph.inserting_before(run.nodes[0]):

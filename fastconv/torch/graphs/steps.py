@@ -38,6 +38,8 @@ class Part(NamedTuple):
     norm: tuple[int, ...]
     """A batch normalisation's mean, variance, gamma and beta; empty without one."""
     folding: Folding | None
+    residual: int | None = None
+    """What is added before the activation."""
 
 
 class _Last(NamedTuple):
@@ -66,6 +68,7 @@ class Step:
         self._flat, self._separate, self._folded = flat, separate, folded
         self._stages = tuple([part.stage for part in parts])
         self._parts = [(part, itemgetter(part.weight, part.bias, *part.norm)) for part in parts]
+        self._residuals = [part.residual for part in parts if part.residual is not None]
         self._normalises = any(part.folding is not None for part in parts)
         self._keeps_run = all(part.folding is not None for part in parts)
         self._last: _Last | None = None
@@ -81,7 +84,7 @@ class Step:
         if parameters is None:
             return self._separate(*operands)
         if plain:
-            run = self._run(x, parameters)
+            run = self._run(x, parameters, [operands[at] for at in self._residuals])
             if run is not None:
                 return chains.apply(run, x)
         return self._folded(*operands, *parameters) if self._normalises else self._separate(*operands)
@@ -103,7 +106,7 @@ class Step:
             found += sources
         return found
 
-    def _run(self, x: Tensor, parameters: list[Tensor | None]) -> Run | None:
+    def _run(self, x: Tensor, parameters: list[Tensor | None], residuals: list[Tensor]) -> Run | None:
         backend, last = registry.resolve(None), self._last
         if (
             last is not None
@@ -112,10 +115,11 @@ class Step:
             and last.backend is backend
             and all(map(is_, last.parameters, parameters))
         ):
-            return last.run
-        run = chains.run_of(backend, x, self._stages, parameters, flat=self._flat, layers=len(self._stages))
+            return chains.with_residuals(last.run, x, residuals)
+        layers = len(self._stages)
+        run = chains.run_of(backend, x, self._stages, parameters, residuals, flat=self._flat, layers=layers)
         if run is not None and self._keeps_run:
-            self._last = _Last(x.shape, x.dtype, backend, parameters, run)
+            self._last = _Last(x.shape, x.dtype, backend, parameters, run._replace(parameters=parameters))
         return run
 
 

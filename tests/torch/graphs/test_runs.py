@@ -16,8 +16,8 @@ from tests.torch.graphs.networks import MODELS
 STEPS = {
     "Sequential": ["step"],
     "Tutorial": ["step", "log_softmax"],
-    "Residual": ["step", "step", "step", "iadd", "relu", "mean", "linear"],
-    "Shared": ["step", "step", "flip", "step", "add"],
+    "Residual": ["step", "step", "step", "mean", "linear"],
+    "Shared": ["step", "step", "flip", "step"],
 }
 """The calls of each model's graph in eval mode."""
 
@@ -85,6 +85,49 @@ def test_what_does_not_run_together(name: str) -> None:
         expected = function(conv, x.clone())
         assert_alike(compiled(lambda x: function(conv, x))(x), expected, 1e-5)
     assert [(block.activation, block.pool) for run in runs for block in run.chain.blocks] == blocks
+
+
+def _inner(x: Tensor, channel: int = 0) -> Tensor:
+    """Returns pixels of a channel as an image of the convolution's size."""
+    return x[:, channel : channel + 1, 2:, 2:].contiguous()
+
+
+def _written(conv: nn.Module, x: Tensor) -> Tensor:
+    y = _inner(x) * 2
+    z = y.view(y.shape)
+    y += conv(x)
+    return z
+
+
+SUMS: dict[str, tuple[Callable[[Any, Tensor], Any], list[tuple[str | None, bool]]]] = {
+    "sum": (lambda conv, x: (z := _inner(x), F.silu(conv(x) + z))[1], [("silu", True)]),
+    "the other way round": (lambda conv, x: F.relu6(_inner(x) + conv(x)), [("relu6", True)]),
+    "without activation": (lambda conv, x: torch.add(_inner(x), conv(x)), [(None, True)]),
+    "pooled": (lambda conv, x: F.max_pool2d(F.hardswish(_inner(x) + conv(x)), 2), [("hardswish", True)]),
+    "of other strides": (lambda conv, x: F.relu(conv(x) + x[:, :1, 2:, 2:]), [(None, False)]),
+    "of several shapes": (lambda conv, x: F.relu(conv(x) + x[:, :1, :1, :1]), [(None, False)]),
+    "of its own": (lambda conv, x: F.relu((y := conv(x)) + y), [(None, False)]),
+    "in another's memory": (_written, [(None, False)]),
+    "with a factor": (lambda conv, x: torch.add(conv(x), _inner(x), alpha=2), [(None, False)]),
+    "after the activation": (lambda conv, x: F.relu(conv(x)) + _inner(x), [("relu", False)]),
+    "twice": (lambda conv, x: _inner(x) + conv(x) + _inner(x, 1), [(None, True)]),
+    "something between": (lambda conv, x: F.relu(conv(x) + _inner(x)), [(None, False)]),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_run_together_with_their_convolution(name: str) -> None:
+    function, blocks = SUMS[name]
+    conv = nn.Conv2d(2, 1, 3)
+    x = torch.randn(2, 2, 9, 10).requires_grad_()
+    with chained() as runs:
+        y = compiled(lambda x: function(conv, x.clone()))(x)
+    expected = function(conv, x.clone())
+    assert_alike(y, expected, 1e-5)
+    grad = torch.randn_like(expected)
+    leaves = [x, *conv.parameters()]
+    assert_alike(torch.autograd.grad(y, leaves, grad), torch.autograd.grad(expected, leaves, grad), 1e-5)
+    assert [(block.activation, block.residual) for run in runs for block in run.chain.blocks] == blocks
 
 
 @pytest.mark.parametrize("signs", [1, -1], ids=["positive", "negative"])
