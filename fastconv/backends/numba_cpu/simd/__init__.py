@@ -2,9 +2,9 @@
 
 Numba itself leaves vectors to LLVM's optimiser, which finds them in simple loops only, and decides by itself what stays
 in registers and what becomes of remainders. It does use all 512 bits of AVX-512: of the plain loops of fastconv/ladder
-it makes multiply-adds on zmm registers. Here vectors are written explicitly: ``load(simd, base, i)`` is one instruction,
-and its result has a vector type. The first argument of every operation, a `Simd`, is a compile-time constant that gives
-the type of an element and the number of lanes; it takes no register and no time.
+it makes multiply-adds on zmm registers. Here vectors are written explicitly: ``load(simd, base, i)`` is one
+instruction, and its result has a vector type. The first argument of every operation, a `Simd`, is a compile-time
+constant that gives the type of an element and the number of lanes; it takes no register and no time.
 
 instruction_set.py   the instruction sets: vector size and number of registers
 types.py             the Numba types of a `Simd` and of a vector
