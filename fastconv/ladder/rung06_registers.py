@@ -13,8 +13,8 @@ and they are stored once; in between they never leave the registers:
     flops per byte of L1:    16 x 32 / (2 x 64 + 8 x 4) = 3.2, where rung 05 had 0.55
 
 A multiply-add takes 4 cycles and two can begin in each: with fewer than 8 vectors of sums the units wait, however few
-loads there are. So one filter by 16 pixels, one accumulator, is slower than rung 05; and with more sums than the 32
-registers hold, they go to memory and back. Between lies the tile's shape: ``make(8, 32)``, two literal numbers.
+loads there are. So one filter by 16 pixels, one accumulator, is slower than rung 05; and with more sums than registers
+hold, they go to memory and back. Between lies the tile's shape: ``make(8, 32)``, two literal numbers.
 
 The image with its border is one long row: pixel (p, q) stands at t = p * pitch + q, and under the tap (d, r, s) is what
 stands ``at[d, r, s]`` further on, for every t. So all rows are one loop over t, and the sums at the ends of rows, over

@@ -12,7 +12,7 @@ written once and read once from memory or the third cache; the product then read
 filters. 2 K flops for each number of 4 bytes: with K = 64 that is 32 flops a byte, and with the 6 filters of a first
 layer it is 3, less than memory can feed.
 
-NumPy's `@` calls a BLAS (OpenBLAS in NumPy's wheels), which has a kernel for each processor, in assembly.
+NumPy's `@` calls a BLAS (OpenBLAS in NumPy's wheels), which has kernels in assembly for many processors.
 
 Exercise: for which layers is the matrix of windows the image itself, so that nothing need be copied?
 """

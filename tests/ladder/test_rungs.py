@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -119,3 +122,9 @@ def test_each_rung_is_one_file_to_be_read() -> None:
         lines = (module.__doc__ or "").splitlines()
         assert lines[0].startswith(f"Rung {number}: ")
         assert any(line.startswith("Exercise: ") for line in lines)
+        text = Path(module.__file__).read_text(encoding="utf-8")
+        tree = ast.parse(text).body
+        apart = [node for node in tree if isinstance(node, ast.Import | ast.ImportFrom)] + tree[:1]
+        blank = sum(not line.strip() for line in text.splitlines()[tree[0].end_lineno :])
+        told = sum((node.end_lineno or 0) - node.lineno + 1 for node in apart)
+        assert 10 <= len(text.splitlines()) - told - blank <= 80, "lines of code"
