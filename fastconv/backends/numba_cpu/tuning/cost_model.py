@@ -117,6 +117,8 @@ class WinogradCosts:
     """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
     patches: int
     """Patches of a weight gradient at a time."""
+    grad_bytes: int
+    """Size limit of the sums that a task of a weight gradient keeps, in bytes."""
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ ZEN4 = CostModel(
         patch_bytes=16 << 20,
         stream=10,
         patches=64,
+        grad_bytes=4 << 20,
     ),
     image_lanes=ImageLanesCosts(
         chain=512,

@@ -19,6 +19,14 @@ from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, 
 
 COST = CPU.winograd
 
+_FEWEST = 32
+"""Channels of a block of a weight gradient, below which it isn't cut to have more tasks."""
+
+
+def costs(simd: FormSimd) -> FormCosts:
+    """Return the costs of a form."""
+    return COST.two if simd.side == 2 else COST.four
+
 
 def read_cycles(simd: FormSimd, across: int) -> float:
     """Return the cycles to transform a vector of patches, with ``across`` of them in a row of an image.
@@ -27,15 +35,6 @@ def read_cycles(simd: FormSimd, across: int) -> float:
     """
     own = costs(simd)
     return own.read + own.span * (1 + (simd.lanes - 1) / across)
-
-
-_FEWEST = 32
-"""Channels of a block of a weight gradient, below which it isn't cut to have more tasks."""
-
-
-def costs(simd: FormSimd) -> FormCosts:
-    """Return the costs of a form."""
-    return COST.two if simd.side == 2 else COST.four
 
 
 @dataclass(frozen=True)
@@ -189,6 +188,8 @@ def winograd_weight_tiling(
     part_bytes = groups * rows * channels * taps * simd.itemsize
     most_splits = max(1, min(passes, CPU.gemm.parts_bytes // part_bytes))
     most = own.channels
+    while simd.products * most**2 * simd.itemsize > COST.grad_bytes:
+        most //= 2
     while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < TASKS // 4:
         most //= 2
 
