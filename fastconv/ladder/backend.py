@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv.backends.base import Backend, Geometry
+from fastconv.backends.explanation import Explanation
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry
 
@@ -92,6 +93,11 @@ class Ladder(Backend):
             return None
         reason: str | None = getattr(self.rung, "refuses", lambda g: None)(geometry)
         return reason
+
+    def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
+        number = self.number or "02"
+        what = f"{operation} by rung {number}, {self.rung.IDEA}: fastconv/ladder/{RUNGS[number]}.py"
+        return Explanation(self.name, None, what)
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         if 0 in geometry.output_shape:

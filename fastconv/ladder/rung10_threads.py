@@ -43,6 +43,8 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray, g: ConvGeometry) -> np.n
     pieces = min(-(-threads // g.N), g.P * g.Q)
     ends = [g.P * g.Q * i // pieces for i in range(pieces + 1)]
 
+    kernel(x.dtype)  # made once, before several threads ask for it
+
     def task(job: tuple[int, tuple[int, int]]) -> None:
         n, (first, last) = job
         y[n, :, first:last] = some_pixels(x[n], weights, b, g, first, last)

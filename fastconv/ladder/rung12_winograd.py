@@ -7,7 +7,7 @@ Two neighbouring results of a line of three taps take 6 products. With sums of p
 
 Done along rows and along columns, 4 results take 16 products instead of 36: 2.25 times fewer (Lavin and Gray, 2016).
 The sums of weights are made once; those of pixels once for all K filters; and the products are added up over channels
-before the sums of the m are made. So the sum over channels is 16 products of matrices, each by rung 08:
+before the sums of the m are made. So the sum over channels is 16 products of matrices, by the tiles of rung 06:
 
     V[e] (D, tiles) = sums of the pixels of 4 x 4 windows, 2 apart         4 numbers for each pixel
     M[e] (K, tiles) = U[e] (K, D) @ V[e]       e = 0 ... 15               2 * 16 K D flops for 4 results, not 2 * 36

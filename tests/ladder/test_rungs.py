@@ -102,6 +102,11 @@ def test_a_rung_must_be_named() -> None:
         fastconv.conv2d(x, x, backend="ladder:15")
 
 
+def test_a_rung_explains_itself() -> None:
+    shown = str(fastconv.explain((1, 2, 5, 5), (3, 2, 3, 3), backend="ladder:06"))
+    assert "rung 06, a tile of sums in registers: fastconv/ladder/rung06_registers.py" in shown
+
+
 def test_what_no_rung_does_is_refused() -> None:
     x = np.ones((4, 4, 4, 4))
     for number in ("02", GRADIENTS):

@@ -70,11 +70,7 @@ def _cycles(simd: Simd, found: list[Job]) -> float:
         total += job_cycles(simd, job)
         if job.columns is not None:
             total += CPU.routes.fold * math.prod(job.target)
-        elif (
-            not job.parts
-            and not job.along_rows
-            and not _cheapest(simd, job).algorithm.startswith(("winograd", "depthwise"))
-        ):
+        elif not job.parts and not job.along_rows and not _cheapest(simd, job).kind.costs_weight:
             total += CPU.routes.pack * p.groups * p.rows * p.channels * len(p.taps)
     return total
 

@@ -56,6 +56,9 @@ class Plan(Operation):
     """The kind of plan that recomputes a result with infinity or NaN: its sums have only the terms of the definition.
     None if that holds for this kind of plan too."""
 
+    costs_weight: ClassVar[bool] = False
+    """True if the predicted cycles of its tilings include what is done to the weight."""
+
     _INFINITE = ConvArguments.words["infinite"]
 
     _SPREADS = False

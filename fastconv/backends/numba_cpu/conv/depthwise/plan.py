@@ -18,6 +18,7 @@ class DepthwiseConvolution(Convolution):
     """This plan is a convolution from single channels."""
 
     arguments = PlaneArguments
+    costs_weight = True
 
     def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
         p = job.problem
@@ -43,6 +44,7 @@ class DepthwiseWeightGradient(WeightGradient):
     """This plan is the weight gradient of a convolution from single channels."""
 
     arguments = PlaneArguments
+    costs_weight = True
 
     def __init__(self, simd: Simd, job: Job, cut: PlaneTiling) -> None:
         p = job.problem

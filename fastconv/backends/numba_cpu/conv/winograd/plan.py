@@ -33,6 +33,7 @@ class WinogradConvolution(Convolution):
     arguments = WinogradArguments
     fallback = GemmConvolution
     form: ClassVar[Form]
+    costs_weight = True
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: WinogradTiling) -> None:
