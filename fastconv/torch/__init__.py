@@ -8,6 +8,7 @@ block = ConvBlock2d(3, 16, 3, activation="relu", pool="max")   # three layers in
 model = Sequential(block, nn.Flatten(), nn.Linear(16 * 13 * 13, 10))   # and all of this
 model = convert(model)                         # in place; revert(model) undoes it
 model = convert(model, tune=x)                 # only the layers that are faster so, on this machine and batch
+model = torch.compile(model, backend="fastconv")   # the functions that a model calls by itself, too
 print(report(model, x))                        # each layer's time in torch and in fastconv
 """
 

@@ -15,6 +15,7 @@ from fastconv.torch.blocks import ConvBlock2d
 from fastconv.torch.chains import POINT, Run, Stage, run_of
 from fastconv.torch.internals import has_hooks
 from fastconv.torch.modules import COMPUTING, AvgPool2d, Conv2d, MaxPool2d
+from fastconv.torch.pairs import pooling_in_pairs
 from fastconv.torch.stand_in import StandIn
 from fastconv.torch.tracing import Unscriptable
 
@@ -137,16 +138,4 @@ def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: boo
 
 def _pool(layer: Any) -> Pooling | None:
     """Which pooling of 2 x 2 windows a layer is, if it is one."""
-    if type(layer) is not MaxPool2d and type(layer) is not AvgPool2d:
-        return None
-    if _pair(layer.kernel_size) != (2, 2) or _pair(layer.stride) != (2, 2) or _pair(layer.padding) != (0, 0):
-        return None
-    if layer.ceil_mode:
-        return None
-    if type(layer) is MaxPool2d:
-        return "max" if _pair(layer.dilation) == (1, 1) and not layer.return_indices else None
-    return "avg" if layer.divisor_override in (None, 4) else None
-
-
-def _pair(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    return pooling_in_pairs(vars(layer)) if type(layer) is MaxPool2d or type(layer) is AvgPool2d else None

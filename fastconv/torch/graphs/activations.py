@@ -37,13 +37,15 @@ _FORMS = (
     _Form(F.silu, (), "silu"),
     _Form(F.hardswish, (), "hardswish"),
 )
-_ALLOWED_INPLACE = (F.relu, F.relu6, F.silu, F.hardswish)
-"""Functions whose second argument says whether they write into the first."""
+_ALLOWED_INPLACE = (F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish)
+"""Functions whose last argument says whether they write into the first."""
 
 
 def activation_of(node: Node) -> Activation | None:
     """Returns the activation that a call computes of its first argument, or None if it computes another thing."""
-    further = node.args[2 if node.target in _ALLOWED_INPLACE else 1 :]
+    further = node.args[1:]
+    if node.target in _ALLOWED_INPLACE and further and isinstance(further[-1], bool):
+        further = further[:-1]
     if set(node.kwargs) - {"inplace"}:
         return None
     for form in _FORMS:

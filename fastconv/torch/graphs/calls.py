@@ -17,6 +17,7 @@ from fastconv.arguments import conv_parameters
 from fastconv.backends.block import Pooling
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvParameters
+from fastconv.torch.pairs import pooling_in_pairs
 
 theirs = torch.nn.functional
 
@@ -90,15 +91,7 @@ def convolution(call: dict[str, Any], weight: Any) -> ConvParameters | None:
 def pooling(node: Node) -> Pooling | None:
     """Returns which pooling of 2 x 2 windows a call is, if it is one."""
     call = arguments(node, theirs.max_pool2d, torch.max_pool2d, theirs.avg_pool2d)
-    if call is None:
-        return None
-    kernel, padding = _pair(call["kernel_size"]), _pair(call["padding"])
-    stride = _pair(call["stride"]) if call["stride"] not in (None, (), []) else kernel
-    if (kernel, stride, padding) != ((2, 2), (2, 2), (0, 0)) or call["ceil_mode"]:
-        return None
-    if "dilation" in call:
-        return "max" if _pair(call["dilation"]) == (1, 1) and not call["return_indices"] else None
-    return "avg" if call["divisor_override"] in (None, 4) else None
+    return None if call is None else pooling_in_pairs(call)
 
 
 def addition(node: Node, summand: Node) -> Node | None:
@@ -135,7 +128,3 @@ def sizes(node: Any) -> tuple[int, ...] | None:
 
 def _is_constant(value: Any) -> bool:
     return all(type(each) in (int, str) for each in (value if isinstance(value, (tuple, list)) else (value,)))
-
-
-def _pair(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)

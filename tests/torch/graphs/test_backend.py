@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import fastconv
+from fastconv.torch import convert
 from fastconv.torch.graphs import backend
 from tests.torch.graphs.compiling import assert_alike, captured, chained, compiled, steps_of, steps_of_training, twins
 from tests.torch.graphs.networks import MODELS, Residual, Tutorial, sequential
@@ -108,11 +109,15 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
     "reentrant checkpoint": lambda: Checkpointed(reentrant=True),
     "graph break": Interrupted,
     "in place": InPlace,
+    "converted": lambda: convert(sequential()),
+    "converted, fused": lambda: convert(sequential(), fuse=True),
 }
 
 
 @pytest.mark.filterwarnings(
-    "ignore:None of the inputs have requires_grad=True", "ignore:The .grad attribute of a Tensor"
+    "ignore:None of the inputs have requires_grad=True",
+    "ignore:The .grad attribute of a Tensor",
+    "ignore:.*should not be instantiated",  # torch's own, while it compiles a Function
 )
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_models(form: str) -> None:

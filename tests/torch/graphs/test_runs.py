@@ -130,6 +130,75 @@ def test_sums_run_together_with_their_convolution(name: str) -> None:
     assert [(block.activation, block.residual) for run in runs for block in run.chain.blocks] == blocks
 
 
+FORMS: dict[str, tuple[Callable[[Tensor], Tensor], Any]] = {
+    "F.relu": (F.relu, ("relu", None)),
+    "F.relu, in place": (lambda y: F.relu(y, inplace=True), ("relu", None)),
+    "F.relu, True": (lambda y: F.relu(y, True), ("relu", None)),
+    "F.relu_": (F.relu_, ("relu", None)),
+    "torch.relu": (torch.relu, ("relu", None)),
+    "torch.relu_": (torch.relu_, ("relu", None)),
+    "relu": (lambda y: y.relu(), ("relu", None)),
+    "relu_": (lambda y: y.relu_(), ("relu", None)),
+    "F.tanh": (F.tanh, ("tanh", None)),
+    "torch.tanh": (torch.tanh, ("tanh", None)),
+    "torch.tanh_": (torch.tanh_, ("tanh", None)),
+    "tanh": (lambda y: y.tanh(), ("tanh", None)),
+    "tanh_": (lambda y: y.tanh_(), ("tanh", None)),
+    "nn.ReLU": (nn.ReLU(), ("relu", None)),
+    "nn.Tanh": (nn.Tanh(), ("tanh", None)),
+    "F.relu6": (F.relu6, ("relu6", None)),
+    "F.relu6, in place": (lambda y: F.relu6(y, True), ("relu6", None)),
+    "nn.ReLU6": (nn.ReLU6(), ("relu6", None)),
+    "nn.Hardtanh": (nn.Hardtanh(0.0, 6.0), ("relu6", None)),
+    "F.silu": (F.silu, ("silu", None)),
+    "nn.SiLU": (nn.SiLU(inplace=True), ("silu", None)),
+    "nn.Hardswish": (nn.Hardswish(), ("hardswish", None)),
+    "F.max_pool2d": (lambda y: F.max_pool2d(y, (2, 2), [], 0), (None, "max")),
+    "torch.max_pool2d": (lambda y: torch.max_pool2d(y, 2, stride=[2, 2]), (None, "max")),
+    "nn.MaxPool2d": (nn.MaxPool2d(2, 2), (None, "max")),
+    "F.avg_pool2d": (lambda y: F.avg_pool2d(y, 2), (None, "avg")),
+    "F.avg_pool2d, divided by 4": (lambda y: F.avg_pool2d(y, 2, divisor_override=4), (None, "avg")),
+    "nn.AvgPool2d": (nn.AvgPool2d(2, count_include_pad=False), (None, "avg")),
+    "dropout": (lambda y: F.relu(F.dropout(y, 0.5, training=False)), ("relu", None)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_what_follows(form: str) -> None:
+    function, block = FORMS[form]
+    conv, x = nn.Conv2d(3, 4, 3), torch.randn(2, 3, 10, 9)
+    with torch.no_grad(), chained() as runs:
+        assert_alike(compiled(lambda x: function(conv(x)))(x), function(conv(x)), 1e-5)
+    assert [(block.activation, block.pool) for run in runs for block in run.chain.blocks] == [block]
+
+
+FLATTENINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "torch.flatten": lambda y: torch.flatten(y, 1),
+    "flatten": lambda y: y.flatten(start_dim=1),
+    "nn.Flatten": nn.Flatten(),
+    "view": lambda y: y.view(-1, 4 * 8 * 7),
+    "view of the batch": lambda y: y.view(y.size(0), -1),
+    "reshape": lambda y: y.reshape(y.shape[0], -1),
+    "torch.reshape": lambda y: torch.reshape(y, (len(y), 4 * 8 * 7)),
+}
+
+
+@pytest.mark.parametrize("form", FLATTENINGS)
+def test_forms_of_flattening(form: str) -> None:
+    """For sizes that change too."""
+    conv, linear = nn.Conv2d(3, 4, 3), nn.Linear(4 * 8 * 7, 5)
+
+    def forward(x: Tensor) -> Tensor:
+        return linear(FLATTENINGS[form](conv(x)))
+
+    with torch.no_grad(), chained() as runs:
+        run = compiled(forward)
+        for n in (2, 3, 4):
+            x = torch.randn(n, 3, 10, 9)
+            assert_alike(run(x), forward(x), 1e-5)
+    assert [len(run.chain.blocks) for run in runs] == [2, 2, 2]
+
+
 @pytest.mark.parametrize("signs", [1, -1], ids=["positive", "negative"])
 def test_a_rectifier_behind_max_pooling_is_one_before_it(signs: int) -> None:
     """Values and gradients are the same, of windows without a positive element and of NaN too."""
