@@ -113,6 +113,7 @@ def test_patches_or_weight_first(winograd: NumbaCpu, simd: Simd, form: Form, ord
     """Both orders compute blocks of tiles and of panels, passes, pieces and groups; both see numbers that spread."""
     some = [square(1, 1, 1, 1), square(3, 13, 30, 5, N=3), square(costs(form).steps + 3, 9, 13, 70)]
     some += [image(5, 9, 11, 6, 5, 4, N=2), square(6, 9, 13, 10, N=2, groups=2), square(4, 57, 61, 33, N=2)]
+    some += [square(9, 6, 9, 20 * most_rows(simd.instructions))]
     assert_all_exact(winograd, some, simd)
     for g in some:
         assert_order(winograd, simd, g, order)
