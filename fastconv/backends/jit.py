@@ -194,6 +194,8 @@ def jit(function: Callable[..., Any], *, straight_lines: bool = False, **options
 def straight_line_vectors() -> Iterator[None]:
     """Let LLVM look for vectors in straight lines of code in what this thread compiles; no other thread compiles."""
     with global_compiler_lock:
+        # The compiler reads the environment again after a change of it, which would undo ours: it does so now.
+        numba.config.reload_config()
         before = numba.config.SLP_VECTORIZE
         numba.config.SLP_VECTORIZE = 1
         try:

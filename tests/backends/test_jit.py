@@ -1,4 +1,7 @@
-"""These tests see that compiled code is kept on disk where possible, and that a bad disk costs time, not an error."""
+"""These tests see that compiled code is kept on disk where possible, and that a bad disk costs time, not an error.
+
+The last one is about how it is compiled.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import pytest
+
+from fastconv.backends.jit import straight_line_vectors
 
 JIT = """
 from fastconv.backends.jit import jit
@@ -299,3 +305,12 @@ def test_code_is_compiled_once(program: str, printed: str, kept: bool, tmp_path:
     (tmp_path / "kernel.py").write_text(ONCE + program)
     nowhere = {"NUMBA_CACHE_DIR": os.devnull, "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     assert " ".join(_run(tmp_path, **({} if kept else nowhere))) == printed
+
+
+def test_vectors_of_straight_lines_outlast_a_change_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = numba.config.SLP_VECTORIZE
+    monkeypatch.setenv("NUMBA_OPT", "3")
+    with straight_line_vectors():
+        numba.config.reload_config()  # as the compiler does at its start
+        assert numba.config.SLP_VECTORIZE == 1
+    assert before == numba.config.SLP_VECTORIZE

@@ -20,7 +20,7 @@ step loads vectors + MR numbers for MR * vectors fmas: at 14 x 2 or 8 x 3 well b
 On a Zen 4 core with a peak of 115 GFLOP/s (float32), panels in cache: 14 x 2 vectors 113, 12 x 2 116, 8 x 3 115, 6 x 4
 116, 8 x 2 116; with 256-bit vectors 6 x 2 114, 4 x 3 114. So MR may be the value that divides the number of channels
 best: `tile_vectors`. Plain Numba loops reach less of the peak (docs/cpu.md, a Zen 5 core): 10% with pixels innermost,
-24% with four filters and three taps a pass; 81% as a tile written out, whose vectors LLVM finds in straight lines.
+26% with four filters and three taps a pass; 83% as a tile written out, whose vectors LLVM finds in straight lines.
 
 After F. Van Zee and R. van de Geijn, "BLIS: a framework for rapidly instantiating BLAS functionality" (2015).
 """
