@@ -44,7 +44,6 @@ class _Last(NamedTuple):
     """The run of the last call, for another call with images of the same shape and the same folded weights."""
 
     shape: torch.Size
-    dtype: torch.dtype
     backend: Backend
     parameters: list[Tensor | None]
     run: Run
@@ -108,14 +107,13 @@ class Step:
         if (
             last is not None
             and last.shape == x.shape
-            and last.dtype is x.dtype
             and last.backend is backend
             and all(map(is_, last.parameters, parameters))
         ):
             return last.run
         run = chains.run_of(backend, x, self._stages, parameters, flat=self._flat, layers=len(self._stages))
         if run is not None and self._keeps_run:
-            self._last = _Last(x.shape, x.dtype, backend, parameters, run)
+            self._last = _Last(x.shape, backend, parameters, run)
         return run
 
 
