@@ -153,7 +153,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "another parameter": _replaced,
     "swap_tensors": _swapped,
     "moved into shared memory": lambda model: model.share_memory()[0].weight.mul_(2.0),
-    "float32 and back": lambda model: model.float().double(),
+    "float16 and back": lambda model: model.half().double(),
 }
 
 
