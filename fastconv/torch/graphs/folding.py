@@ -72,8 +72,8 @@ def _folded(
 class _Watch:
     """Tells whether tensors still have the elements that they had when the watch was made.
 
-    It keeps their memory, so that no other tensor can come to lie at the same address. Their shapes and data types are
-    what torch.compile looks at before each call.
+    It keeps their memory, so that no other tensor can come to lie at the same address. Their shapes, strides and
+    data types are what torch.compile looks at before each call.
     """
 
     def __init__(self, sources: Sources) -> None:
@@ -82,15 +82,11 @@ class _Watch:
         self._before = self._contents()
         # By number: torch.utils.swap_tensors refuses tensors that something refers to, even weakly.
         self._who = _addresses(sources)
-        self._count, self._stride = version(sources[0]), sources[0].stride()
+        self._count = version(sources[0])
 
     def is_same(self, sources: Sources) -> bool:
-        w = sources[0]
         return (
-            _addresses(sources) == self._who
-            and version(w) == self._count
-            and w.stride() == self._stride
-            and self._contents() == self._before
+            _addresses(sources) == self._who and version(sources[0]) == self._count and self._contents() == self._before
         )
 
     def _contents(self) -> list[bytes]:

@@ -46,7 +46,6 @@ class _Last(NamedTuple):
     """The run of the last call, for another call with images of the same shape and the same folded weights."""
 
     shape: torch.Size
-    dtype: torch.dtype
     backend: Backend
     parameters: list[Tensor | None]
     run: Run
@@ -111,7 +110,6 @@ class Step:
         if (
             last is not None
             and last.shape == x.shape
-            and last.dtype is x.dtype
             and last.backend is backend
             and all(map(is_, last.parameters, parameters))
         ):
@@ -119,7 +117,7 @@ class Step:
         layers = len(self._stages)
         run = chains.run_of(backend, x, self._stages, parameters, residuals, flat=self._flat, layers=layers)
         if run is not None and self._keeps_run:
-            self._last = _Last(x.shape, x.dtype, backend, parameters, run._replace(parameters=parameters))
+            self._last = _Last(x.shape, backend, parameters, run._replace(parameters=parameters))
         return run
 
 
