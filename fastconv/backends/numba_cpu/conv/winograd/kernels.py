@@ -19,6 +19,8 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_scalar,
     store,
+    store_scalar,
+    transpose,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
@@ -111,9 +113,41 @@ def sees_odd_weight(simd, args, task):
 
 
 @inner
+def _is_turned(simd, args):
+    """Return True if a weight has the taps of an input gradient, in reverse order, and a panel fits a square."""
+    taps = args.tap_count
+    whole = taps == simd.taps * simd.taps and args.tap_rows == simd.taps and args.weight_row == taps
+    return whole and max(taps, args.tile_rows) <= simd.lanes and load_integer(args.taps, 2) == taps - 1
+
+
+@inner
+def _pack_turned(simd, args, group, panel, first, count, packed):
+    """Pack a panel as `pack_panel` does, but with taps in the weight's order, by a square of lanes for each channel.
+
+    One by one, the elements of 512 x 512 kernels take twice as long to pack as to transform.
+    """
+    taps, tile_rows, rows = args.tap_count, args.tile_rows, args.rows
+    here = min(tile_rows, rows - panel * tile_rows)
+    last = group == args.groups - 1 and panel * tile_rows + here == rows
+    place = group * args.weight_group + panel * tile_rows * taps + first * args.weight_depth
+    spare = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    for c in range(count):
+        source = args.weight + simd.itemsize * (place + c * args.weight_depth)
+        # A vector of the weight's last taps would end beyond the weight.
+        if last and first + c == args.depth - 1:
+            for i in range(here * taps):
+                store_scalar(simd, spare, i, load_scalar(simd, source, i))
+            source = spare
+        transpose(simd, source, taps, here, packed + simd.itemsize * c * taps * tile_rows, tile_rows)
+
+
+@inner
 def pack_channels(simd, args, group, panel, first, count, packed):
     """Pack a panel of the weight for ``count`` channels from ``first`` on; return True if all of it is finite."""
-    pack_panel(simd, args, group, panel, first, count, packed)
+    if _is_turned(simd, args):
+        _pack_turned(simd, args, group, panel, first, count, packed)
+    else:
+        pack_panel(simd, args, group, panel, first, count, packed)
     return is_finite(simd, packed, count * args.tap_count * args.tile_rows)
 
 
@@ -132,6 +166,8 @@ def transform_piece(simd, args, piece, count, packed, target, matrix):
             if not whole:
                 _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
                 kernels, step = piece_of, simd.lanes
+            elif _is_turned(simd, args):
+                kernels, step = kernels + simd.itemsize * (taps - 1) * tile_rows, -tile_rows
             _transform_taps(simd, kernels, step, target + simd.itemsize * (c * tile_rows + i), matrix)
 
 
