@@ -146,22 +146,23 @@ def spy(backend: Backend, record: list[tuple[str, str]], monkeypatch: pytest.Mon
 
 
 def spy_chains(backend: Backend, record: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let chains write what their blocks come to: "conv2d" and its adjoints, or "conv2d_block" and its gradient."""
+    """Let chains write what their blocks come to: "conv2d" and its gradients, or "conv2d_block" and its gradient."""
     forward, backward = NumbaChain.forward, NumbaChain.backward
 
-    def spied_forward(self: NumbaChain, at: Operands) -> None:
+    def spied_forward(self: NumbaChain, at: Operands) -> bool:
         plain = [block.activation is block.pool is None for block in self.blocks]
         record.extend((backend.name, "conv2d" if each else "conv2d_block") for each in plain)
-        forward(self, at)
+        return forward(self, at)
 
-    def spied_backward(self: NumbaChain, at: Operands, gradients: Gradients) -> None:
+    def spied_backward(self: NumbaChain, at: Operands, gradients: Gradients) -> bool:
         for number, block in reversed(list(enumerate(self.blocks))):
             if block.activation is block.pool is None:
-                wanted = {"conv2d_input": number or gradients.x, "conv2d_weight": gradients.parameters[2 * number]}
-                record.extend((backend.name, operation) for operation, want in wanted.items() if want)
+                x = self if number else gradients.x
+                wanted = {"conv2d_input": x, "conv2d_weight": gradients.parameters[2 * number]}
+                record.extend((backend.name, operation) for operation, want in wanted.items() if want is not None)
             else:
                 record.append((backend.name, "conv2d_block_backward"))
-        backward(self, at, gradients)
+        return backward(self, at, gradients)
 
     monkeypatch.setattr(NumbaChain, "forward", spied_forward)
     monkeypatch.setattr(NumbaChain, "backward", spied_backward)
