@@ -60,6 +60,7 @@ def test_a_long_loop_is_counted_whole_and_shown_in_part() -> None:
     assert f"... and {41 - LINES} more" in text
 
 
+@pytest.mark.long
 def test_one_command_makes_figures_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "DEFAULT", "N=1 C=4 H=9 K=8 R=3 padding=1")
     monkeypatch.setattr(run, "shapes", lambda: [(1, 8)])

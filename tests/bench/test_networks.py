@@ -27,6 +27,7 @@ def _invoke(*arguments: str):
     return CliRunner().invoke(app, ["networks", *arguments], env={"COLUMNS": "240"})
 
 
+@pytest.mark.long
 def test_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_network.py").write_text(NETWORK)
     monkeypatch.syspath_prepend(tmp_path)

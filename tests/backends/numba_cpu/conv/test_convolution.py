@@ -62,6 +62,7 @@ def edges(lanes: int, vectors: int) -> list[int]:
     return sorted(count for count in around if count > 0)
 
 
+@pytest.mark.long
 def test_every_remainder_of_pixels(numba: NumbaCpu, simd: Simd) -> None:
     counts = edges(simd.lanes, 4)
     assert_all_exact(numba, (image(2, 1, count, 1 + count % 3, 1, 3) for count in counts), simd)
@@ -247,6 +248,7 @@ def test_workspaces_do_not_grow_with_image_or_batch(simd: Simd, algorithm: str |
             assert plan.thread_bytes <= WORKSPACE, (type(plan.cut).__name__, g)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
 @pytest.mark.parametrize("algorithm", ["gemm", "direct", "winograd(2x2)", "winograd(4x4)", "batch"])
 def test_rows_that_a_panel_lacks_do_not_look_infinite(algorithm: str, simd: Simd) -> None:
