@@ -7,13 +7,12 @@ tiling of a problem, its predicted cost, and the number of tasks; the planner co
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from fastconv.backends.numba_cpu.gemm import reduce
-from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments, limits_of
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
@@ -182,7 +181,7 @@ def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
     p = job.problem
     return {
         "taps": table.ctypes.data,
-        "limits": _limits(simd, job.limits).ctypes.data,
+        "limits": limits_of(simd, job.limits).ctypes.data,
         "N": p.images,
         "groups": p.groups,
         "depth": p.channels,
@@ -221,8 +220,3 @@ def extent(p: Problem) -> dict[str, int]:
 
 def _page_after(size: int) -> int:
     return -(-size // _PAGE) * _PAGE
-
-
-@cache
-def _limits(simd: Simd, limits: tuple[float, float]) -> np.ndarray:
-    return np.array([-np.inf, np.inf, *limits], simd.dtype)

@@ -30,6 +30,7 @@ from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
+from fastconv.backends.numba_cpu.gemm.arguments import NO_LIMITS
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
@@ -175,9 +176,8 @@ class Lowering:
         (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits)
         if job.exchanged:
             plan.record(program, at.w, at.x, y)
-            if at.b is not None:
-                elementwise.record_bias(program, simd, y, at.b, (g.N, g.K))
-            limits = None
+            if at.b is not None or limits is not None:
+                elementwise.record_bias(program, simd, y, at.b, (g.N, g.K), limits or NO_LIMITS)
         else:
             plan.record(program, at.x, at.w, at.b, y)
         if at.residual is not None or (activation is not None and limits is None):

@@ -9,6 +9,12 @@ zero if there is none.
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 
@@ -90,3 +96,12 @@ class ConvArguments(Arguments):
     """Number of parts of the reduction, whose results are added up at the end."""
     split_steps: int
     """Number of steps of the reduction in each part."""
+
+
+NO_LIMITS = (-math.inf, math.inf)
+
+
+@cache
+def limits_of(simd: Simd, limits: tuple[float, float]) -> np.ndarray:
+    """Return what the argument ``limits`` points to, for results between two ``limits``."""
+    return np.array([*NO_LIMITS, *limits], simd.dtype)

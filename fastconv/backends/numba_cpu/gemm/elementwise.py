@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from fastconv.backends.numba_cpu.gemm.arguments import NO_LIMITS, limits_of
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
+    broadcast,
+    clamp,
     lanes_between,
     load_scalar,
     load_where,
@@ -31,6 +34,8 @@ class ElementwiseArguments(Arguments):
     """Address of the numbers that are written."""
     bias: int
     """Address of one number for each column, or 0 for no bias."""
+    limits: int
+    """Address of four numbers, as in `ConvArguments`."""
     rows: int
     columns: int
     infinite: int
@@ -50,16 +55,17 @@ def _clear(simd, args, task, thread):
 
 @task(ElementwiseArguments)
 def _add_bias(simd, args, task, thread):
-    target, bias = args.target, args.bias
-    if bias == 0:
-        return
+    target, bias, limits = args.target, args.bias, args.limits
     rows, columns = args.rows, args.columns
+    lowest, highest = (broadcast(simd, load_scalar(simd, limits, 2)), broadcast(simd, load_scalar(simd, limits, 3)))
     for first in range(0, columns, simd.lanes):
         there = lanes_between(simd, 0, columns - first)
-        more = load_where(simd, bias, first, there, zeros(simd))
+        more = zeros(simd)
+        if bias != 0:
+            more = load_where(simd, bias, first, there, more)
         for row in range(rows):
             value = add(simd, load_where(simd, target, row * columns + first, there, zeros(simd)), more)
-            store_where(simd, target, row * columns + first, there, value)
+            store_where(simd, target, row * columns + first, there, clamp(simd, value, lowest, highest))
 
 
 @task(ElementwiseArguments)
@@ -75,10 +81,18 @@ def record_clear(program: ProgramBuilder, simd: Simd, target: Place, count: int)
     program.add(_new(rows=1, columns=count), [(_TARGET, target)], [Step(_clear(simd), 1, 1)])
 
 
-def record_bias(program: ProgramBuilder, simd: Simd, target: Place, bias: Place, shape: tuple[int, int]) -> None:
-    """Record a step of a program that adds ``bias`` to each row of a matrix."""
+def record_bias(
+    program: ProgramBuilder,
+    simd: Simd,
+    target: Place,
+    bias: Place | None,
+    shape: tuple[int, int],
+    limits: tuple[float, float] = NO_LIMITS,
+) -> None:
+    """Record a step of a program that adds ``bias`` to each row of a matrix, and clamps the results to ``limits``."""
     rows, columns = shape
-    program.add(_new(rows=rows, columns=columns), [(_TARGET, target), (_BIAS, bias)], [Step(_add_bias(simd), 1, 1)])
+    args = _new(rows=rows, columns=columns, limits=limits_of(simd, limits).ctypes.data)
+    program.add(args, [(_TARGET, target), (_BIAS, bias)], [Step(_add_bias(simd), 1, 1)])
 
 
 def record_look(program: ProgramBuilder, simd: Simd, source: Place, count: int) -> None:
