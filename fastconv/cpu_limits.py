@@ -23,7 +23,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 ACCUMULATORS = 24
-"""Of the 32 vector registers of AVX-512 and NEON; AVX2 has 16, so half as many there."""
+"""Count of vector registers that the loop uses, of the 32 of AVX-512 and NEON; with the 16 of AVX2 it uses half."""
 
 SECONDS = 0.1
 ROUNDS = 10

@@ -106,7 +106,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def scratch(size: int) -> np.ndarray:
     """Return memory of ``size`` bytes or more for the time of a call; `give_back` must get it afterwards.
 
-    It holds so many bytes from its first multiple of 64 on.
+    The ``size`` bytes begin at its first address that is a multiple of 64.
     """
     return np.empty(size + _LINE, np.uint8) if size < _SMALL else _store.take(max(size, SMALLEST))
 

@@ -12,8 +12,6 @@ class FoldArguments(Arguments):
     """Address of the column matrix, (planes, R, S, P, Q)."""
     image: int
     """Address of the image, (planes, H, W)."""
-    workspace: int
-    """Address of a workspace, which the sum doesn't use."""
     H: int
     W: int
     P: int
