@@ -1,7 +1,7 @@
 """This folder computes max and average pooling: the backend calls max.py, average.py, adaptive.py and integer.py.
 
 plan.py           chooses the kernel for a pooling, and makes the tables that it needs
-job.py            a job: a compiled task, its arguments (arguments.py), and the split of the work into tasks
+operation.py      a compiled task, its arguments (arguments.py), and the split of the work into tasks
 windows/          vectors of windows: their state, and how they are read and written
 forward/          pooling by rows of windows, and by wide windows
 backward/         input gradients: scattered to the largest pixels, or gathered from averages

@@ -13,8 +13,8 @@ from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.pooling import average as average_pooling
 from fastconv.backends.numba_cpu.pooling import max as max_pooling
 from fastconv.backends.numba_cpu.pooling.backward.spread_adaptive import spread_adaptive
-from fastconv.backends.numba_cpu.pooling.job import Job, parts
-from fastconv.backends.numba_cpu.pooling.plan import JOBS_BYTES, divisor_tables, table, wide_job
+from fastconv.backends.numba_cpu.pooling.operation import PoolingOperation, parts
+from fastconv.backends.numba_cpu.pooling.plan import OPERATIONS_BYTES, divisor_tables, table, wide_operation
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.simd import Simd
@@ -57,8 +57,8 @@ def avg_pool2d_backward(simd: Simd, grad: np.ndarray, g: AdaptiveGeometry) -> np
         return average_pooling.avg_pool2d_backward(simd, grad, g.uniform)
     x = buffers.empty(g.input_shape, grad.dtype)
     if g.N:
-        job, divisors = _average_backward(simd, g)
-        job.execute(x, average_pooling.divided(grad, divisors), None)
+        operation, divisors = _average_backward(simd, g)
+        operation.execute(x, average_pooling.divided(grad, divisors), None)
     return x
 
 
@@ -76,22 +76,22 @@ def _arguments(simd: Simd, g: AdaptiveGeometry, rows: int, reach: np.ndarray, sp
     return sizes | tables | parts(g.N * g.C, rows, g.bytes(simd.itemsize))
 
 
-def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> Job:
+def _make_forward(simd: Simd, g: AdaptiveGeometry, kind: str) -> PoolingOperation:
     reach, spans = _reach(g.rows), _spans(g.columns)
     divisors, addresses = divisor_tables(simd, *g.divisor_axes)
     values = _arguments(simd, g, g.P, reach, spans) | {"divisors": addresses.ctypes.data}
-    return wide_job(simd, g, kind, g.rows.kernel, values, reach, spans, divisors, addresses)
+    return wide_operation(simd, g, kind, g.rows.kernel, values, reach, spans, divisors, addresses)
 
 
-def _make_average_backward(simd: Simd, g: AdaptiveGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray]]:
-    """Return the job of the input gradient, and the divisors of ``grad`` along rows and columns of windows."""
+def _make_average_backward(simd: Simd, g: AdaptiveGeometry) -> tuple[PoolingOperation, tuple[np.ndarray, np.ndarray]]:
+    """Return the operation of the input gradient, and the divisors of ``grad`` along rows and columns of windows."""
     reach, spans = _reach(g.exchanged.rows), _spans(g.columns)
-    job = Job(spread_adaptive, simd, _arguments(simd, g, g.H, reach, spans), reach, spans)
+    operation = PoolingOperation(spread_adaptive, simd, _arguments(simd, g, g.H, reach, spans), reach, spans)
     down, across = g.divisor_axes
-    return job, (down.astype(simd.dtype), across.astype(simd.dtype))
+    return operation, (down.astype(simd.dtype), across.astype(simd.dtype))
 
 
-_forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
+_forward = Kept(_make_forward, lambda operation: operation.nbytes, OPERATIONS_BYTES)
 _average_backward = Kept(
-    _make_average_backward, lambda made: made[0].nbytes + sum(axis.nbytes for axis in made[1]), JOBS_BYTES
+    _make_average_backward, lambda made: made[0].nbytes + sum(axis.nbytes for axis in made[1]), OPERATIONS_BYTES
 )

@@ -1,4 +1,4 @@
-"""`PoolingArguments` are the arguments of a pooling's job.
+"""`PoolingArguments` are the arguments of a pooling operation.
 
 Addresses are in bytes, all else counts elements. Names are those of `fastconv.geometry`: windows of R x S pixels,
 window (p, q) begins at pixel (p * down - top, q * right - left), and its pixels are DY rows and DX columns apart.

@@ -31,9 +31,9 @@ def avg_pool2d_backward(simd: Simd, grad: np.ndarray, geometry: PoolGeometry) ->
     """Return the input gradient (N, C, H, W): each pixel gets its share of every window that it is in."""
     x = buffers.empty(geometry.input_shape, grad.dtype)
     if geometry.N:
-        job, divisors = average_backward(simd, geometry)
+        operation, divisors = average_backward(simd, geometry)
         shares = np.ascontiguousarray(grad) if divisors is None else divided(grad, divisors)
-        job.execute(x, shares, None)
+        operation.execute(x, shares, None)
     return x
 
 

@@ -14,7 +14,7 @@ from fastconv.backends.numba_cpu.pooling.backward.spread_rows import spread_rows
 from fastconv.backends.numba_cpu.pooling.backward.spread_wide import spread_wide
 from fastconv.backends.numba_cpu.pooling.forward.rows import pool_down, pool_rolling
 from fastconv.backends.numba_cpu.pooling.forward.wide import pool_wide
-from fastconv.backends.numba_cpu.pooling.job import Job, arguments_of, parts
+from fastconv.backends.numba_cpu.pooling.operation import PoolingOperation, arguments_of, parts
 from fastconv.backends.numba_cpu.pooling.whole_planes import pool_planes, spread_planes
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, Windows
 from fastconv.backends.numba_cpu.simd import Simd
@@ -99,23 +99,23 @@ def divisor_tables(simd: Simd, down: np.ndarray, across: np.ndarray) -> tuple[np
     return rows, rows.ctypes.data + which.astype(np.int64) * rows.strides[0]
 
 
-def wide_job(
+def wide_operation(
     simd: Simd,
     g: PoolGeometry | AdaptiveGeometry,
     kind: str,
     rows: int,
     values: dict[str, int],
     *tables: np.ndarray,
-) -> Job:
-    """Return the job of `pool_wide`, whose tasks are runs of windows of all planes; ``rows`` is a window's height."""
+) -> PoolingOperation:
+    """Return the operation of `pool_wide`: tasks are runs of windows of all planes, ``rows`` is a window's height."""
     lanes, windows = simd.lanes, g.N * g.C * g.P * g.Q
     task_windows = -(-windows // (values["tasks"] * lanes)) * lanes
     ahead = 0 if g.bytes(simd.itemsize) <= CLOSE_BYTES else min(AHEAD, rows * g.W * simd.itemsize)
     values = values | {"ahead": ahead, "task_windows": task_windows, "tasks": -(-windows // task_windows)}
-    return Job(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
+    return PoolingOperation(pool_wide, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
 
 
-def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
+def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> PoolingOperation:
     """Make what `forward` returns."""
     lanes, size = simd.lanes, simd.itemsize
     down, across = g.divisor_axes if kind == AVERAGES else (np.ones(g.P), np.ones(1))
@@ -141,9 +141,9 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
     tables = (starts, reach, spans, divisor_rows, divisor_addresses)
     if wide and _covers(g):
         values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(size))}
-        return Job(pool_planes, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
+        return PoolingOperation(pool_planes, Windows(simd.instructions, simd.dtype, kind, 0, 0), values, *tables)
     if wide:
-        return wide_job(simd, g, kind, g.R, values, *tables)
+        return wide_operation(simd, g, kind, g.R, values, *tables)
     step = _step(g)
     known = g.S if step and g.S <= 4 and g.dilation[1] == 1 else 0
     whole = known != 0 and not rolling and g.R <= 4 and g.padding[0] == 0 and bool((rows.count == g.R).all())
@@ -152,10 +152,12 @@ def _make_forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
         high = g.N * g.C
         values |= {"planes": 1, "H": high * g.H, "P": high * g.P, **parts(1, high * g.P, g.bytes(size))}
     windows = Windows(simd.instructions, simd.dtype, kind, known, step, g.R if whole else 0)
-    return Job(pool_rolling if rolling else pool_down, windows, values, *tables)
+    return PoolingOperation(pool_rolling if rolling else pool_down, windows, values, *tables)
 
 
-def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
+def _make_average_backward(
+    simd: Simd, g: PoolGeometry
+) -> tuple[PoolingOperation, tuple[np.ndarray, np.ndarray] | None]:
     """Make what `average_backward` returns.
 
     If windows overlap, the whole gradient is divided first, since a sum of undivided numbers may overflow.
@@ -176,9 +178,9 @@ def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.n
     before = None if same else (down.astype(simd.dtype), across.astype(simd.dtype))
     if _covers(g):
         values |= {"W": g.H * g.W, **parts(g.N * g.C, 1, g.bytes(simd.itemsize))}
-        return Job(spread_planes, simd, values, reach, divisor), before
+        return PoolingOperation(spread_planes, simd, values, reach, divisor), before
     if g.stride[1] > 2:
-        return Job(spread_wide, simd, values, reach, divisor), before
+        return PoolingOperation(spread_wide, simd, values, reach, divisor), before
     dense = same and g.padding[0] == 0 and g.H == g.P * g.R == g.P * g.stride[0] and g.R <= 3
     if dense:
         # Windows go on from one plane to the next as they do from row to row.
@@ -187,39 +189,39 @@ def _make_average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.n
         values |= {"planes": 1, "H": high * g.H, "P": high * g.P, **work}
     known, rows_known = (g.S if g.S <= 3 else 0), (g.R if dense else 0)
     windows = Windows(simd.instructions, simd.dtype, AVERAGES, known, g.stride[1], rows_known)
-    return Job(spread_rows, windows, values, reach, divisor), before
+    return PoolingOperation(spread_rows, windows, values, reach, divisor), before
 
 
 @lru_cache(maxsize=4096)
-def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[int, int]) -> Job:
-    """Return the job that scatters a gradient of (P, Q) windows into planes of (H, W)."""
+def max_backward(simd: Simd, planes: int, size: tuple[int, int], windows: tuple[int, int]) -> PoolingOperation:
+    """Return the operation that scatters a gradient of (P, Q) windows into planes of (H, W)."""
     pixels, results = size[0] * size[1], windows[0] * windows[1]
     values = {"planes": planes, "H": size[0], "W": size[1], "P": windows[0], "Q": windows[1]}
     work = planes * (pixels * simd.itemsize + results * (8 + simd.itemsize))
     fits = work <= CACHES
     values |= {"ahead": 0 if fits else SCATTER_AHEAD, **parts(planes, 1, work)}
     pairs = fits and size == (2 * windows[0], 2 * windows[1])
-    return Job(scatter, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), values)
+    return PoolingOperation(scatter, Windows(simd.instructions, simd.dtype, AVERAGES, 0, 2 if pairs else 1), values)
 
 
-JOBS_BYTES = 32 << 20
-"""Size limit of the kept jobs of each kind, in bytes; most jobs take some kilobytes."""
+OPERATIONS_BYTES = 32 << 20
+"""Size limit of the kept operations of each kind, in bytes; most take some kilobytes."""
 
-_forward = Kept(_make_forward, lambda job: job.nbytes, JOBS_BYTES)
+_forward = Kept(_make_forward, lambda operation: operation.nbytes, OPERATIONS_BYTES)
 _average_backward = Kept(
     _make_average_backward,
     lambda made: made[0].nbytes + sum(axis.nbytes for axis in made[1] or ()),
-    JOBS_BYTES,
+    OPERATIONS_BYTES,
 )
 
 
-def forward(simd: Simd, g: PoolGeometry, kind: str) -> Job:
-    """Return the job that computes values, places or averages, as ``kind`` says."""
+def forward(simd: Simd, g: PoolGeometry, kind: str) -> PoolingOperation:
+    """Return the operation that computes values, places or averages, as ``kind`` says."""
     return _forward(simd, g, kind)
 
 
-def average_backward(simd: Simd, g: PoolGeometry) -> tuple[Job, tuple[np.ndarray, np.ndarray] | None]:
-    """Return the job of the input gradient, and the divisors of the gradient, or None if the job divides by itself.
+def average_backward(simd: Simd, g: PoolGeometry) -> tuple[PoolingOperation, tuple[np.ndarray, np.ndarray] | None]:
+    """Return the operation of the input gradient, and the divisors of the gradient, or None if it divides by itself.
 
     The divisors are the outer product of the two vectors, for rows and columns of windows.
     """

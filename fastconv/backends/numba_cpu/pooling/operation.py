@@ -1,4 +1,4 @@
-"""A job of pooling is a compiled task, its arguments, and the split of the work into tasks."""
+"""A pooling operation is a compiled task, its arguments, and the split of the work into tasks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ TASK_BYTES = 192 << 10
 """Size of the data that a task reads and writes, in bytes. It takes 5 to 20 us: enough to be worth waking a worker."""
 
 TASKS = 32
-"""Largest number of tasks in a job. It must not depend on the number of threads."""
+"""Largest number of tasks in an operation. It must not depend on the number of threads."""
 
-_JOB_BYTES = 1024
-"""Size of a job's objects besides its tables, in bytes."""
+_OBJECT_BYTES = 1024
+"""Size of an operation's objects besides its tables, in bytes."""
 
 _OPERANDS = PoolingArguments.positions("input", "output", "indices")
 
 
-class Job(Operation):
-    """A job of pooling runs a task on the arrays input, output and indices; a gradient writes to the input."""
+class PoolingOperation(Operation):
+    """A pooling operation runs a task on the arrays input, output and indices; a gradient writes to the input."""
 
     def __init__(self, task: Task, vectors: Any, values: dict[str, int], *tables: np.ndarray) -> None:
         """Compile ``task`` for ``vectors``.
@@ -39,7 +39,7 @@ class Job(Operation):
 
     @property
     def nbytes(self) -> int:
-        return _JOB_BYTES + self.args.nbytes + sum(table.nbytes for table in self.tables)
+        return _OBJECT_BYTES + self.args.nbytes + sum(table.nbytes for table in self.tables)
 
     def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
         step = Step(self.task, self.tasks, get_num_threads())
