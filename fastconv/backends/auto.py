@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from fastconv import registry
 from fastconv.backends.base import Backend, Geometry
-from fastconv.backends.block import Block
+from fastconv.backends.batch_norm import BatchNorm
+from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 
@@ -51,6 +52,9 @@ class Auto(Backend):
 
     def chain(self, blocks: tuple[Block, ...], dtype: Any) -> Chain | None:
         return self.select("conv2d", blocks[0].geometry, dtype).chain(blocks, dtype)
+
+    def batch_norm(self, shape: tuple[int, ...], activation: Activation | None, dtype: Any) -> BatchNorm | None:
+        return self.select("batch_norm", None, dtype).batch_norm(shape, activation, dtype)
 
     def channel_sum(self, grad: Any) -> Any:
         return self.select("channel_sum", None, grad.dtype).channel_sum(grad)

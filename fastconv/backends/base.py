@@ -21,7 +21,8 @@ import numpy as np
 
 from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends import adaptive
-from fastconv.backends.block import Block
+from fastconv.backends.batch_norm import BatchNorm
+from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
@@ -133,6 +134,12 @@ class Backend(ABC):
 
         Arrays are of ``dtype``. The results equal those of the primitives and activations up to rounding.
         """
+        return None
+
+    def batch_norm(
+        self, shape: tuple[int, ...], activation: Activation | None, dtype: np.dtype[Any]
+    ) -> BatchNorm | None:
+        """Returns a normalisation of images of ``shape`` (N, C, H, W) by their own statistics; None if it has none."""
         return None
 
     @abstractmethod

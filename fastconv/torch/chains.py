@@ -43,11 +43,12 @@ POINT = ConvParameters((1, 1), (0, 0, 0, 0), (1, 1), 1)
 """A linear layer's parameters: it convolves images of one pixel."""
 
 _PAIRS = PoolParameters((2, 2), (2, 2), (0, 0), (1, 1))
-_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
+DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
     torch.uint8: np.dtype(np.uint8),
 }
+"""NumPy's types for torch's."""
 _COMPUTED = (torch.float32, torch.float64)
 
 
@@ -142,11 +143,11 @@ def run_of(
     """
     for number, stage in enumerate(stages):
         w, b = parameters[2 * number : 2 * number + 2]
-        if w is None or not _is_alike(w, x) or not (b is None or (_is_alike(b, x) and b.shape == stage.weight[:1])):
+        if w is None or not is_alike(w, x) or not (b is None or (is_alike(b, x) and b.shape == stage.weight[:1])):
             return None
         if w.ndim == 4 and layout_of(w) is not torch.contiguous_format:
             return None
-    found = _chain(backend, _DTYPES[x.dtype], tuple(x.shape), stages)
+    found = _chain(backend, DTYPES[x.dtype], tuple(x.shape), stages)
     if found is None:
         return None
     N, K, P, Q = found.blocks[-1].result_shape
@@ -184,7 +185,8 @@ def _forward(run: Run, x: Tensor, parameters: Sequence[Tensor | None], saved: Te
     return result, False
 
 
-def _is_alike(parameter: Tensor, x: Tensor) -> bool:
+def is_alike(parameter: Tensor, x: Tensor) -> bool:
+    """Returns True if compiled code may read a parameter beside images ``x``, which are plain."""
     return (
         parameter.dtype is x.dtype
         and parameter.is_cpu
@@ -217,7 +219,7 @@ def _chain(backend: Backend, dtype: Any, image: tuple[int, ...], stages: tuple[S
 
 def _empty(chain: Chain, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Returns a tensor without content."""
-    return torch.from_numpy(chain.empty(shape, _DTYPES[dtype]))
+    return torch.from_numpy(chain.empty(shape, DTYPES[dtype]))
 
 
 def version(x: Tensor | None) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend, Geometry
-from fastconv.backends.block import Block
+from fastconv.backends.batch_norm import BatchNorm
+from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
@@ -19,6 +20,7 @@ from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.explaining import explain
 from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
+from fastconv.backends.numba_cpu.fused.batch_norm.plan import NumbaBatchNorm
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
 from fastconv.backends.numba_cpu.infinities import (
@@ -155,6 +157,13 @@ class NumbaCpu(Backend):
             if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d", "conv2d_input", "conv2d_weight")):
                 return None
         return NumbaChain(self, self._simd(dtype), blocks)
+
+    def batch_norm(
+        self, shape: tuple[int, ...], activation: Activation | None, dtype: np.dtype[Any]
+    ) -> BatchNorm | None:
+        if 0 in shape or activation not in (None, *ACTIVATIONS):
+            return None
+        return NumbaBatchNorm(self._simd(dtype), (shape[0], shape[1], math.prod(shape[2:])), activation)
 
     def _leaves_out(self, dtype: np.dtype[Any], geometry: ConvGeometry) -> bool:
         """Return True if taps are left out, which the programs of blocks can't do."""

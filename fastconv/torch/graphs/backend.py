@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.checkpoints import put_checkpoints
 from fastconv.torch.graphs.either import put_either
+from fastconv.torch.graphs.norms import put_norms
 from fastconv.torch.graphs.runs import put_steps
 
 
@@ -32,6 +33,7 @@ def backend(graph: GraphModule, example_inputs: Sequence[Any], **settings: Any) 
 
 def _rewrite(module: GraphModule) -> None:
     """Replace calls in a graph, and in the graphs of its checkpoints."""
+    put_norms(module.graph)
     put_steps(module.graph)
     put_either(module.graph)
     for body in put_checkpoints(module):

@@ -120,6 +120,23 @@ def is_flattening(node: Node) -> bool:
     return statically_known_true(before[0] == after[0])
 
 
+def follows(node: Node, before: Node) -> bool:
+    """Returns True if a call reads the result before it, as its first argument or adding to it, and it alone does."""
+    if list(before.users) != [node]:
+        return False
+    arguments = [*node.args, *node.kwargs.values()]
+    first = bool(arguments) and arguments[0] is before
+    return (first or addition(node, before) is not None) and arguments.count(before) == 1
+
+
+def have_same_sizes(*nodes: Node) -> bool:
+    """Returns True if the nodes stand for images of four axes whose sizes are known to be equal."""
+    shapes = [sizes(each) or () for each in nodes]
+    if any(len(shape) != 4 for shape in shapes):
+        return False
+    return all(statically_known_true(size == other) for size, *more in zip(*shapes, strict=True) for other in more)
+
+
 def sizes(node: Any) -> tuple[int, ...] | None:
     """Returns the shape of the tensor that a node stands for, in which sizes may be symbols, or None without one."""
     example = node.meta.get("example_value") if isinstance(node, Node) else None

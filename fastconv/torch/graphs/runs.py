@@ -12,13 +12,21 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from fastconv.backends.block import Activation, Pooling
 from fastconv.geometry import ConvParameters
 from fastconv.torch.chains import POINT, Stage
 from fastconv.torch.graphs.activations import activation_of
-from fastconv.torch.graphs.calls import addition, arguments, convolution, is_flattening, pooling, sizes
+from fastconv.torch.graphs.calls import (
+    addition,
+    arguments,
+    convolution,
+    follows,
+    have_same_sizes,
+    is_flattening,
+    pooling,
+    sizes,
+)
 from fastconv.torch.graphs.either import put_either
 from fastconv.torch.graphs.folding import Folding
 from fastconv.torch.graphs.steps import Part, Step
@@ -49,7 +57,7 @@ class _Run:
 
     def takes(self, node: Node) -> bool:
         """Returns True, and has the call as its last one, if the call can run together with those before."""
-        if self.nodes and not _follows(node, self.nodes[-1]):
+        if self.nodes and not follows(node, self.nodes[-1]):
             return False
         taken = self._takes_layer(node) or (bool(self.nodes) and self._takes_following(node))
         if taken:
@@ -98,11 +106,7 @@ class _Run:
         last = self.parts[-1]
         if (last.sum, last.activation, last.pool) != (None, None, None) or added in self.nodes:
             return False
-        shapes = [sizes(each) or () for each in (node, self.nodes[-1], added)]
-        if any(len(shape) != 4 for shape in shapes):
-            return False
-        equal = [statically_known_true(size == other) for size, *more in zip(*shapes, strict=True) for other in more]
-        if not all(equal):
+        if not have_same_sizes(node, self.nodes[-1], added):
             return False
         last.sum = node
         return True
@@ -140,15 +144,6 @@ def _runs(graph: Graph) -> list[_Run]:
         found.append(_Run())
         found[-1].takes(node)
     return [run for run in found if run.nodes]
-
-
-def _follows(node: Node, before: Node) -> bool:
-    """Returns True if a call reads the result before it, as its first argument or adding to it, and it alone does."""
-    if list(before.users) != [node]:
-        return False
-    arguments = [*node.args, *node.kwargs.values()]
-    first = bool(arguments) and arguments[0] is before
-    return (first or addition(node, before) is not None) and arguments.count(before) == 1
 
 
 def _replace(graph: Graph, run: _Run) -> None:

@@ -16,7 +16,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+from numba.extending import intrinsic
+
 from fastconv.backends.numba_cpu.fused.lanes import Lanes, exp, tanh
+from fastconv.backends.numba_cpu.simd import vector_of
 
 
 class Activation(ABC):
@@ -98,3 +101,42 @@ ACTIVATIONS: dict[str, Activation] = {
     "hardswish": HardSwish(),
 }
 """The activations by their names in `torch.nn.functional`."""
+
+NONE = "none"
+"""Stands in compiled code for the lack of an activation."""
+
+
+@intrinsic(prefer_literal=True)
+def apply(typing, simd, name, value):
+    """Return the activation ``name`` of each lane."""
+    activation = ACTIVATIONS.get(name.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        return arguments[2] if activation is None else activation.forward(Lanes(builder, arguments[2])).value
+
+    return vector_of(simd)(simd, name, vector_of(simd)), generate
+
+
+@intrinsic(prefer_literal=True)
+def differentiate(typing, simd, name, grad, saved):
+    """Return the gradient before the activation ``name``, from that behind it and what `reads_input` says."""
+    activation = ACTIVATIONS[name.literal_value]
+
+    def generate(context, builder, signature, arguments):
+        return activation.gradient(*[Lanes(builder, each) for each in arguments[2:]]).value
+
+    return vector_of(simd)(simd, name, vector_of(simd), vector_of(simd)), generate
+
+
+@intrinsic(prefer_literal=True)
+def differentiate_at(typing, simd, name, grad, x):
+    """Return the gradient before the activation ``name``, from that behind it and the activation's inputs."""
+    activation = ACTIVATIONS.get(name.literal_value)
+
+    def generate(context, builder, signature, arguments):
+        if activation is None:
+            return arguments[2]
+        grad, x = (Lanes(builder, each) for each in arguments[2:])
+        return activation.gradient(grad, x if activation.reads_input else activation.forward(x)).value
+
+    return vector_of(simd)(simd, name, vector_of(simd), vector_of(simd)), generate

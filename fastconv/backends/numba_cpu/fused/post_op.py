@@ -10,43 +10,15 @@ from __future__ import annotations
 
 from functools import cache
 
-from numba.extending import intrinsic
-
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
-from fastconv.backends.numba_cpu.fused.lanes import Lanes
+from fastconv.backends.numba_cpu.fused.activations import NONE, apply, differentiate
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
-from fastconv.backends.numba_cpu.simd import Simd, add, lanes_between, load_where, store_where, vector_of, zeros
+from fastconv.backends.numba_cpu.simd import Simd, add, lanes_between, load_where, store_where, zeros
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.backends.numba_cpu.simd.task import Task, task
 from fastconv.threads import get_num_threads
 
 _CHUNK = 1 << 14
 """Length of the piece of an array that one task does, in numbers."""
-
-_NONE = "none"
-"""Stands for the lack of an activation."""
-
-
-@intrinsic(prefer_literal=True)
-def _apply(typing, simd, name, value):
-    """Return the activation ``name`` of each lane."""
-    activation = ACTIVATIONS.get(name.literal_value)
-
-    def generate(context, builder, signature, arguments):
-        return arguments[2] if activation is None else activation.forward(Lanes(builder, arguments[2])).value
-
-    return vector_of(simd)(simd, name, vector_of(simd)), generate
-
-
-@intrinsic(prefer_literal=True)
-def _differentiate(typing, simd, name, grad, saved):
-    """Return the gradient before the activation ``name``."""
-    activation = ACTIVATIONS[name.literal_value]
-
-    def generate(context, builder, signature, arguments):
-        return activation.gradient(*[Lanes(builder, each) for each in arguments[2:]]).value
-
-    return vector_of(simd)(simd, name, vector_of(simd), vector_of(simd)), generate
 
 
 class PostOpArguments(Arguments):
@@ -81,7 +53,7 @@ def _forward_task(name: str) -> Task:
                 value = add(simd, value, load_where(simd, residual, i, there, zeros(simd)))
             if saved != 0:
                 store_where(simd, saved, i, there, value)
-            store_where(simd, target, i, there, _apply(simd, name, value))
+            store_where(simd, target, i, there, apply(simd, name, value))
 
     return apply_chunk
 
@@ -97,7 +69,7 @@ def _gradient_task(name: str) -> Task:
         for i in range(task * _CHUNK, end, simd.lanes):
             there = lanes_between(simd, 0, end - i)
             before, kept = load_where(simd, grad, i, there, zeros(simd)), load_where(simd, saved, i, there, zeros(simd))
-            store_where(simd, target, i, there, _differentiate(simd, name, before, kept))
+            store_where(simd, target, i, there, differentiate(simd, name, before, kept))
 
     return gradient_chunk
 
@@ -123,7 +95,7 @@ def record_forward(
     The sums are also written to ``saved`` if that isn't None; places may be the same. Without activation the sums are
     the results.
     """
-    task = _forward_task(activation or _NONE)(simd)
+    task = _forward_task(activation or NONE)(simd)
     _record(program, task, (source, residual, saved, target), count)
 
 

@@ -291,10 +291,17 @@ class Operation:
 
     def execute(self, *arrays: np.ndarray | None) -> bool:
         """Run the operation on C-contiguous arrays, as a program of its own; return True if no task set a flag."""
+        return self._program(len(arrays)).run(arrays)
+
+    def execute_at(self, *places: int) -> bool:
+        """Run the operation on operands at these addresses, as `execute`."""
+        return self._program(len(places)).run_at(places)
+
+    def _program(self, operands: int) -> Program:
         threads = get_num_threads()
         program = self._alone.get(threads)
         if program is None:
             builder = ProgramBuilder()
-            self.emit(builder, *[builder.operand() for _ in arrays])
+            self.emit(builder, *[builder.operand() for _ in range(operands)])
             program = self._alone[threads] = builder.finish()
-        return program.run(arrays)
+        return program

@@ -1,0 +1,97 @@
+"""The backward pass of a channel, from x, the residual and the gradient of the results.
+
+    g       =  grad f'(x scale + shift + residual)          the gradient of the residual
+    beta    =  sum g,      gamma  =  sum g (x - mean) / d    with d = sqrt(var + eps)
+    x       =  (g - beta / count - (x - mean) gamma / (d count)) scale
+
+What f' needs is computed again from x, as the forward pass did, so that no result has to be kept. The first loop takes
+the two sums, the second writes the gradient of x; where there is a gradient of the residual, it is g, and kept.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.fused.activations import differentiate_at
+from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
+from fastconv.backends.numba_cpu.fused.batch_norm.sums import lane_sum
+from fastconv.backends.numba_cpu.simd import (
+    add,
+    broadcast,
+    fused,
+    lanes_between,
+    load_scalar,
+    load_where,
+    store_scalar,
+    store_where,
+    zeros,
+)
+from fastconv.backends.numba_cpu.simd.task import Task, task
+
+_RUN = 4096
+"""Numbers that are summed before the lanes are, as in sums.py."""
+
+
+@cache
+def backward_task(activation: str) -> Task:
+    """Return the task that computes a channel's gradients through an activation and the normalisation."""
+
+    @inner
+    def gradient(simd, grad, residual, at, there, x, scale, shift):
+        """Return g for the vector that begins at element ``at``."""
+        value = fused(simd, x, scale, shift)
+        if residual != 0:
+            value = add(simd, value, load_where(simd, residual, at, there, zeros(simd)))
+        return differentiate_at(simd, activation, load_where(simd, grad, at, there, zeros(simd)), value)
+
+    @task(BatchNormArguments)
+    def differentiate(simd, args, channel, thread):
+        plane, count, scratch = args.plane, args.N * args.plane, args.workspace + 64 * thread
+        mean, inverse = (
+            load_scalar(simd, args.statistics, channel),
+            load_scalar(simd, args.statistics, args.C + channel),
+        )
+        gamma = load_scalar(simd, args.gamma, channel) if args.gamma != 0 else 1.0
+        beta = load_scalar(simd, args.beta, channel) if args.beta != 0 else 0.0
+        scale, shift = broadcast(simd, gamma * inverse), broadcast(simd, beta - mean * (gamma * inverse))
+        minus_mean, middle = broadcast(simd, -mean), broadcast(simd, mean)
+        grad, x, residual, kept = args.result, args.x, args.residual, args.residual_grad
+        sum_g, sum_gx, run = 0.0, 0.0, 0
+        a, b = zeros(simd), zeros(simd)
+        for n in range(args.N):
+            begin = (n * args.C + channel) * plane
+            for u in range(0, plane, simd.lanes):
+                there = lanes_between(simd, 0, plane - u)
+                value = load_where(simd, x, begin + u, there, middle)
+                g = gradient(simd, grad, residual, begin + u, there, value, scale, shift)
+                if kept != 0:
+                    store_where(simd, kept, begin + u, there, g)
+                a = add(simd, a, g)
+                b = fused(simd, g, add(simd, value, minus_mean), b)
+            run += plane
+            if run >= _RUN or n == args.N - 1:
+                sum_g += lane_sum(simd, scratch, a)
+                sum_gx += lane_sum(simd, scratch, b)
+                a, b, run = zeros(simd), zeros(simd), 0
+        if args.beta_grad != 0:
+            store_scalar(simd, args.beta_grad, channel, sum_g)
+        if args.gamma_grad != 0:
+            store_scalar(simd, args.gamma_grad, channel, sum_gx * inverse)
+        if args.x_grad == 0:
+            return
+        minus_g = broadcast(simd, -sum_g / count)
+        slope = broadcast(simd, -sum_gx * inverse * inverse / count)
+        for n in range(args.N):
+            begin = (n * args.C + channel) * plane
+            for u in range(0, plane, simd.lanes):
+                there = lanes_between(simd, 0, plane - u)
+                value = load_where(simd, x, begin + u, there, middle)
+                if kept != 0:
+                    g = load_where(simd, kept, begin + u, there, zeros(simd))
+                else:
+                    g = gradient(simd, grad, residual, begin + u, there, value, scale, shift)
+                inside = fused(simd, add(simd, value, minus_mean), slope, add(simd, g, minus_g))
+                store_where(simd, args.x_grad, begin + u, there, fused(simd, inside, scale, zeros(simd)))
+
+    return differentiate

@@ -1,0 +1,82 @@
+"""The operations of batch normalisation, and the backend's `BatchNorm` that runs them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.batch_norm import BatchNorm, NormGradients, NormOperands
+from fastconv.backends.numba_cpu.fused.activations import NONE
+from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
+from fastconv.backends.numba_cpu.fused.batch_norm.backward import backward_task
+from fastconv.backends.numba_cpu.fused.batch_norm.forward import forward_task
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.runtime.addresses import address
+from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step, Workspace
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.threads import get_num_threads
+
+_ONE_THREAD = 1 << 14
+"""Size of the largest array that one thread does alone, in numbers: waking a helper would take longer."""
+
+_READ = "x", "residual", "gamma", "beta", "statistics", "result"
+_FORWARD = BatchNormArguments.positions(*_READ, "running_mean", "running_var", "factors")
+_BACKWARD = BatchNormArguments.positions(*_READ, "x_grad", "residual_grad", "gamma_grad", "beta_grad")
+(_WORKSPACE,) = BatchNormArguments.positions("workspace")
+
+
+class _Pass(Operation):
+    """One direction of a batch normalisation of images (N, C, plane); its operands are at ``positions``."""
+
+    def __init__(self, task: int, shape: tuple[int, int, int], positions: tuple[int, ...]) -> None:
+        super().__init__()
+        N, C, plane = shape
+        self._args = BatchNormArguments.new(N=N, C=C, plane=plane)
+        self._task, self._channels, self._positions = task, C, positions
+        self._small = N * C * plane <= _ONE_THREAD
+
+    @property
+    def nbytes(self) -> int:
+        return self._args.nbytes
+
+    def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
+        threads = 1 if self._small else get_num_threads()
+        workspace = Workspace(64 * threads, ((_WORKSPACE, 0),))
+        steps = [Step(self._task, self._channels, threads)]
+        program.add(self._args, zip(self._positions, places, strict=True), steps, workspace)
+
+
+@lru_cache(maxsize=4096)
+def _factors(dtype: str, momentum: float, eps: float) -> np.ndarray:
+    return np.array([momentum, eps], dtype)
+
+
+class NumbaBatchNorm(BatchNorm):
+    """Runs the two operations on arrays or tensors."""
+
+    def __init__(self, simd: Simd, shape: tuple[int, int, int], activation: str | None) -> None:
+        """Prepare both directions for images of ``shape`` (N, C, plane); kernels are compiled when they first run."""
+        self._simd, self._shape, self._activation = simd, shape, activation or NONE
+        self._passes: dict[bool, _Pass] = {}
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        return buffers.empty(shape, dtype)
+
+    def _pass(self, backwards: bool) -> _Pass:
+        found = self._passes.get(backwards)
+        if found is None:
+            make, positions = (backward_task, _BACKWARD) if backwards else (forward_task, _FORWARD)
+            task = make(self._activation)(self._simd)
+            found = self._passes.setdefault(backwards, _Pass(task, self._shape, positions))
+        return found
+
+    def forward(
+        self, at: NormOperands, result: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
+    ) -> None:
+        factors = _factors(self._simd.dtype, momentum, eps)
+        self._pass(False).execute_at(*map(address, (*at, result, running_mean, running_var, factors)))
+
+    def backward(self, at: NormOperands, gradients: NormGradients) -> None:
+        self._pass(True).execute_at(*map(address, (*at, *gradients)))
