@@ -1,9 +1,8 @@
 """This file runs jobs one after another in a single call into compiled code: a program.
 
-Called from Python one by one, the jobs of a LeNet-5 step, 27 of them, take twice as long as they compute: a call costs
-10 to 20 us, a helper that fell asleep in between 100 and more. A program is made as a linker makes one. The arguments
-of all jobs stand one behind another in one array, with a list of the places where an address belongs. A run copies
-them into memory, writes the addresses, and launches the jobs. Helpers are still awake when the next one starts.
+A step of LeNet-5 has 27 jobs. A call from Python costs some 5 us for each, and a helper that fell asleep in between 100
+and more. A program is made as a linker makes one: the arguments of all jobs stand in one array, with a list of the
+places where an address belongs. A run copies them into memory, writes the addresses, and launches the jobs.
 
 A *buffer* holds numbers that one job writes and a later one reads. Other buffers use its memory before and after: when
 the program is complete, each buffer gets the lowest place that is free from its first use to its last.
@@ -174,8 +173,7 @@ class ProgramBuilder:
 
 def _lay_out(wanted: Sequence[_Buffer]) -> int:
     """Set the offset of each buffer, and return the size of the memory that holds them all, in bytes."""
-    total = 0
-    placed: list[_Buffer] = []
+    total, placed = 0, list[_Buffer]()
     for buffer in sorted(wanted, key=lambda buffer: -buffer.size):
         others = [other for other in placed if other.first <= buffer.last and buffer.first <= other.last]
         for other in sorted(others, key=lambda other: other.offset):
@@ -191,10 +189,9 @@ def _lay_out(wanted: Sequence[_Buffer]) -> int:
 def _run(code, bases, word, memory, state, helpers, release_lock):
     words, addresses = load_integer(code, 0), load_integer(code, 1)
     steps, flags = load_integer(code, 2), load_integer(code, 3)
-    at = _HEAD
     for place in range(words):
-        store_integer(memory, place, load_integer(code, at + place))
-    at += words
+        store_integer(memory, place, load_integer(code, _HEAD + place))
+    at = _HEAD + words
     for _ in range(addresses):
         number, offset = load_integer(code, at + 1), load_integer(code, at + 2)
         base = memory if number == _OWN else held(load_integer(bases, number - 1), word)
@@ -291,15 +288,11 @@ class Operation:
 
     def execute(self, *arrays: np.ndarray | None) -> bool:
         """Run the operation on C-contiguous arrays, as a program of its own; return True if no task set a flag."""
-        return self._program(len(arrays)).run(arrays)
+        return self.program(len(arrays)).run(arrays)
 
-    def execute_at(self, *places: int) -> bool:
-        """Run the operation on operands at these addresses, as `execute`."""
-        return self._program(len(places)).run_at(places)
-
-    def _program(self, operands: int) -> Program:
-        threads = get_num_threads()
-        program = self._alone.get(threads)
+    def program(self, operands: int) -> Program:
+        """Return a program that holds nothing else, for the number of threads that is set now."""
+        program = self._alone.get(threads := get_num_threads())
         if program is None:
             builder = ProgramBuilder()
             self.emit(builder, *[builder.operand() for _ in range(operands)])

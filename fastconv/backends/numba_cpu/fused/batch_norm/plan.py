@@ -64,19 +64,19 @@ class NumbaBatchNorm(BatchNorm):
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
 
-    def _pass(self, backwards: bool) -> _Pass:
+    def _run(self, backwards: bool, operands: tuple[Any, ...]) -> None:
         found = self._passes.get(backwards)
         if found is None:
             make, positions = (backward_task, _BACKWARD) if backwards else (forward_task, _FORWARD)
             task = make(self._activation)(self._simd)
             found = self._passes.setdefault(backwards, _Pass(task, self._shape, positions))
-        return found
+        found.program(len(operands)).run_at([address(each) for each in operands])
 
     def forward(
         self, at: NormOperands, result: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
     ) -> None:
         factors = _factors(self._simd.dtype, momentum, eps)
-        self._pass(False).execute_at(*map(address, (*at, result, running_mean, running_var, factors)))
+        self._run(False, (*at, result, running_mean, running_var, factors))
 
     def backward(self, at: NormOperands, gradients: NormGradients) -> None:
-        self._pass(True).execute_at(*map(address, (*at, *gradients)))
+        self._run(True, (*at, *gradients))
