@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import torch
@@ -42,18 +43,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", [name for name in BACKENDS if name not in without])
 
 
-LONG = ("tests/gpu/", "tests/cuda/", "tests/fuzz/", "tests/opinfo/", "tests/models/test_kill.py", "tests/test_large.py")
+LONG = (
+    "tests/cuda/",
+    "tests/fuzz/",
+    "tests/gpu/",
+    "tests/ladder/test_planted_faults.py",
+    "tests/models/test_kill.py",
+    "tests/opinfo/",
+    "tests/test_large.py",
+)
 """Folders and files whose tests sweep over many cases, or take long for each: `make test-long` runs them.
 
 Of the simulated GPU `make test` runs the contract of backends alone, in tests/backends."""
+
+
+OTHERS = instruction_set.ALL.keys() - {instruction_set.best(llvm.get_host_cpu_features()).name, "portable"}
+"""Instruction sets that only `make test-long` tests: compiling all kernels once more for each takes a minute or two.
+
+`make test` has this machine's own set, and the one with the smallest vectors and the fewest registers."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that take long; leave to `tests/gpu` what no simulated GPU can do in reasonable time."""
     kept = pytest.mark.skip(reason="too large for a simulated GPU; tests/gpu does it")
     for item in items:
-        simulates = SIMULATED and "cuda" in item.name.partition("[")[2].rstrip("]").split("-")
-        if item.nodeid.startswith(LONG) or (simulates and not item.nodeid.startswith("tests/backends/")):
+        names = item.name.partition("[")[2].rstrip("]").split("-")
+        simulates = SIMULATED and "cuda" in names and not item.nodeid.startswith("tests/backends/")
+        if simulates or item.nodeid.startswith(LONG) or not OTHERS.isdisjoint(names):
             item.add_marker(pytest.mark.long)
         arguments = getattr(item, "callspec", None)
         params = arguments.params if arguments is not None else {}

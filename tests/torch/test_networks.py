@@ -99,6 +99,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+ALIKE = {"efficientnet_b0", "googlenet", "mobilenetv4", "mobilenet_v3_small", "regnetx", "resnext50", "shufflenet_v2"}
+"""Networks of layers that the others have too."""
+
+
 def still(model: nn.Module) -> nn.Module:
     """The model without what is drawn by chance in training."""
     for layer in model.modules():
@@ -147,7 +151,9 @@ def _assert_alike(actual: Any, expected: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # theirs, about themselves
 @pytest.mark.parametrize("fuse", [False, True], ids=["layers", "fused"])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network", [pytest.param(name, marks=[pytest.mark.long] if name in ALIKE else []) for name in NETWORKS]
+)
 def test_a_converted_network_is_the_same_network(network: str, fuse: bool) -> None:
     make, shape = NETWORKS[network]
     torch.manual_seed(0)

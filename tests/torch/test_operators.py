@@ -84,8 +84,7 @@ class Network(nn.Module):
         return self.lines(self.images(x).flatten(2))
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(("dynamic", "named"), [(False, True), (True, False)])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:torch._dynamo")
 def test_compiles_to_one_graph(dynamic: bool, named: bool, backend: str, ran) -> None:
     """With the backend named in the layers, or chosen around the call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,14 @@ from fastconv.backends.numba_cpu.runtime.buffers import SMALLEST, Store
 
 SHAPE = (3, 100, 1000)
 """Shape of an array that is large enough for the store: 1.2 MB of float32."""
+
+
+@pytest.fixture(autouse=True)
+def few_objects() -> Iterator[None]:
+    """Let collections pass over what imports and other tests have made: it takes two seconds each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -210,7 +210,7 @@ def test_inside_torchs_backward_threads() -> None:
 
 @pytest.mark.parametrize("rest", ["", "time.sleep(0.05)"], ids=["helpers_look_for_work", "helpers_sleep"])
 def test_the_interpreter_ends_in_silence(rest: str) -> None:
-    for _ in range(10):
+    for _ in range(3):
         run(f"import time\nfastconv.conv2d(x, w, backend='numba')\n{rest}")
 
 
@@ -222,7 +222,7 @@ def work():
     while True: fastconv.conv2d(x, w, backend="numba")
 threading.Thread(target=work, daemon=True).start()
 """
-    for _ in range(5):
+    for _ in range(3):
         run(program)
 
 
