@@ -11,6 +11,10 @@ some elements, at which every change of a whole weight shows; a change of single
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 
 from fastconv.torch.chains import version
@@ -24,32 +28,45 @@ _SMALLEST = 2.0**-64
 """Smallest size of a factor other than 0: smaller ones could make weights that float32 has fewer digits for."""
 
 
-Sources = tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor | None, Tensor | None]
-"""A convolution's weight and bias, and a batch normalisation's mean, variance, gamma and beta."""
+EACH = 6
+"""Number of tensors that a fold reads: a convolution's weight and bias, and a batch normalisation's mean, variance,
+gamma and beta."""
 
 Folded = tuple[Tensor, Tensor]
 """A weight and a bias."""
 
 
 class Folding:
-    """A convolution's weight and bias with a batch normalisation folded in, made anew when one of them changes."""
+    """Weights and biases of a step's convolutions, each with its normalisation folded in; made anew on any change."""
 
-    def __init__(self, eps: float) -> None:
-        self._eps = eps
-        self._kept: tuple[_Watch, Folded | None] | None = None
+    def __init__(self, epsilons: Sequence[float]) -> None:
+        """Fold as many normalisations as there are ``epsilons``."""
+        self._epsilons = tuple(epsilons)
+        self._kept: tuple[torch.dtype, _Watch, list[Tensor] | None] | None = None
 
-    def parameters(self, sources: Sources) -> Folded | None:
-        """Returns the folded weight and bias, or None where normalising the convolution's results is the only way.
+    def parameters(self, dtype: torch.dtype, sources: Sequence[Tensor | None]) -> list[Tensor] | None:
+        """Returns the folded weight and bias of each convolution, or None where normalising is the only way.
 
-        That is so for factors that aren't finite, whose results folded weights don't give, and for tensors whose
-        changes can't be seen. The same pair is returned until something changes.
+        That is so for factors that aren't finite, whose results folded weights don't give, for weights of another type
+        than the images' ``dtype``, and for tensors whose changes can't be seen. ``sources`` has `EACH` tensors for each
+        convolution. The same list is returned until something changes.
         """
         kept = self._kept
-        if kept is None or not kept[0].is_same(sources):
+        if kept is None or kept[0] is not dtype or not kept[1].is_same(sources):
             if not all(source is None or _is_watched(source) for source in sources):
                 return None
-            kept = self._kept = _Watch(sources), _folded(*sources, self._eps)
-        return kept[1]
+            kept = self._kept = dtype, _Watch(sources), self._made(dtype, sources)
+        return kept[2]
+
+    def _made(self, dtype: torch.dtype, sources: Sequence[Tensor | None]) -> list[Tensor] | None:
+        found: list[Tensor] = []
+        for at, eps in enumerate(self._epsilons):
+            of: Any = sources[at * EACH : (at + 1) * EACH]
+            folded = _folded(*of, eps=eps) if of[0].dtype is dtype else None
+            if folded is None:
+                return None
+            found += folded
+        return found
 
 
 @torch.inference_mode(False)
@@ -73,28 +90,30 @@ class _Watch:
     """Tells whether tensors still have the elements that they had when the watch was made.
 
     It keeps their memory, so that no other tensor can come to lie at the same address. Their shapes, strides and
-    data types are what torch.compile looks at before each call.
+    data types are what torch.compile looks at before each call. A look takes 5 us for three convolutions.
     """
 
-    def __init__(self, sources: Sources) -> None:
-        flat = [x.detach().as_strided((x.numel(),), (1,)).numpy() for x in sources if x is not None]
-        self._elements = [flat[0][:: max(1, flat[0].size // _COMPARED)], *flat[1:]]
+    def __init__(self, sources: Sequence[Tensor | None]) -> None:
+        kinds: dict[Any, list[Any]] = {}
+        for number, x in enumerate(sources):
+            if x is not None:
+                elements = x.detach().as_strided((x.numel(),), (1,)).numpy()
+                step = max(1, elements.size // _COMPARED) if number % EACH == 0 else 1
+                kinds.setdefault(elements.dtype, []).append(elements[::step])
+        self._elements = list(kinds.values())
         self._before = self._contents()
         # By number: torch.utils.swap_tensors refuses tensors that something refers to, even weakly.
-        self._who = _addresses(sources)
-        self._count = version(sources[0])
+        self._who = self._identity(sources)
 
-    def is_same(self, sources: Sources) -> bool:
-        return (
-            _addresses(sources) == self._who and version(sources[0]) == self._count and self._contents() == self._before
-        )
+    def is_same(self, sources: Sequence[Tensor | None]) -> bool:
+        return self._identity(sources) == self._who and self._contents() == self._before
+
+    def _identity(self, sources: Sequence[Tensor | None]) -> tuple[list[Any], ...]:
+        addresses = [0 if x is None else x.data_ptr() for x in sources]
+        return list(map(id, sources)), addresses, list(map(version, sources[::EACH]))
 
     def _contents(self) -> list[bytes]:
-        return [each.tobytes() for each in self._elements]
-
-
-def _addresses(sources: Sources) -> list[int]:
-    return [number for x in sources for number in ((0, 0) if x is None else (id(x), x.data_ptr()))]
+        return [np.concatenate(each).tobytes() for each in self._elements]
 
 
 def _is_watched(x: Tensor) -> bool:

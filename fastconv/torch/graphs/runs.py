@@ -28,7 +28,6 @@ from fastconv.torch.graphs.calls import (
     sizes,
 )
 from fastconv.torch.graphs.either import put_either
-from fastconv.torch.graphs.folding import Folding
 from fastconv.torch.graphs.steps import Part, Step
 
 _STATISTICS = "running_mean", "running_var"
@@ -153,16 +152,16 @@ def _replace(graph: Graph, run: _Run) -> None:
     for part in run.parts:
         layer = _arguments(part.call)
         norm: tuple[int, ...] = ()
-        folding = None
+        eps = None
         if part.norm is not None:
             call = _arguments(part.norm)
             norm = tuple([at[call[name]] for name in (*_STATISTICS, "weight", "bias")])
-            folding = Folding(call["eps"])
+            eps = call["eps"]
         weight, residual = tuple(sizes(layer["weight"]) or ()), None
         if part.sum is not None:
             (residual,) = [at[each] for each in part.sum.all_input_nodes if each not in run.nodes]
         stage = Stage(weight, part.how, part.activation, part.pool, part.sum is not None)
-        parts.append(Part(stage, at[layer["weight"]], at[layer["bias"]], norm, folding, residual))
+        parts.append(Part(stage, at[layer["weight"]], at[layer["bias"]], norm, eps, residual))
     separate, folded = _extracted(run, operands, folds=False), _extracted(run, operands, folds=True)
     step = Step(parts, run.flat, separate.forward, folded.forward)
     with graph.inserting_before(run.nodes[0]):

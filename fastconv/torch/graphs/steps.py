@@ -11,7 +11,7 @@ as they stand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import is_, itemgetter
+from operator import is_
 from typing import Any, NamedTuple
 
 import torch
@@ -37,7 +37,8 @@ class Part(NamedTuple):
     bias: int
     norm: tuple[int, ...]
     """A batch normalisation's mean, variance, gamma and beta; empty without one."""
-    folding: Folding | None
+    eps: float | None
+    """What the normalisation adds to the variance; None without one."""
     residual: int | None = None
     """What is added before the activation."""
 
@@ -66,10 +67,12 @@ class Step:
         """
         self._flat, self._separate, self._folded = flat, separate, folded
         self._stages = tuple([part.stage for part in parts])
-        self._parts = [(part, itemgetter(part.weight, part.bias, *part.norm)) for part in parts]
+        self._parts = tuple(parts)
         self._residuals = [part.residual for part in parts if part.residual is not None]
-        self._normalises = any(part.folding is not None for part in parts)
-        self._keeps_run = all(part.folding is not None for part in parts)
+        normalised = [part for part in parts if part.eps is not None]
+        self._folding = Folding([part.eps for part in normalised if part.eps is not None])
+        self._sources = [at for part in normalised for at in (part.weight, part.bias, *part.norm)]
+        self._normalises, self._keeps_run = bool(normalised), len(normalised) == len(parts)
         self._last: _Last | None = None
         self.__name__ = "step"
 
@@ -92,17 +95,16 @@ class Step:
         """Returns each part's weight and bias, normalisations folded in, or None if they can't be."""
         if self._normalises and torch.is_grad_enabled() and any(map(_is_recorded, operands)):
             return None
-        found: list[Tensor | None] = []
         operands = (*operands, None)
-        for part, taken in self._parts:
-            sources = taken(operands)
-            if sources[0].shape != part.stage.weight:
-                return None
-            if part.folding is not None:
-                sources = part.folding.parameters(sources) if sources[0].dtype is dtype else None
-                if sources is None:
-                    return None
-            found += sources
+        if any(operands[part.weight].shape != part.stage.weight for part in self._parts):
+            return None
+        folded = self._folding.parameters(dtype, [operands[at] for at in self._sources]) if self._normalises else []
+        if folded is None or self._keeps_run:
+            return folded  # type: ignore[return-value]
+        found: list[Tensor | None] = []
+        pairs = iter(folded)
+        for part in self._parts:
+            found += [operands[part.weight], operands[part.bias]] if part.eps is None else [next(pairs), next(pairs)]
         return found
 
     def _run(self, x: Tensor, parameters: list[Tensor | None], residuals: list[Tensor]) -> Run | None:
