@@ -32,9 +32,6 @@ EACH = 6
 """Number of tensors that a fold reads: a convolution's weight and bias, and a batch normalisation's mean, variance,
 gamma and beta."""
 
-Folded = tuple[Tensor, Tensor]
-"""A weight and a bias."""
-
 
 class Folding:
     """Weights and biases of a step's convolutions, each with its normalisation folded in; made anew on any change."""
@@ -62,7 +59,7 @@ class Folding:
         found: list[Tensor] = []
         for at, eps in enumerate(self._epsilons):
             of: Any = sources[at * EACH : (at + 1) * EACH]
-            folded = _folded(*of, eps=eps) if of[0].dtype is dtype else None
+            folded = _folded(of, eps) if of[0].dtype is dtype else None
             if folded is None:
                 return None
             found += folded
@@ -71,9 +68,9 @@ class Folding:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _folded(
-    w: Tensor, b: Tensor | None, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float
-) -> Folded | None:
+def _folded(of: Sequence[Any], eps: float) -> tuple[Tensor, Tensor] | None:
+    """Returns the folded weight and bias, or None if they aren't finite or would lose digits."""
+    w, b, mean, var, gamma, beta = of
     scale = (var.double() + eps).rsqrt()
     if gamma is not None:
         scale *= gamma
