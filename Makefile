@@ -2,12 +2,12 @@
 # make test   prove every backend against torch; PYTEST="-k pool" chooses
 # make test-long   the long sweeps: fuzzing, torch's own samples, the simulated GPU, kill tests
 # make check  formatting, lint and types
-# make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see python -m bench run --help
+# make bench  hold the contest of backends and write its report; BENCH="--set smoke" chooses, see fastconv bench run --help
 # make gpu    on an NVIDIA GPU: test and time the backend `cuda` against cuDNN; GPU="--quick" chooses, see
-#             python -m bench gpu --help; CUDA=12 where nvidia-smi shows a driver for CUDA 12
+#             fastconv bench gpu --help; CUDA=12 where nvidia-smi shows a driver for CUDA 12
 #
 # Each makes .venv and installs what it needs there; a second call does its job at once.
-# PYTHON names the interpreter, 3.11 to 3.13.
+# PYTHON names the interpreter, 3.11 or newer.
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +19,7 @@ CUDA ?= 13
 .PHONY: demo test test-long check bench gpu clean
 
 demo: $(VENV)/.train
-	$(BIN)/python -m models demo
+	$(BIN)/fastconv models demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not long" --numprocesses auto --maxprocesses 8 $(PYTEST)
@@ -33,18 +33,18 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.bench
-	$(BIN)/python -m bench run $(BENCH) --out bench/results/latest.json
-	$(BIN)/python -m bench report bench/results/latest.json --out bench/report-out
+	$(BIN)/fastconv bench run $(BENCH) --out bench/results/latest.json
+	$(BIN)/fastconv bench report bench/results/latest.json --out bench/report-out
 
 gpu: $(VENV)/.gpu$(CUDA)
-	$(BIN)/python -m bench gpu $(GPU)
+	$(BIN)/fastconv bench gpu $(GPU)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit( \
-	    f"fastconv needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+	    f"fastconv needs Python 3.11 or newer, and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

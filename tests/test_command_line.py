@@ -1,4 +1,4 @@
-"""``python -m fastconv``."""
+"""``fastconv``."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_help(arguments: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 0
-    assert "usage: python -m fastconv" in capsys.readouterr().out
+    assert "usage: fastconv" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [[], ["-OO"]], ids=["plain", "without_docstrings"])

@@ -15,20 +15,20 @@ from matplotlib import image
 from matplotlib.patches import Rectangle
 from rich.console import Console
 
-from bench.problems import PROBLEMS, select
-from bench.report import MarkerError, bars, keep_picture, rewrite_readme, write_report
-from bench.report.cells import Cell, digits, percent, seconds
-from bench.report.columns import panels, spread
-from bench.report.grid import Column, Grid, to_rich
-from bench.report.header import bandwidths, sentence
-from bench.report.listings import everything, glance, layers, tally, troubles
-from bench.report.markdown import markdown
-from bench.report.palette import looks
-from bench.report.races import Race, by_family, by_stage, contestants, geometric_mean, races, verdict
-from bench.report.roofline import roofline
-from bench.report.shapes import shape
-from bench.report.summaries import CHAMPION, by_set, champions, standings
-from bench.results import Results, ResultsError
+from fastconv.bench.problems import PROBLEMS, select
+from fastconv.bench.report import MarkerError, bars, keep_picture, rewrite_readme, write_report
+from fastconv.bench.report.cells import Cell, digits, percent, seconds
+from fastconv.bench.report.columns import panels, spread
+from fastconv.bench.report.grid import Column, Grid, to_rich
+from fastconv.bench.report.header import bandwidths, sentence
+from fastconv.bench.report.listings import everything, glance, layers, tally, troubles
+from fastconv.bench.report.markdown import markdown
+from fastconv.bench.report.palette import looks
+from fastconv.bench.report.races import Race, by_family, by_stage, contestants, geometric_mean, races, verdict
+from fastconv.bench.report.roofline import roofline
+from fastconv.bench.report.shapes import shape
+from fastconv.bench.report.summaries import CHAMPION, by_set, champions, standings
+from fastconv.bench.results import Results, ResultsError
 from tests.bench import synthetic
 from tests.bench.synthetic import LIMIT, SPEEDS, record, results
 

@@ -14,13 +14,13 @@ import torch
 from typer.testing import CliRunner
 
 import fastconv.torch
-from bench.cli import app
-from bench.report.grid import to_markdown
-from bench.results import ResultsError
-from bench.training import contest, contestants, learned, record, results, worker
-from bench.training.results import Race, TrainingResults
-from bench.training.table import GOALS, recipe_text, training_table
-from models import networks
+from fastconv.bench.cli import app
+from fastconv.bench.report.grid import to_markdown
+from fastconv.bench.results import ResultsError
+from fastconv.bench.training import contest, contestants, learned, record, results, worker
+from fastconv.bench.training.results import Race, TrainingResults
+from fastconv.bench.training.table import GOALS, recipe_text, training_table
+from fastconv.models import networks
 
 ENVIRONMENT = {"processor": "a processor", "threads": "2", "commit": "abc"}
 
