@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import io
 import os
@@ -83,7 +82,11 @@ def _run_program(name: str, words: list[str]) -> int:
 
     end_while_loading()
     try:
-        importlib.import_module(f"fastconv.{name}.cli").app(words, prog_name=f"fastconv {name}")
+        if name == "models":
+            from fastconv.models.cli import app
+        else:
+            from fastconv.bench.cli import app
+        app(words, prog_name=f"fastconv {name}")
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing == "fastconv":

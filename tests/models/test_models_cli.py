@@ -54,8 +54,8 @@ def test_help_tells_names_and_defaults() -> None:
 
 
 def test_help_is_quick() -> None:
-    """It loads neither torch nor a data set; a fresh interpreter shows it."""
-    heavy = {"torch", "numpy", "sklearn", "pooch", "fastconv", "matplotlib", "PIL"}
+    """It loads neither torch nor Numba nor a data set; a fresh interpreter shows it."""
+    heavy = {"torch", "numba", "sklearn", "pooch", "matplotlib", "PIL"}
     code = f"import fastconv.models.cli, sys; print(*{heavy} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
