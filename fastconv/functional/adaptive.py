@@ -125,4 +125,8 @@ def _some(size: Pair) -> Pair:
 
 def _sized(ops: ArrayOps, pooled: Any, size: Pair) -> Any:
     """The pooled image in the size that was asked for, which may be of no pixels."""
-    return ops.pad(pooled[..., :0, :0], *size) if 0 in size else pooled
+    if 0 not in size:
+        return pooled
+    P, Q = size
+    # Older versions of torch, such as 2.9, can't pad an image of no pixels: it is cut afterwards.
+    return ops.pad(pooled, max(P, 1) - 1, max(Q, 1) - 1)[..., :P, :Q]
