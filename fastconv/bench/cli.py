@@ -121,21 +121,21 @@ def run(
 def report(
     files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the last one's record counts.")],
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("bench/report-out"),
-    readme: Annotated[
-        bool, typer.Option("--readme", help="Rewrite the README's tables between their markers, and its picture.")
+    pages: Annotated[
+        bool, typer.Option("--pages", help="Tables of README.md and docs/ made anew between their markers, too.")
     ] = False,
 ) -> None:
     """Write Markdown, pictures and one HTML page from files of results."""
-    from fastconv.bench.report import keep_picture, rewrite_readme, write_report
+    from fastconv.bench.report import keep_picture, rewrite_tables, write_report
 
     console = screen()
     results = _joined([load(path) for path in files])
     for path in write_report(results, out):
         console.print(str(path), highlight=False, soft_wrap=True)
-    if readme:
-        rewrite_readme(results, Path("README.md"))
+    if pages:
+        written = rewrite_tables(results)
         keep_picture(out, Path("docs"))
-        console.print("README.md, docs")
+        console.print(*written, sep=", ", highlight=False)
 
 
 @app.command()

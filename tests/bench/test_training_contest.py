@@ -1,4 +1,4 @@
-"""The contest of trainings: who takes part, that a wrong one shows, what is written, and the README's table."""
+"""The contest of trainings: who takes part, that a wrong one shows, what is written, and the pages' table."""
 
 from __future__ import annotations
 
@@ -199,13 +199,13 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["training", *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
 
 
-def test_command_line_makes_the_readme_s_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_makes_the_pages_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     results.save(some_results(), tmp_path / "races.json")
     made = run("learned", str(a_run(tmp_path / "run", [0.987])), "--out", "learned.json")
     assert made.exit_code == 0, made.output
     (tmp_path / "README.md").write_text("before\n<!-- bench:training -->\nold\n<!-- /bench:training -->\nafter\n")
-    made = run("table", "races.json", "learned.json", "--readme")
+    made = run("table", "races.json", "learned.json", "--pages")
     assert made.exit_code == 0, made.output
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("before\n<!-- bench:training -->\n")

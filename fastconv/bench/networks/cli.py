@@ -105,23 +105,24 @@ def run(
 @app.command()
 def table(
     files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the last one's record counts.")],
-    readme: Annotated[bool, typer.Option("--readme", help="Rewrite the README's table between its markers.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="Tables of README.md and docs/, made anew instead.")] = False,
 ) -> None:
-    """Show the tables of files of results, or put them into the README."""
+    """Show the tables of files of results, or put them into the pages of a checkout."""
     from fastconv.bench.networks.results import joined, load
-    from fastconv.bench.networks.table import MEANING, sentence, tables, troubles
+    from fastconv.bench.networks.table import MEANING, means, sentence, tables, troubles
     from fastconv.bench.report.grid import to_markdown
-    from fastconv.bench.report.markers import rewrite
+    from fastconv.bench.report.markers import rewrite_pages
 
     results = joined([load(path) for path in files])
-    if not readme:
+    if not pages:
         return show(results, screen())
     *times, memory = [to_markdown(grid) for grid in tables(results)]
     folded = f"<details><summary>Memory</summary>\n\n{memory}\n\n</details>"
     failures = "\n".join(f"- {each}" for each in troubles(results))
     text = "\n\n".join(part for part in [sentence(results), MEANING, *times, failures, folded] if part)
-    rewrite(Path("README.md"), {"networks": lambda: text})
-    return screen().print("README.md")
+    short = f"{sentence(results)}\n\n{to_markdown(means(results))}"
+    written = rewrite_pages({"networks": lambda: text, "networks-means": lambda: short})
+    return screen().print(*written, sep=", ", highlight=False)
 
 
 def show(results: Any, console: Console) -> None:

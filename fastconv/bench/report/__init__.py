@@ -1,7 +1,7 @@
-"""The report made from a run's results: Markdown, pictures, one HTML page, and the README's tables.
+"""The report made from a run's results: Markdown, pictures, one HTML page, and the tables of README and docs.
 
 `races` sorts the results out; `summaries` and `listings` make tables of them, which `grid` lays out as Markdown, HTML
-or for the terminal; `bars` and `roofline` draw; `markdown`, `page` and `readme` put it all together. `compare` judges
+or for the terminal; `bars` and `roofline` draw; `markdown`, `page` and `pages` put it all together. `compare` judges
 what changed between two runs, and `changes` makes tables of that.
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from fastconv.bench.report.markdown import markdown
 from fastconv.bench.report.markers import MarkerError
 from fastconv.bench.report.page import page
+from fastconv.bench.report.pages import keep_picture, rewrite_tables
 from fastconv.bench.report.pictures import draw
-from fastconv.bench.report.readme import keep_picture, rewrite_readme
 from fastconv.bench.results import Results, ResultsError
 
-__all__ = ["MarkerError", "keep_picture", "rewrite_readme", "write_report"]
+__all__ = ["MarkerError", "keep_picture", "rewrite_tables", "write_report"]
 
 
 def write_report(results: Results, folder: Path) -> list[Path]:

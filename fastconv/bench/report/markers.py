@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from fastconv.bench.results import ResultsError
 
 NAMES = (
-    *("summary", "layers", "ways", "training", "networks"),
+    *("summary", "layers", "ways", "training", "networks", "networks-means"),
     *("ladder", "ladder-tiles", *(f"rung-{number:02}" for number in range(1, 15))),
 )
 """The markers of all generated tables, the second line those of docs/cpu.md."""
@@ -20,6 +20,34 @@ _MARKER = re.compile(r"<!-- (?P<closing>/?)bench:(?P<name>[\w-]*) -->")
 
 class MarkerError(ResultsError):
     """Markers that don't pair up, or none; the message says which, and the line."""
+
+
+def rewrite_pages(tables: Mapping[str, Callable[[], str]]) -> list[Path]:
+    """Makes the ``tables`` anew on every page that has markers for one: README.md and docs/*.md of the working folder.
+
+    Returns:
+        the pages, README.md first.
+
+    Raises:
+        MarkerError: a page has markers that don't pair up, or no page has any for them.
+        OSError: a page can't be read or written.
+    """
+    pages = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+    marked = [page for page in pages if page.exists() and _names(page) & tables.keys()]
+    if not marked:
+        raise MarkerError(f"neither README.md nor a page of docs/ here has markers for tables; {_how_to_mark(tables)}")
+    for page in marked:
+        rewrite(page, tables)
+    return marked
+
+
+def _names(page: Path) -> set[str]:
+    return {marker["name"] for marker in _MARKER.finditer(page.read_text(encoding="utf-8"))}
+
+
+def _how_to_mark(tables: Iterable[str]) -> str:
+    names = " or ".join(f"<!-- bench:{name} --> ... <!-- /bench:{name} -->" for name in tables)
+    return f"write {names} where they should be"
 
 
 def rewrite(path: Path, tables: Mapping[str, Callable[[], str]]) -> None:
@@ -47,8 +75,7 @@ def _rewritten(text: str, tables: Mapping[str, Callable[[], str]], path: Path) -
     parts, end = [], 0
     pairs = [(opening, closing) for opening, closing in _pairs(text, path) if opening["name"] in tables]
     if not pairs:
-        names = " or ".join(f"<!-- bench:{name} --> ... <!-- /bench:{name} -->" for name in tables)
-        raise MarkerError(f"{path}: has no markers for tables; write {names} where they should be")
+        raise MarkerError(f"{path}: has no markers for tables; {_how_to_mark(tables)}")
     for opening, closing in pairs:
         content = tables[opening["name"]]().strip().replace("\n", newline)
         parts += [text[end : opening.end()], newline, content, newline]

@@ -108,11 +108,11 @@ def table(
     races: Annotated[Path, typer.Argument(help="File of `race`.")],
     accuracies: Annotated[Path, typer.Argument(help="File of `learned`.")],
     attempts: Annotated[Path | None, typer.Argument(help="File of `record`.")] = None,
-    readme: Annotated[bool, typer.Option("--readme", help="Rewrite the README's table between its markers.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="Tables of README.md and docs/, made anew instead.")] = False,
 ) -> None:
-    """Show what the networks learned and what their epochs take, or put it into the README."""
+    """Show what the networks learned and what their epochs take, or put it into the pages of a checkout."""
     from fastconv.bench.report.grid import to_markdown, to_rich
-    from fastconv.bench.report.markers import rewrite
+    from fastconv.bench.report.markers import rewrite_pages
     from fastconv.bench.training import learned as module
     from fastconv.bench.training import record, results
     from fastconv.bench.training.table import training_table
@@ -120,8 +120,8 @@ def table(
     grid = training_table(results.load(races), module.load(accuracies))
     said = [record.sentence(record.load(attempts))] if attempts is not None else []
     console = screen()
-    if readme:
-        rewrite(Path("README.md"), {"training": lambda: "\n\n".join([to_markdown(grid), *said])})
-        console.print("README.md")
+    if pages:
+        written = rewrite_pages({"training": lambda: "\n\n".join([to_markdown(grid), *said])})
+        console.print(*written, sep=", ", highlight=False)
     else:
         console.print(to_rich(grid), *said, sep="\n")

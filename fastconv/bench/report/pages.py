@@ -1,4 +1,4 @@
-"""The README's tables of the contest, between their markers."""
+"""The contest's tables on the README and the pages of docs/, between their markers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from fastconv.bench.report.grid import to_markdown
 from fastconv.bench.report.header import sentence
 from fastconv.bench.report.listings import layers, tally
-from fastconv.bench.report.markers import rewrite
+from fastconv.bench.report.markers import rewrite_pages
 from fastconv.bench.report.races import by_stage, races, stage_title
 from fastconv.bench.report.summaries import MEANING, champions, standings
 from fastconv.bench.report.ways import ways
@@ -20,17 +20,13 @@ from fastconv.bench.results import Results, ResultsError
 PICTURE = "overview.png"
 
 
-def rewrite_readme(results: Results, path: Path) -> None:
-    """Make the tables between the markers of ``path`` from ``results``; all of them or none, the rest untouched.
-
-    Raises:
-        MarkerError: no markers, an unknown name, or an opening marker without its closing one or the reverse.
-    """
-    rewrite(path, {name: partial(make, results) for name, make in TABLES.items()})
+def rewrite_tables(results: Results) -> list[Path]:
+    """Makes the contest's tables anew on all pages, as `rewrite_pages`, and returns the pages."""
+    return rewrite_pages({name: partial(make, results) for name, make in TABLES.items()})
 
 
 def keep_picture(report: Path, folder: Path) -> None:
-    """Copy the overview from a report's folder to the one that the README shows it from.
+    """Copy the overview from a report's folder to the one that the pages show it from.
 
     Raises:
         OSError: there is none, or no way to write it; then the one there was stays.
