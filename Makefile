@@ -47,11 +47,11 @@ gpu: $(VENV)/.gpu$(CUDA)
 	$(BIN)/fastconv bench gpu $(GPU)
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open site/index.html in a browser, or: make docs-serve"
 
 docs-serve: $(VENV)/.docs
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # The wheel is tried from another folder: what it lacks must not come from the checkout.
 package: $(VENV)/.docs
