@@ -1,6 +1,8 @@
-"""``python -m bench``."""
+"""``python -m bench`` in a checkout is ``fastconv bench``."""
 
-from bench.cli import app
+import sys
+
+from fastconv.__main__ import main
 
 if __name__ == "__main__":
-    app(prog_name="python -m bench")
+    sys.exit(main(["bench", *sys.argv[1:]]))

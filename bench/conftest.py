@@ -1,7 +1,7 @@
 """Options and fixtures of the pytest-benchmark suites: ``pytest bench/ --set smoke --op forward --backend im2col``.
 
 Everything runs in this one process, which is quick and good for comparing a change with what was before. For a fair
-contest between libraries, each in a process of its own, there is ``python -m bench run``.
+contest between libraries, each in a process of its own, there is ``fastconv bench run``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 import fastconv
-from bench import contestants
-from bench.problems import OPERATIONS, SETS, ProblemError, select
+from fastconv.bench import contestants
+from fastconv.bench.problems import OPERATIONS, SETS, ProblemError, select
 
 OTHERS = ("overhead", "first_call", "training_step")
 SECONDS = 0.15

@@ -8,10 +8,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from bench import contestants, truth
 from bench.conftest import SECONDS
-from bench.operands import on_cpu
-from bench.problems import Problem
+from fastconv.bench import contestants, truth
+from fastconv.bench.operands import on_cpu
+from fastconv.bench.problems import Problem
 
 
 @lru_cache(maxsize=1)  # contestants on one problem follow one another

@@ -1,4 +1,4 @@
-"""One training step of each network of `models/`, batch 100: forward, backward, optimiser."""
+"""One training step of each network of `fastconv.models`, batch 100: forward, backward, optimiser."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from models import networks
-from models.recipes import CLASSES
-from models.training.batches import Batch
-from models.training.loop import begin
-from models.training.settings import settings
+from fastconv.models import networks
+from fastconv.models.recipes import CLASSES
+from fastconv.models.training.batches import Batch
+from fastconv.models.training.loop import begin
+from fastconv.models.training.settings import settings
 
 pytestmark = [pytest.mark.operation("training_step"), pytest.mark.benchmark(max_time=0.5)]
 

@@ -1,4 +1,4 @@
-"""``python -m fastconv``: what this machine can run, compiling ahead of time, a model's layers, and the ladder."""
+"""The command ``fastconv``: backends, compiling ahead, a model's layers, the ladder, and programs of their own."""
 
 from __future__ import annotations
 
@@ -20,12 +20,20 @@ from fastconv.errors import (
     UnknownBackendError,
 )
 
-DESCRIPTION = "what this machine can run, and compiling ahead of time"
+DESCRIPTION = "Fast convolution and pooling: this machine's backends, and programs that train, time and explain."
+PROGRAMS = {
+    "models": ("train", "networks that train on fastconv's layers: train, predict, show, compare, profile ..."),
+    "bench": ("bench", "a contest of all backends and peers on tables of layers, networks and trainings"),
+}
+"""The programs with a command line of their own, the extra that brings what each needs, and what it is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status: 0, or 2 for a wrong argument."""
-    parser = argparse.ArgumentParser(prog="python -m fastconv", description=DESCRIPTION)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in PROGRAMS:
+        return _run_program(words[0], words[1:])
+    parser = argparse.ArgumentParser(prog="fastconv", description=DESCRIPTION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info = commands.add_parser("info", help="show the machine, the packages, and each backend's state")
     info.set_defaults(run=lambda _: show_info())
@@ -43,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     layers.add_argument("--json", metavar="FILE", help="also write the report there")
     layers.set_defaults(run=show_layers)
     _add_ladder(commands.add_parser("ladder", help="time small convolutions, from loops in Python to the peak"))
-    options = parser.parse_args(arguments)
+    for name, (_, summary) in PROGRAMS.items():
+        commands.add_parser(name, help=summary)
+    options = parser.parse_args(words)
     # What the terminal's encoding lacks is printed as an escape.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -62,6 +72,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         OSError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run_program(name: str, words: list[str]) -> int:
+    """Run a program that has packages and a command line of its own; typer, which reads it, ends the process."""
+    from fastconv.models.interrupts import end_while_loading
+
+    end_while_loading()
+    try:
+        if name == "models":
+            from fastconv.models.cli import app
+        else:
+            from fastconv.bench.cli import app
+        app(words, prog_name=f"fastconv {name}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing == "fastconv":
+            raise
+        extra, _ = PROGRAMS[name]
+        print(f"error: {name} needs {missing}: pip install 'fastconv[{extra}]'", file=sys.stderr)
         return 2
     return 0
 

@@ -40,8 +40,7 @@ def explain(
         the chosen algorithm, the predicted seconds (None from backends that predict none), and the text, which has
         what every candidate would cost.
 
-    Raises:
-        as `conv2d`; ValueError for an unknown operation, TypeError for another data type.
+    It raises what `conv2d` raises, ValueError for an unknown operation, and TypeError for another data type.
     """
     if operation not in OPERATIONS:
         raise ArgumentValueError("operation", repr(operation), f"it must be one of {', '.join(OPERATIONS)}")

@@ -1,1 +1,1 @@
-"""Networks, data and a trainer that run on fastconv's layers: ``python -m models --help``."""
+"""The short name that a checkout gives to `fastconv.models`, for ``python -m models``."""

@@ -1,9 +1,8 @@
-"""``python -m models``: see :mod:`models.cli`."""
+"""``python -m models`` in a checkout is ``fastconv models``."""
 
-from models.interrupts import end_while_loading
+import sys
+
+from fastconv.__main__ import main
 
 if __name__ == "__main__":
-    end_while_loading()
-    from models.cli import app
-
-    app(prog_name="python -m models")
+    sys.exit(main(["models", *sys.argv[1:]]))

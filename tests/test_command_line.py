@@ -1,18 +1,20 @@
-"""``python -m fastconv``."""
+"""``fastconv``."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import fastconv
 from fastconv import machine
-from fastconv.__main__ import main
+from fastconv.__main__ import PROGRAMS, main
 
 pytestmark = pytest.mark.usefixtures("own_registry")
+ROOT = Path(__file__).parents[1]
 
 
 def test_info_shows_machine_and_backends(capsys) -> None:
@@ -46,6 +48,35 @@ def test_warmup_compiles(capsys) -> None:
         assert len(kernel.signatures) >= 2  # float32 and float64
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_have_their_own_command_line(program: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([program, "--help"])
+    assert stop.value.code == 0
+    assert f"Usage: fastconv {program}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_says_what_it_needs(program: str, tmp_path: Path) -> None:
+    """As it does where numpy and numba alone are installed."""
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')")
+    command = [sys.executable, "-m", "fastconv", program, "list"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=120)
+    extra, _ = PROGRAMS[program]
+    expected = f"error: {program} needs typer: pip install 'fastconv[{extra}]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_short_names_of_a_checkout(program: str) -> None:
+    """Runs ``python -m models`` and ``python -m bench``."""
+    command = [sys.executable, "-m", program, "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "numba" in done.stdout
+
+
 def test_errors(capsys) -> None:
     assert main(["warmup", "--backend", "cudnn"]) == 2
     assert "got 'cudnn', but the backends are" in capsys.readouterr().err
@@ -59,7 +90,7 @@ def test_help(arguments: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 0
-    assert "usage: python -m fastconv" in capsys.readouterr().out
+    assert "usage: fastconv" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [[], ["-OO"]], ids=["plain", "without_docstrings"])

@@ -136,7 +136,9 @@ class Upside(np.ndarray):
         raise AssertionError("a plain array's would do")
 
 
-def memory_mapped(array: np.ndarray) -> np.memmap:
+def memory_mapped(array: np.ndarray) -> np.ndarray:
+    if array.size == 0:
+        return array  # NumPy 2.0 can't map an empty file
     with tempfile.NamedTemporaryFile() as file:
         mapped = np.memmap(file, array.dtype, "w+", shape=array.shape)
     mapped[...] = array

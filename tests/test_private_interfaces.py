@@ -43,7 +43,7 @@ def _is_private(name: str) -> bool:
 
 @cache
 def _trees() -> dict[str, ast.Module]:
-    files = [file for package in ("fastconv", "bench", "models") for file in (ROOT / package).rglob("*.py")]
+    files = [file for package in ("fastconv", "bench") for file in (ROOT / package).rglob("*.py")]
     return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in sorted(files)}
 
 
@@ -66,7 +66,7 @@ def _overridden(node: ast.ClassDef, imports: dict[str, str]) -> set[str]:
         first, _, rest = ast.unparse(base).partition(".")
         path = f"{imports.get(first, first)}.{rest}".strip(".")
         module, _, name = path.rpartition(".")
-        if module and not module.startswith(("fastconv", "bench", "models")):
+        if module and not module.startswith(("fastconv", "bench")):
             theirs = getattr(importlib.import_module(module), name)
             found |= {method for method in methods if hasattr(theirs, method)}
     return found
@@ -104,7 +104,7 @@ def _used(tree: ast.Module) -> set[str]:
     }
     for path in imports.values():
         package, *parts = path.split(".")
-        if package in ("fastconv", "bench", "models", "__future__"):
+        if package in ("fastconv", "bench", "__future__"):
             continue
         described = path in PUBLIC or path.rpartition(".")[0] in PUBLIC or package != "numba" or not parts
         found |= {part for part in parts if _is_private(part)} or (set() if described else {parts[-1]})

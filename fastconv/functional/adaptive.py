@@ -26,8 +26,7 @@ def adaptive_avg_pool2d(input: A, output_size: OutputSize, *, backend: str | Non
         (N, C, P, Q), or (C, P, Q) unbatched. Element (p, q) averages the pixels from row floor(p * H / P) up to row
         ceil((p + 1) * H / P), and likewise columns.
 
-    Raises:
-        as `fastconv.max_pool2d`.
+    It raises what `fastconv.max_pool2d` raises.
     """
     ops, input = taken("input", input)
     size = _size(input, output_size)
@@ -49,8 +48,7 @@ def adaptive_max_pool2d(
         (N, C, P, Q), or (C, P, Q) unbatched; with ``return_indices`` also where each element was found, int64,
         counted h * W + w in its plane.
 
-    Raises:
-        as `fastconv.max_pool2d`.
+    It raises what `fastconv.max_pool2d` raises.
     """
     ops, input = taken("input", input)
     size = _size(input, output_size)
@@ -73,8 +71,7 @@ def adaptive_avg_pool1d(input: A, output_size: OutputSize, *, backend: str | Non
     Returns:
         (N, C, Q), or (C, Q) unbatched.
 
-    Raises:
-        as `adaptive_avg_pool2d`.
+    It raises what `adaptive_avg_pool2d` raises.
     """
     _, input = taken("input", input)
     image_dims("input", input.shape, 1)
@@ -95,8 +92,7 @@ def adaptive_max_pool1d(
     Returns:
         (N, C, Q), or (C, Q) unbatched; with ``return_indices`` also the positions on the line, int64.
 
-    Raises:
-        as `adaptive_max_pool2d`.
+    It raises what `adaptive_max_pool2d` raises.
     """
     _, input = taken("input", input)
     image_dims("input", input.shape, 1)
@@ -125,4 +121,8 @@ def _some(size: Pair) -> Pair:
 
 def _sized(ops: ArrayOps, pooled: Any, size: Pair) -> Any:
     """The pooled image in the size that was asked for, which may be of no pixels."""
-    return ops.pad(pooled[..., :0, :0], *size) if 0 in size else pooled
+    if 0 not in size:
+        return pooled
+    P, Q = size
+    # Older versions of torch, such as 2.9, can't pad an image of no pixels: it is cut afterwards.
+    return ops.pad(pooled, max(P, 1) - 1, max(Q, 1) - 1)[..., :P, :Q]

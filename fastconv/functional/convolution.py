@@ -88,8 +88,7 @@ def conv1d(
     Returns:
         (N, K, Q), or (K, Q) unbatched.
 
-    Raises:
-        as `conv2d`.
+    It raises what `conv2d` raises.
     """
     _, input = taken("input", input)
     image_dims("input", input.shape, 1)
@@ -138,8 +137,7 @@ def conv_transpose2d(
         (N, C, H, W), or (C, H, W) unbatched, with
         H = (P - 1) * stride - top - bottom + dilation * (R - 1) + output_padding + 1, and W likewise.
 
-    Raises:
-        as `conv2d`.
+    It raises what `conv2d` raises.
 
     Reference: Zeiler et al., "Deconvolutional networks" (2010).
     """
@@ -195,8 +193,7 @@ def conv_transpose1d(
     Returns:
         (N, C, L), or (C, L) unbatched.
 
-    Raises:
-        as `conv2d`.
+    It raises what `conv2d` raises.
     """
     _, input = taken("input", input)
     image_dims("input", input.shape, 1)

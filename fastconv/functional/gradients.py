@@ -45,8 +45,7 @@ def conv2d_input(
     Returns:
         of ``input_size``.
 
-    Raises:
-        as `fastconv.conv2d`.
+    It raises what `fastconv.conv2d` raises.
     """
     ops, grad_output = taken("grad_output", grad_output)
     how = _parameters_for(weight, stride, padding, dilation, groups)
@@ -78,8 +77,7 @@ def conv2d_weight(
     Returns:
         (K, C / groups, R, S).
 
-    Raises:
-        as `fastconv.conv2d`.
+    It raises what `fastconv.conv2d` raises.
     """
     ops, input = taken("input", input)
     _, grad_output = taken("grad_output", grad_output)
@@ -116,8 +114,7 @@ def conv2d_backward(
     Returns:
         The gradients with respect to input, weight and bias; None for those not wanted.
 
-    Raises:
-        as `fastconv.conv2d`.
+    It raises what `fastconv.conv2d` raises.
     """
     ops, grad_output = taken("grad_output", grad_output)
     _, input = taken("input", input)
@@ -187,8 +184,7 @@ def avg_pool2d_backward(
     Returns:
         of ``input_size``.
 
-    Raises:
-        as `fastconv.max_pool2d`.
+    It raises what `fastconv.max_pool2d` raises.
     """
     ops, grad_output = taken("grad_output", grad_output)
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)

@@ -38,7 +38,8 @@ def lp_pool2d(
 
     Raises:
         ZeroDivisionError: ``norm_type`` is 0.
-        otherwise as `fastconv.max_pool2d`.
+
+    It also raises what `fastconv.max_pool2d` raises.
     """
     ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
@@ -71,8 +72,7 @@ def lp_pool1d(
     Returns:
         (N, C, Q), or (C, Q) unbatched.
 
-    Raises:
-        as `lp_pool2d`.
+    It raises what `lp_pool2d` raises.
     """
     ops, input = taken("input", input)
     image_dims("input", input.shape, 1)

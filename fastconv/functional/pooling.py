@@ -87,8 +87,7 @@ def max_pool1d(
     Returns:
         (N, C, Q), or (C, Q) unbatched; with ``return_indices`` also the positions on the line, int64.
 
-    Raises:
-        as `max_pool2d`.
+    It raises what `max_pool2d` raises.
     """
     _, input = taken("input", input)
     image_dims("input", input.shape, 1)
@@ -131,8 +130,7 @@ def avg_pool2d(
     Returns:
         (N, C, P, Q), or (C, P, Q) unbatched.
 
-    Raises:
-        as `max_pool2d`.
+    It raises what `max_pool2d` raises.
     """
     ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
@@ -163,8 +161,7 @@ def avg_pool1d(
     Returns:
         (N, C, Q), or (C, Q) unbatched.
 
-    Raises:
-        as `max_pool2d`.
+    It raises what `max_pool2d` raises.
     """
     _, input = taken("input", input)
     image_dims("input", input.shape, 1)

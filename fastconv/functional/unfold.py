@@ -65,8 +65,7 @@ def fold(
     Returns:
         (N, C, H, W), or (C, H, W) unbatched.
 
-    Raises:
-        as `unfold`.
+    It raises what `unfold` raises.
     """
     ops, input = taken("input", input)
     if input.ndim not in (2, 3):

@@ -1,7 +1,7 @@
 """This package is the CPU's ladder: complete small convolutions, one file and one idea each, up to the machine's peak.
 
 Read them in order, beside docs/cpu.md. Each begins with its arithmetic, is plain Python that Numba compiles, and is a
-backend by its number: ``fastconv.conv2d(x, w, backend="ladder:06")``. `python -m fastconv ladder` measures them here.
+backend by its number: ``fastconv.conv2d(x, w, backend="ladder:06")``. `fastconv ladder` measures them here.
 
 rung01_definition   the formula as seven loops, in Python
 rung02_compiled     the same text, compiled

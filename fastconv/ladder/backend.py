@@ -77,7 +77,7 @@ class Ladder(Backend):
     def unavailable(self) -> str | None:
         if self.number is not None:
             return None
-        return "it computes by one of its rungs: name it, as ladder:06; `python -m fastconv ladder` shows all of them"
+        return "it computes by one of its rungs: name it, as ladder:06; `fastconv ladder` shows all of them"
 
     def variant(self, option: str) -> Ladder:
         return Ladder(f"{self.name}:{option}", option)

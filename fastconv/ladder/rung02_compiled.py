@@ -13,7 +13,7 @@ to result. A core that could start 16 or 32 products in a cycle does one every 4
 The compiler may not break the chain up by itself: (a + b) + c and a + (b + c) differ in their last bits, and it keeps
 to what the text says.
 
-Exercise: count the operations of one product in `python -m fastconv ladder --rung 2 --asm`. Which of them would go if
+Exercise: count the operations of one product in `fastconv ladder --rung 2 --asm`. Which of them would go if
 the image had a border of zeros?
 """
 

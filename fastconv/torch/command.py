@@ -1,4 +1,4 @@
-"""``python -m fastconv layers`` prints the report on a model that a function of the user's makes."""
+"""``fastconv layers`` prints the report on a model that a function of the user's makes."""
 
 from __future__ import annotations
 

@@ -110,10 +110,16 @@ def chosen(backend: str | None) -> str:
     return registry.resolve(backend).name
 
 
+@torch.compiler.assume_constant_result
+def _has_autocast(device: str) -> bool:
+    """Returns True for a kind of device that autocast knows; torch.compile before 2.13 can't trace torch's function."""
+    return torch.amp.is_autocast_available(device)
+
+
 def under_autocast(*operands: Any) -> Any:
     """Returns the operands of a convolution in autocast's data type, where autocast is on."""
     device = operands[0].device.type
-    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+    if not _has_autocast(device) or not torch.is_autocast_enabled(device):
         return operands
     dtype = torch.get_autocast_dtype(device)
     single = torch.float32

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import write_report
-from bench.results import Results
+from fastconv.bench.report import write_report
+from fastconv.bench.results import Results
 from tests.bench import synthetic
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from bench.problems import Problem, select
-from bench.results import Limit, Record, Results
+from fastconv.bench.problems import Problem, select
+from fastconv.bench.results import Limit, Record, Results
 
 ENVIRONMENT = {
     "python": "3.12.0",

@@ -1,4 +1,4 @@
-"""``python -m bench``: run, list, wrong words; and the suites' own options."""
+"""``fastconv bench``: run, list, wrong words; and the suites' own options."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from bench.cli import app
-from bench.devices import cpu_limits
-from bench.results import Limit, Record, Results, ResultsError, load, save
+from fastconv.bench.cli import app
+from fastconv.bench.devices import cpu_limits
+from fastconv.bench.results import Limit, Record, Results, ResultsError, load, save
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_a_run_that_is_stopped_keeps_what_it_has(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cpu_limits, "measure", lambda threads: Limit(1e9, {2**20: 1e9}))
-    monkeypatch.setattr("bench.contest.hold", hold)
+    monkeypatch.setattr("fastconv.bench.contest.hold", hold)
     out = tmp_path / "results.json"
     done = _invoke("run", "--set", "smoke", "--contestant", "torch", "--out", str(out))
     assert done.exit_code == 0, done.output
@@ -91,7 +91,7 @@ def test_a_notebooks_backend_a_broken_matplotlibrc_and_brackets_are_no_trouble(s
         "MATPLOTLIBRC": str(tmp_path / "matplotlibrc"),
     }
     words = ["report", str(folder / "results.json"), "--out", str(folder / "report")]
-    command = [sys.executable, "-m", "bench", *words]
+    command = [sys.executable, "-m", "fastconv", "bench", *words]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **settings}, check=False
     )

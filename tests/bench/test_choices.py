@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench.choices import Choice, choices
-from bench.contestants import entries
-from bench.problems import select
-from bench.report.races import races
-from bench.report.ways import ways
+from fastconv.bench.choices import Choice, choices
+from fastconv.bench.contestants import entries
+from fastconv.bench.problems import select
+from fastconv.bench.report.races import races
+from fastconv.bench.report.ways import ways
 from tests.bench.synthetic import results
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.problems import select
-from bench.report.changes import to_markdown, to_table
-from bench.report.compare import Change, Comparison, compare
-from bench.results import Limit, Record, Results
+from fastconv.bench.problems import select
+from fastconv.bench.report.changes import to_markdown, to_table
+from fastconv.bench.report.compare import Change, Comparison, compare
+from fastconv.bench.results import Limit, Record, Results
 from tests.bench.synthetic import ENVIRONMENT, LIMIT, SPEEDS, record, results
 
 FIRST = select(["smoke"])[0]

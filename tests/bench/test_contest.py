@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import fastconv
-from bench import apart, contestants, truth
-from bench.contest import hold
-from bench.contestants import CPU, Entry
-from bench.devices import cpu
-from bench.event import Rules, event
-from bench.operands import on_cpu
-from bench.problems import PROBLEMS, Problem, parse
-from bench.racers import start
-from bench.worker import serve
+from fastconv.bench import apart, contestants, truth
+from fastconv.bench.contest import hold
+from fastconv.bench.contestants import CPU, Entry
+from fastconv.bench.devices import cpu
+from fastconv.bench.event import Rules, event
+from fastconv.bench.operands import on_cpu
+from fastconv.bench.problems import PROBLEMS, Problem, parse
+from fastconv.bench.racers import start
+from fastconv.bench.worker import serve
 
 PROBLEM = parse("N=2 C=2 H=6 K=4 R=3 padding=1")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli import app
-from bench.report.ladder import LINES, loop, merged, rewrite_page
 from fastconv import cpu_limits
+from fastconv.bench.cli import app
+from fastconv.bench.report.ladder import LINES, loop, merged, rewrite_page
 from fastconv.ladder.backend import RUNGS
 from fastconv.ladder.command import layer, run
 from fastconv.ladder.command.assembly import Code

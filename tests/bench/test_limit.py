@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.results import Limit
 from fastconv import cpu_limits
+from fastconv.bench.results import Limit
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])

@@ -1,4 +1,4 @@
-"""``python -m bench networks``: a contest of whole networks, from a module of one's own to the tables."""
+"""``fastconv bench networks``: a contest of whole networks, from a module of one's own to the tables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli import app
-from bench.networks.results import NetworkResults, Record, joined, load, save
-from bench.networks.table import tables, troubles
+from fastconv.bench.cli import app
+from fastconv.bench.networks.results import NetworkResults, Record, joined, load, save
+from fastconv.bench.networks.table import tables, troubles
 
 NETWORK = """
 import torch

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import contestants
-from bench.contestants import Entry
-from bench.devices.cpu import Cpu
-from bench.entrant import Entrant
-from bench.event import Rules, event
-from bench.networks import contestants as network_contestants
-from bench.networks import peers
-from bench.problems import parse
+from fastconv.bench import contestants
+from fastconv.bench.contestants import Entry
+from fastconv.bench.devices.cpu import Cpu
+from fastconv.bench.entrant import Entrant
+from fastconv.bench.event import Rules, event
+from fastconv.bench.networks import contestants as network_contestants
+from fastconv.bench.networks import peers
+from fastconv.bench.problems import parse
 
 ADAPTER = """
 from typing import Any
 import numpy as np
-from bench.contestants.fastconv_adapter import Fastconv
+from fastconv.bench.contestants.fastconv_adapter import Fastconv
 
 class Peer(Fastconv):
     def network(self, path, x: Any) -> Any:

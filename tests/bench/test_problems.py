@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench import contestants, truth
-from bench.operands import on_cpu
-from bench.problems import PROBLEMS, SETS, Problem, ProblemError, parse, select
+from fastconv.bench import contestants, truth
+from fastconv.bench.operands import on_cpu
+from fastconv.bench.problems import PROBLEMS, SETS, Problem, ProblemError, parse, select
 
 
 def test_names_are_unique_and_every_set_has_problems() -> None:
@@ -33,8 +33,8 @@ def test_the_networks_layers_are_those_of_the_table() -> None:
     """The layers of the table's networks in batches of 1, 32 and 100, with the shapes that they really have."""
     import torch
 
+    from fastconv.models import networks
     from fastconv.torch import Conv2d
-    from models import networks
 
     listed = {problem.name.partition(".")[0] for problem in PROBLEMS if "mnist" in problem.sets}
     assert {"lenet5", "simple_convnet", "dropout_cnn", "two_layer_cnn"} == listed <= set(networks.names())

@@ -15,20 +15,21 @@ from matplotlib import image
 from matplotlib.patches import Rectangle
 from rich.console import Console
 
-from bench.problems import PROBLEMS, select
-from bench.report import MarkerError, bars, keep_picture, rewrite_readme, write_report
-from bench.report.cells import Cell, digits, percent, seconds
-from bench.report.columns import panels, spread
-from bench.report.grid import Column, Grid, to_rich
-from bench.report.header import bandwidths, sentence
-from bench.report.listings import everything, glance, layers, tally, troubles
-from bench.report.markdown import markdown
-from bench.report.palette import looks
-from bench.report.races import Race, by_family, by_stage, contestants, geometric_mean, races, verdict
-from bench.report.roofline import roofline
-from bench.report.shapes import shape
-from bench.report.summaries import CHAMPION, by_set, champions, standings
-from bench.results import Results, ResultsError
+from fastconv.bench.problems import PROBLEMS, select
+from fastconv.bench.report import MarkerError, bars, keep_picture, rewrite_tables, write_report
+from fastconv.bench.report.cells import Cell, digits, percent, seconds
+from fastconv.bench.report.columns import panels, spread
+from fastconv.bench.report.grid import Column, Grid, to_rich
+from fastconv.bench.report.header import bandwidths, sentence
+from fastconv.bench.report.listings import everything, glance, layers, tally, troubles
+from fastconv.bench.report.markdown import markdown
+from fastconv.bench.report.markers import NAMES
+from fastconv.bench.report.palette import looks
+from fastconv.bench.report.races import Race, by_family, by_stage, contestants, geometric_mean, races, verdict
+from fastconv.bench.report.roofline import roofline
+from fastconv.bench.report.shapes import shape
+from fastconv.bench.report.summaries import CHAMPION, by_set, champions, standings
+from fastconv.bench.results import Results, ResultsError
 from tests.bench import synthetic
 from tests.bench.synthetic import LIMIT, SPEEDS, record, results
 
@@ -334,38 +335,48 @@ def test_nothing_to_report_is_said(tmp_path: Path) -> None:
         write_report(Results({}, LIMIT, []), tmp_path)
 
 
-# The README
+# The pages
 
 README = """# Title
 
 <!-- bench:summary -->
 old
 <!-- /bench:summary -->
-
-between
-<!-- bench:layers --><!-- /bench:layers -->
 end"""
+PAGE = "between\n<!-- bench:layers --><!-- /bench:layers -->\nend"
 
 
-def test_readme_is_rewritten_between_its_markers_and_again_the_same(small: Results, tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(README)
-    path.chmod(0o640)
-    rewrite_readme(small, path)
-    text = path.read_text()
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a README and two pages of docs/, one of them without tables."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text(README)
+    (tmp_path / "docs" / "results.md").write_text(PAGE)
+    (tmp_path / "docs" / "start.md").write_text("no tables")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_tables_are_rewritten_between_their_markers_and_again_the_same(small: Results, pages: Path) -> None:
+    readme, page = pages / "README.md", pages / "docs" / "results.md"
+    readme.chmod(0o640)
+    assert rewrite_tables(small) == [Path("README.md"), Path("docs/results.md")]
+    text = readme.read_text()
     assert text.startswith("# Title\n\n<!-- bench:summary -->\n")
-    assert text.endswith("\n<!-- /bench:layers -->\nend")
-    assert "\n<!-- /bench:summary -->\n\nbetween\n" in text
-    assert "old" not in text.split("<!-- /bench:summary -->")[0].split("\n")
+    assert text.endswith("\n<!-- /bench:summary -->\nend")
+    assert "old" not in text.split("\n")
     assert "| fastconv.numba | ▲ 1.60 |" in text
-    assert "| smoke.avg_n4 |" in text
-    assert path.stat().st_mode & 0o777 == 0o640
-    rewrite_readme(small, path)
-    assert path.read_text() == text
-    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert readme.stat().st_mode & 0o777 == 0o640
+    layers = page.read_text()
+    assert layers.startswith("between\n<!-- bench:layers -->\n")
+    assert layers.endswith("\n<!-- /bench:layers -->\nend")
+    assert "| smoke.avg_n4 |" in layers
+    rewrite_tables(small)
+    assert (readme.read_text(), page.read_text()) == (text, layers)
+    assert sorted(file.name for file in pages.rglob("*.*")) == ["README.md", "results.md", "start.md"]
 
 
-def test_the_readmes_picture_is_the_reports_overview(small: Results, tmp_path: Path) -> None:
+def test_the_pages_picture_is_the_reports_overview(small: Results, tmp_path: Path) -> None:
     write_report(small, tmp_path / "report")
     keep_picture(tmp_path / "report", tmp_path / "docs")
     assert [each.name for each in (tmp_path / "docs").iterdir()] == ["overview.png"]
@@ -374,33 +385,42 @@ def test_the_readmes_picture_is_the_reports_overview(small: Results, tmp_path: P
     with pytest.raises(FileNotFoundError):
         keep_picture(tmp_path / "nothing", tmp_path / "docs")
     assert (tmp_path / "docs" / "overview.png").read_bytes() == shown
-    readme = Path(__file__).parents[2] / "README.md"
-    assert "docs/overview.png" in readme.read_text(encoding="utf-8")
+    page = Path(__file__).parents[2] / "docs" / "results.md"
+    assert "(overview.png)" in page.read_text(encoding="utf-8")
 
 
-def test_readme_keeps_its_line_ends(small: Results, tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_bytes(README.replace("\n", "\r\n").encode())
-    rewrite_readme(small, path)
-    assert not re.search(rb"[^\r]\n", path.read_bytes())
+def test_pages_keep_their_line_ends(small: Results, pages: Path) -> None:
+    (pages / "README.md").write_bytes(README.replace("\n", "\r\n").encode())
+    rewrite_tables(small)
+    assert not re.search(rb"[^\r]\n", (pages / "README.md").read_bytes())
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nothing", "has no markers"),
         ("a\n<!-- bench:summary -->", "line 2: <!-- bench:summary --> is never closed"),
-        ("<!-- /bench:summary -->", "closes what was not opened"),
+        ("a\nb <!-- /bench:summary -->", "line 2: .* closes what was not opened"),
         ("<!-- bench:summary -->\n<!-- bench:layers -->", "line 2: .* comes before <!-- bench:summary --> is closed"),
         ("<!-- bench:summary --><!-- /bench:layers -->", "closes <!-- bench:summary -->"),
-        ("<!-- bench:sumary --><!-- /bench:sumary -->", "is none of the tables there are: summary, layers"),
+        (f"{README}<!-- bench:sumary --><!-- /bench:sumary -->", "is none of the tables there are: summary, layers"),
     ],
 )
-def test_readme_with_bad_markers_is_refused_and_left_alone(
-    small: Results, tmp_path: Path, text: str, message: str
-) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(text)
+def test_a_page_with_bad_markers_is_left_alone(small: Results, pages: Path, text: str, message: str) -> None:
+    (pages / "README.md").write_text(text)
     with pytest.raises(MarkerError, match=message):
-        rewrite_readme(small, path)
-    assert path.read_text() == text
+        rewrite_tables(small)
+    assert (pages / "README.md").read_text() == text
+
+
+def test_a_folder_without_markers_is_an_error(small: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("nothing")
+    with pytest.raises(MarkerError, match=r"neither README.md nor a page of docs/ here has markers"):
+        rewrite_tables(small)
+
+
+def test_all_tables_have_a_page() -> None:
+    """What the commands make anew is shown somewhere, once."""
+    root = Path(__file__).parents[2]
+    text = "".join(page.read_text(encoding="utf-8") for page in (root / "README.md", *(root / "docs").glob("*.md")))
+    assert {name: text.count(f"<!-- bench:{name} -->") for name in NAMES} == dict.fromkeys(NAMES, 1)

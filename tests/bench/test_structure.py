@@ -30,16 +30,17 @@ def imported(path: Path, modules: Container[str]) -> set[str]:
 
 def test_a_contestants_process_loads_no_librarys_threads_but_its_own() -> None:
     """A process begins with the modules of the command and of the worker."""
-    program = "import sys, bench.__main__, bench.worker; print(*sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    loading = "import sys, fastconv.bench.cli, fastconv.bench.worker"
+    program = f"{loading}; print(*sorted({{'torch', 'matplotlib'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
     files = {}
-    for path in (ROOT / "bench").rglob("*.py"):
+    for path in (ROOT / "fastconv" / "bench").rglob("*.py"):
         parts = path.relative_to(ROOT).with_suffix("").parts
         files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     graph = {name: imported(path, files) for name, path in files.items()}
-    assert {"bench.report.compare", "bench.report.grid"} <= graph["bench.report.changes"]
+    assert {"fastconv.bench.report.compare", "fastconv.bench.report.grid"} <= graph["fastconv.bench.report.changes"]
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle

@@ -1,4 +1,4 @@
-"""The contest of trainings: who takes part, that a wrong one shows, what is written, and the README's table."""
+"""The contest of trainings: who takes part, that a wrong one shows, what is written, and the pages' table."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 from typer.testing import CliRunner
 
 import fastconv.torch
-from bench.cli import app
-from bench.report.grid import to_markdown
-from bench.results import ResultsError
-from bench.training import contest, contestants, learned, record, results, worker
-from bench.training.results import Race, TrainingResults
-from bench.training.table import GOALS, recipe_text, training_table
-from models import networks
+from fastconv.bench.cli import app
+from fastconv.bench.report.grid import to_markdown
+from fastconv.bench.results import ResultsError
+from fastconv.bench.training import contest, contestants, learned, record, results, worker
+from fastconv.bench.training.results import Race, TrainingResults
+from fastconv.bench.training.table import GOALS, recipe_text, training_table
+from fastconv.models import networks
 
 ENVIRONMENT = {"processor": "a processor", "threads": "2", "commit": "abc"}
 
@@ -199,13 +199,13 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["training", *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
 
 
-def test_command_line_makes_the_readme_s_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_makes_the_pages_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     results.save(some_results(), tmp_path / "races.json")
     made = run("learned", str(a_run(tmp_path / "run", [0.987])), "--out", "learned.json")
     assert made.exit_code == 0, made.output
     (tmp_path / "README.md").write_text("before\n<!-- bench:training -->\nold\n<!-- /bench:training -->\nafter\n")
-    made = run("table", "races.json", "learned.json", "--readme")
+    made = run("table", "races.json", "learned.json", "--pages")
     assert made.exit_code == 0, made.output
     text = (tmp_path / "README.md").read_text()
     assert text.startswith("before\n<!-- bench:training -->\n")

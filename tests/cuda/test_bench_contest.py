@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench import contestants, together
-from bench.contestants import CUDA, Entry
-from bench.contestants.fastconv_adapter import Fastconv
-from bench.devices.cuda import Cuda
-from bench.devices.events import CAPTURED, LAPS
-from bench.event import WRONG, Rules
-from bench.gpu import problems, small_cases
-from bench.gpu.steps import names
-from bench.operands import on_cpu
-from bench.problems import Problem, conv, pool
-from bench.truth import TF32_ERROR, allowed, expected, fault
+from fastconv.bench import contestants, together
+from fastconv.bench.contestants import CUDA, Entry
+from fastconv.bench.contestants.fastconv_adapter import Fastconv
+from fastconv.bench.devices.cuda import Cuda
+from fastconv.bench.devices.events import CAPTURED, LAPS
+from fastconv.bench.event import WRONG, Rules
+from fastconv.bench.gpu import problems, small_cases
+from fastconv.bench.gpu.steps import names
+from fastconv.bench.operands import on_cpu
+from fastconv.bench.problems import Problem, conv, pool
+from fastconv.bench.truth import TF32_ERROR, allowed, expected, fault
 from tests.cuda.told import CONV, POOL, ToldClock
 
 

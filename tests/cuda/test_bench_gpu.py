@@ -1,4 +1,4 @@
-"""``python -m bench gpu`` as far as it goes without a GPU: limits, training, the process that may die, steps, words."""
+"""``fastconv bench gpu`` as far as it goes without a GPU: limits, training, the process that may die, steps, words."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from bench import contest, together
-from bench.child import Child, ChildError
-from bench.cli import app
-from bench.contestants import CUDA, OURS_ON_CUDA
-from bench.devices import cuda_limits as limits
-from bench.devices.cuda import Cuda
-from bench.entrant import NOT_OFFERED
-from bench.event import Rules, record
-from bench.gpu import cli as command
-from bench.gpu import problems, steps, training
-from bench.gpu.steps import Notebook, SkippedError, StepError, names
-from bench.problems import Problem
-from bench.results import load, save
+from fastconv.bench import contest, together
+from fastconv.bench.child import Child, ChildError
+from fastconv.bench.cli import app
+from fastconv.bench.contestants import CUDA, OURS_ON_CUDA
+from fastconv.bench.devices import cuda_limits as limits
+from fastconv.bench.devices.cuda import Cuda
+from fastconv.bench.entrant import NOT_OFFERED
+from fastconv.bench.event import Rules, record
+from fastconv.bench.gpu import cli as command
+from fastconv.bench.gpu import problems, steps, training
+from fastconv.bench.gpu.steps import Notebook, SkippedError, StepError, names
+from fastconv.bench.problems import Problem
+from fastconv.bench.results import load, save
 from tests.cuda.told import LIMIT, POOL, SPEEDS, ToldClock, results
 
 # Limits and training

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.gpu import summary
-from bench.gpu.targets import Target, targets, worst
-from bench.report import write_report
-from bench.results import Results, load, save
+from fastconv.bench.gpu import summary
+from fastconv.bench.gpu.targets import Target, targets, worst
+from fastconv.bench.report import write_report
+from fastconv.bench.results import Results, load, save
 from tests.cuda.told import LIMIT, SPEEDS, results
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from bench import contestants
-from bench.contestants import CUDA
-from bench.event import record
-from bench.gpu import problems
-from bench.gpu.targets import EPOCH
-from bench.problems import parse, pool
-from bench.results import Limit, Results
+from fastconv.bench import contestants
+from fastconv.bench.contestants import CUDA
+from fastconv.bench.event import record
+from fastconv.bench.gpu import problems
+from fastconv.bench.gpu.targets import EPOCH
+from fastconv.bench.problems import parse, pool
+from fastconv.bench.results import Limit, Results
 
 CONV = parse("N=1 C=2 H=4 K=2 R=3 padding=1")
 POOL = pool("tiny", "tiny", "max", 1, 2, 4, 2)

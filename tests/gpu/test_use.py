@@ -178,7 +178,7 @@ def test_out_of_memory_names_the_size() -> None:
 
 def test_an_epoch_of_lenet_is_torchs() -> None:
     """Three steps of training, wholly on the GPU, from the same weights: the same losses to rounding."""
-    from models.networks.lenet5 import NETWORK
+    from fastconv.models.networks.lenet5 import NETWORK
 
     losses = []
     for backend in ("torch", "cuda"):

@@ -1,4 +1,4 @@
-"""`python -m fastconv ladder`: what it measures, prints and writes, on a tiny layer."""
+"""`fastconv ladder`: what it measures, prints and writes, on a tiny layer."""
 
 from __future__ import annotations
 

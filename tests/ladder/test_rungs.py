@@ -96,7 +96,7 @@ def test_a_rung_must_be_named() -> None:
     (info,) = [info for info in fastconv.backends() if info.name == "ladder"]
     assert info.options == tuple(RUNGS)
     x = np.ones((1, 1, 3, 3))
-    with pytest.raises(BackendUnavailableError, match="name it, as ladder:06; `python -m fastconv ladder`"):
+    with pytest.raises(BackendUnavailableError, match="name it, as ladder:06; `fastconv ladder`"):
         fastconv.conv2d(x, x, backend="ladder")
     with pytest.raises(UnknownBackendError, match=r"its rungs are 01, 02, .*, and '15' is none"):
         fastconv.conv2d(x, x, backend="ladder:15")

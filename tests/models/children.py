@@ -13,15 +13,15 @@ import sklearn.datasets  # noqa: F401 - to be loaded before the fork, as is what
 import torch
 import torch._dynamo
 
-import models.training.command  # noqa: F401
-from models import cli
-from models.cli import app
+import fastconv.models.training.command  # noqa: F401
+from fastconv.models import cli
+from fastconv.models.cli import app
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(cli.__file__).parents[2]
 
 
 def start(output: Path, *arguments: str, slow: float = 0.0, **environment: str) -> BaseProcess:
-    """``python -m models`` with these ``arguments``, on one thread, in the present folder; what it prints is in a file.
+    """``fastconv models`` with these ``arguments``, on one thread, in the present folder; what it prints is in a file.
 
     Each time it makes sure of a file's being on disk it takes ``slow`` seconds more, before and after.
     """
@@ -53,4 +53,4 @@ def _main(output: Path, arguments: tuple[str, ...], folder: str, slow: float, en
         time.sleep(slow)
 
     os.fsync = slowly
-    app(arguments, prog_name="python -m models")
+    app(arguments, prog_name="fastconv models")

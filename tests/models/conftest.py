@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from models.data import load
-from models.data.dataset import Dataset
-from models.data.idx_names import TEST_FILES, TRAIN_FILES
+from fastconv.models.data import load
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.data.idx_names import TEST_FILES, TRAIN_FILES
 
 ToIdx = Callable[..., bytes]
 
@@ -24,8 +24,8 @@ ToIdx = Callable[..., bytes]
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing outside ``tmp_path`` is read or written: no cache, runs or data of whoever runs the tests."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("models.data.mnist.cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr("models.data.mnist.MIRRORS", ())
+    monkeypatch.setattr("fastconv.models.data.mnist.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("fastconv.models.data.mnist.MIRRORS", ())
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setenv("GOMP_SPINCOUNT", "300000")  # what a command sets would stay
     for variable in ("FASTCONV_DATA", "FASTCONV_BACKEND"):

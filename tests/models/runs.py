@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from models.data.dataset import Dataset
-from models.errors import StoppedError
-from models.training import train
-from models.training.config import parse
-from models.training.loop import Training
-from models.training.settings import Settings
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import StoppedError
+from fastconv.models.training import train
+from fastconv.models.training.config import parse
+from fastconv.models.training.loop import Training
+from fastconv.models.training.settings import Settings
 
 SPEEDS = ("seconds", "images_per_second")
 """What is not the same in two runs of the same settings."""

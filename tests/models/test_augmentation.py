@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.training.augmentation import Augmentation, Moves
-from models.training.batches import Batches
-from models.training.settings import settings
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.training.augmentation import Augmentation, Moves
+from fastconv.models.training.batches import Batches
+from fastconv.models.training.settings import settings
 
 IMAGES = torch.arange(3 * 2 * 5 * 4, dtype=torch.float32).view(3, 2, 5, 4)
 

@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 import fastconv
+from fastconv.models import networks
+from fastconv.models.backends import assign, label, parse
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.training.batches import Batches
+from fastconv.models.training.compare import compare
+from fastconv.models.training.loop import begin, epoch_steps
+from fastconv.models.training.settings import settings
+from fastconv.models.training.train import train
 from fastconv.torch.modules import Layer
-from models import networks
-from models.backends import assign, label, parse
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.training.batches import Batches
-from models.training.compare import compare
-from models.training.loop import begin, epoch_steps
-from models.training.settings import settings
-from models.training.train import train
 
 
 def backends(model: nn.Module) -> dict[str, str | None]:
@@ -160,7 +160,7 @@ def test_a_mistaken_contestant_costs_nobodys_time(
     def trained(*_: Any) -> None:
         pytest.fail("a contestant trained")
 
-    monkeypatch.setattr("models.training.compare._contestant", trained)
+    monkeypatch.setattr("fastconv.models.training.compare._contestant", trained)
     for text in ("conv9=torch", "fast"):
         with pytest.raises(ModelsError, match=r"conv9|fast"):
             compare(settings("lenet5"), digits, 0.0, console, ["torch", text])

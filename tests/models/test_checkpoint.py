@@ -15,15 +15,15 @@ from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 from rich.console import Console
 
-from models.data.dataset import Dataset
-from models.data.source import Source
-from models.errors import ModelsError
-from models.inspection.facts import read_facts
-from models.training import checkpoint, train
-from models.training.config import describe, identity, parse
-from models.training.loop import begin
-from models.training.position import Position
-from models.training.settings import Settings, settings
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.data.source import Source
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.facts import read_facts
+from fastconv.models.training import checkpoint, train
+from fastconv.models.training.config import describe, identity, parse
+from fastconv.models.training.loop import begin
+from fastconv.models.training.position import Position
+from fastconv.models.training.settings import Settings, settings
 from tests.models.inspection.conftest import change
 from tests.models.runs import go_on
 

@@ -11,14 +11,14 @@ import torch
 from rich.console import Console
 
 import fastconv
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.training import compare as module
-from models.training.batches import Batches
-from models.training.compare import Contestant, compare, disagreement, shared_steps
-from models.training.loop import Step, begin, epoch_steps
-from models.training.settings import Settings, settings
-from models.training.tables import comparison_report
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.training import compare as module
+from fastconv.models.training.batches import Batches
+from fastconv.models.training.compare import Contestant, compare, disagreement, shared_steps
+from fastconv.models.training.loop import Step, begin, epoch_steps
+from fastconv.models.training.settings import Settings, settings
+from fastconv.models.training.tables import comparison_report
 
 ROUNDING = 1e-5
 """Relative, of a loss in the first three steps."""

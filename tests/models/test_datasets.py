@@ -9,10 +9,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from models.data import DATASETS, load
-from models.data.dataset import Dataset, prepare
-from models.data.split import Split
-from models.errors import DownloadError, ModelsError
+from fastconv.models.data import DATASETS, load
+from fastconv.models.data.dataset import Dataset, prepare
+from fastconv.models.data.split import Split
+from fastconv.models.errors import DownloadError, ModelsError
 
 
 def printed(console: Console) -> str:
@@ -96,6 +96,6 @@ def test_a_named_folder_is_never_substituted(name: str, idx_folder: Path, consol
 
 
 def test_auto_prefers_mnist(idx_folder: Path, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.data.mnist.SHA256", {})
+    monkeypatch.setattr("fastconv.models.data.mnist.SHA256", {})
     assert load("auto", idx_folder, console).name == "mnist"
     assert printed(console) == ""

@@ -21,17 +21,17 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from models import cli
-from models.data import load
-from models.data.dataset import Dataset
-from models.training import train
-from models.training.config import parse
-from models.training.distributed import ALONE, Group, launched
-from models.training.settings import settings
+from fastconv.models import cli
+from fastconv.models.data import load
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.training import train
+from fastconv.models.training.config import parse
+from fastconv.models.training.distributed import ALONE, Group, launched
+from fastconv.models.training.settings import settings
 from tests.models.children import start
 from tests.models.runs import go_on
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(cli.__file__).parents[2]
 ROUNDING = 1e-5
 TRAIN = ["train", "lenet5", "--backend", "torch", "--dataset", "digits"]
 STEPS = 15
@@ -73,7 +73,17 @@ def losses(path: Path) -> list[float]:
 def test_two_processes_are_one_with_the_joint_batch(tmp_path: Path) -> None:
     """By torchrun. A batch of 359 leaves one image to the last step: one of the processes has none there."""
     given: dict[str, Any] = {"batch_size": 359, "shift": 1, "validation": 0.0}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "models"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "fastconv",
+        "models",
+    ]
     options = ["--batch-size", "359", "--shift", "1", "--epochs", "1", "--run-dir", str(tmp_path / "two")]
     ran = subprocess.run(
         [*launcher, *TRAIN, *options], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False

@@ -17,9 +17,9 @@ import pytest
 import requests
 from rich.console import Console
 
-from models.data import download, load, mnist
-from models.data.idx_names import Place
-from models.errors import DownloadError, ModelsError
+from fastconv.models.data import download, load, mnist
+from fastconv.models.data.idx_names import Place
+from fastconv.models.errors import DownloadError, ModelsError
 
 VERIFY = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed"
 Mirror = Callable[[dict[str, bytes]], str]
@@ -235,10 +235,10 @@ def test_certificates_and_proxies_are_told_from_being_offline(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("models.data.download._fetch", fails)
+    monkeypatch.setattr("fastconv.models.data.download._fetch", fails)
     with pytest.raises(DownloadError, match=rf"a\.org: {says}"):
         download.download(tmp_path / "file", ["https://a.org/"], lambda _: None, console)
-    monkeypatch.setattr("models.data.mnist.MIRRORS", ("https://a.org/",))
+    monkeypatch.setattr("fastconv.models.data.mnist.MIRRORS", ("https://a.org/",))
     assert load("auto", None, console).name == "digits"
     assert re.search(says, console.file.getvalue())  # type: ignore[attr-defined]
 

@@ -13,13 +13,13 @@ import pytest
 from rich.console import Console
 from safetensors.torch import load_file
 
-from models.data import load
-from models.data.folder import read_folder
-from models.data.idx_names import TEST_FILES, TRAIN_FILES
-from models.data.mnist import SHA256
-from models.errors import ModelsError
-from models.training.settings import settings
-from models.training.train import train
+from fastconv.models.data import load
+from fastconv.models.data.folder import read_folder
+from fastconv.models.data.idx_names import TEST_FILES, TRAIN_FILES
+from fastconv.models.data.mnist import SHA256
+from fastconv.models.errors import ModelsError
+from fastconv.models.training.settings import settings
+from fastconv.models.training.train import train
 
 
 def test_reads_both_splits(idx_folder: Path) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.training.holding_out import hold_out
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.training.holding_out import hold_out
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.idx import read_idx
-from models.errors import ModelsError
+from fastconv.models.data.idx import read_idx
+from fastconv.models.errors import ModelsError
 
 IMAGES = np.arange(3 * 4 * 5).reshape(3, 4, 5)
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from models.data import images, load
-from models.data.dataset import Dataset, prepare
-from models.data.form import Form
-from models.data.images import OnDemand, Preparation
-from models.data.split import Split
-from models.errors import ModelsError
-from models.training.batches import Batches
-from models.training.compare import compare
-from models.training.loop import begin, epoch_steps, score
-from models.training.settings import settings
+from fastconv.models.data import images, load
+from fastconv.models.data.dataset import Dataset, prepare
+from fastconv.models.data.form import Form
+from fastconv.models.data.images import OnDemand, Preparation
+from fastconv.models.data.split import Split
+from fastconv.models.errors import ModelsError
+from fastconv.models.training.batches import Batches
+from fastconv.models.training.compare import compare
+from fastconv.models.training.loop import begin, epoch_steps, score
+from fastconv.models.training.settings import settings
 
 AS_THEY_ARE = {"mean": 0.0, "deviation": 1 / 255}
 """A normalisation that leaves 0..255."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from models import cli
+from fastconv.models import cli
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(cli.__file__).parents[2]
 INTERRUPTED = """
 import signal
 try:
@@ -38,7 +38,7 @@ def test_in_an_import(tmp_path: Path, library: str, words: list[str]) -> None:
     (tmp_path / f"{library}.py").write_text(INTERRUPTED)
     found = os.pathsep.join((str(tmp_path), str(ROOT)))
     ran = subprocess.run(
-        [sys.executable, "-m", "models", *words],
+        [sys.executable, "-m", "fastconv", "models", *words],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": found},
         stdin=subprocess.DEVNULL,

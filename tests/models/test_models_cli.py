@@ -15,12 +15,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from models import cli, data, demo
-from models.data import DATASETS
-from models.data.dataset import Dataset
-from models.errors import TrainingError
+from fastconv.models import cli, data, demo
+from fastconv.models.data import DATASETS
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import TrainingError
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(cli.__file__).parents[2]
 
 
 def run(*arguments: str, **environment: str) -> Result:
@@ -54,9 +54,9 @@ def test_help_tells_names_and_defaults() -> None:
 
 
 def test_help_is_quick() -> None:
-    """It loads neither torch nor a data set; a fresh interpreter shows it."""
-    heavy = {"torch", "numpy", "sklearn", "pooch", "fastconv", "matplotlib", "PIL"}
-    code = f"import models.cli, sys; print(*{heavy} & set(sys.modules))"
+    """It loads neither torch nor Numba nor a data set; a fresh interpreter shows it."""
+    heavy = {"torch", "numba", "sklearn", "pooch", "matplotlib", "PIL"}
+    code = f"import fastconv.models.cli, sys; print(*{heavy} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
 
@@ -304,7 +304,18 @@ def test_demo_knows_every_data_set_it_may_get() -> None:
 @pytest.fixture
 def training(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A real, endless training in a process of its own."""
-    command = [sys.executable, "-m", "models", "train", "lenet5", "--backend", "torch", "--dataset", "digits"]
+    command = [
+        sys.executable,
+        "-m",
+        "fastconv",
+        "models",
+        "train",
+        "lenet5",
+        "--backend",
+        "torch",
+        "--dataset",
+        "digits",
+    ]
     process = subprocess.Popen(
         [*command, "--epochs", "100000", "--run-dir", str(tmp_path / "run")],
         cwd=ROOT,

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import fastconv.torch
-from models import networks
-from models.errors import ModelsError
-from models.recipes import ImageShape
+from fastconv.models import networks
+from fastconv.models.errors import ModelsError
+from fastconv.models.recipes import ImageShape
 
 SMALL: ImageShape = (1, 28, 28)
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from models import networks, numpy_convnet
-from models.data.dataset import Dataset
-from models.data.idx_names import TEST_FILES, TRAIN_FILES
+from fastconv.models import networks, numpy_convnet
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.data.idx_names import TEST_FILES, TRAIN_FILES
 
 
 def test_gradients_are_what_a_small_change_shows() -> None:

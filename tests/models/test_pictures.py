@@ -16,12 +16,12 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from models.cli import app
-from models.data import load
-from models.data.class_folders import find_pictures
-from models.data.form import Form
-from models.data.pictures import read_pictures
-from models.errors import ModelsError
+from fastconv.models.cli import app
+from fastconv.models.data import load
+from fastconv.models.data.class_folders import find_pictures
+from fastconv.models.data.form import Form
+from fastconv.models.data.pictures import read_pictures
+from fastconv.models.errors import ModelsError
 
 Paint = Callable[..., Path]
 

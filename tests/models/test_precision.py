@@ -9,10 +9,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from models.data.dataset import Dataset
-from models.training import train
-from models.training.loop import Training, begin
-from models.training.settings import settings
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.training import train
+from fastconv.models.training.loop import Training, begin
+from fastconv.models.training.settings import settings
 
 LAYERS_IN = {
     "float32": torch.float32,
@@ -44,7 +44,7 @@ def test_layers_and_weights(
         return training
 
     reference = train.train(settings("lenet5", name, epochs=2), digits, console, tmp_path / "float32")
-    monkeypatch.setattr("models.training.run.begin", watched)
+    monkeypatch.setattr("fastconv.models.training.run.begin", watched)
     chosen = settings("lenet5", name, epochs=2, precision=precision)
     run = train.train(chosen, digits, console, tmp_path / "run")
     assert seen == {LAYERS_IN[precision]}

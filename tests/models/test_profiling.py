@@ -15,17 +15,17 @@ from torch.profiler import ProfilerActivity, profile
 from typer.testing import CliRunner, Result
 
 from fastconv import registry
-from models import data
-from models.cli import app
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.profiling import measure
-from models.profiling.measure import Profile, by_part, profiles
-from models.profiling.parts import DATA, OTHERS, PYTHON, Part, order, part
-from models.profiling.table import profile_table
-from models.training.batches import Batches
-from models.training.loop import begin
-from models.training.settings import settings
+from fastconv.models import data
+from fastconv.models.cli import app
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.profiling import measure
+from fastconv.models.profiling.measure import Profile, by_part, profiles
+from fastconv.models.profiling.parts import DATA, OTHERS, PYTHON, Part, order, part
+from fastconv.models.profiling.table import profile_table
+from fastconv.models.training.batches import Batches
+from fastconv.models.training.loop import begin
+from fastconv.models.training.settings import settings
 
 NAP = 0.02
 """Seconds."""

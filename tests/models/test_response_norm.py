@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.response_norm import LocalResponseNorm
+from fastconv.models.response_norm import LocalResponseNorm
 
 
 @pytest.mark.parametrize("shape", [(2, 7, 4, 5), (1, 1, 3, 3), (3, 2, 1, 1), (0, 4, 2, 2)], ids=str)

@@ -16,13 +16,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from models.data.dataset import Dataset
-from models.errors import ModelsError, StoppedError, TrainingError
-from models.training import run as run_module
-from models.training import train
-from models.training.loop import Training
-from models.training.run_folder import RunFolder
-from models.training.settings import Settings, settings
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError, StoppedError, TrainingError
+from fastconv.models.training import run as run_module
+from fastconv.models.training import train
+from fastconv.models.training.loop import Training
+from fastconv.models.training.run_folder import RunFolder
+from fastconv.models.training.settings import Settings, settings
 from tests.models.runs import go_on, kept, stopped_in
 
 STEPS = 3

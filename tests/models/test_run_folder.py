@@ -10,9 +10,9 @@ from typing import BinaryIO
 import pytest
 import torch
 
-from models.errors import ModelsError
-from models.training import run_folder
-from models.training.run_folder import new_run, old_run, write_aside
+from fastconv.models.errors import ModelsError
+from fastconv.models.training import run_folder
+from fastconv.models.training.run_folder import new_run, old_run, write_aside
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_log_is_cut_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_log_can_be_read_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.run_folder.LOG_SECONDS", -1.0)
+    monkeypatch.setattr("fastconv.models.training.run_folder.LOG_SECONDS", -1.0)
     with new_run(tmp_path / "run", "", {}) as run:
         for count in (1, 2):
             run.log(event="step", loss=0.1)
@@ -137,7 +137,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("models.training.run_folder.os.fsync", full)
+    monkeypatch.setattr("fastconv.models.training.run_folder.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_aside(path, b"new, longer")
     assert path.read_bytes() == b"old"

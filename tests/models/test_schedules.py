@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
-from models.training.schedules import SCHEDULES, factor
+from fastconv.models.training.schedules import SCHEDULES, factor
 
 TOTAL = 40
 

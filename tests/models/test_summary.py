@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from models.cli import app
-from models.errors import ModelsError
-from models.summary import Layer, layers
+from fastconv.models.cli import app
+from fastconv.models.errors import ModelsError
+from fastconv.models.summary import Layer, layers
 
 
 def test_lenet5_is_counted_as_in_the_paper() -> None:

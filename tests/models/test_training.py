@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 from threadpoolctl import threadpool_info
 from torch.optim import SGD, AdamW
 
-from models.data.dataset import Dataset
-from models.errors import ModelsError, TrainingError
-from models.training import loop, train
-from models.training.batches import Batches
-from models.training.loop import begin, epoch_steps
-from models.training.schedules import factor
-from models.training.settings import settings
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError, TrainingError
+from fastconv.models.training import loop, train
+from fastconv.models.training.batches import Batches
+from fastconv.models.training.loop import begin, epoch_steps
+from fastconv.models.training.schedules import factor
+from fastconv.models.training.settings import settings
 
 LENET = {"network": "lenet5", "backend": "torch", "epochs": 2}
 
@@ -188,7 +188,7 @@ def test_accuracy_is_counted_over_all_batches(digits: Dataset, monkeypatch: pyte
 
 
 def test_progress_has_plain_lines(digits: Dataset, console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.training.progress.PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("fastconv.models.training.progress.PLAIN_SECONDS", 0.0)
     train.train(settings(**LENET), digits, console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "epoch 2/2  450 images  loss" in printed
@@ -219,7 +219,7 @@ def test_full_disk_is_one_line(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("models.training.run_folder.os.fsync", full)
+    monkeypatch.setattr("fastconv.models.training.run_folder.os.fsync", full)
     with pytest.raises(TrainingError, match="No space left"):
         train.train(settings(**LENET), digits, console)
     assert list((tmp_path / "runs").iterdir()) == []

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from fastconv.models import networks
+from fastconv.models.waits import SPINS, TORCHS_OWN, short_waits
 from fastconv.torch.modules import Layer
-from models import networks
-from models.waits import SPINS, TORCHS_OWN, short_waits
 
 
 @pytest.mark.parametrize(

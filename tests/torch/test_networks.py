@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import fastconv.torch as fct
-from bench.networks import vision
+from fastconv.bench.networks import vision
 from fastconv.torch.modules import Layer
 
 models = vision.models()

@@ -1,4 +1,4 @@
-"""`report` and ``python -m fastconv layers``: what they show, and that they leave the model as it was."""
+"""`report` and ``fastconv layers``: what they show, and that they leave the model as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m fastconv ladder`: the rungs measured on this machine, verified, listed and drawn.
+"""`fastconv ladder`: the rungs measured on this machine, verified, listed and drawn.
 
 layer.py     the layer, from a text such as "N=8 C=64 H=56 K=64 R=3 padding=1"
 truth.py     the right results in float64, by NumPy

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.problems import PROBLEMS
 from fastconv import ConvGeometry
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.conv.direct import tiling as direct_tiles
@@ -18,6 +17,7 @@ from fastconv.backends.numba_cpu.gemm import tiling as gemm_tiles
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked
 from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.bench.problems import PROBLEMS
 from tests.forced import FORCED
 
 SEARCHES = (batch_tiles, direct_tiles, gemm_tiles, matrix_tiles, winograd_tiles)

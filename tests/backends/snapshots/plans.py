@@ -10,7 +10,6 @@ from typing import Any
 from numba.core import event
 
 import fastconv
-from bench.problems import PROBLEMS, Problem
 from fastconv import ConvGeometry, PoolGeometry
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
@@ -19,6 +18,7 @@ from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward, 
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
 from fastconv.backends.numba_cpu.runtime import thread_pool as pool
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.bench.problems import PROBLEMS, Problem
 from tests.backends.snapshots.addresses import asked_for, do_not_compile
 from tests.backends.snapshots.lines import text_of
 from tests.backends.snapshots.simds import SIMDS

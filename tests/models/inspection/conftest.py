@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from models import cli, data
-from models.data.dataset import Dataset
-from models.training.settings import settings
-from models.training.train import train
+from fastconv.models import cli, data
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.training.settings import settings
+from fastconv.models.training.train import train
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +55,5 @@ def change(run: Path, **values: Any) -> None:
 
 
 def command(*arguments: str, **environment: str) -> Result:
-    """What ``python -m models`` does with the words."""
+    """What ``fastconv models`` does with the words."""
     return CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "120", "TERM": "dumb", **environment})

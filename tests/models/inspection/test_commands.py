@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from models.data.dataset import Dataset
-from models.inspection.trained import KEPT
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.inspection.trained import KEPT
 from tests.models.inspection.conftest import change, command
 
 
@@ -179,7 +179,7 @@ def test_a_failed_write_leaves_the_old_picture(run: Path, monkeypatch: pytest.Mo
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("models.training.run_folder.os.fsync", full)
+    monkeypatch.setattr("fastconv.models.training.run_folder.os.fsync", full)
     result = command("show", "filters", str(run), "--out", str(run / "filters.png"))
     assert "No space left" in result.stderr
     assert (run / "filters.png").read_bytes() == before

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import ModelsError
-from models.inspection.curves import curves_picture
-from models.inspection.log import History, read_log
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.curves import curves_picture
+from fastconv.models.inspection.log import History, read_log
 
 EPOCHS = {number: {"train_loss": 1 / number, "test_loss": 0.9 / number, "test_accuracy": 0.8} for number in (1, 2, 3)}
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from models import data
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.inspection.datasets import load_for
-from models.inspection.trained import open_run
+from fastconv.models import data
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.datasets import load_for
+from fastconv.models.inspection.trained import open_run
 from tests.models.inspection.conftest import change, command
 
 

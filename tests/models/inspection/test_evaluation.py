@@ -10,11 +10,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from models.data.dataset import Dataset
-from models.inspection.confusion import confusion_picture
-from models.inspection.evaluation import Evaluation, class_table, evaluate
-from models.inspection.trained import open_run
-from models.training.loop import score
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.inspection.confusion import confusion_picture
+from fastconv.models.inspection.evaluation import Evaluation, class_table, evaluate
+from fastconv.models.inspection.trained import open_run
+from fastconv.models.training.loop import score
 
 BY_HAND = Evaluation(("cat", "dog", "emu"), torch.tensor([[3, 1, 0], [0, 2, 2], [0, 0, 0]]), 0.5)
 

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from models import networks
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.inspection.features import Feature, features
-from models.inspection.features_picture import features_picture
-from models.inspection.montage import montage
-from models.inspection.subject import chosen_image
-from models.inspection.trained import open_run
+from fastconv.models import networks
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.features import Feature, features
+from fastconv.models.inspection.features_picture import features_picture
+from fastconv.models.inspection.montage import montage
+from fastconv.models.inspection.subject import chosen_image
+from fastconv.models.inspection.trained import open_run
 
 DIGITS = tuple("0123456789")
 GREY = np.zeros((1, 28, 28), np.uint8)

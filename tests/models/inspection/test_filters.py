@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import networks
-from models.errors import ModelsError
-from models.inspection.filters import filters_picture, first_filters
-from models.inspection.trained import open_run
+from fastconv.models import networks
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.filters import filters_picture, first_filters
+from fastconv.models.inspection.trained import open_run
 
 
 def drawn(axes: object) -> list[float]:

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from models.inspection.confusion import confusion_picture
-from models.inspection.evaluation import MOST_ROWS, Evaluation, class_table
-from models.inspection.output import DOTS_PER_INCH, save_picture
-from models.screen import escape_what_cannot_be_shown, screen
+from fastconv.models.inspection.confusion import confusion_picture
+from fastconv.models.inspection.evaluation import MOST_ROWS, Evaluation, class_table
+from fastconv.models.inspection.output import DOTS_PER_INCH, save_picture
+from fastconv.models.screen import escape_what_cannot_be_shown, screen
 from tests.models.inspection.conftest import command
 
 ODD = "[cuda13] :smile:"

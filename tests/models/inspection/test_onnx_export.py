@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 import fastconv.torch
+from fastconv.models import networks
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection import onnx_export
+from fastconv.models.inspection.facts import Facts
+from fastconv.models.inspection.onnx_export import to_onnx
+from fastconv.models.inspection.trained import Trained, open_run
+from fastconv.models.plain import plain
 from fastconv.torch import ConvBlock2d
-from models import networks
-from models.errors import ModelsError
-from models.inspection import onnx_export
-from models.inspection.facts import Facts
-from models.inspection.onnx_export import to_onnx
-from models.inspection.trained import Trained, open_run
-from models.plain import plain
 
 SHAPES = {"four_layer_cnn": (1, 64, 64), "sequential_cnn": (3, 28, 28)}
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.inspection import packing
-from models.inspection.evaluation import evaluate
-from models.inspection.log import read_log
-from models.inspection.packing import pack
-from models.inspection.trained import KEPT, names, open_run
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection import packing
+from fastconv.models.inspection.evaluation import evaluate
+from fastconv.models.inspection.log import read_log
+from fastconv.models.inspection.packing import pack
+from fastconv.models.inspection.trained import KEPT, names, open_run
 
 
 def test_it_is_the_same_run(run: Path) -> None:

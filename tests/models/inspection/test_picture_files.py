@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.errors import ModelsError
-from models.inspection.picture_files import LARGEST_SIDE, grey, open_picture
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.picture_files import LARGEST_SIDE, grey, open_picture
 
 RAMP = np.add.outer(np.arange(30) * 4, np.arange(40) * 3).astype(np.uint8)  # 0 to 233, no two corners alike
 

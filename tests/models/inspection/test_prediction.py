@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from models.data.dataset import Dataset
-from models.inspection.output import save_picture
-from models.inspection.prediction import Prediction, predict, prediction_table
-from models.inspection.prediction_picture import MOST, prediction_picture
-from models.inspection.trained import open_run
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.inspection.output import save_picture
+from fastconv.models.inspection.prediction import Prediction, predict, prediction_table
+from fastconv.models.inspection.prediction_picture import MOST, prediction_picture
+from fastconv.models.inspection.trained import open_run
 
 DIGITS = tuple("0123456789")
 SEEN = np.arange(784, dtype=np.uint8).reshape(1, 28, 28)

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from models import data
-from models.data.preprocessing import DIGIT, PICTURE, WHOLE_DIGIT, Preprocessing
-from models.data.source import Source
-from models.inspection.datasets import load_for
-from models.inspection.prediction import predict
-from models.inspection.trained import open_run
-from models.training.settings import settings
-from models.training.train import train
+from fastconv.models import data
+from fastconv.models.data.preprocessing import DIGIT, PICTURE, WHOLE_DIGIT, Preprocessing
+from fastconv.models.data.source import Source
+from fastconv.models.inspection.datasets import load_for
+from fastconv.models.inspection.prediction import predict
+from fastconv.models.inspection.trained import open_run
+from fastconv.models.training.settings import settings
+from fastconv.models.training.train import train
 from tests.models.inspection.conftest import change
 
 QUIET = Console(file=StringIO())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data.preprocessing import DIGIT, PICTURE, WHOLE_DIGIT, Preprocessing
-from models.errors import ModelsError
-from models.inspection.seeing import seen
+from fastconv.models.data.preprocessing import DIGIT, PICTURE, WHOLE_DIGIT, Preprocessing
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.seeing import seen
 
 MNIST = Preprocessing(DIGIT, 1, 28, 28)
 COLOURS = Preprocessing(PICTURE, 3, 20, 30)

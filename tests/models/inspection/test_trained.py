@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import networks
-from models.data.dataset import Dataset
-from models.errors import ModelsError
-from models.inspection.trained import KEPT, names, open_run
-from models.training.config import parse
-from models.training.loop import begin, score
-from models.training.settings import settings
+from fastconv.models import networks
+from fastconv.models.data.dataset import Dataset
+from fastconv.models.errors import ModelsError
+from fastconv.models.inspection.trained import KEPT, names, open_run
+from fastconv.models.training.config import parse
+from fastconv.models.training.loop import begin, score
+from fastconv.models.training.settings import settings
 from tests.models.inspection.conftest import change
 
 

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from bench.networks import zoo
-from models import networks
+from fastconv.bench.networks import zoo
+from fastconv.models import networks
 from tests.torch.graphs.compiling import assert_alike, chained, compiled, steps_of_training
 from tests.torch.test_networks import NETWORKS, still
 

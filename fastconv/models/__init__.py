@@ -1,0 +1,1 @@
+"""Networks, data and a trainer that run on fastconv's layers: ``fastconv models --help``."""
