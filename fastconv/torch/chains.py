@@ -157,11 +157,13 @@ def run_of(
 
 def with_residuals(run: Run, x: Tensor, residuals: Sequence[Tensor]) -> Run | None:
     """Returns a run, which has none, with the residuals of its blocks; None if they don't fit."""
+    if not residuals:
+        return run
     wanted = [block.geometry.output_shape for block in run.chain.blocks if block.residual]
     for residual, shape in zip(residuals, wanted, strict=True):
         if not is_plain(residual) or residual.dtype is not x.dtype or tuple(residual.shape) != shape:
             return None
-    return run._replace(parameters=[*run.parameters, *residuals]) if residuals else run
+    return run._replace(parameters=[*run.parameters, *residuals])
 
 
 def apply(run: Run, x: Tensor) -> Tensor:

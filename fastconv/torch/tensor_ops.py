@@ -118,6 +118,8 @@ def _has_autocast(device: str) -> bool:
 
 def under_autocast(*operands: Any) -> Any:
     """Returns the operands of a convolution in autocast's data type, where autocast is on."""
+    if operands[0].is_cpu and not torch.is_autocast_enabled("cpu"):
+        return operands
     device = operands[0].device.type
     if not _has_autocast(device) or not torch.is_autocast_enabled(device):
         return operands

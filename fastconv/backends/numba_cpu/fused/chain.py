@@ -13,7 +13,7 @@ from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner, Saved
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.addresses import address
+from fastconv.backends.numba_cpu.runtime.addresses import addresses_of
 from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.threads import get_num_threads
@@ -45,12 +45,12 @@ class NumbaChain(Chain):
 
     def forward(self, at: Operands) -> bool:
         program = _programs(self, get_num_threads(), at.saved is not None, None)
-        return program.run_at([address(each) for each in _in_order(at)])
+        return program.run_at(addresses_of(_in_order(at)))
 
     def backward(self, at: Operands, gradients: Gradients) -> bool:
         asked = gradients.x, *gradients.parameters, *gradients.residuals
         program = _programs(self, get_num_threads(), True, tuple([each is not None for each in asked]))
-        return program.run_at([address(each) for each in (*_in_order(at), gradients.result, *asked)])
+        return program.run_at(addresses_of((*_in_order(at), gradients.result, *asked)))
 
     def program(self, threads: int, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
         """Return the program of the forward pass, or of the backward pass where gradients are ``wanted``.

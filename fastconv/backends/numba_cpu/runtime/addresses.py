@@ -9,6 +9,7 @@ loaded; where it doesn't hold, NumPy's own way is taken. A pooling of a small im
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,13 @@ def address(array: Any) -> int:
     if array is None:
         return 0
     return int(held(holder(array), word)) if isinstance(array, np.ndarray) else int(array.data_ptr())
+
+
+def addresses_of(arrays: Sequence[Any]) -> list[int]:
+    """Return the `address` of each array; the first isn't None, and all are arrays, or tensors, as that one is."""
+    if isinstance(arrays[0], np.ndarray):
+        return [address(each) for each in arrays]
+    return [0 if each is None else each.data_ptr() for each in arrays]  # a third of the time
 
 
 def holder(array: np.ndarray | None) -> int:
