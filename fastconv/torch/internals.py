@@ -83,6 +83,17 @@ def in_mode() -> bool:
     return _CAUTIOUS or torch._C._len_torch_dispatch_stack() != 0 or torch._C._len_torch_function_stack() != 0
 
 
+def is_undisturbed() -> bool:
+    """Returns True if no transform, tracer or mode takes part: tensors hold numbers, and calls compute."""
+    return (
+        not torch.compiler.is_compiling()
+        and not in_transform()
+        and not in_forward_mode()
+        and not in_trace()
+        and not in_mode()
+    )
+
+
 def has_global_hooks() -> bool:
     """Returns True if a hook is called for every module of the process."""
     return _CAUTIOUS or bool(every_module._has_any_global_hook())

@@ -2,11 +2,72 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from fastconv.torch.internals import is_zerotensor
+import numpy as np
+import torch
+from torch import nn
+
+from fastconv.torch.internals import has_global_hooks, is_undisturbed, is_zerotensor
 
 Tensor = torch.Tensor
+
+DTYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.uint8: np.dtype(np.uint8),
+}
+"""NumPy's types for torch's."""
+_COMPUTED = (torch.float32, torch.float64)
+
+
+def is_plain(x: Tensor) -> bool:
+    """Returns True if a chain may take a tensor of images, judged by the tensor and by the modes that are on."""
+    return (
+        type(x) is Tensor
+        and x.ndim == 4
+        and x.dtype in _COMPUTED
+        and x.is_cpu
+        and x.is_contiguous()
+        and layout_of(x) is torch.contiguous_format
+        and not torch.is_autocast_enabled("cpu")
+        and is_undisturbed()  # a transform's tensors have no memory
+        and not x.is_neg()
+        and is_held(x)
+        and not has_global_hooks()
+    )
+
+
+def is_alike(parameter: Tensor, x: Tensor) -> bool:
+    """Returns True if compiled code may read a parameter beside images ``x``, which are plain."""
+    return (
+        parameter.dtype is x.dtype
+        and parameter.is_cpu
+        and parameter.is_contiguous()
+        and not parameter.is_neg()
+        and is_held(parameter)
+        and type(parameter) in (nn.Parameter, Tensor)
+    )
+
+
+def layout_of(*tensors: Tensor) -> torch.memory_format:
+    """Returns channels_last if one of the tensors is in that layout, as torch's convolution does."""
+    for tensor in tensors:
+        if _is_channels_last(tensor):
+            return torch.channels_last
+    return torch.contiguous_format
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    """Returns True by the strides alone: an image of one channel may be channels_last, one of one pixel is not."""
+    if x.stride(1) != 1 or not x.is_contiguous(memory_format=torch.channels_last):
+        return False
+    return x.stride(3) == x.shape[1] and x.shape[1] * x.shape[2] * x.shape[3] > 1
+
+
+def version(x: Tensor | None) -> int:
+    """Returns how often a tensor was changed in place."""
+    return 0 if x is None or x.is_inference() else x._version
 
 
 def has_storage(x: Tensor) -> bool:

@@ -17,9 +17,8 @@ from fastconv import registry
 from fastconv.backends.base import Backend
 from fastconv.backends.batch_norm import BatchNorm, NormGradients, NormOperands
 from fastconv.backends.block import Activation
-from fastconv.torch.chains import DTYPES, is_alike, is_plain, is_undisturbed, version
-from fastconv.torch.internals import apply_directly
-from fastconv.torch.memory import as_it_was, has_storage
+from fastconv.torch.internals import apply_directly, is_undisturbed
+from fastconv.torch.memory import DTYPES, as_it_was, has_storage, is_alike, is_plain, version
 from fastconv.torch.separate import gradients_again
 
 Tensor = torch.Tensor

@@ -14,7 +14,7 @@ from torch import nn
 
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.torch.internals import tree_leaves, tree_map
-from fastconv.torch.ops import layout_of
+from fastconv.torch.memory import layout_of
 
 Tensor = torch.Tensor
 

@@ -32,7 +32,7 @@ from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 from fastconv.torch import library
 from fastconv.torch.internals import is_zerotensor
-from fastconv.torch.memory import check_held
+from fastconv.torch.memory import check_held, layout_of
 from fastconv.torch.vmap import Rule, conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
 Tensor = torch.Tensor
@@ -342,21 +342,6 @@ def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> T
     if layout is torch.contiguous_format and tensor.is_contiguous():
         return tensor
     return tensor.contiguous(memory_format=layout) if tensor.ndim == 4 else tensor
-
-
-def layout_of(*tensors: Tensor) -> torch.memory_format:
-    """Returns channels_last if one of the tensors is in that layout, as torch's convolution does."""
-    for tensor in tensors:
-        if _is_channels_last(tensor):
-            return torch.channels_last
-    return torch.contiguous_format
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    """Returns True by the strides alone: an image of one channel may be channels_last, one of one pixel is not."""
-    if x.stride(1) != 1 or not x.is_contiguous(memory_format=torch.channels_last):
-        return False
-    return x.stride(3) == x.shape[1] and x.shape[1] * x.shape[2] * x.shape[3] > 1
 
 
 def _conv(how: Sequence[Any]) -> ConvParameters:

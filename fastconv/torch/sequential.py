@@ -10,10 +10,12 @@ from fastconv import registry
 from fastconv.arguments import conv_parameters
 from fastconv.backends.base import Backend
 from fastconv.backends.block import Activation, Pooling
-from fastconv.torch import chains
+from fastconv.torch import chain_autograd
 from fastconv.torch.blocks import ConvBlock2d
-from fastconv.torch.chains import POINT, Run, Stage, run_of
+from fastconv.torch.chain_autograd import Run
+from fastconv.torch.chains import POINT, Stage, run_of
 from fastconv.torch.internals import has_hooks
+from fastconv.torch.memory import is_plain
 from fastconv.torch.modules import COMPUTING, AvgPool2d, Conv2d, MaxPool2d
 from fastconv.torch.pairs import pooling_in_pairs
 from fastconv.torch.stand_in import StandIn
@@ -46,12 +48,12 @@ class Sequential(Unscriptable, nn.Sequential, metaclass=StandIn, of=nn.Sequentia
         layers: list[Any] = list(self)
         result = input
         while layers:
-            begins = _is_convolution(layers[0]) and chains.is_plain(result)
+            begins = _is_convolution(layers[0]) and is_plain(result)
             run = _first_run(layers, result) if begins else None
             if run is None:
                 result = layers.pop(0)(result)
             else:
-                result = chains.apply(run, result)
+                result = chain_autograd.apply(run, result)
                 del layers[: run.layers]
         return result
 

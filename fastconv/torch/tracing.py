@@ -13,7 +13,7 @@ from torch.fx import Proxy
 
 from fastconv import registry
 from fastconv.torch.internals import in_trace, in_transform
-from fastconv.torch.ops import layout_of
+from fastconv.torch.memory import layout_of
 
 Tensor = torch.Tensor
 

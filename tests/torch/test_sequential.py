@@ -15,7 +15,7 @@ import fastconv
 from fastconv import registry
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.backends.numba_cpu.runtime.program import Program
-from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chains, sequential
+from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chain_autograd, chains, sequential
 from tests.runs import lengths
 
 Layers = Callable[[str], list[nn.Module]]
@@ -328,7 +328,7 @@ def test_where_layers_are_called_one_by_one() -> None:
     assert not chains.is_plain(apart)
     assert lengths(mine, apart) == [6]
     torch.testing.assert_close(mine(apart), expected)
-    with mock.patch.object(chains, "apply", side_effect=AssertionError("they ran together")):
+    with mock.patch.object(chain_autograd, "apply", side_effect=AssertionError("they ran together")):
         with torch.autocast("cpu", torch.bfloat16):
             assert mine(x).dtype == torch.bfloat16
         parameters = dict(mine.named_parameters())
@@ -360,7 +360,7 @@ def test_a_run_ends_where_the_backend_changes() -> None:
     mine = model("lenet5", "numba")
     expected = mine(images("lenet5"))
     mine[1].backend = "im2col"
-    with mock.patch.object(chains, "apply", wraps=chains.apply) as runs:
+    with mock.patch.object(chain_autograd, "apply", wraps=chain_autograd.apply) as runs:
         y = mine(images("lenet5"))
     assert [call.args[0].layers for call in runs.call_args_list] == [1, 5]
     torch.testing.assert_close(y, expected)
@@ -413,7 +413,7 @@ def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) 
         for mine, other in zip(found, expected, strict=True):
             assert_near(mine, other)
     w, b = layer.weight, layer.bias
-    with mock.patch.object(chains, "apply", wraps=chains.apply) as runs:
+    with mock.patch.object(chain_autograd, "apply", wraps=chain_autograd.apply) as runs:
         fastconv.conv2d(x, w, b, 2, 1, groups=2, backend="numba")
         fastconv.conv2d(x[0], w, None, 2, 1, groups=2, backend="numba")
         assert runs.call_count == 2

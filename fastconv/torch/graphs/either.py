@@ -9,9 +9,9 @@ import torch
 from torch.fx import Graph
 
 from fastconv import registry
-from fastconv.torch.chains import is_undisturbed
 from fastconv.torch.graphs.calls import COUNTERPARTS
-from fastconv.torch.ops import layout_of
+from fastconv.torch.internals import is_undisturbed
+from fastconv.torch.memory import layout_of
 
 Tensor = torch.Tensor
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastconv.torch.chains import version
+from fastconv.torch.memory import version
 
 Tensor = torch.Tensor
 

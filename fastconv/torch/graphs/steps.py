@@ -18,10 +18,12 @@ import torch
 
 from fastconv import registry
 from fastconv.backends.base import Backend
-from fastconv.torch import chains
-from fastconv.torch.chains import Run, Stage
+from fastconv.torch import chain_autograd, chains
+from fastconv.torch.chain_autograd import Run
+from fastconv.torch.chains import Stage
 from fastconv.torch.graphs.either import is_foldable
 from fastconv.torch.graphs.folding import Folding
+from fastconv.torch.memory import is_plain
 
 Tensor = torch.Tensor
 
@@ -79,7 +81,7 @@ class Step:
     def __call__(self, *operands: Any) -> Tensor:
         """Returns the result of the last call."""
         x = operands[0]
-        plain = chains.is_plain(x)
+        plain = is_plain(x)
         if not plain and not (self._normalises and is_foldable(x)):
             return self._separate(*operands)
         parameters = self._parameters(x.dtype, operands)
@@ -88,7 +90,7 @@ class Step:
         if plain:
             run = self._run(x, parameters, [operands[at] for at in self._residuals])
             if run is not None:
-                return chains.apply(run, x)
+                return chain_autograd.apply(run, x)
         return self._folded(*operands, *parameters) if self._normalises else self._separate(*operands)
 
     def _parameters(self, dtype: torch.dtype, operands: Sequence[Any]) -> list[Tensor | None] | None:

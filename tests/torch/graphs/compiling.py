@@ -11,7 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from fastconv.torch import chains
+from fastconv.torch import chain_autograd
 from fastconv.torch.graphs import backend
 
 if "fastconv" not in torch._dynamo.list_backends():  # an installation from before there was an entry point
@@ -44,16 +44,16 @@ def captured() -> Iterator[list[torch.fx.GraphModule]]:
 
 
 @contextmanager
-def chained() -> Iterator[list[chains.Run]]:
+def chained() -> Iterator[list[chain_autograd.Run]]:
     """Collects the runs that are computed as one step meanwhile."""
-    found: list[chains.Run] = []
-    genuine = chains.apply
+    found: list[chain_autograd.Run] = []
+    genuine = chain_autograd.apply
 
-    def apply(run: chains.Run, x: Tensor) -> Tensor:
+    def apply(run: chain_autograd.Run, x: Tensor) -> Tensor:
         found.append(run)
         return genuine(run, x)
 
-    with patch.object(chains, "apply", apply):
+    with patch.object(chain_autograd, "apply", apply):
         yield found
 
 

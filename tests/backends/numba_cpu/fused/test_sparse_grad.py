@@ -27,7 +27,7 @@ from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.simd.instruction_set import AVX512
 from fastconv.geometry import ConvGeometry
-from fastconv.torch import chains, conv2d_block
+from fastconv.torch import chain_autograd, chains, conv2d_block
 from tests import oracle
 from tests.forced import FORCED, how, image
 
@@ -178,7 +178,7 @@ def test_numbers_that_are_not_finite_go_the_dense_way(value: float, which: str, 
     more[which][where] = value
     names = {name: more.get(name) for name in ("x", "w", "b")}
     given = {name: leaf for name, leaf in names.items() if leaf is not None}
-    with mock.patch.object(chains, "gradients_again", side_effect=chains.gradients_again) as way:
+    with mock.patch.object(chain_autograd, "gradients_again", side_effect=chain_autograd.gradients_again) as way:
         mine = both_gradients(shape, given, backend="numba")
     assert way.call_count == (value != 0)
     for one, other in zip(mine, both_gradients(shape, given), strict=True):
