@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
-Activation = Literal["relu", "relu6", "tanh", "silu", "hardswish"]
+Activation = Literal["relu", "relu6", "tanh", "silu", "hardswish", "sigmoid"]
 """Names of activations, as in `torch.nn.functional`."""
 
 Pooling = Literal["max", "avg"]

@@ -55,7 +55,7 @@ def conv2d_block(
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.
         weight, bias, stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
-        activation: "relu", "relu6", "tanh", "silu", "hardswish" or None.
+        activation: "relu", "relu6", "tanh", "silu", "hardswish", "sigmoid" or None.
         pool: "max", "avg" or None.
         residual: (N, K, P, Q), or (K, P, Q) unbatched, added to the convolution's result before the activation.
 
@@ -96,7 +96,7 @@ def _check_names(activation: str | None, pool: str | None) -> None:
 class ConvBlock2d(Conv2d):
     """`fastconv.torch.Conv2d`, an activation and a pooling of 2 x 2 windows, as one layer.
 
-    Takes the arguments of `torch.nn.Conv2d`, and ``activation`` ("relu", "relu6", "tanh", "silu", "hardswish" or None),
+    Takes the arguments of `torch.nn.Conv2d`, and ``activation`` (one of `conv2d_block`'s, or None),
     ``pool`` ("max", "avg" or None) and ``backend``. Parameters and state_dict are those of the convolution. Input
     (N, C, H, W) or (C, H, W).
 

@@ -36,6 +36,11 @@ _FORMS = (
     _Form("tanh_", (), "tanh"),
     _Form(F.silu, (), "silu"),
     _Form(F.hardswish, (), "hardswish"),
+    _Form(torch.sigmoid, (), "sigmoid"),
+    _Form(torch.sigmoid_, (), "sigmoid"),
+    _Form(F.sigmoid, (), "sigmoid"),
+    _Form("sigmoid", (), "sigmoid"),
+    _Form("sigmoid_", (), "sigmoid"),
 )
 _ALLOWED_INPLACE = (F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish)
 """Functions whose last argument says whether they write into the first."""

@@ -153,6 +153,7 @@ FORMS: dict[str, tuple[Callable[[Tensor], Tensor], Any]] = {
     "F.silu": (F.silu, ("silu", None)),
     "nn.SiLU": (nn.SiLU(inplace=True), ("silu", None)),
     "nn.Hardswish": (nn.Hardswish(), ("hardswish", None)),
+    "nn.Sigmoid": (nn.Sigmoid(), ("sigmoid", None)),
     "F.max_pool2d": (lambda y: F.max_pool2d(y, (2, 2), [], 0), (None, "max")),
     "torch.max_pool2d": (lambda y: torch.max_pool2d(y, 2, stride=[2, 2]), (None, "max")),
     "nn.MaxPool2d": (nn.MaxPool2d(2, 2), (None, "max")),

@@ -2,7 +2,7 @@
 
     relu       max(x, 0)                          relu6      min(max(x, 0), 6)
     tanh       (exp 2x - 1) / (exp 2x + 1)        silu       x / (1 + exp(-x))
-    hardswish  x min(max(x + 3, 0), 6) / 6
+    sigmoid    1 / (1 + exp(-x))                  hardswish  x min(max(x + 3, 0), 6) / 6
 
 The formulas are those of `torch.nn.functional`, whose names they have. To add one, write its class, with a row in
 `ACTIVATIONS` and its name in `fastconv.backends.block.Activation`.
@@ -67,6 +67,16 @@ class Tanh(Activation):
         return grad * (-saved).times_plus(saved, 1.0)
 
 
+class Sigmoid(Activation):
+    """This activation is y = 1 / (1 + exp(-x)), with the derivative y (1 - y)."""
+
+    def forward(self, x: Lanes) -> Lanes:
+        return 1.0 / (1.0 + exp(-x))
+
+    def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
+        return grad * saved * (1.0 - saved)
+
+
 class Silu(Activation):
     """This activation is x s with s = 1 / (1 + exp(-x)), with the derivative s (1 + x (1 - s))."""
 
@@ -99,6 +109,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": Tanh(),
     "silu": Silu(),
     "hardswish": HardSwish(),
+    "sigmoid": Sigmoid(),
 }
 """The activations by their names in `torch.nn.functional`."""
 
