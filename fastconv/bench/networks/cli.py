@@ -119,9 +119,8 @@ def table(
     if not pages:
         return show(results, screen())
     *times, memory = [to_markdown(grid) for grid in tables(results)]
-    folded = f"<details><summary>Memory</summary>\n\n{memory}\n\n</details>"
     failures = "\n".join(f"- {each}" for each in troubles(results))
-    text = "\n\n".join(part for part in [sentence(results), MEANING, *times, failures, folded] if part)
+    text = "\n\n".join(part for part in [sentence(results), MEANING, *times, failures, memory] if part)
     short = f"{sentence(results)}\n\n{to_markdown(means(results))}"
     written = rewrite_pages({"networks": lambda: text, "networks-means": lambda: short})
     return screen().print(*written, sep=", ", highlight=False)

@@ -49,9 +49,9 @@ def summary(results: Results) -> str:
 
 
 def every_layer(results: Results) -> str:
-    """A row a layer, won or lost, to be opened."""
+    """Returns a table of a row a layer, won or lost."""
     table = to_markdown(layers(races(results)))
-    return f"<details><summary>Every layer</summary>\n\n{sentence(results)}\n\n{table}\n\n</details>"
+    return f"**Every layer**\n\n{sentence(results)}\n\n{table}"
 
 
 def where_algorithms_win(results: Results) -> str:
