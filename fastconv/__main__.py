@@ -38,17 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info = commands.add_parser("info", help="show the machine, the packages, and each backend's state")
     info.set_defaults(run=lambda _: show_info())
     warm = commands.add_parser("warmup", help="compile the kernels now and keep them for later processes")
-    warm.add_argument("--backend", help="only this one (default: every backend that can run here)")
+    warm.add_argument("--backend", help="backend to compile (default: every backend that can run here)")
     warm.set_defaults(run=lambda options: warm_up(options.backend))
     layers = commands.add_parser("layers", help="time a torch model's layers in torch and in fastconv")
-    layers.add_argument("model", metavar="PACKAGE:FUNCTION", help="the function returns the model")
+    layers.add_argument("model", metavar="PACKAGE:FUNCTION", help="function, or class, that returns the model")
     layers.add_argument(
-        "--input", required=True, action="append", metavar="SIZES", help="as 2,3,112,112; once for each argument"
+        "--input",
+        required=True,
+        action="append",
+        metavar="SIZES",
+        help="sizes of an input, as 2,3,112,112; once for each argument",
     )
-    layers.add_argument("--backend", help="fastconv's backend (default: the current choice)")
-    layers.add_argument("--threads", type=int, help="of torch's and of fastconv's (default: each its own)")
+    layers.add_argument("--backend", help="backend of fastconv's (default: the current choice)")
+    layers.add_argument("--threads", type=int, help="threads of torch's and of fastconv's (default: each its own)")
     layers.add_argument("--training", action="store_true", help="training mode, with the backward pass")
-    layers.add_argument("--json", metavar="FILE", help="also write the report there")
+    layers.add_argument("--json", metavar="FILE", help="file that the report is written to, too")
     layers.set_defaults(run=show_layers)
     _add_ladder(commands.add_parser("ladder", help="time small convolutions, from loops in Python to the peak"))
     for name, (_, summary) in PROGRAMS.items():
@@ -104,12 +108,10 @@ def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     fields = "fields as in the default, '%(default)s'; also W, S, stride, dilation, groups"
     ladder.add_argument("--layer", default="N=8 C=64 H=56 K=64 R=3 padding=1", help=fields)
     ladder.add_argument("--threads", type=int, help="threads of rung 10 (default: one a core)")
-    ladder.add_argument("--rung", action="append", help="only this one, by its number; repeatable")
-    ladder.add_argument("--asm", action="store_true", help="don't time, show the rung's machine code")
-    ladder.add_argument(
-        "--tiles", action="store_true", help="also compare shapes of rung 06's tile, which takes a minute"
-    )
-    ladder.add_argument("--seconds", type=float, default=0.6, help="how long each rung is repeated (%(default)s)")
+    ladder.add_argument("--rung", action="append", help="number of a rung, the only one to time; repeatable")
+    ladder.add_argument("--asm", action="store_true", help="machine code of the rung, in place of times")
+    ladder.add_argument("--tiles", action="store_true", help="shapes of rung 06's tile, compared in a further minute")
+    ladder.add_argument("--seconds", type=float, default=0.6, help="seconds that each rung is repeated (%(default)s)")
     ladder.add_argument("--out", default="ladder-out", help="folder for results and pictures (%(default)s)")
     ladder.set_defaults(run=show_ladder)
 

@@ -42,7 +42,7 @@ def _operands(g: ConvGeometry, dtype: str, number: Callable[..., np.ndarray]) ->
 
 
 def assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd: Simd) -> None:
-    """Forward and, as far as the algorithm does them, both adjoints give torch's numbers, by no other algorithm.
+    """Forward and, as far as the algorithm does them, both gradients give torch's numbers, by no other algorithm.
 
     A wrong number that is NaN would send the plan another way, and that gives the right ones.
     """

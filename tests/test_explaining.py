@@ -29,7 +29,7 @@ def test_explanation_is_of_the_plan_that_runs(operation: str) -> None:
     assert f"* {said.algorithm}" in str(said)
 
 
-def test_each_lattice_of_a_strided_adjoint_is_explained() -> None:
+def test_each_lattice_of_a_strided_input_gradient_is_explained() -> None:
     said = str(fastconv.explain((8, 64, 56, 56), (64, 64, 3, 3), 2, operation="conv2d_input", backend="numba"))
     assert said.count("lattice ") == 4
 

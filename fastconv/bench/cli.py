@@ -49,15 +49,13 @@ app.add_typer(networks, name="networks")
 app.command("gpu")(gpu)
 RESULTS = Path("bench/results")
 
-Sets = Annotated[
-    list[str] | None, typer.Option("--set", help=f"A set of problems, repeatable: all, {', '.join(SETS)}.")
-]
+Sets = Annotated[list[str] | None, typer.Option("--set", help=f"Set of problems, repeatable: all, {', '.join(SETS)}.")]
 Custom = Annotated[
     list[str] | None,
-    typer.Option("--problem", help='A problem of your own, repeatable: "N=8 C=64 H=56 K=128 R=3 stride=2 padding=1".'),
+    typer.Option("--problem", help='Problem of your own, repeatable: "N=8 C=64 H=56 K=128 R=3 stride=2 padding=1".'),
 ]
 Operations = Annotated[
-    list[str] | None, typer.Option("--op", help=f"An operation, repeatable: {', '.join(OPERATIONS)}. Default: all.")
+    list[str] | None, typer.Option("--op", help=f"Operation, repeatable: {', '.join(OPERATIONS)}. Default: all.")
 ]
 
 
@@ -66,14 +64,14 @@ def run(
     sets: Sets = None,
     problem: Custom = None,
     op: Operations = None,
-    device: Annotated[str, typer.Option(help=f"What computes: {CPU}, or {CUDA} for an NVIDIA GPU.")] = CPU,
+    device: Annotated[str, typer.Option(help=f"Device: {CPU}, or {CUDA} for an NVIDIA GPU.")] = CPU,
     contestant: Annotated[
         list[str] | None,
-        typer.Option("--contestant", help="Who takes part, repeatable; see `list`. Default: all here."),
+        typer.Option("--contestant", help="Contestant, repeatable; see `list`. Default: all here."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each contestant. Default: one a core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contestant. Default: one a core.")] = None,
     bursts: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 9,
-    seconds: Annotated[float, typer.Option(min=0.001, help="Length of a turn.")] = 0.05,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Seconds of a turn.")] = 0.05,
     out: Annotated[Path | None, typer.Option(help="File of results. Default: a new one in bench/results.")] = None,
 ) -> None:
     """Hold the contest and write a file of results; Ctrl-C keeps what is there."""
@@ -154,23 +152,25 @@ def compare(
 def choices(
     files: Annotated[list[Path], typer.Argument(help="Files of results; of several, the last one's record counts.")],
 ) -> None:
-    """Show where a planner's choice was slower than another of its ways, such as fastconv.numba:direct.
+    """Show where a planner's choice was slower than another of its algorithms, such as numba:direct.
 
-    The ways take part in a run where --contestant names them.
+    Algorithms take part in a run where --contestant names them, as fastconv.numba:direct.
     """
     from fastconv.bench.choices import choices as made
     from fastconv.bench.choices import to_table
 
     found = made(_joined([load(path) for path in files]))
     if not found:
-        raise BenchError("no backend took part by its own choice and in two of its ways; name them by --contestant")
+        raise BenchError(
+            "no backend took part by its own choice and with two of its algorithms; name them by --contestant"
+        )
     screen().print(to_table(found))
 
 
 @app.command()
 def ladder(
     runs: Annotated[int, typer.Option(min=1, help="Times that all is measured; of each rung the fastest counts.")] = 3,
-    seconds: Annotated[float, typer.Option(min=0.0, help="How long each rung is repeated in a run.")] = 0.6,
+    seconds: Annotated[float, typer.Option(min=0.0, help="Seconds that each rung is repeated in a run.")] = 0.6,
     out: Annotated[Path, typer.Option(help="File of results.")] = RESULTS / "ladder.json",
     page: Annotated[Path, typer.Option(help="Page whose figures are made anew.")] = Path("docs/cpu.md"),
 ) -> None:

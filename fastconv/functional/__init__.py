@@ -1,7 +1,7 @@
 """The API: the functions of `torch.nn.functional` for convolution and pooling, and their gradients.
 
 Each function is written once for every kind of array (`fastconv.arrays`), takes a last keyword ``backend``, and
-agrees with torch's function of the same name in argument order, defaults, results and refusals.
+agrees with torch's function of the same name in argument order, defaults, results and errors.
 """
 
 from fastconv.functional.adaptive import (

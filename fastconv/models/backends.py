@@ -2,7 +2,7 @@
 
 A bare name is the backend of every layer that is not named, ``layer=backend`` that of one layer, named as
 ``fastconv models summary`` does. A layer that contains others stands for all of them, unless they are named too. A
-backend told to do things in one way, such as ``numba:gemm``, is a backend like any other.
+backend forced to one algorithm, such as ``numba:gemm``, is a backend like any other.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ def parse(text: str | None) -> Choice:
 
 def check_backend(name: str) -> None:
     """Raises ModelsError for a backend that isn't known, with those that are, or can't run here, with why."""
-    base, colon, way = name.partition(":")
+    base, colon, algorithm = name.partition(":")
     known = {backend.name: backend for backend in fastconv.backends()}
     if base not in known:
         raise ModelsError(f"no backend is called {base!r}; the backends are {', '.join(known)}")
     backend = known[base]
     if not backend.available:
         raise ModelsError(f"backend {base} can't run here: {backend.reason}")
-    if colon and way not in backend.options:
-        ways = f"its ways are {', '.join(backend.options)}" if backend.options else f"it has one way, {base}"
-        raise ModelsError(f"backend {base} has no way called {way!r}; {ways}")
+    if colon and algorithm not in backend.options:
+        others = f"its algorithms are {', '.join(backend.options)}" if backend.options else f"it has none but {base}"
+        raise ModelsError(f"backend {base} has no algorithm called {algorithm!r}; {others}")
 
 
 def assign(model: nn.Module, choice: Choice) -> None:

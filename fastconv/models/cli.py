@@ -60,14 +60,14 @@ app = typer.Typer(
 )
 
 NetworkName = Annotated[
-    str, typer.Argument(metavar="NETWORK", help=f"One of: {', '.join(networks.names())}; see `list`.")
+    str, typer.Argument(metavar="NETWORK", help=f"Network: {', '.join(networks.names())}; see `list`.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the initial weights and the batches.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the initial weights and the batches.")]
 Threads = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Of torch and fastconv, at most one a core; NumPy's matrix product, im2col's, always has one.",
+        help="Threads of torch and fastconv, at most one a core; NumPy's matrix product, im2col's, always has one.",
         show_default="their choice",
     ),
 ]
@@ -83,37 +83,35 @@ def train(
     network: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NETWORK]", help=f"One of: {', '.join(networks.names())}; see `list`.", show_default=False
+            metavar="[NETWORK]", help=f"Network: {', '.join(networks.names())}; see `list`.", show_default=False
         ),
     ] = None,
     backend: Annotated[
         str | None,
         typer.Option(
-            help="Runs convolution and pooling; see `list`. A layer may have its own: numba,conv2=torch.",
+            help="Backend of convolutions and poolings; see `list`. A layer may have its own: numba,conv2=torch.",
             show_default="fastconv's choice",
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help=f"One of: {', '.join(DATASETS)}; see `list`.", show_default="mnist")
+        str | None, typer.Option(help=f"Data set: {', '.join(DATASETS)}; see `list`.", show_default="mnist")
     ] = None,
     data_dir: DataDir = None,
     size: Size = None,
     channels: Channels = None,
     epochs: Annotated[int | None, _recipe_option("Passes over the training images.")] = None,
     batch_size: Annotated[int | None, _recipe_option("Images a step, of all processes together.")] = None,
-    optimizer: Annotated[str | None, _recipe_option("adam or sgd.")] = None,
+    optimizer: Annotated[str | None, _recipe_option("Optimiser: adam or sgd.")] = None,
     learning_rate: Annotated[float | None, _recipe_option("Step size of the optimizer, at its highest.")] = None,
-    momentum: Annotated[float | None, _recipe_option("Of SGD, 0 to below 1.")] = None,
-    schedule: Annotated[str | None, _recipe_option(f"Of the learning rate: {', '.join(SCHEDULES)}.")] = None,
+    momentum: Annotated[float | None, _recipe_option("Momentum of SGD, 0 to below 1.")] = None,
+    schedule: Annotated[str | None, _recipe_option(f"Schedule of the learning rate: {', '.join(SCHEDULES)}.")] = None,
     weight_decay: Annotated[
-        float | None, _recipe_option("Decoupled for adam (AdamW), in the gradient for sgd.")
+        float | None, _recipe_option("Weight decay, decoupled for adam (AdamW), in the gradient for sgd.")
     ] = None,
     shift: Annotated[
-        int | None, _recipe_option("Training images are moved by up to this number of pixels along each axis.")
+        int | None, _recipe_option("Pixels along each axis by which training images are moved at most.")
     ] = None,
-    rotation: Annotated[
-        float | None, _recipe_option("Training images are turned by up to this number of degrees.")
-    ] = None,
+    rotation: Annotated[float | None, _recipe_option("Degrees by which training images are turned at most.")] = None,
     validation: Annotated[
         float | None,
         typer.Option(
@@ -123,16 +121,17 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
-            help="End after this number of epochs with no better validation loss.", show_default="train all epochs"
+            help="Epochs in a row after which the training ends, with no better validation loss.",
+            show_default="train all epochs",
         ),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="float32, float64, or in mixed precision bfloat16, float16.", show_default="float32"),
+        typer.Option(help="Precision: float32, float64, or mixed with bfloat16 or float16.", show_default="float32"),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default="cpu")] = None,
+    device: Annotated[str | None, typer.Option(help="Device: cpu or cuda.", show_default="cpu")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**32 - 1, help="Of all that is left to chance.", show_default="0")
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Seed of all that is left to chance.", show_default="0")
     ] = None,
     threads: Threads = None,
     run_dir: Annotated[
@@ -143,7 +142,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Go on with the run in this folder, its settings and its data; with it only --backend, --device, "
+            help="Folder of a run to go on with, its settings and its data; with it only --backend, --device, "
             "--threads, --epochs, --dataset and --data-dir can be given.",
             show_default=False,
         ),
@@ -192,7 +191,7 @@ def compare(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="One to compare, as `train` takes it; give it again for each other.", show_default="every backend"
+            help="Backend to compare, as `train` takes it; give it again for each other.", show_default="every backend"
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.0, help="Training time of each backend, in seconds.")] = 8.0,
@@ -218,7 +217,7 @@ def profile(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="One to profile, as `train` takes it; give it again for each other.",
+            help="Backend to profile, as `train` takes it; give it again for each other.",
             show_default="fastconv's choice and torch",
         ),
     ] = None,
@@ -228,7 +227,7 @@ def profile(
     channels: Channels = None,
     steps: Annotated[int, typer.Option(help="Training steps to time, and again to record.")] = 100,
     separate: Annotated[
-        bool, typer.Option("--separate", help="Call layers one by one that would run together, to tell them apart.")
+        bool, typer.Option("--separate", help="Layers that would run together called one by one, to tell them apart.")
     ] = False,
     seed: Seed = 0,
     threads: Threads = None,
@@ -259,7 +258,7 @@ def demo(data_dir: DataDir = None) -> None:
 @app.command()
 def summary(
     network: NetworkName,
-    shape: Annotated[str, typer.Option(help="Of an image: channels x height x width.")] = "1x28x28",
+    shape: Annotated[str, typer.Option(help="Shape of an image: channels x height x width.")] = "1x28x28",
 ) -> None:
     """Show the layers of NETWORK: results, parameters, multiply-adds."""
     from fastconv.models.summary import summary_table
@@ -297,7 +296,12 @@ def list_all() -> None:
         table.add_row(*row)
     console.print(table)
     table = Table(
-        "backend", "what it is", "ways, as in numba:gemm", "here", title="Backends (--backend)", title_justify="left"
+        "backend",
+        "what it is",
+        "algorithms, as in numba:gemm",
+        "here",
+        title="Backends (--backend)",
+        title_justify="left",
     )
     for backend in fastconv.backends():
         here = "available" if backend.available else f"not available: {backend.reason}"

@@ -150,8 +150,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, help="folder of MNIST's four files, or of another set like it")
     parser.add_argument("--epochs", type=int, default=1, help="passes over the training images (default: 1)")
     parser.add_argument("--batch-size", type=int, default=100, help="images a step (default: 100)")
-    parser.add_argument("--backend", help="one of fastconv's backends (default: the fastest)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights and the batches (default: 0)")
+    parser.add_argument("--backend", help="backend of fastconv's (default: the fastest)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first weights and the batches (default: 0)")
     given: Any = parser.parse_args(arguments)
     console = screen()
     if given.backend:

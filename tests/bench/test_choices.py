@@ -1,4 +1,4 @@
-"""A planner's choice against the best of its ways."""
+"""A planner's choice against the best of its algorithms."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import pytest
 from fastconv.bench.choices import Choice, choices
 from fastconv.bench.contestants import entries
 from fastconv.bench.problems import select
+from fastconv.bench.report.algorithms import algorithms
 from fastconv.bench.report.races import races
-from fastconv.bench.report.ways import ways
 from tests.bench.synthetic import results
 
 
-def test_choices_are_held_against_the_best_way() -> None:
+def test_choices_are_held_against_the_best_algorithm() -> None:
     speeds = {"fastconv.numba": 0.5, "fastconv.numba:gemm": 0.6, "fastconv.numba:direct": 0.4, "torch": 0.9}
     found = choices(results(speeds=speeds))
     convolutions = [key for key, by_name in results().by_key().items() if by_name["torch"].kind == "conv"]
     assert [(each.problem, each.operation) for each in found] == convolutions
-    assert {(each.backend, each.best_way) for each in found} == {("fastconv.numba", "gemm")}
+    assert {(each.backend, each.best_algorithm) for each in found} == {("fastconv.numba", "gemm")}
     assert [each.lost for each in found] == pytest.approx([0.2] * len(found))
 
 
@@ -33,16 +33,16 @@ def test_a_faster_choice_lost_nothing() -> None:
 def test_where_each_way_wins() -> None:
     speeds = {"fastconv.numba": 0.5, "fastconv.numba:gemm": 0.6, "fastconv.numba:direct": 0.4, "torch": 0.9}
     found = results(speeds=speeds)
-    grid = ways(found)
+    grid = algorithms(found)
     assert grid is not None
     problems = len([each for each in select(["smoke"]) if each.kind == "conv"])
     won, lost = grid.rows
     assert [cell.text for cell in won[:4]] == ["numba:gemm", *[str(problems)] * 3]
     assert "smoke.first_n4 forward 1.50" in won[4].text
     assert [cell.text for cell in lost] == ["numba:direct", "0", "0", "0", "-"]
-    assert ways(results()) is None
+    assert algorithms(results()) is None
     names = {name for race in races(found) for name in race.runners}
-    assert names == {"fastconv.numba", "torch"}, "ways race one another only"
+    assert names == {"fastconv.numba", "torch"}, "algorithms race one another only"
 
 
 def test_ways_take_part_only_by_name() -> None:

@@ -20,7 +20,7 @@ def numbers(g: ConvGeometry, dtype: str, seed: int = 20) -> tuple[np.ndarray, ..
 
 
 def assert_exact(backend: NumbaCuda, g: ConvGeometry, dtype: str) -> None:
-    """Forward and both adjoints."""
+    """Forward and both gradients."""
     x, w, b, grad = numbers(g, dtype)
     bias: Any = b if g.K % 2 else None
     np.testing.assert_array_equal(backend.conv2d(x, w, bias, g), oracle.conv2d(x, w, bias, how(g)), f"forward {g}")

@@ -11,7 +11,7 @@ import fastconv
 from fastconv.backends.numba_cuda import planner
 from fastconv.backends.numba_cuda.backend import NumbaCuda
 from fastconv.backends.numba_cuda.calls import Calls
-from fastconv.backends.numba_cuda.correlation import adjoint, forward
+from fastconv.backends.numba_cuda.correlation import forward, input_gradient
 from fastconv.backends.numba_cuda.ladder import ALGORITHMS
 from fastconv.backends.numba_cuda.storage import STORAGES
 from fastconv.errors import UnknownBackendError, UnsupportedError
@@ -199,12 +199,12 @@ def test_explain_says_what_each_rung_would_cost() -> None:
 @pytest.mark.parametrize("g", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_lattices_cover_the_input_once(g: ConvGeometry) -> None:
     times = np.zeros((g.H, g.W), int)
-    for f in adjoint(g):
+    for f in input_gradient(g):
         times[
             f.to_row : f.to_row + f.I * f.by_row : f.by_row, f.to_column : f.to_column + f.J * f.by_column : f.by_column
         ] += 1
     assert (times == 1).all()
-    assert sum(f.R * f.S for f in adjoint(g)) <= g.R * g.S
+    assert sum(f.R * f.S for f in input_gradient(g)) <= g.R * g.S
 
 
 def test_warmup_compiles_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,9 +92,9 @@ def test_a_name_reaches_no_layer_that_only_begins_alike() -> None:
         ("conv9=torch", "no layer with a backend is called 'conv9'; those with a backend are conv1, conv2, conv3$"),
         ("dense1=torch", "no layer with a backend is called 'dense1'"),
         ("conv=torch", "no layer with a backend is called 'conv'"),
-        ("numba:fast", "backend numba has no way called 'fast'; its ways are gemm, direct, winograd"),
-        ("numba:", "backend numba has no way called ''"),
-        ("im2col:gemm", "backend im2col has no way called 'gemm'; it has one way, im2col"),
+        ("numba:fast", "backend numba has no algorithm called 'fast'; its algorithms are gemm, direct, winograd"),
+        ("numba:", "backend numba has no algorithm called ''"),
+        ("im2col:gemm", "backend im2col has no algorithm called 'gemm'; it has none but im2col"),
         ("fast:gemm", "no backend is called 'fast'"),
     ],
 )

@@ -13,7 +13,7 @@ from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cuda import average_pooling, max_pooling, places, planner, runs, sums
 from fastconv.backends.numba_cuda import columns as column_kernels
 from fastconv.backends.numba_cuda.cores import covering
-from fastconv.backends.numba_cuda.correlation import Correlation, adjoint, forward
+from fastconv.backends.numba_cuda.correlation import Correlation, forward, input_gradient
 from fastconv.backends.numba_cuda.memory import Buffer
 from fastconv.backends.numba_cuda.places import Place
 from fastconv.backends.numba_cuda.planner import Plan
@@ -193,7 +193,7 @@ class Calls:
         """Returns the sums that an operation consists of, each with the plan that does it."""
 
         weigh = operation == "conv2d_weight"
-        found = list(adjoint(g)) if operation == "conv2d_input" else [forward(g)]
+        found = list(input_gradient(g)) if operation == "conv2d_input" else [forward(g)]
         if self.algorithm is not None:
             return tuple((f, planner.best(self.algorithm, f, stored, weigh=weigh)) for f in found)
         return tuple((f, planner.candidates(f, stored, weigh=weigh, tf32=tf32)[0]) for f in found)

@@ -105,7 +105,7 @@ def forward(g: ConvGeometry) -> Correlation:
     )
 
 
-def adjoint(g: ConvGeometry) -> Iterator[Correlation]:
+def input_gradient(g: ConvGeometry) -> Iterator[Correlation]:
     """Yields the sums of the input gradient, one for each lattice; lattices that meet no tap have R or S of 0."""
     K, D = g.K // g.groups, g.C // g.groups
     taps = g.R * g.S

@@ -102,8 +102,8 @@ _ON_CUDA = {
 def entries(device: str = CPU) -> dict[str, Entry]:
     """Every contestant that can take part on a device.
 
-    On the processor these are fastconv's backends first, then the installed peers. A backend that can be told how to do
-    things is a contestant in each of these ways too, where it is asked for by name.
+    On the processor these are fastconv's backends first, then the installed peers. A backend with several
+    algorithms is a contestant by each of them too, where it is asked for by name.
     """
     if device == CUDA:
         return {**_ON_CUDA, **_rungs()}

@@ -16,13 +16,15 @@ NO_GPU = (
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the file of results.")] = Path("bench/results"),
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out the single rungs of the ladder.")] = False,
-    skip_tests: Annotated[bool, typer.Option("--skip-tests", help="Leave out tests/gpu.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A contest without the single rungs of the ladder.")] = False,
+    skip_tests: Annotated[bool, typer.Option("--skip-tests", help="All but tests/gpu.")] = False,
     step: Annotated[
         list[str] | None,
-        typer.Option(help=f"A step, repeatable: {', '.join(STEPS)}. What it finds is added to the card's file."),
+        typer.Option(help=f"Step, repeatable: {', '.join(STEPS)}. What it finds is added to the card's file."),
     ] = None,
-    show: Annotated[Path | None, typer.Option(help="Only show what a file of results says; needs no GPU.")] = None,
+    show: Annotated[
+        Path | None, typer.Option(help="File of results to show, in place of measuring; needs no GPU.")
+    ] = None,
 ) -> None:
     """Test, watch and time the backend `cuda` on this machine's NVIDIA GPU, and say which targets are met.
 

@@ -36,7 +36,11 @@ def overview(found: list[Target]) -> Grid:
 def worst_events(found: list[Target], results: Results) -> Grid:
     """What is furthest below its goal, for who wants to profile it."""
     texts, numbers = ("problem", "operation", "contestant"), ("time", "ratio", "goal", "of the limit")
-    columns = [*(Column(title, number=False) for title in texts), *map(Column, numbers), Column("way", number=False)]
+    columns = [
+        *(Column(title, number=False) for title in texts),
+        *map(Column, numbers),
+        Column("algorithm", number=False),
+    ]
     rows = []
     for (problem, operation), target in worst(found):
         number = target.found[problem, operation]

@@ -26,27 +26,29 @@ def run(
     networks: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeatable, or with commas: a classifier of torchvision's, or models.NAME for one of fastconv's. "
+            help="Network, repeatable, or with commas: one of torchvision's classifiers, or models.NAME of fastconv's. "
             "Default: ten of torchvision's and all of fastconv's."
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="A network of your own: package.module:function, which returns the module.")
+        str | None, typer.Option(help="Network of your own: package.module:function, which returns the module.")
     ] = None,
     shape: Annotated[
-        str | None, typer.Option(help="Of your own network's input: 2,3,112,112, the batch first.")
+        str | None, typer.Option(help="Sizes of your own network's input: 2,3,112,112, the batch first.")
     ] = None,
     batch: Annotated[
-        list[str] | None, typer.Option(help="Repeatable, or with commas. Default: 1 and 8, and 8 for training.")
+        list[str] | None, typer.Option(help="Batch, repeatable, or with commas. Default: 1 and 8, and 8 for training.")
     ] = None,
-    mode: Annotated[list[str] | None, typer.Option(help=f"Repeatable: {', '.join(MODES)}. Default: both.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help=f"Mode, repeatable: {', '.join(MODES)}. Default: both.")
+    ] = None,
     peers: Annotated[
         list[str] | None,
-        typer.Option(help="Repeatable: who runs beside torch and fastconv, or `none`. Default: all that are here."),
+        typer.Option(help="Peer, repeatable, or `none`. Default: all that are here."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each contestant. Default: one a core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contestant. Default: one a core.")] = None,
     bursts: Annotated[int, typer.Option(min=1, help="Turns of each contestant.")] = 9,
-    seconds: Annotated[float, typer.Option(min=0.001, help="Length of a turn.")] = 0.3,
+    seconds: Annotated[float, typer.Option(min=0.001, help="Seconds of a turn.")] = 0.3,
     out: Annotated[Path, typer.Option(help="File of results.")] = Path("bench/results/latest-networks.json"),
 ) -> None:
     """Run whole networks with every contestant in turns and write a file of results; Ctrl-C keeps what is finished."""
@@ -117,9 +119,8 @@ def table(
     if not pages:
         return show(results, screen())
     *times, memory = [to_markdown(grid) for grid in tables(results)]
-    folded = f"<details><summary>Memory</summary>\n\n{memory}\n\n</details>"
     failures = "\n".join(f"- {each}" for each in troubles(results))
-    text = "\n\n".join(part for part in [sentence(results), MEANING, *times, failures, folded] if part)
+    text = "\n\n".join(part for part in [sentence(results), MEANING, *times, failures, memory] if part)
     short = f"{sentence(results)}\n\n{to_markdown(means(results))}"
     written = rewrite_pages({"networks": lambda: text, "networks-means": lambda: short})
     return screen().print(*written, sep=", ", highlight=False)

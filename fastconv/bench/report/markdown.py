@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastconv.bench.report.algorithms import algorithms
 from fastconv.bench.report.grid import Grid, to_markdown
 from fastconv.bench.report.header import LIMIT, particulars, sentence
 from fastconv.bench.report.listings import everything, glance, troubles
 from fastconv.bench.report.pictures import Picture
 from fastconv.bench.report.races import by_stage, races, stage_title
 from fastconv.bench.report.summaries import MEANING, by_set, champions, standings
-from fastconv.bench.report.ways import ways
 from fastconv.bench.results import Results
 
 TITLE = "fastconv's bench"
@@ -21,7 +21,7 @@ def markdown(results: Results, pictures: Sequence[Picture] = ()) -> str:
     found = races(results)
     parts = [f"# {TITLE}", sentence(results), to_markdown(particulars(results)), LIMIT]
     parts += ["## Summary", MEANING, *_shown(pictures, None)]
-    parts += [to_markdown(table) for table in (standings(found), champions(found), ways(results)) if table]
+    parts += [to_markdown(table) for table in (standings(found), champions(found), algorithms(results)) if table]
     for stage, some in by_stage(found).items():
         parts += [f"## {stage_title(stage)}", to_markdown(by_set(some)), to_markdown(glance(some))]
         parts += [*_shown(pictures, stage), _folded(everything(some))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from fastconv.bench.results import ResultsError
 
 NAMES = (
-    *("summary", "layers", "ways", "training", "networks", "networks-means"),
+    *("summary", "layers", "algorithms", "training", "networks", "networks-means"),
     *("ladder", "ladder-tiles", *(f"rung-{number:02}" for number in range(1, 15))),
 )
 """The markers of all generated tables, the second line those of docs/cpu.md."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from fastconv.bench.report.algorithms import algorithms
 from fastconv.bench.report.grid import Grid, to_html
 from fastconv.bench.report.header import LIMIT, particulars, sentence
 from fastconv.bench.report.listings import everything, glance, troubles
@@ -17,7 +18,6 @@ from fastconv.bench.report.markdown import TITLE
 from fastconv.bench.report.pictures import Picture
 from fastconv.bench.report.races import Stage, by_stage, races, stage_title
 from fastconv.bench.report.summaries import MEANING, by_set, champions, standings
-from fastconv.bench.report.ways import ways
 from fastconv.bench.results import Results
 
 _FOLDER = Path(__file__).parent
@@ -26,7 +26,7 @@ _FOLDER = Path(__file__).parent
 def page(results: Results, pictures: Sequence[Picture] = ()) -> str:
     """The whole page."""
     found = races(results)
-    tables = [standings(found), champions(found), ways(results)]
+    tables = [standings(found), champions(found), algorithms(results)]
     summary = f"<p>{escape(MEANING)}</p>" + _shown(pictures, None) + _grids(*filter(None, tables))
     sections = [("Summary", summary)]
     for stage, some in by_stage(found).items():

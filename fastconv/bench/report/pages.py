@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from fastconv.bench.report.algorithms import algorithms
 from fastconv.bench.report.grid import to_markdown
 from fastconv.bench.report.header import sentence
 from fastconv.bench.report.listings import layers, tally
 from fastconv.bench.report.markers import rewrite_pages
 from fastconv.bench.report.races import by_stage, races, stage_title
 from fastconv.bench.report.summaries import MEANING, champions, standings
-from fastconv.bench.report.ways import ways
 from fastconv.bench.results import Results, ResultsError
 
 PICTURE = "overview.png"
@@ -49,17 +49,23 @@ def summary(results: Results) -> str:
 
 
 def every_layer(results: Results) -> str:
-    """A row a layer, won or lost, to be opened."""
+    """Returns a table of a row a layer, won or lost."""
     table = to_markdown(layers(races(results)))
-    return f"<details><summary>Every layer</summary>\n\n{sentence(results)}\n\n{table}\n\n</details>"
+    return f"**Every layer**\n\n{sentence(results)}\n\n{table}"
 
 
-def where_ways_win(results: Results) -> str:
-    """On how many problems each of a backend's ways is the fastest."""
-    table = ways(results)
+def where_algorithms_win(results: Results) -> str:
+    """On how many problems each of a backend's algorithms is the fastest."""
+    table = algorithms(results)
     if table is None:
-        raise ResultsError("no backend took part in two of its ways, as the table that shows where each wins needs")
+        raise ResultsError(
+            "no backend took part by two of its algorithms, as the table that shows where each wins needs"
+        )
     return to_markdown(table)
 
 
-TABLES: dict[str, Callable[[Results], str]] = {"summary": summary, "layers": every_layer, "ways": where_ways_win}
+TABLES: dict[str, Callable[[Results], str]] = {
+    "summary": summary,
+    "layers": every_layer,
+    "algorithms": where_algorithms_win,
+}

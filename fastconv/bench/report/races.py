@@ -44,8 +44,8 @@ def is_ours(contestant: str) -> bool:
     return contestant.startswith("fastconv.")
 
 
-def is_way(contestant: str) -> bool:
-    """Whether it is a backend that was told which of its ways to go."""
+def is_algorithm(contestant: str) -> bool:
+    """Whether it is a backend that was forced to one of its algorithms."""
     return ":" in contestant
 
 
@@ -112,11 +112,11 @@ class Race:
 def races(results: Results) -> list[Race]:
     """Every problem and operation that somebody ran, by stage, in the run's order within each.
 
-    A backend's ways race one another only (ways.py).
+    A backend's algorithms race one another only (algorithms.py).
     """
     found = []
     for (problem, operation), records in results.by_key().items():
-        runners = {name: record for name, record in records.items() if not is_way(name)}
+        runners = {name: record for name, record in records.items() if not is_algorithm(name)}
         if not runners:
             continue
         first = next(iter(runners.values()))

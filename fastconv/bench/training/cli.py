@@ -16,16 +16,18 @@ app = typer.Typer(no_args_is_help=True, help="Whole epochs of fastconv.models's 
 
 @app.command()
 def race(
-    network: Annotated[list[str] | None, typer.Option("--network", help="Repeatable. Default: all.")] = None,
+    network: Annotated[list[str] | None, typer.Option("--network", help="Network, repeatable. Default: all.")] = None,
     contestant: Annotated[
         list[str] | None,
-        typer.Option("--contestant", help="torch, torch-fused, or a backend, repeatable. Default: numba and these."),
+        typer.Option(
+            "--contestant", help="Contestant, repeatable: torch, torch-fused, or a backend. Default: numba and these."
+        ),
     ] = None,
     dataset: Annotated[str, typer.Option(help="As of `fastconv models train`.")] = "mnist",
     data_dir: Annotated[Path | None, typer.Option(envvar="FASTCONV_DATA", help="As there.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each contestant. Default: one a core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each contestant. Default: one a core.")] = None,
     seconds: Annotated[
-        float, typer.Option(min=1.0, help="Most that each trains a network; longer epochs are reckoned.")
+        float, typer.Option(min=1.0, help="Seconds that each trains a network at most; longer epochs are reckoned.")
     ] = 20.0,
     out: Annotated[Path, typer.Option(help="File of results.")] = Path("bench/results/latest-training.json"),
 ) -> None:
@@ -72,10 +74,10 @@ def race(
 def record(
     network: Annotated[str, typer.Argument(help="As of `fastconv models train`.")] = "record",
     backend: Annotated[str, typer.Option(help="As there.")] = "numba",
-    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, with the seeds from 0 on.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of trainings, with the seeds from 0 on.")] = 5,
     dataset: Annotated[str, typer.Option(help="As there.")] = "mnist",
     data_dir: Annotated[Path | None, typer.Option(envvar="FASTCONV_DATA", help="As there.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: one a core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: one a core.")] = None,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("bench/results/latest-record.json"),
 ) -> None:
     """Train a network by its recipe from several seeds, and say what it took from loaded data to tested network."""

@@ -9,7 +9,7 @@ import typer
 
 from fastconv.models.data import DATASETS
 
-DatasetName = Annotated[str, typer.Option("--dataset", help=f"One of: {', '.join(DATASETS)}; see `list`.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help=f"Data set: {', '.join(DATASETS)}; see `list`.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -32,5 +32,7 @@ Size = Annotated[
 ]
 Channels = Annotated[
     int | None,
-    typer.Option(help="1 makes colour images grey, 3 repeats grey ones in three channels.", show_default="theirs"),
+    typer.Option(
+        help="Channels: 1 makes colour images grey, 3 repeats grey ones in three channels.", show_default="theirs"
+    ),
 ]

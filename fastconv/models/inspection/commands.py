@@ -21,11 +21,13 @@ RunName = Annotated[
 ]
 Backend = Annotated[
     str | None,
-    typer.Option(help="Runs convolution and pooling; see `list`.", show_default="the run's, if it can run here"),
+    typer.Option(
+        help="Backend of convolutions and poolings; see `list`.", show_default="the run's, if it can run here"
+    ),
 ]
 TestData = Annotated[
     str | None,
-    typer.Option("--dataset", help=f"One of: {', '.join(DATASETS)}; see `list`.", show_default="the run's"),
+    typer.Option("--dataset", help=f"Data set: {', '.join(DATASETS)}; see `list`.", show_default="the run's"),
 ]
 DataDir = Annotated[
     Path | None,
@@ -35,10 +37,12 @@ DataDir = Annotated[
         show_default="the run's",
     ),
 ]
-AsIs = Annotated[bool, typer.Option("--as-is", help="Only resize pictures: no middle, and no looking for a digit.")]
+AsIs = Annotated[
+    bool, typer.Option("--as-is", help="Pictures resized and nothing else: no middle taken, no digit looked for.")
+]
 Out = Annotated[
     Path | None,
-    typer.Option(help="The PNG.", show_default="in the run's folder, or here for a run that comes along"),
+    typer.Option(help="PNG file to write.", show_default="in the run's folder, or here for a run that comes along"),
 ]
 
 CONFUSION = "confusion.png"
@@ -136,7 +140,7 @@ def show_features(
     ctx: typer.Context,
     run: RunName,
     image: Annotated[
-        Path | None, typer.Argument(help="A picture in any usual format.", show_default="the first test image")
+        Path | None, typer.Argument(help="Picture in any usual format.", show_default="the first test image")
     ] = None,
     dataset: TestData = None,
     data_dir: DataDir = None,
@@ -180,10 +184,12 @@ def show_curves(run: RunName, out: Out = None) -> None:
 
 def export(
     run: RunName,
-    onnx: Annotated[bool, typer.Option("--onnx", help="As ONNX, for onnxruntime and other programs.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="ONNX as the format, for onnxruntime and other programs.")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file.", show_default="in the run's folder, or here for one that comes along"),
+        typer.Option(help="File to write.", show_default="in the run's folder, or here for one that comes along"),
     ] = None,
 ) -> None:
     """Write RUN as a file that runs without this project; normalisation and classes are in its metadata."""
