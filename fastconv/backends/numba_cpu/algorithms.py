@@ -35,7 +35,7 @@ ALGORITHMS = {
         DirectConvolution, DirectWeightGradient, "images a row of which, all channels, takes 1.5 MiB at most"
     ),
     **{
-        f"winograd({form})": Algorithm(*plans, "kernels on images without stride or dilation")
+        f"winograd({form})": Algorithm(*plans, "kernels on images without stride")
         for form, plans in winograd.PLANS.items()
     },
     "batch": Algorithm(

@@ -100,8 +100,7 @@ def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
     if chosen is None:
         raise ValueError(f"algorithm {algorithm!r} can't do {job.problem}")
-    kind: Any = chosen.kind
-    return kind(simd, job, chosen.cut)
+    return chosen.kind.of(simd, job, chosen.cut)
 
 
 def describe(candidate: Candidate) -> str:

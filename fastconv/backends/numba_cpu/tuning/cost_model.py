@@ -233,6 +233,8 @@ class RouteCosts:
     sum."""
     most_bytes: int
     """Size limit of one image's columns, in bytes. The workspace grows with the kernel, so it needs a limit."""
+    phase: float
+    """Cycles to copy a number to its phase or back, where a dilated kernel is convolved with each phase by itself."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ They also bound its error, and see that its fallback is taken.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.conv.phases import tiling as phases
 from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form
 from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient, form_simd
@@ -21,6 +23,7 @@ from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
+from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -155,6 +158,30 @@ def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd, form: Form) -> 
     assert_all_exact(winograd, [image(most + 5, 5, 6, 7, 4, 5), image(3, 20, 20, 4, 5, 5, N=6)], simd)
 
 
+def test_dilated_kernels_by_phases(winograd: NumbaCpu, simd: Simd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phases have all remainders of rows and columns, with padding on any side, alone or some images at a time."""
+    lanes = simd.lanes
+    some = [image(5, 9, 11, 6, 3, 3, N=3, padding=(2,) * 4, dilation=(2, 2))]
+    some += [image(3, 7, 4 * lanes + off, 4, 3, 3, padding=(0, 1, 2, 3), dilation=(1, 2)) for off in (-2, 1)]
+    some += [image(5, 20, 13, 6, 3, 3, N=2, padding=(2, 3, 1, 0), dilation=(4, 2))]
+    some += [image(6, 9, 11, 6, 3, 3, N=2, groups=2, padding=(0,) * 4, dilation=(1, 3))]
+    some += [image(6, 19, 11, 6, 5, 2, N=2, groups=2, padding=(7, 9, 0, 3), dilation=(3, 5))]
+    some += [image(2, 9, 8, 3, 3, 3, padding=(6,) * 4, dilation=(6, 6))]
+    assert_all_exact(winograd, some, simd)
+    monkeypatch.setattr(phases, "CPU", replace(CPU, routes=replace(CPU.routes, columns_bytes=1)))
+    alone = NumbaCpu("forced", simd.instructions, winograd.algorithm)
+    assert_all_exact(alone, [some[0], some[-2]], simd)
+    for value in (np.nan, np.inf, 3e38):
+        assert_special_values_travel(
+            alone, image(3, 7, 8, 5, 3, 3, N=2, padding=(0, 2, 1, 3), dilation=(2, 3)), simd, value
+        )
+
+
+def test_images_too_large_for_a_copy_take_no_phases() -> None:
+    g = image(64, 600, 600, 64, 3, 3, padding=(2,) * 4, dilation=(2, 2))
+    assert "without stride" in str(NumbaCpu(algorithm="winograd").refuses("conv2d", g, "float32"))
+
+
 def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """All three primitives use the algorithm when it is asked for, and refuse the problems that it can't do."""
     kinds = set()
@@ -162,7 +189,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
         kinds |= {type(each) for each in winograd._plans(operation, np.dtype(simd.dtype), square(8, 9, 9, 8))[0]}
         for g in (
             ConvGeometry(1, 1, 9, 9, 1, 3, 3, stride=(1, 2)),
-            ConvGeometry(1, 1, 9, 9, 1, 3, 3, dilation=(2, 1)),
+            ConvGeometry(1, 1, 9, 9, 1, 3, 3, stride=(2, 1), dilation=(1, 2)),
             ConvGeometry(1, 1, 9, 9, 1, 6, 6, stride=(2, 2)),
         ):
             assert "without stride" in str(winograd.refuses(operation, g, simd.dtype))

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
+from fastconv.backends.numba_cpu.conv.phases.plan import PhasedConvolution, PhasedWeightGradient
+from fastconv.backends.numba_cpu.conv.phases.tiling import PhasedTiling, phased_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.conv.winograd import few_patches, forward, kernels, weight_grad
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
@@ -67,16 +69,22 @@ class WinogradConvolution(Convolution):
             self._second = forward.multiply(formed), self.tasks(p, cut)
 
     @classmethod
-    def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | None:
-        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
+    def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | PhasedTiling | None:
+        """Return the cheapest tiling, or None if there are strides, or distances between taps differ."""
         if p.pieces is None:
-            return None
+            return phased_tiling(simd, p, cls)
         pieces = math.prod(p.pieces)
         return winograd_tiling(form_simd(simd, cls.form), p.images, p.groups, p.rows, p.channels, p.lattice, pieces)
 
+    @classmethod
+    def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
+        return PhasedConvolution(simd, job, cut, cls) if isinstance(cut, PhasedTiling) else cls(simd, job, cut)
+
     @staticmethod
-    def tasks(p: Problem, cut: WinogradTiling) -> int:
+    def tasks(p: Problem, cut: WinogradTiling | PhasedTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
+        if isinstance(cut, PhasedTiling):
+            return cut.tasks
         return p.groups * cut.blocks * cut.panel_blocks
 
 
@@ -102,17 +110,23 @@ class WinogradWeightGradient(WeightGradient):
         self._first = weight_grad.multiply(formed), self.tasks(p, cut)
 
     @classmethod
-    def tiling(cls, simd: Simd, p: Problem) -> Tiling | None:
-        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
+    def tiling(cls, simd: Simd, p: Problem) -> Tiling | PhasedTiling | None:
+        """Return the cheapest tiling, or None if there are strides, or distances between taps differ."""
         if p.pieces is None:
-            return None
+            return phased_tiling(simd, p, cls)
         pieces = math.prod(p.pieces)
         sizes = p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps)
         return winograd_weight_tiling(form_simd(simd, cls.form), *sizes)
 
+    @classmethod
+    def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
+        return PhasedWeightGradient(simd, job, cut, cls) if isinstance(cut, PhasedTiling) else cls(simd, job, cut)
+
     @staticmethod
-    def tasks(p: Problem, cut: Tiling) -> int:
+    def tasks(p: Problem, cut: Tiling | PhasedTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
+        if isinstance(cut, PhasedTiling):
+            return cut.tasks
         return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
 
 
