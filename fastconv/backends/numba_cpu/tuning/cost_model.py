@@ -7,6 +7,7 @@ are in a module of their own in this folder; the planner uses those that `fastco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -104,10 +105,8 @@ class FormCosts:
 class WinogradCosts:
     """These are the costs of Winograd's convolution and of its weight gradient."""
 
-    two: FormCosts
-    """The costs of F(2 x 2, 3 x 3)."""
-    four: FormCosts
-    """The costs of F(4 x 4, 3 x 3)."""
+    forms: Mapping[str, FormCosts]
+    """The costs of each form, by its name."""
     kernels_bytes: int
     """Size limit of the transformed kernels that a task keeps in the L2 cache if patches are transformed first, in
     bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +44,7 @@ def phases_of(p: Problem) -> Phases | None:
 
 def _spread(places: tuple[int, ...]) -> int | None:
     """Return the distance between neighbours, 1 if there are none, or None if distances differ."""
-    distances = {b - a for a, b in zip(places, places[1:], strict=False)} or {1}
+    distances = {b - a for a, b in itertools.pairwise(places)} or {1}
     return distances.pop() if len(distances) == 1 else None
 
 

@@ -63,7 +63,7 @@ for DNNs: beyond linear polynomials" (arXiv 1905.05233).
 from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.kernels import packing_numbers
+from fastconv.backends.numba_cpu.conv.winograd.kernels import count_pieces, packing_numbers, piece_at
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     count_patches,
     describe_chunks,
@@ -117,8 +117,7 @@ def multiply(simd, args, task, thread):
     row = group * rows + first_panel * tile_rows
     chunks = args.tile_vectors
 
-    across = (args.tap_columns + simd.taps - 1) // simd.taps
-    pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
+    pieces = count_pieces(simd, args)
     piece_step = tile_rows * depth + simd.lanes
     panel_step = pieces * piece_step
     weight_step = args.weight_step
@@ -126,7 +125,7 @@ def multiply(simd, args, task, thread):
     images = args.target
     start = 0
     for piece in range(pieces):
-        tap = simd.taps * (piece // across), simd.taps * (piece % across)
+        tap = piece_at(simd, args, piece)
         describe_chunks(simd, args, images, group, (row, 0), first, (count, chunks), tap, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)

@@ -42,7 +42,7 @@ def weight_step(simd: FormSimd, panels: int, tile_rows: int, channels: int, piec
 
 def packing_numbers(simd: FormSimd, tile_rows: int, taps: int) -> int:
     """Return the count of numbers of a thread's workspace in which a weight of ``taps`` taps is packed."""
-    return (taps * PACKED_CHANNELS + simd.taps**2) * (tile_rows + simd.lanes)
+    return (taps * PACKED_CHANNELS + simd.taps) * (tile_rows + simd.lanes)
 
 
 @intrinsic
@@ -55,14 +55,28 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
         form = simd.form
-        program = additions(form.weight)
-        taps = [load_at(builder, simd, source, source_step, t) for t in range(form.taps**2)]
-        columns = [emit(builder, program, taps[s :: form.taps]) for s in range(form.taps)]
-        numbers = [emit(builder, program, row) for row in zip(*columns, strict=True)]
+        program, along_rows, across = additions(form.down.weight), additions(form.right.weight), form.right.taps
+        taps = [load_at(builder, simd, source, source_step, t) for t in range(form.down.taps * across)]
+        columns = [emit(builder, program, taps[s::across]) for s in range(across)]
+        numbers = [emit(builder, along_rows, row) for row in zip(*columns, strict=True)]
         emit_factors(builder, simd, numbers.__getitem__, lambda block: block.weight, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
+
+
+@inner
+def count_pieces(simd, args):
+    """Return the number of pieces that a kernel falls into."""
+    down, across = simd.tap_rows, simd.tap_columns
+    return (args.tap_rows + down - 1) // down * ((args.tap_columns + across - 1) // across)
+
+
+@inner
+def piece_at(simd, args, piece):
+    """Return the row and column of the first tap of a piece."""
+    across = (args.tap_columns + simd.tap_columns - 1) // simd.tap_columns
+    return simd.tap_rows * (piece // across), simd.tap_columns * (piece % across)
 
 
 @inner
@@ -71,12 +85,12 @@ def _cut_piece(simd, taps, step, rows, columns, first, across, target):
 
     The kernel has ``across`` taps in a row.
     """
-    for r in range(simd.taps):
-        for s in range(simd.taps):
+    for r in range(simd.tap_rows):
+        for s in range(simd.tap_columns):
             value = zeros(simd)
             if r < rows and s < columns:
                 value = load(simd, taps, (first + r * across + s) * step)
-            store(simd, target, (simd.taps * r + s) * simd.lanes, value)
+            store(simd, target, (simd.tap_columns * r + s) * simd.lanes, value)
 
 
 @inner
@@ -116,7 +130,7 @@ def sees_odd_weight(simd, args, task):
 def _is_turned(simd, args):
     """Return True if a weight has the taps of an input gradient, in reverse order, and a panel fits a square."""
     taps = args.tap_count
-    whole = taps == simd.taps * simd.taps and args.tap_rows == simd.taps and args.weight_row == taps
+    whole = taps == simd.taps and args.tap_rows == simd.tap_rows and args.weight_row == taps
     return whole and max(taps, args.tile_rows) <= simd.lanes and load_integer(args.taps, 2) == taps - 1
 
 
@@ -154,11 +168,10 @@ def pack_channels(simd, args, group, panel, first, count, packed):
 @inner
 def transform_piece(simd, args, piece, count, packed, target, matrix):
     """Transform a piece of ``count`` packed channels; those of each product are ``matrix`` elements apart."""
-    tile_rows, taps, side = args.tile_rows, args.tap_count, simd.taps
+    tile_rows, taps = args.tile_rows, args.tap_count
     R, S = args.tap_rows, args.tap_columns
-    across = (S + side - 1) // side
-    r, s = side * (piece // across), side * (piece % across)
-    whole = side >= R and side >= S and taps == side * side
+    r, s = piece_at(simd, args, piece)
+    whole = simd.tap_rows == R and simd.tap_columns == S
     piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
     for c in range(count):
         for i in range(0, tile_rows, simd.lanes):
@@ -174,8 +187,8 @@ def transform_piece(simd, args, piece, count, packed, target, matrix):
 @task(WinogradArguments)
 def transform_weight(simd, args, task, thread):
     """Pack and transform panel number ``task`` of the weight, counted through the groups."""
-    rows, tile_rows, depth, side = args.rows, args.tile_rows, args.depth, simd.taps
-    pieces = (args.tap_rows + side - 1) // side * ((args.tap_columns + side - 1) // side)
+    rows, tile_rows, depth = args.rows, args.tile_rows, args.depth
+    pieces = count_pieces(simd, args)
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
     piece_step = tile_rows * depth + simd.lanes

@@ -5,7 +5,6 @@ Each form is an algorithm of its own for the planner.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import Pair
 
 
 class WinogradConvolution(Convolution):
@@ -42,13 +42,13 @@ class WinogradConvolution(Convolution):
         p = job.problem
         # The kernels read taps by rows and columns; those of an input gradient come in reverse order.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        formed, pieces = form_simd(simd, self.form), math.prod(p.pieces or ())
+        formed, pieces = form_simd(simd, self.form), self.form.pieces(p.kernel or (1, 1))
         shape, taps = (cut.tile_rows, cut.tile_vectors), len(p.taps)
         passes = pieces * -(-p.channels // cut.steps)
         step = kernels.weight_step(formed, cut.panels, cut.tile_rows, p.channels, pieces)
         if cut.patches_first:
-            side = self.form.output
-            tiles = -(-p.images * -(-p.lattice[0] // side) * -(-p.lattice[1] // side) // cut.width)
+            down, right = self.form.down.output, self.form.right.output
+            tiles = -(-p.images * -(-p.lattice[0] // down) * -(-p.lattice[1] // right) // cut.width)
             blocks = cut.block_panels, cut.block_tiles, cut.tile_vectors
             thread_bytes = few_patches.workspace_bytes(formed, cut.steps, cut.tile_rows, *blocks, taps)
             numbers = few_patches.patch_numbers(formed, tiles, cut.width, pieces * p.channels, passes)
@@ -71,9 +71,11 @@ class WinogradConvolution(Convolution):
     @classmethod
     def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | PhasedTiling | None:
         """Return the cheapest tiling, or None if there are strides, or distances between taps differ."""
-        if p.pieces is None:
+        if p.kernel is None:
             return phased_tiling(simd, p, cls)
-        pieces = math.prod(p.pieces)
+        if not is_for(cls.form, p.kernel):
+            return None
+        pieces = cls.form.pieces(p.kernel)
         return winograd_tiling(form_simd(simd, cls.form), p.images, p.groups, p.rows, p.channels, p.lattice, pieces)
 
     @classmethod
@@ -112,9 +114,11 @@ class WinogradWeightGradient(WeightGradient):
     @classmethod
     def tiling(cls, simd: Simd, p: Problem) -> Tiling | PhasedTiling | None:
         """Return the cheapest tiling, or None if there are strides, or distances between taps differ."""
-        if p.pieces is None:
+        if p.kernel is None:
             return phased_tiling(simd, p, cls)
-        pieces = math.prod(p.pieces)
+        if not is_for(cls.form, p.kernel):
+            return None
+        pieces = cls.form.pieces(p.kernel)
         sizes = p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps)
         return winograd_weight_tiling(form_simd(simd, cls.form), *sizes)
 
@@ -122,12 +126,22 @@ class WinogradWeightGradient(WeightGradient):
     def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
         return PhasedWeightGradient(simd, job, cut, cls) if isinstance(cut, PhasedTiling) else cls(simd, job, cut)
 
-    @staticmethod
-    def tasks(p: Problem, cut: Tiling | PhasedTiling) -> int:
+    @classmethod
+    def tasks(cls, p: Problem, cut: Tiling | PhasedTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
         if isinstance(cut, PhasedTiling):
             return cut.tasks
-        return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
+        return p.groups * cut.blocks * cut.panel_blocks * cut.splits * cls.form.pieces(p.kernel or (1, 1))
+
+
+@cache
+def is_for(form: Form, kernel: Pair) -> bool:
+    """Return True if a form of other than 3 x 3 taps needs fewer products for a kernel than pieces of 3 x 3 do."""
+    return form in _GENERAL or form.products_for(kernel) < min(each.products_for(kernel) for each in _GENERAL)
+
+
+_GENERAL = tuple(form for form in FORMS if form.down.taps == form.right.taps == 3)
+"""The forms that are for all kernels, in pieces."""
 
 
 @cache

@@ -25,7 +25,7 @@ _FEWEST = 32
 
 def costs(simd: FormSimd) -> FormCosts:
     """Return the costs of a form."""
-    return COST.two if simd.side == 2 else COST.four
+    return COST.forms[simd.form.name]
 
 
 def read_cycles(simd: FormSimd, across: int) -> float:
@@ -64,12 +64,12 @@ class _Sizes:
     @cached_property
     def across(self) -> int:
         """Return the patches in a row of an image."""
-        return ceil(self.lattice[1], self.simd.side)
+        return ceil(self.lattice[1], self.simd.right)
 
     @cached_property
     def patches(self) -> int:
         """Return the patches of all images."""
-        return self.images * ceil(self.lattice[0], self.simd.side) * self.across
+        return self.images * ceil(self.lattice[0], self.simd.down) * self.across
 
     @cached_property
     def steps(self) -> int:
@@ -144,7 +144,7 @@ def winograd_tiling(
     tile_rows, vectors = shape
     width, panels = vectors * simd.lanes, ceil(rows, tile_rows)
     block_tiles, blocks, block_panels, panel_blocks = sizes.blocked((tile_rows, vectors), first is not None)
-    results = simd.side**2 * panels * tile_rows * ceil(sizes.patches, width) * width
+    results = simd.down * simd.right * panels * tile_rows * ceil(sizes.patches, width) * width
     used = rows * images * lattice[0] * lattice[1] / results
     counts = panels, sizes.steps, block_tiles, blocks, block_panels, panel_blocks
     return WinogradTiling(tile_rows, vectors, width, *counts, used, cycles, patches_first=first is not None)
@@ -179,8 +179,8 @@ def winograd_weight_tiling(
 
     The kernel has ``taps`` taps, in ``pieces`` pieces of 3 x 3.
     """
-    own, across = costs(simd), -(-lattice[1] // simd.side)
-    patches = images * -(-lattice[0] // simd.side) * across
+    own, across = costs(simd), -(-lattice[1] // simd.right)
+    patches = images * -(-lattice[0] // simd.down) * across
     steps = min(COST.patches, -(-patches // simd.lanes) * simd.lanes)
     passes = -(-patches // steps)
     chunks = -(-patches // simd.lanes)

@@ -17,7 +17,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import Matrix
+from fastconv.backends.numba_cpu.conv.winograd.forms.polynomials import Matrix
 from fastconv.backends.numba_cpu.simd import multiply_add
 
 Terms = tuple[tuple[int, Fraction], ...]
