@@ -80,6 +80,17 @@ ZEN4 = CostModel(
                 spread=340,
                 gather=60,
             ),
+            "4x4,7x7": FormCosts(
+                steps=32,
+                sums_bytes=2048 << 10,
+                read=900,
+                span=80,
+                transform=700,
+                kernel=1200,
+                channels=128,
+                spread=600,
+                gather=120,
+            ),
             "1x4,1x7": FormCosts(
                 steps=128,
                 sums_bytes=512 << 10,

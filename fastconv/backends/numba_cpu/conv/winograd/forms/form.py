@@ -78,6 +78,7 @@ FORMS = (
     _square(Axis(2, 3, (*_POINTS, INFINITY))),
     _square(_SIX),
     _square(_EIGHT),
+    _square(_TEN),
     Form(_ALONE, _TEN),
     Form(_TEN, _ALONE),
 )
