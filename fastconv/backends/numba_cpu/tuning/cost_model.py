@@ -95,6 +95,11 @@ class FormCosts:
     channels: int
     """Source channels and target channels whose sums a task of a weight gradient keeps: 16 x 128 x 128 floats take 1
     MiB, and are read and written once in ``patches`` steps."""
+    patches: int
+    """Patches of a weight gradient at a time."""
+    tasks: int
+    """Number of tasks that a weight gradient should have at least, if its patches have to be cut into parts for that.
+    The sums of each part are transformed, and the results added up."""
     spread: int
     """Cycles to transform a vector of gradients."""
     gather: int
@@ -114,8 +119,6 @@ class WinogradCosts:
     """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""
     stream: int
     """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
-    patches: int
-    """Patches of a weight gradient at a time."""
     grad_bytes: int
     """Size limit of the sums that a task of a weight gradient keeps, in bytes."""
 

@@ -141,7 +141,8 @@ def multiply(simd, args, task, thread):
     nowhere = args.workspace + thread * args.thread_bytes
     table = write_zeros(simd, nowhere)
     packed = chunk_at(simd, table, args.tile_vectors)
-    left = packed + size * (args.tap_count * PACKED_CHANNELS + simd.taps) * (tile_rows + simd.lanes)
+    packing = args.tap_count * PACKED_CHANNELS + simd.taps + simd.lanes + 1  # as in `packing_numbers`
+    left = packed + size * packing * (tile_rows + simd.lanes)
     left_step = args.block_panels * tile_rows * steps + simd.lanes
     sums = left + size * products * left_step
     sum_step = block_rows * width + simd.lanes

@@ -13,14 +13,13 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at
-from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
+from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel, pack_squares
 from fastconv.backends.numba_cpu.simd import (
     load,
     load_integer,
     load_scalar,
     store,
     store_scalar,
-    transpose,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
@@ -42,7 +41,7 @@ def weight_step(simd: FormSimd, panels: int, tile_rows: int, channels: int, piec
 
 def packing_numbers(simd: FormSimd, tile_rows: int, taps: int) -> int:
     """Return the count of numbers of a thread's workspace in which a weight of ``taps`` taps is packed."""
-    return (taps * PACKED_CHANNELS + simd.taps) * (tile_rows + simd.lanes)
+    return (taps * PACKED_CHANNELS + simd.taps + simd.lanes + 1) * (tile_rows + simd.lanes)
 
 
 @intrinsic
@@ -128,15 +127,13 @@ def sees_odd_weight(simd, args, task):
 
 @inner
 def _is_turned(simd, args):
-    """Return True if a weight has the taps of an input gradient, in reverse order, and a panel fits a square."""
-    taps = args.tap_count
-    whole = taps == simd.taps and args.tap_rows == simd.tap_rows and args.weight_row == taps
-    return whole and max(taps, args.tile_rows) <= simd.lanes and load_integer(args.taps, 2) == taps - 1
+    """Return True if a weight has the taps of an input gradient: all of them, in reverse order."""
+    return args.weight_row == args.tap_count and load_integer(args.taps, 2) == args.tap_count - 1
 
 
 @inner
 def _pack_turned(simd, args, group, panel, first, count, packed):
-    """Pack a panel as `pack_panel` does, but with taps in the weight's order, by a square of lanes for each channel.
+    """Pack a panel as `pack_panel` does, but with taps in the weight's order, by squares of lanes for each channel.
 
     One by one, the elements of 512 x 512 kernels take twice as long to pack as to transform.
     """
@@ -144,15 +141,17 @@ def _pack_turned(simd, args, group, panel, first, count, packed):
     here = min(tile_rows, rows - panel * tile_rows)
     last = group == args.groups - 1 and panel * tile_rows + here == rows
     place = group * args.weight_group + panel * tile_rows * taps + first * args.weight_depth
-    spare = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    # Squares are written up to a vector of taps behind the packed ones.
+    spare = packed + simd.itemsize * (taps * PACKED_CHANNELS + simd.lanes + 1) * tile_rows
+    squares = (taps + simd.lanes - 1) // simd.lanes * simd.lanes
     for c in range(count):
         source = args.weight + simd.itemsize * (place + c * args.weight_depth)
         # A vector of the weight's last taps would end beyond the weight.
-        if last and first + c == args.depth - 1:
+        if last and (args.depth - 1 - first - c) * args.weight_depth < simd.lanes:
             for i in range(here * taps):
                 store_scalar(simd, spare, i, load_scalar(simd, source, i))
             source = spare
-        transpose(simd, source, taps, here, packed + simd.itemsize * c * taps * tile_rows, tile_rows)
+        pack_squares(simd, source, taps, here, squares, packed + simd.itemsize * c * taps * tile_rows, tile_rows)
 
 
 @inner
@@ -172,15 +171,15 @@ def transform_piece(simd, args, piece, count, packed, target, matrix):
     R, S = args.tap_rows, args.tap_columns
     r, s = piece_at(simd, args, piece)
     whole = simd.tap_rows == R and simd.tap_columns == S
-    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS + simd.lanes + 1) * tile_rows
     for c in range(count):
         for i in range(0, tile_rows, simd.lanes):
             kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
-            if not whole:
-                _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
-                kernels, step = piece_of, simd.lanes
-            elif _is_turned(simd, args):
+            if _is_turned(simd, args):
                 kernels, step = kernels + simd.itemsize * (taps - 1) * tile_rows, -tile_rows
+            if not whole:
+                _cut_piece(simd, kernels, step, R - r, S - s, r * S + s, S, piece_of)
+                kernels, step = piece_of, simd.lanes
             _transform_taps(simd, kernels, step, target + simd.itemsize * (c * tile_rows + i), matrix)
 
 

@@ -181,7 +181,7 @@ def winograd_weight_tiling(
     """
     own, across = costs(simd), -(-lattice[1] // simd.right)
     patches = images * -(-lattice[0] // simd.down) * across
-    steps = min(COST.patches, -(-patches // simd.lanes) * simd.lanes)
+    steps = min(own.patches, -(-patches // simd.lanes) * simd.lanes)
     passes = -(-patches // steps)
     chunks = -(-patches // simd.lanes)
     turned = simd.products * CPU.gemm.transpose * patches / simd.lanes
@@ -190,7 +190,7 @@ def winograd_weight_tiling(
     most = own.channels
     while simd.products * most**2 * simd.itemsize > COST.grad_bytes:
         most //= 2
-    while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < TASKS // 4:
+    while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < own.tasks // 4:
         most //= 2
 
     def cost(tile: Ranked) -> float:
@@ -208,7 +208,7 @@ def winograd_weight_tiling(
     panel_blocks, blocks = _sum_blocks(panels, tiles, (tile_rows, width), most)
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
     panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
-    wanted = min(most_splits, tasks_for(groups * pieces * panel_blocks * blocks))
+    wanted = min(most_splits, ceil(own.tasks, groups * pieces * panel_blocks * blocks))
     splits, split_steps = parts_of(patches, wanted, steps)
     return Tiling(
         tile_rows,
