@@ -1,1 +1,1 @@
-"""This folder convolves with dilated kernels as kernels without dilation, on the phases of the images."""
+"""This folder convolves with dilated kernels as kernels without dilation, on mosaics of the images' phases."""

@@ -1,4 +1,4 @@
-"""This module declares the arguments of the tasks that copy images to their phases, and phases to images."""
+"""This module declares the arguments of the tasks that copy images to mosaics of their phases, and back."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 
 class PhaseArguments(Arguments):
-    """These arguments describe an image and its phases; conv/phases/copy.py says which pixels a phase has."""
+    """These arguments describe images and mosaics; conv/phases/copy.py says which pixel is where."""
 
     image: int
-    """Address of the images, (N, channels, H, W)."""
-    phases: int
-    """Address of the phases, (N, DY, DX, channels, I, J)."""
-    channels: int
+    """Address of the images' planes, (planes, H, W)."""
+    mosaic: int
+    """Address of the mosaics' planes, (planes, I, J)."""
     H: int
     W: int
     I: int
     J: int
+    high: int
+    """Distance between the first rows of neighbouring phases in a mosaic."""
+    wide: int
+    """Distance between the first columns of neighbouring phases in a mosaic."""
     DY: int
     """Distance between rows of the image that are neighbours in a phase."""
     DX: int

@@ -1,12 +1,18 @@
-"""These tasks copy images to their phases, and phases to images.
+"""These tasks copy images to mosaics of their phases, and mosaics to images.
 
 With dilation (DY, DX), the pixels that a lattice point reads are DY rows and DX columns apart. An image then falls into
 DY * DX smaller ones, its phases, and each is convolved by itself with neighbouring taps:
 
     phase[a, b][i, j]  =  image[DY i + a + top, DX j + b + left],       0 <= a < DY, 0 <= b < DX
 
-with 0 where the image has no such pixel. A task copies a plane. A pixel takes about a cycle; if every second one is
-copied, a vector is made of two, or two of one.
+with 0 where the image has no such pixel. The phases of an image lie side by side in a mosaic, a larger image, with rows
+and columns of zeros between them, so that no lattice point of one phase reads a pixel of another:
+
+    mosaic[a * high + i, b * wide + j]  =  phase[a, b][i, j]
+
+One row of zeros serves as padding for two phases, and tiles of results lie across both: 16 phases of 9 x 9 pixels are a
+mosaic of 10 x 10 tiles of 4 x 4, alone they would be 144. A task copies a plane. A pixel takes about a cycle; if every
+second one is copied, a vector is made of two, or two of one.
 """
 
 from __future__ import annotations
@@ -80,43 +86,40 @@ def _write_run(simd, image, step, row, end):
 
 @task(PhaseArguments)
 def split(simd, args, plane, thread):
-    """Copy a plane of an image to its phases."""
+    """Copy a plane of an image to its mosaic."""
     H, W = args.H, args.W
-    I, J = args.I, args.J
-    DY, DX = args.DY, args.DX
-    top, left = args.top, args.left
+    J, wide = args.J, args.wide
+    DX = args.DX
     size = simd.itemsize
-    image, channel = divmod(plane, args.channels)
     source = args.image + size * plane * H * W
-    for a in range(DY):
+    for row in range(args.I):
+        a, i = divmod(row, args.high)
+        y = args.DY * i + a + args.top
+        target = args.mosaic + size * (plane * args.I + row) * J
+        if y < 0 or y >= H:
+            _clear(simd, target, 0, J)
+            continue
         for b in range(DX):
-            phase = args.phases + size * (((image * DY + a) * DX + b) * args.channels + channel) * I * J
-            # Columns are those that the image has: from pixel first * DX + x on.
-            x = b + left
-            first = min(J, max(0, -(x // DX)))
-            end = max(first, min(J, (W - 1 - x) // DX + 1))
-            for i in range(I):
-                y = DY * i + a + top
-                row = phase + size * i * J
-                if y < 0 or y >= H:
-                    _clear(simd, row, 0, J)
-                else:
-                    _clear(simd, row, 0, first)
-                    _read_run(simd, source + size * (y * W + x), DX, row, first, end)
-                    _clear(simd, row, end, J)
+            # A phase has the columns that the image has, from pixel first * DX + x on.
+            x = b + args.left
+            width = min(wide, J - b * wide)
+            first = min(width, max(0, -(x // DX)))
+            end = max(first, min(width, (W - 1 - x) // DX + 1))
+            phase = target + size * b * wide
+            _clear(simd, phase, 0, first)
+            _read_run(simd, source + size * (y * W + x), DX, phase, first, end)
+            _clear(simd, phase, end, width)
 
 
 @task(PhaseArguments)
 def merge(simd, args, plane, thread):
-    """Copy the phases of an image to one of its planes, whose pixels are all in a phase."""
+    """Copy a mosaic to a plane of an image, whose pixels are all in a phase."""
     H, W = args.H, args.W
-    I, J = args.I, args.J
-    DY, DX = args.DY, args.DX
+    DX, wide = args.DX, args.wide
     size = simd.itemsize
-    image, channel = divmod(plane, args.channels)
     target = args.image + size * plane * H * W
     for y in range(H):
-        i, a = divmod(y, DY)
+        i, a = divmod(y, args.DY)
+        row = args.mosaic + size * (plane * args.I + a * args.high + i) * args.J
         for b in range(min(DX, W)):
-            phase = args.phases + size * (((image * DY + a) * DX + b) * args.channels + channel) * I * J
-            _write_run(simd, target + size * (y * W + b), DX, phase + size * i * J, (W - 1 - b) // DX + 1)
+            _write_run(simd, target + size * (y * W + b), DX, row + size * b * wide, (W - 1 - b) // DX + 1)

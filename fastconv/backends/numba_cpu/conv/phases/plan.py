@@ -1,12 +1,13 @@
-"""These plans convolve images with dilated kernels by way of their phases, some images at a time.
+"""These plans convolve images with dilated kernels by way of mosaics of their phases, some images at a time.
 
-The source is copied to phases (copy.py), these are convolved by another plan as images of their own, and the phases of
-the result are copied to the target. Each copy reads and writes an array once, which pays where an algorithm for
-neighbouring taps saves more: minimal filtering. A weight gradient takes the phases of both operands.
+The source is copied to mosaics (copy.py), these are convolved by another plan, and the mosaics of the result are copied
+to the target. Each copy reads and writes an array once, which pays where an algorithm for neighbouring taps saves more:
+minimal filtering. A weight gradient takes mosaics of both operands.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -23,45 +24,41 @@ from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd
 
-_OPERANDS = PhaseArguments.positions("image", "phases")
+_OPERANDS = PhaseArguments.positions("image", "mosaic")
 
 
 class _Phased(Operation):
-    """This class holds the plans of the phases, and the arguments of the copies."""
+    """This class holds the plans of the mosaics, and the arguments of the copies."""
 
     def __init__(self, simd: Simd, job: Job, cut: PhasedTiling, kind: Any) -> None:
         super().__init__()
         p, phases = job.problem, phases_of(job.problem)
         assert phases is not None
         self.simd, self.job, self.cut, self._kind = simd, job, cut, kind
-        (down, right), inner = phases.dilation, phases.problem
-        self._each = down * right
+        inner = phases.problem
 
         @cache
         def part(images: int) -> Any:
-            problem = replace(inner, images=images * self._each)
-            shapes = [
-                (problem.images, p.groups * channels, *size)
-                for channels, size in ((p.channels, inner.size), (p.rows, inner.lattice))
-            ]
-            here = replace(job, problem=problem, source=shapes[0], target=shapes[1])
-            return kind(simd, here, kind.tiling(simd, problem))
+            problem = replace(inner, images=images)
+            source = images, p.groups * p.channels, *inner.size
+            target = images, p.groups * p.rows, *inner.lattice
+            return kind(simd, replace(job, problem=problem, source=source, target=target), kind.tiling(simd, problem))
 
         images = range(0, p.images, cut.images)
         self._parts = [(first, part(min(cut.images, p.images - first))) for first in images]
         self.thread_bytes = part(cut.images).thread_bytes
-        steps = {"DY": down, "DX": right}
-        (H, W), (I, J), (top, left) = p.size, inner.size, phases.start
-        self._source = PhaseArguments.new(
-            channels=p.groups * p.channels, H=H, W=W, I=I, J=J, top=top, left=left, **steps
-        )
+        self._shapes = part(cut.images).job.source, part(cut.images).job.target
+        (DY, DX), (top, left), (high, wide) = phases.dilation, phases.start, phases.apart
+        steps = {"DY": DY, "DX": DX, "high": high, "wide": wide}
+        (H, W), (I, J) = p.size, inner.size
+        self._source = PhaseArguments.new(H=H, W=W, I=I, J=J, top=top, left=left, **steps)
         (H, W), (I, J) = p.lattice, inner.lattice
-        self._target = PhaseArguments.new(channels=p.groups * p.rows, H=H, W=W, I=I, J=J, **steps)
+        self._target = PhaseArguments.new(H=H, W=W, I=I, J=J, **steps)
         self._exact: Any = None
 
     @property
     def nbytes(self) -> int:
-        """Return the size of its own arguments and of the phases' plans, each counted once, in bytes."""
+        """Return the size of its own arguments and of the mosaics' plans, each counted once, in bytes."""
         parts = {id(part): part.nbytes for _, part in self._parts}
         return self._source.nbytes + self._target.nbytes + sum(parts.values())
 
@@ -72,22 +69,22 @@ class _Phased(Operation):
             self._exact = fallback(self.simd, self.job, fallback.tiling(self.simd, self.job.problem))
         return self._exact
 
-    def _buffer(self, program: ProgramBuilder, args: Any) -> Place:
-        """Return a buffer for the phases of as many images as are convolved at a time."""
-        numbers = self._each * int(args["channels"][0] * args["I"][0] * args["J"][0])
-        return program.buffer(self.cut.images * numbers * self.simd.itemsize)
+    def _mosaics(self, program: ProgramBuilder, shape: tuple[int, ...]) -> Place:
+        """Return a buffer for as many mosaics as are convolved at a time; ``shape`` is that of some of them."""
+        return program.buffer(self.cut.images * math.prod(shape[1:]) * self.simd.itemsize)
 
-    def _copy(self, program: ProgramBuilder, task: Any, args: Any, images: range, whole: Place, phases: Place) -> None:
-        """Add a step that copies images to their phases or back; ``whole`` is where all images are."""
-        channels, plane = int(args["channels"][0]), int(args["H"][0] * args["W"][0])
-        there = whole + images.start * channels * plane * self.simd.itemsize
-        step = Step(task(self.simd), len(images) * channels, workers.threads_for(self.job.problem.flops))
-        program.add(args, zip(_OPERANDS, (there, phases), strict=True), [step])
+    def _copy(self, program: ProgramBuilder, task: Any, args: Any, planes: range, whole: Place, mosaics: Place) -> None:
+        """Add a step that copies planes to mosaics or back; ``whole`` is where all planes are."""
+        there = whole + planes.start * int(args["H"][0] * args["W"][0]) * self.simd.itemsize
+        step = Step(task(self.simd), len(planes), workers.threads_for(self.job.problem.flops))
+        program.add(args, zip(_OPERANDS, (there, mosaics), strict=True), [step])
 
-    def _images(self) -> Iterator[tuple[range, Any]]:
-        """Yield the images that are convolved together, and the plan of their phases."""
+    def _planes(self) -> Iterator[tuple[Any, range, range]]:
+        """Yield the plan of each part of the images, and the planes that it has of the source and of the target."""
         for first, part in self._parts:
-            yield range(first, first + part.job.problem.images // self._each), part
+            end = first + part.job.problem.images
+            source, target = (range(first * shape[1], end * shape[1]) for shape in (part.job.source, part.job.target))
+            yield part, source, target
 
 
 class PhasedConvolution(_Phased):
@@ -101,15 +98,15 @@ class PhasedConvolution(_Phased):
         source, weight, bias, target = places
         assert source is not None
         assert target is not None
-        pixels, results = self._buffer(program, self._source), self._buffer(program, self._target)
-        for images, part in self._images():
-            self._copy(program, split, self._source, images, source, pixels)
+        pixels, results = (self._mosaics(program, shape) for shape in self._shapes)
+        for part, read, written in self._planes():
+            self._copy(program, split, self._source, read, source, pixels)
             part.emit(program, pixels, weight, bias, results, watch=watch)
-            self._copy(program, merge, self._target, images, target, results)
+            self._copy(program, merge, self._target, written, target, results)
 
 
 class PhasedWeightGradient(_Phased):
-    """This plan is a weight gradient: the sum of those of the images' phases."""
+    """This plan is a weight gradient: the sum of those of the mosaics."""
 
     def __init__(self, simd: Simd, job: Job, cut: PhasedTiling, kind: Any) -> None:
         super().__init__(simd, job, cut, kind)
@@ -126,12 +123,12 @@ class PhasedWeightGradient(_Phased):
         assert source is not None
         assert grad is not None
         assert target is not None
-        pixels, gradients = self._buffer(program, self._source), self._buffer(program, self._target)
+        pixels, gradients = (self._mosaics(program, shape) for shape in self._shapes)
         several, size = len(self._parts) > 1, self.numbers * self.simd.itemsize
         sums = program.buffer(len(self._parts) * size) if several else target
-        for number, (images, part) in enumerate(self._images()):
-            self._copy(program, split, self._source, images, source, pixels)
-            self._copy(program, split, self._target, images, grad, gradients)
+        for number, (part, read, written) in enumerate(self._planes()):
+            self._copy(program, split, self._source, read, source, pixels)
+            self._copy(program, split, self._target, written, grad, gradients)
             part.emit(program, pixels, gradients, sums + number * size, watch=watch)
         if several:
             reduce.record(program, self.simd, sums, target, self.numbers, len(self._parts))

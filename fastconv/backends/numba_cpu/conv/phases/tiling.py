@@ -1,10 +1,11 @@
-"""This file says how a problem with dilation falls into phases, and what it costs to convolve these."""
+"""This file says how the phases of a problem with dilation lie in a mosaic, and what it costs to convolve that."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
@@ -15,13 +16,15 @@ from fastconv.geometry import Pair
 
 @dataclass(frozen=True)
 class Phases:
-    """These are the phases of a problem: the distances between pixels of one phase, and where the first one begins."""
+    """These are the phases of a problem; copy.py has the terms."""
 
     dilation: Pair
     start: Pair
     """Row and column of the source that are row 0 and column 0 of the first phase: 0 or less."""
+    apart: Pair
+    """Distances between neighbouring phases in a mosaic, in rows and columns."""
     problem: Problem
-    """The problem of all phases, each of them an image."""
+    """The problem of the mosaics."""
 
 
 def phases_of(p: Problem) -> Phases | None:
@@ -32,14 +35,40 @@ def phases_of(p: Problem) -> Phases | None:
     down, right = (axis or 1 for axis in axes)
     if down == right == 1:
         return None
-    (top, first_y), (left, first_x) = (_begin(axis[0], step) for axis, step in zip(p.grid, (down, right), strict=True))
+    sides = [
+        _Side.of(axis, step, size, points)
+        for axis, step, size, points in zip(p.grid, (down, right), p.size, p.lattice, strict=True)
+    ]
+    rows, columns = sides
     taps = tuple(
-        (first_y + (dy - p.grid[0][0]) // down, first_x + (dx - p.grid[1][0]) // right, t) for dy, dx, t in p.taps
+        (rows.first + (dy - p.grid[0][0]) // down, columns.first + (dx - p.grid[1][0]) // right, t)
+        for dy, dx, t in p.taps
     )
-    size = ceil(p.size[0] - top, down), ceil(p.size[1] - left, right)
-    lattice = ceil(p.lattice[0], down), ceil(p.lattice[1], right)
-    problem = replace(p, images=p.images * down * right, size=size, lattice=lattice, taps=taps)
-    return Phases((down, right), (top, left), problem)
+    sizes, lattice = (rows.size, columns.size), (rows.points, columns.points)
+    problem = replace(p, size=sizes, lattice=lattice, taps=taps)
+    return Phases((down, right), (rows.start, columns.start), (rows.apart, columns.apart), problem)
+
+
+class _Side(NamedTuple):
+    """This is one side of a mosaic: where phases begin, their distance, the first tap, and the numbers of pixels."""
+
+    start: int
+    apart: int
+    first: int
+    size: int
+    points: int
+
+    @classmethod
+    def of(cls, axis: tuple[int, ...], step: int, size: int, points: int) -> _Side:
+        """Return the side along an axis of taps, ``step`` apart, on a source and a lattice of some length."""
+        # Phases begin at the image's first pixel, or before.
+        first = ceil(axis[0], step)
+        start = axis[0] - first * step
+        pixels, results = ceil(size - start, step), ceil(points, step)
+        # No phase may read pixels of the one before it, or of the next.
+        apart = max(pixels, results, pixels - first, results + first + len(axis) - 1)
+        before = (step - 1) * apart
+        return cls(start, apart, first, before + pixels, before + results)
 
 
 def _spread(places: tuple[int, ...]) -> int | None:
@@ -48,18 +77,12 @@ def _spread(places: tuple[int, ...]) -> int | None:
     return distances.pop() if len(distances) == 1 else None
 
 
-def _begin(first: int, step: int) -> tuple[int, int]:
-    """Return where phases begin, and the first tap's offset in a phase; ``first`` is its offset in the image."""
-    offset = ceil(first, step)
-    return first - offset * step, offset
-
-
 @dataclass(frozen=True)
 class PhasedTiling:
-    """This is the tiling of all phases of some images at a time."""
+    """This is the tiling of the mosaics of some images at a time."""
 
     inner: Any
-    """The tiling of the phases of ``images`` images."""
+    """The tiling of the mosaics of ``images`` images."""
     images: int
     tasks: int
     cycles: float
@@ -67,12 +90,12 @@ class PhasedTiling:
 
     @property
     def fields(self) -> dict[str, int]:
-        """Return no arguments: those of the phases are set by their own plan."""
+        """Return no arguments: those of the mosaics are set by their own plan."""
         return {}
 
     def __str__(self) -> str:
         """Return a description for the planner's explanation."""
-        return f"phases of {self.images} images; {self.inner}"
+        return f"mosaics of the phases of {self.images} images; {self.inner}"
 
 
 def phased_tiling(simd: Simd, p: Problem, kind: Any) -> PhasedTiling | None:
@@ -80,13 +103,13 @@ def phased_tiling(simd: Simd, p: Problem, kind: Any) -> PhasedTiling | None:
     phases = phases_of(p)
     if phases is None:
         return None
-    inner, channels = phases.problem, p.groups * p.channels
-    rows, each = p.groups * p.rows, phases.dilation[0] * phases.dilation[1]
-    numbers = each * (channels * inner.size[0] * inner.size[1] + rows * inner.lattice[0] * inner.lattice[1])
+    inner = phases.problem
+    pixels, results = (math.prod(sides) for sides in (inner.size, inner.lattice))
+    numbers = p.groups * (p.channels * pixels + p.rows * results)
     if numbers * simd.itemsize > CPU.routes.most_bytes:
         return None
     images = min(p.images, max(1, CPU.routes.columns_bytes // (numbers * simd.itemsize)))
-    problem = replace(inner, images=images * each)
+    problem = replace(inner, images=images)
     cut = kind.tiling(simd, problem)
     if cut is None:
         return None

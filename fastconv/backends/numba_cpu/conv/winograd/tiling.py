@@ -15,7 +15,7 @@ from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranke
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import ceil, parts_of, tasks_for
 
 COST = CPU.winograd
 
