@@ -69,7 +69,7 @@ ZEN4 = CostModel(
                 kernel=175,
                 channels=128,
                 patches=64,
-                tasks=16,
+                tasks=8,
                 spread=170,
                 gather=30,
             ),
@@ -178,6 +178,6 @@ ZEN4 = CostModel(
         fold=2,
         columns_bytes=8 << 20,
         most_bytes=64 << 20,
-        phase=0.8,
+        phase=3,
     ),
 )
