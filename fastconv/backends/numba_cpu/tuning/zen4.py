@@ -74,7 +74,7 @@ ZEN4 = CostModel(
                 gather=30,
             ),
             "4x4,5x5": FormCosts(
-                steps=48,
+                steps=64,
                 sums_bytes=1536 << 10,
                 read=450,
                 span=65,
