@@ -84,7 +84,7 @@ ZEN4 = CostModel(
                 patches=64,
                 tasks=4,
                 spread=340,
-                gather=60,
+                gather=220,
             ),
             "4x4,7x7": FormCosts(
                 steps=32,
@@ -97,7 +97,7 @@ ZEN4 = CostModel(
                 patches=32,
                 tasks=4,
                 spread=600,
-                gather=120,
+                gather=440,
             ),
             "1x4,1x7": FormCosts(
                 steps=128,
@@ -110,7 +110,7 @@ ZEN4 = CostModel(
                 patches=256,
                 tasks=4,
                 spread=45,
-                gather=10,
+                gather=40,
             ),
             "4x1,7x1": FormCosts(
                 steps=128,
@@ -123,7 +123,7 @@ ZEN4 = CostModel(
                 patches=256,
                 tasks=4,
                 spread=45,
-                gather=10,
+                gather=40,
             ),
         },
         kernels_bytes=384 << 10,

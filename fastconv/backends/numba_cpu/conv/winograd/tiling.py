@@ -198,7 +198,8 @@ def winograd_weight_tiling(
         work = simd.products * (patches * multiply + passes * end)
         reads = (chunks * read_cycles(simd, across) + turned) * channels * panel_blocks
         spreads = (chunks * own.spread + turned * share) * rows * blocks
-        return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels)
+        parts = min(most_splits, ceil(own.tasks, groups * pieces * panel_blocks * blocks))
+        return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels * parts)
 
     found = cheapest(_weight_tiles_of(simd, rows, channels, most), cost, scale=groups * pieces * patches)
     assert found is not None
