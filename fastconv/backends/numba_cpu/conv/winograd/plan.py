@@ -137,10 +137,10 @@ class WinogradWeightGradient(WeightGradient):
 @cache
 def is_for(form: Form, kernel: Pair) -> bool:
     """Return True if a form of other than 3 x 3 taps needs fewer products for a kernel than pieces of 3 x 3 do."""
-    return form in _GENERAL or form.products_for(kernel) < min(each.products_for(kernel) for each in _GENERAL)
+    return form in GENERAL or form.products_for(kernel) < min(each.products_for(kernel) for each in GENERAL)
 
 
-_GENERAL = tuple(form for form in FORMS if form.down.taps == form.right.taps == 3)
+GENERAL = tuple(form for form in FORMS if form.down.taps == form.right.taps == 3)
 """The forms that are for all kernels, in pieces."""
 
 
