@@ -91,7 +91,7 @@ class FormCosts:
     transform: int
     """Cycles to transform a vector of the patches' sums."""
     kernel: int
-    """Cycles to pack and transform a vector of 3 x 3 kernels, even if not all lanes are used."""
+    """Cycles to pack and transform a vector of kernels, even if not all lanes are used."""
     channels: int
     """Source channels and target channels whose sums a task of a weight gradient keeps: 16 x 128 x 128 floats take 1
     MiB, and are read and written once in ``patches`` steps."""
@@ -103,7 +103,7 @@ class FormCosts:
     spread: int
     """Cycles to transform a vector of gradients."""
     gather: int
-    """Cycles to transform the sums of one 3 x 3 kernel."""
+    """Cycles to transform the sums of one kernel, of a piece if it has several, and to write its taps."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to the products' left factors.
+"""Winograd's convolution transforms kernels, in pieces of a form's taps, to the products' left factors.
 
-These are G g G' of each piece, and of its complex numbers what Gauss's products need (forms/form.py).
+These are G g G' of each piece, and of the blocks of several numbers what their products need (forms/blocks.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""These plans need fewer multiplications: a form of minimal filtering, larger kernels in pieces of 3 x 3.
+"""These plans need fewer multiplications: a form of minimal filtering, larger kernels in pieces of the form's taps.
 
 Each form is an algorithm of its own for the planner.
 """
@@ -160,3 +160,9 @@ def plans_of(form: Form) -> tuple[type[WinogradConvolution], type[WinogradWeight
 
 PLANS = {str(form): plans_of(form) for form in FORMS}
 """The two kinds of plan of each form, by its name."""
+
+
+def limits(name: str) -> str:
+    """Return a description of the problems that a form can do."""
+    general = name in map(str, GENERAL)
+    return "kernels without stride" + ("" if general else " that take more products in pieces of 3 x 3 taps")

@@ -132,7 +132,7 @@ def winograd_tiling(
 ) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
-    The kernel has ``pieces`` pieces of 3 x 3.
+    The kernel has ``pieces`` pieces of the form's taps.
     """
     sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces)
     tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)
@@ -177,7 +177,7 @@ def winograd_weight_tiling(
 ) -> Tiling:
     """Return the tiling with the fewest cycles for the weight gradient of a convolution by patches.
 
-    The kernel has ``taps`` taps, in ``pieces`` pieces of 3 x 3.
+    The kernel has ``taps`` taps, in ``pieces`` pieces of the form's taps.
     """
     own, across = costs(simd), -(-lattice[1] // simd.right)
     patches = images * -(-lattice[0] // simd.down) * across
@@ -198,7 +198,7 @@ def winograd_weight_tiling(
         work = simd.products * (patches * multiply + passes * end)
         reads = (chunks * read_cycles(simd, across) + turned) * channels * panel_blocks
         spreads = (chunks * own.spread + turned * share) * rows * blocks
-        parts = min(most_splits, ceil(own.tasks, groups * pieces * panel_blocks * blocks))
+        parts = min(most_splits, -(-own.tasks // (groups * pieces * panel_blocks * blocks)))
         return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels * parts)
 
     found = cheapest(_weight_tiles_of(simd, rows, channels, most), cost, scale=groups * pieces * patches)

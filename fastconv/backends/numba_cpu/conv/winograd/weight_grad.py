@@ -1,4 +1,4 @@
-"""The weight gradient of Winograd's 3 x 3 convolution takes 2.9 or 4 multiplications where the definition has 9.
+"""The weight gradient of Winograd's convolution takes as few multiplications as its forward pass.
 
 The result of forward.py for the patches d of a source channel, y = A' [ (G g G') * (B' d B) ] A, is linear in the
 kernel g. So the weight gradient, from the gradients e of the patches' m x m pixels, is a sum over all patches:
@@ -6,7 +6,7 @@ kernel g. So the weight gradient, from the gradients e of the patches' m x m pix
     grad_g = G' [ sum over patches of (A e A') * (B' d B) ] G
 
 so the sums are independent products of matrices, (target channels x patches) by (patches x channels), 16 by F(2 x 2)
-and 46 by F(4 x 4), where Gauss's products of complex numbers are transposed like the rest. Patches are in the lanes and
+and 46 by F(4 x 4), where the products of blocks are transposed like the rest. Patches are in the lanes and
 side by side; the micro-kernel wants them one after another, so both operands are transposed on the way into their
 panels, as in conv/implicit_gemm/weight_grad.py.
 
@@ -17,9 +17,9 @@ A task takes a block of channels, of target channels and of patches:
         for panels of target channels    the same for the gradient
         for each of the products
             for panels, for tiles        one micro-kernel call, added to the sums
-    transform the sums                   and write 9 numbers for each pair of channels
+    transform the sums                   and write the taps of each pair of channels
 
-For a larger kernel, a task computes one piece of 3 x 3 taps.
+For a kernel of several pieces, a task computes one piece.
 
 Sums of up to 128 x 128 channels are kept, 1 or 3 MB, which go through the cache once in KC = 64 steps. Both operands
 are transformed anew for each block of the other's channels: with blocks of 64 instead, F(4 x 4) takes 1.2 times as long

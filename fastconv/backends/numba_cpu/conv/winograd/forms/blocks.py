@@ -105,7 +105,9 @@ def _six(down: Polynomial, right: Polynomial) -> Products:
     half = (middle - down[1]) / 2
     root: Polynomial = (half, Fraction(1))
     other: Polynomial = (half - middle, Fraction(-1))
-    image, weight, result = [], [], []
+    image: list[Polynomial] = []
+    weight: list[Polynomial] = []
+    result: list[Polynomial] = []
     for here, there in ((root, other), (other, root)):
         apart = tuple(a - b for a, b in zip(here, there, strict=True))
         # The pixels' numbers for (x - there) y^k, and a factor that the taps' value is divided by for it.
