@@ -1,7 +1,7 @@
 """Winograd's minimal filtering is a 3 x 3 convolution with 2.9 or 4 multiplications a pixel instead of 9.
 
-A tile of outputs, m x m, depends on a patch of n x n inputs, n = m + r - 1 for r x r taps. Both are seen as polynomials to be multiplied,
-evaluated at n points along each axis, multiplied there, and interpolated:
+A tile of outputs, m x m, depends on a patch of n x n inputs, n = m + r - 1 for r x r taps. Both are seen as polynomials
+to be multiplied, evaluated at n points along each axis, multiplied there, and interpolated:
 
     y = A' [ (G g G') * (B' d B) ] A          * element by element, ' the transpose
 

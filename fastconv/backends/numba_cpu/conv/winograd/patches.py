@@ -1,16 +1,16 @@
 """Winograd's convolution transforms square patches of pixels, one patch to a lane.
 
-A form's patches are m pixels apart and n = m + r - 1 wide, for r taps, so they overlap. They are numbered through the images of the
-batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1). A *chunk* is
-as many patches in sequence as a vector has lanes. It has a *span* for each row of patches that it meets: with 56 pixels
-in a row, F(4 x 4) has one or two spans to 16 patches; with 14 pixels it has four.
+A form's patches are m pixels apart and n = m + r - 1 wide, for r taps, so they overlap. They are numbered through the
+images of the batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1).
+A *chunk* is as many patches in sequence as a vector has lanes. It has a *span* for each row of patches that it meets:
+with 56 pixels in a row, F(4 x 4) has one or two spans to 16 patches; with 14 pixels it has four.
 
 The spans of a chunk are loaded as if their pixels lay side by side in one row, m vectors of them, each merged from
 masked loads. Columns of patches are transformed first, while pixels still lie so: n columns of vectors instead of n
-columns for each of the m pixels. Then the pixels of a row are separated into m vectors, in log2(m) rounds of
-shuffles. The last r - 1 columns of a patch are the first ones of the next patch, moved by a lane, except at the ends
-of spans, whose pixels are loaded besides. Pixels outside the image are lanes that no load writes, or come from a row of
-zeros; so are lanes without a patch.
+columns for each of the m pixels. Then the pixels of a row are separated into m vectors, in log2(m) rounds of shuffles.
+The last r - 1 columns of a patch are the first ones of the next patch, moved by a lane, except at the ends of spans,
+whose pixels are loaded besides. Pixels outside the image are lanes that no load writes, or come from a row of zeros; so
+are lanes without a patch.
 """
 
 from __future__ import annotations
