@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
@@ -21,7 +20,7 @@ from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
-from tests.backends.numba_cpu.conv.test_winograd import assert_order, costs, forced, order, rms
+from tests.backends.numba_cpu.conv.test_winograd import assert_error_is_small, assert_order, costs, forced, order
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
 
 __all__ = ["order"]
@@ -61,7 +60,7 @@ def of(form: Form, C: int, H: int, W: int, K: int, N: int = 1, **rest: Any) -> C
 def test_every_remainder_of_patches_and_channels(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """Rows of patches end in all lanes, images in all rows of a tile; blocks of patches begin and end within rows."""
     lanes, most = simd.lanes, 2 * most_rows(simd.instructions) + 1
-    widths = {form.right.output * lanes * count + off for count in (1, 2) for off in range(-3, 4)}
+    widths = {form.right.output * lanes * count + off for count in (1, 2) for off in range(-3, 4)} - {-1, 0}
     some = [of(form, 2, 8, width, 3) for width in sorted(widths)]
     some += [of(form, 3, size, size + 1, 5, N=3) for size in range(7, 14)]
     some += [of(form, count, 9, 8, most + 1 - count, N=2) for count in range(1, most + 1, 3)]
@@ -129,29 +128,8 @@ def _problems(form: Form) -> Iterator[ConvGeometry]:
 
 @pytest.mark.parametrize("kind", ["both_signs", "relu", "positive"])
 def test_rms_error_is_at_most_twice_torchs(kind: str, form: Form) -> None:
-    """A float32 result may err twice as much as torch's, plus one rounding of the largest sum."""
     for g in _problems(form):
-        rng = np.random.default_rng(7)
-        x, w, grad = (
-            rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
-        )
-        if kind == "relu":
-            x, grad = np.maximum(x, 0), np.maximum(grad, 0)
-        elif kind == "positive":
-            x, w, grad = np.abs(x), np.abs(w), np.abs(grad)
-        numba = forced(form)
-        ours = numba.conv2d(x, w, None, g), numba.conv2d_input(grad, w, g), numba.conv2d_weight(x, grad, g)
-
-        def by_torch(dtype: torch.dtype, arrays: Any, g: ConvGeometry = g) -> tuple[np.ndarray, ...]:
-            pixels, weight, gradient = (torch.from_numpy(array).to(dtype) for array in arrays)
-            pixels.requires_grad_()
-            weight.requires_grad_()
-            y = torch.nn.functional.conv2d(pixels, weight, padding=(g.R // 2, g.S // 2))
-            return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (pixels, weight), gradient)))
-
-        theirs, exact = (by_torch(kind_of, (x, w, grad)) for kind_of in (torch.float32, torch.float64))
-        for name, a, b, right in zip(("forward", "input", "weight"), ours, theirs, exact, strict=True):
-            assert rms(a - right) <= 2 * rms(b - right) + np.abs(right).max() * 2.0**-24, (name, str(g))
+        assert_error_is_small(forced(form), g, kind)
 
 
 def test_the_planner_takes_the_form_of_a_kernel() -> None:

@@ -211,9 +211,35 @@ def test_same_bits_for_any_number_of_threads(g: ConvGeometry, form: Form, dtype:
     assert_same_bits(forced(form), g, dtype)
 
 
-def rms(error: np.ndarray) -> float:
-    """Return the root of the mean square."""
+def _rms(error: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+
+
+def assert_error_is_small(winograd: NumbaCpu, g: ConvGeometry, kind: str) -> None:
+    """Raise an error if a float32 result errs more than twice as much as torch's, plus a rounding of the largest sum.
+
+    Operands have both signs, or images are as after ReLU, or all is positive.
+    """
+    rng = np.random.default_rng(7)
+    x, w, grad = (
+        rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
+    )
+    if kind == "relu":
+        x, grad = np.maximum(x, 0), np.maximum(grad, 0)
+    elif kind == "positive":
+        x, w, grad = np.abs(x), np.abs(w), np.abs(grad)
+    ours = winograd.conv2d(x, w, None, g), winograd.conv2d_input(grad, w, g), winograd.conv2d_weight(x, grad, g)
+
+    def by_torch(dtype: torch.dtype) -> tuple[np.ndarray, ...]:
+        pixels, weight, gradient = (torch.from_numpy(array).to(dtype) for array in (x, w, grad))
+        pixels.requires_grad_()
+        weight.requires_grad_()
+        y = torch.nn.functional.conv2d(pixels, weight, padding=(g.R // 2, g.S // 2))
+        return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (pixels, weight), gradient)))
+
+    names = "forward", "input", "weight"
+    for name, mine, theirs, exact in zip(names, ours, by_torch(torch.float32), by_torch(torch.float64), strict=True):
+        assert _rms(mine - exact) <= 2 * _rms(theirs - exact) + np.abs(exact).max() * 2.0**-24, name
 
 
 @pytest.mark.parametrize("kind", ["both_signs", "relu", "positive"])
@@ -232,31 +258,7 @@ def rms(error: np.ndarray) -> float:
     ids=str,
 )
 def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, kind: str, form: Form) -> None:
-    """A float32 result may err twice as much as torch's, plus one rounding of the largest sum.
-
-    Images as after ReLU, and positive operands, are among them.
-    """
-    rng = np.random.default_rng(7)
-    x, w, grad = (
-        rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
-    )
-    if kind == "relu":
-        x, grad = np.maximum(x, 0), np.maximum(grad, 0)
-    elif kind == "positive":
-        x, w, grad = np.abs(x), np.abs(w), np.abs(grad)
-    winograd = forced(form)
-    ours = winograd.conv2d(x, w, None, g), winograd.conv2d_input(grad, w, g), winograd.conv2d_weight(x, grad, g)
-
-    def by_torch(dtype: torch.dtype) -> tuple[np.ndarray, ...]:
-        pixels, weight, gradient = (torch.from_numpy(array).to(dtype) for array in (x, w, grad))
-        pixels.requires_grad_()
-        weight.requires_grad_()
-        y = torch.nn.functional.conv2d(pixels, weight, padding=g.R // 2)
-        return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (pixels, weight), gradient)))
-
-    names = "forward", "input", "weight"
-    for name, mine, theirs, exact in zip(names, ours, by_torch(torch.float32), by_torch(torch.float64), strict=True):
-        assert rms(mine - exact) <= 2 * rms(theirs - exact) + np.abs(exact).max() * 2.0**-24, name
+    assert_error_is_small(forced(form), g, kind)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
