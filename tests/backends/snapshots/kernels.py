@@ -28,8 +28,8 @@ _SPECIAL = {
     "depthwise": image(5, 9, 11, 5, 3, 3, groups=5),
     "winograd(4x4,5x5)": image(5, 9, 11, 7, 5, 5, N=2),
     "winograd(4x4,7x7)": image(5, 9, 11, 7, 7, 7, N=2),
-    "winograd(1x4,1x7)": image(5, 9, 11, 7, 1, 7, N=2),
-    "winograd(4x1,7x1)": image(5, 9, 11, 7, 7, 1, N=2),
+    **{f"winograd(1x4,1x{taps})": image(5, 9, 11, 7, 1, taps, N=2) for taps in (3, 5, 7)},
+    **{f"winograd(4x1,{taps}x1)": image(5, 9, 11, 7, taps, 1, N=2) for taps in (3, 5, 7)},
 }
 """What those algorithms are for that can't do `IMAGE`."""
 

@@ -44,10 +44,11 @@ Other forms have the points of x^2 + x + 1 and x^2 - x + 1 besides, which with 0
     F(4 x 4, 7 x 7)    the same and those of order 4                         154              9.6                49
     F(1 x 4, 1 x 7)    the same along one axis                                13              3.3                 7
 
-Their B' and A' are additions too, up to a factor of 2, and G has thirds. A kernel larger than a form's is a sum of
-*pieces* of its taps, the last of them filled up with zero taps: each reads the patches some pixels on from those of the
-piece before. The products treat a further piece like further channels. In pieces of 3 x 3, a kernel of 5 x 5 takes 16
-multiplications by F(2 x 2) or 11.5 by F(4 x 4); a form of other taps is for kernels for which it needs fewer.
+and lines of 3 and 5 taps, which have one axis of F(4 x 4, 3 x 3) and of F(4 x 4, 5 x 5). Their B' and A' are additions
+too, up to a factor of 2, and G has thirds. A kernel larger than a form's is a sum of *pieces* of its taps, the last of
+them filled up with zero taps: each reads the patches some pixels on from those of the piece before. The products treat
+a further piece like further channels. In pieces of 3 x 3, a kernel of 5 x 5 takes 16 multiplications by F(2 x 2) or
+11.5 by F(4 x 4); a form of other taps is for kernels for which it needs fewer.
 
 Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128 (F(4 x 4): 64); that
 makes up for what the transforms add. Root-mean-square error over that of torch's direct form, by F(2 x 2) and F(4 x 4),

@@ -136,11 +136,12 @@ class WinogradWeightGradient(WeightGradient):
 
 @cache
 def is_for(form: Form, kernel: Pair) -> bool:
-    """Return True for the forms of 3 x 3 taps, and for another form if no form needs fewer products for a kernel.
+    """Return True for the forms of 3 x 3 taps, and for another form if none needs fewer products for a kernel.
 
     With tiles of one size, fewer products are always faster, and each form that is compared takes time at a new size.
     """
-    return form in GENERAL or form.products_for(kernel) == min(each.products_for(kernel) for each in FORMS)
+    fewest = min(each.products_for(kernel) for each in FORMS)
+    return form in GENERAL or form.products_for(kernel) == fewest < kernel[0] * kernel[1]
 
 
 GENERAL = tuple(form for form in FORMS if form.down.taps == form.right.taps == 3)

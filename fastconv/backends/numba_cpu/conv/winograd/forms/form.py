@@ -76,10 +76,8 @@ _ALONE = Axis(1, 1, (INFINITY,))
 
 FORMS = (
     _square(Axis(2, 3, (*_POINTS, INFINITY))),
-    _square(_SIX),
-    _square(_EIGHT),
-    _square(_TEN),
-    Form(_ALONE, _TEN),
-    Form(_TEN, _ALONE),
+    *(_square(axis) for axis in (_SIX, _EIGHT, _TEN)),
+    *(Form(_ALONE, axis) for axis in (_SIX, _EIGHT, _TEN)),
+    *(Form(axis, _ALONE) for axis in (_SIX, _EIGHT, _TEN)),
 )
 """The forms that the planner chooses among."""
