@@ -45,9 +45,15 @@ def test_where_each_way_wins() -> None:
     assert names == {"fastconv.numba", "torch"}, "algorithms race one another only"
 
 
+LINES = tuple(
+    f"{tile},{taps}" for tile, taps in (("1x4", "1x{}"), ("4x1", "{}x1")) for taps in map(taps.format, (3, 5, 7))
+)
+
+FORMS = tuple(f"winograd({form})" for form in ("2x2", "4x4", "4x4,5x5", "4x4,7x7", *LINES))
+
+
 def test_ways_take_part_only_by_name() -> None:
     known = entries()
     assert {name for name, entry in known.items() if entry.named} == {
-        f"fastconv.numba:{way}"
-        for way in ("gemm", "direct", "winograd", "winograd(2x2)", "winograd(4x4)", "batch", "matrix", "depthwise")
+        f"fastconv.numba:{way}" for way in ("gemm", "direct", "winograd", *FORMS, "batch", "matrix", "depthwise")
     }

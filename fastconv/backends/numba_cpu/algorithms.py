@@ -34,10 +34,7 @@ ALGORITHMS = {
     "direct": Algorithm(
         DirectConvolution, DirectWeightGradient, "images a row of which, all channels, takes 1.5 MiB at most"
     ),
-    **{
-        f"winograd({form})": Algorithm(*plans, "kernels on images without stride or dilation")
-        for form, plans in winograd.PLANS.items()
-    },
+    **{f"winograd({form})": Algorithm(*plans, winograd.limits(form)) for form, plans in winograd.PLANS.items()},
     "batch": Algorithm(
         BatchConvolution,
         BatchWeightGradient,

@@ -9,10 +9,11 @@ arithmetic, and tuning/ the measured cost of each part):
     direct      conv/direct. Copies the image once, 6 cycles a vector, and reads it in place; computes the
                 gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
 
-    winograd    conv/winograd. For kernels without strides or dilation, in pieces of 3 x 3, by two forms: (2x2) takes 16
-                multiply-adds for each 4 pixels and piece, where 3 x 3 taps need 36 and four pieces of 5 x 5 need 100,
-                and (4x4) 46 for each 16; 60 to 270 cycles for each vector of 16 patches that is transformed, before and
-                after
+    winograd    conv/winograd. For kernels without strides, by several forms: (2x2) takes 16 multiply-adds for each 4
+                pixels and each piece of 3 x 3 taps, where the definition has 36, (4x4) 46 for each 16; 60 to 270 cycles
+                for each vector of 16 patches that is transformed, before and after. Forms of 5 x 5 and 7 x 7 taps and
+                of lines of 7 save more. With dilation, images are copied to others in which taps are neighbours
+                (conv/phases)
 
     batch       conv/image_lanes. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
                 only wanted numbers, except in the lanes that the last images don't fill
@@ -100,8 +101,7 @@ def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)
     if chosen is None:
         raise ValueError(f"algorithm {algorithm!r} can't do {job.problem}")
-    kind: Any = chosen.kind
-    return kind(simd, job, chosen.cut)
+    return chosen.kind.of(simd, job, chosen.cut)
 
 
 def describe(candidate: Candidate) -> str:

@@ -73,8 +73,8 @@ class Problem:
         return len(self.taps) == len(rows) * len(columns)
 
     @cached_property
-    def pieces(self) -> Pair | None:
-        """Return how many pieces of 3 x 3 the taps fall into, as rows and columns of pieces.
+    def kernel(self) -> Pair | None:
+        """Return the rows and columns of taps.
 
         Return None if taps, or lattice points in source or target, aren't all neighbours, or if the lattice is a part.
         """
@@ -82,7 +82,7 @@ class Problem:
         if not (whole and self.is_grid and self.source_step == self.target_step == (1, 1)) or self.part:
             return None
         rows, columns = self.grid
-        return -(-len(rows) // 3), -(-len(columns) // 3)
+        return len(rows), len(columns)
 
     @cached_property
     def points(self) -> int:

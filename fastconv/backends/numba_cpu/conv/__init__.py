@@ -6,5 +6,6 @@ winograd/        3 x 3 kernels in fewer multiplications
 image_lanes/     as many images at once as a vector has lanes: small images in large batches
 matmul/          1 x 1 kernels and dense layers: matrices read where they lie
 depthwise/       one channel to a group, at the speed of memory
+phases/          dilated kernels as kernels without dilation, on every second or third pixel
 column_matrix/   input gradients as a product and a sum over taps
 """

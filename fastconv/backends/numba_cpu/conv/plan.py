@@ -104,6 +104,11 @@ class Plan(Operation):
         self._shared_bytes = _page_after(size)
         self._parts = self.arguments.positions(argument, "workspace")
 
+    @classmethod
+    def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
+        """Return the plan of a job, by a ``cut`` that `tiling` found for its problem."""
+        return cls(simd, job, cut)  # type: ignore[call-arg]
+
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Any:
         """Return the cheapest `Cut` of a problem, or None where the algorithm can't do it."""

@@ -7,6 +7,7 @@ are in a module of their own in this folder; the planner uses those that `fastco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -90,24 +91,27 @@ class FormCosts:
     transform: int
     """Cycles to transform a vector of the patches' sums."""
     kernel: int
-    """Cycles to pack and transform a vector of 3 x 3 kernels, even if not all lanes are used."""
+    """Cycles to pack and transform a vector of kernels, even if not all lanes are used."""
     channels: int
     """Source channels and target channels whose sums a task of a weight gradient keeps: 16 x 128 x 128 floats take 1
     MiB, and are read and written once in ``patches`` steps."""
+    patches: int
+    """Patches of a weight gradient at a time."""
+    tasks: int
+    """Number of tasks that a weight gradient should have at least, if its patches have to be cut into parts for that.
+    The sums of each part are transformed, and the results added up."""
     spread: int
     """Cycles to transform a vector of gradients."""
     gather: int
-    """Cycles to transform the sums of one 3 x 3 kernel."""
+    """Cycles to transform the sums of one kernel, of a piece if it has several, and to write its taps."""
 
 
 @dataclass(frozen=True)
 class WinogradCosts:
     """These are the costs of Winograd's convolution and of its weight gradient."""
 
-    two: FormCosts
-    """The costs of F(2 x 2, 3 x 3)."""
-    four: FormCosts
-    """The costs of F(4 x 4, 3 x 3)."""
+    forms: Mapping[str, FormCosts]
+    """The costs of each form, by its name."""
     kernels_bytes: int
     """Size limit of the transformed kernels that a task keeps in the L2 cache if patches are transformed first, in
     bytes."""
@@ -115,8 +119,6 @@ class WinogradCosts:
     """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""
     stream: int
     """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
-    patches: int
-    """Patches of a weight gradient at a time."""
     grad_bytes: int
     """Size limit of the sums that a task of a weight gradient keeps, in bytes."""
 
@@ -233,6 +235,8 @@ class RouteCosts:
     sum."""
     most_bytes: int
     """Size limit of one image's columns, in bytes. The workspace grows with the kernel, so it needs a limit."""
+    phase: float
+    """Cycles to copy a number to its phase or back, where a dilated kernel is convolved with each phase by itself."""
 
 
 @dataclass(frozen=True)

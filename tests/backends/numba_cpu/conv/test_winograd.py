@@ -1,11 +1,12 @@
-"""These tests take Winograd's algorithm, in each of its forms, around every edge of its patches, chunks and tiles.
+"""These tests take Winograd's algorithm, by forms of 3 x 3 taps, around every edge of its patches, chunks and tiles.
 
-They also bound its error, and see that its fallback is taken.
+They also bound its error, and see that its fallback is taken. Forms of other taps are in test_other_forms.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,20 @@ import torch
 
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
+from fastconv.backends.numba_cpu.conv.phases import tiling as phases
 from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form
-from fastconv.backends.numba_cpu.conv.winograd.plan import WinogradConvolution, WinogradWeightGradient, form_simd
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import Form
+from fastconv.backends.numba_cpu.conv.winograd.plan import (
+    GENERAL,
+    WinogradConvolution,
+    WinogradWeightGradient,
+    form_simd,
+)
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
+from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -31,7 +39,7 @@ def simd(request: pytest.FixtureRequest) -> Simd:
     return request.param
 
 
-@pytest.fixture(params=FORMS, ids=str)
+@pytest.fixture(params=GENERAL, ids=str)
 def form(request: pytest.FixtureRequest) -> Form:
     return request.param
 
@@ -87,7 +95,7 @@ def test_every_remainder_of_channels(winograd: NumbaCpu, simd: Simd) -> None:
 
 def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """Rows of patches have lengths around each multiple of a vector; blocks of patches begin and end within rows."""
-    side = form.output
+    side = form.right.output
     widths = {side * simd.lanes * count + off for count in (1, 2, 4) for off in range(-side, side + 2)}
     assert_all_exact(winograd, (square(2, 4, width, 3) for width in sorted(widths)[:: side // 2]), simd)
     assert_all_exact(winograd, (square(1, 5, 7, 2, N=count) for count in (2, 3, 5, 9, 17)), simd)
@@ -96,9 +104,11 @@ def test_every_remainder_of_patches(winograd: NumbaCpu, simd: Simd, form: Form) 
 
 def test_remainders_of_the_reductions(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """Reductions over channels, and over the patches of the batch, have lengths around multiples of a pass."""
-    steps, patches = costs(form).steps, winograd_tiles.COST.patches
+    steps, patches = costs(form).steps, costs(form).patches
     assert_all_exact(winograd, (square(steps + off, 4, 4, 2) for off in (-1, 0, 1, steps, steps + 1)), simd)
-    assert_all_exact(winograd, (square(2, 4, form.output * (patches + off), 3) for off in (-1, 0, 1, patches)), simd)
+    assert_all_exact(
+        winograd, (square(2, 4, form.right.output * (patches + off), 3) for off in (-1, 0, 1, patches)), simd
+    )
 
 
 def test_blocks_of_channels_in_both_directions(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
@@ -155,6 +165,30 @@ def test_pieces_of_other_kernels(winograd: NumbaCpu, simd: Simd, form: Form) -> 
     assert_all_exact(winograd, [image(most + 5, 5, 6, 7, 4, 5), image(3, 20, 20, 4, 5, 5, N=6)], simd)
 
 
+def test_dilated_kernels_by_phases(winograd: NumbaCpu, simd: Simd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phases have all remainders of rows and columns, with padding on any side, alone or some images at a time."""
+    lanes = simd.lanes
+    some = [image(5, 9, 11, 6, 3, 3, N=3, padding=(2,) * 4, dilation=(2, 2))]
+    some += [image(3, 7, 4 * lanes + off, 4, 3, 3, padding=(0, 1, 2, 3), dilation=(1, 2)) for off in (-2, 1)]
+    some += [image(5, 20, 13, 6, 3, 3, N=2, padding=(2, 3, 1, 0), dilation=(4, 2))]
+    some += [image(6, 9, 11, 6, 3, 3, N=2, groups=2, padding=(0,) * 4, dilation=(1, 3))]
+    some += [image(6, 19, 11, 6, 5, 2, N=2, groups=2, padding=(7, 9, 0, 3), dilation=(3, 5))]
+    some += [image(2, 9, 8, 3, 3, 3, padding=(6,) * 4, dilation=(6, 6))]
+    assert_all_exact(winograd, some, simd)
+    monkeypatch.setattr(phases, "CPU", replace(CPU, routes=replace(CPU.routes, columns_bytes=1)))
+    alone = NumbaCpu("forced", simd.instructions, winograd.algorithm)
+    assert_all_exact(alone, [some[0], some[-2]], simd)
+    for value in (np.nan, np.inf, 3e38):
+        assert_special_values_travel(
+            alone, image(3, 7, 8, 5, 3, 3, N=2, padding=(0, 2, 1, 3), dilation=(2, 3)), simd, value
+        )
+
+
+def test_images_too_large_for_a_copy_take_no_phases() -> None:
+    g = image(64, 600, 600, 64, 3, 3, padding=(2,) * 4, dilation=(2, 2))
+    assert "without stride" in str(NumbaCpu(algorithm="winograd").refuses("conv2d", g, "float32"))
+
+
 def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: Simd, form: Form) -> None:
     """All three primitives use the algorithm when it is asked for, and refuse the problems that it can't do."""
     kinds = set()
@@ -162,7 +196,7 @@ def test_it_runs_where_it_is_asked_for_and_only_there(winograd: NumbaCpu, simd: 
         kinds |= {type(each) for each in winograd._plans(operation, np.dtype(simd.dtype), square(8, 9, 9, 8))[0]}
         for g in (
             ConvGeometry(1, 1, 9, 9, 1, 3, 3, stride=(1, 2)),
-            ConvGeometry(1, 1, 9, 9, 1, 3, 3, dilation=(2, 1)),
+            ConvGeometry(1, 1, 9, 9, 1, 3, 3, stride=(2, 1), dilation=(1, 2)),
             ConvGeometry(1, 1, 9, 9, 1, 6, 6, stride=(2, 2)),
         ):
             assert "without stride" in str(winograd.refuses(operation, g, simd.dtype))
@@ -181,6 +215,33 @@ def _rms(error: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
 
 
+def assert_error_is_small(winograd: NumbaCpu, g: ConvGeometry, kind: str) -> None:
+    """Raise an error if a float32 result errs more than twice as much as torch's, plus a rounding of the largest sum.
+
+    Operands have both signs, or images are as after ReLU, or all is positive.
+    """
+    rng = np.random.default_rng(7)
+    x, w, grad = (
+        rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
+    )
+    if kind == "relu":
+        x, grad = np.maximum(x, 0), np.maximum(grad, 0)
+    elif kind == "positive":
+        x, w, grad = np.abs(x), np.abs(w), np.abs(grad)
+    ours = winograd.conv2d(x, w, None, g), winograd.conv2d_input(grad, w, g), winograd.conv2d_weight(x, grad, g)
+
+    def by_torch(dtype: torch.dtype) -> tuple[np.ndarray, ...]:
+        pixels, weight, gradient = (torch.from_numpy(array).to(dtype) for array in (x, w, grad))
+        pixels.requires_grad_()
+        weight.requires_grad_()
+        y = torch.nn.functional.conv2d(pixels, weight, padding=(g.R // 2, g.S // 2))
+        return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (pixels, weight), gradient)))
+
+    names = "forward", "input", "weight"
+    for name, mine, theirs, exact in zip(names, ours, by_torch(torch.float32), by_torch(torch.float64), strict=True):
+        assert _rms(mine - exact) <= 2 * _rms(theirs - exact) + np.abs(exact).max() * 2.0**-24, name
+
+
 @pytest.mark.parametrize("kind", ["both_signs", "relu", "positive"])
 @pytest.mark.parametrize(
     "g",
@@ -197,31 +258,7 @@ def _rms(error: np.ndarray) -> float:
     ids=str,
 )
 def test_rms_error_is_at_most_twice_torchs(g: ConvGeometry, kind: str, form: Form) -> None:
-    """A float32 result may err twice as much as torch's, plus one rounding of the largest sum.
-
-    Images as after ReLU, and positive operands, are among them.
-    """
-    rng = np.random.default_rng(7)
-    x, w, grad = (
-        rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape, g.output_shape)
-    )
-    if kind == "relu":
-        x, grad = np.maximum(x, 0), np.maximum(grad, 0)
-    elif kind == "positive":
-        x, w, grad = np.abs(x), np.abs(w), np.abs(grad)
-    winograd = forced(form)
-    ours = winograd.conv2d(x, w, None, g), winograd.conv2d_input(grad, w, g), winograd.conv2d_weight(x, grad, g)
-
-    def by_torch(dtype: torch.dtype) -> tuple[np.ndarray, ...]:
-        pixels, weight, gradient = (torch.from_numpy(array).to(dtype) for array in (x, w, grad))
-        pixels.requires_grad_()
-        weight.requires_grad_()
-        y = torch.nn.functional.conv2d(pixels, weight, padding=g.R // 2)
-        return tuple(a.detach().numpy() for a in (y, *torch.autograd.grad(y, (pixels, weight), gradient)))
-
-    names = "forward", "input", "weight"
-    for name, mine, theirs, exact in zip(names, ours, by_torch(torch.float32), by_torch(torch.float64), strict=True):
-        assert _rms(mine - exact) <= 2 * _rms(theirs - exact) + np.abs(exact).max() * 2.0**-24, name
+    assert_error_is_small(forced(form), g, kind)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])

@@ -33,7 +33,7 @@ class FormSimd(Simd):
     form: Form
 
     def __hash__(self) -> int:
-        return hash((self.dtype, self.form.output, self.form.taps))
+        return hash((self.dtype, self.form.name))
 
     @property
     def products(self) -> int:
@@ -41,19 +41,34 @@ class FormSimd(Simd):
         return self.form.products
 
     @property
-    def side(self) -> int:
-        """Return the side of a tile of results, in pixels: patches are this far apart."""
-        return self.form.output
+    def down(self) -> int:
+        """Return the rows of a tile of results: patches are this far apart in a column of pixels."""
+        return self.form.down.output
+
+    @property
+    def right(self) -> int:
+        """Return the columns of a tile of results: patches are this far apart in a row of pixels."""
+        return self.form.right.output
+
+    @property
+    def tap_rows(self) -> int:
+        """Return the rows of a piece of a kernel."""
+        return self.form.down.taps
+
+    @property
+    def tap_columns(self) -> int:
+        """Return the columns of a piece of a kernel."""
+        return self.form.right.taps
 
     @property
     def taps(self) -> int:
-        """Return the side of a piece of a kernel."""
-        return self.form.taps
+        """Return the number of taps of a piece of a kernel."""
+        return self.tap_rows * self.tap_columns
 
     @property
     def span_words(self) -> int:
         """Return the count of integers that describe a span of a chunk; see patches.py for what they are."""
-        return 2 * (self.form.size + self.form.output + 1) + self.form.taps
+        return 2 * (self.form.down.size + self.right + 1) + self.tap_columns
 
     @property
     def chunk_words(self) -> int:
@@ -63,7 +78,12 @@ class FormSimd(Simd):
     @property
     def scratch_words(self) -> int:
         """Return the count of integers as large as a patch of vectors."""
-        return self.form.size**2 * self.instructions.vector_bytes // 8
+        return self.form.down.size * self.form.right.size * self.instructions.vector_bytes // 8
+
+    @property
+    def zero_vectors(self) -> int:
+        """Return the vectors of zeros that a row of pixels outside the image is read from."""
+        return self.right + -(-max(1, self.tap_columns - 1) // self.lanes)
 
 
 class FormSimdType(SimdType):
@@ -72,7 +92,27 @@ class FormSimdType(SimdType):
     def __init__(self, simd: FormSimd) -> None:
         super().__init__(simd)
         self.form = simd.form
-        self.name = f"FormSimd({simd.instructions.name}, {simd.dtype}, {simd.form}, {simd.form.points})"
+        self.name = f"FormSimd({simd.instructions.name}, {simd.dtype}, {simd.form}, {_factors(simd.form)})"
 
 
-register_constant(FormSimd, FormSimdType, ("products", "side", "taps", "span_words", "chunk_words", "scratch_words"))
+def _factors(form: Form) -> str:
+    """Return what a form's transforms are made from."""
+    return " ".join(str([list(map(str, factor)) for factor in axis.factors]) for axis in (form.down, form.right))
+
+
+register_constant(
+    FormSimd,
+    FormSimdType,
+    (
+        "products",
+        "down",
+        "right",
+        "tap_rows",
+        "tap_columns",
+        "taps",
+        "span_words",
+        "chunk_words",
+        "scratch_words",
+        "zero_vectors",
+    ),
+)

@@ -24,8 +24,10 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.kernels import (
     PACKED_CHANNELS,
+    count_pieces,
     pack_channels,
     packing_numbers,
+    piece_at,
     sees_odd_weight,
     transform_piece,
 )
@@ -63,18 +65,17 @@ def patch_numbers(simd: FormSimd, tiles: int, width: int, channels: int, passes:
 
 @inner
 def _sizes(simd, args):
-    """Return the pieces in a row and in all, the passes over the channels, the patches of a tile, and the tiles."""
-    across = (args.tap_columns + simd.taps - 1) // simd.taps
-    pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
+    """Return the pieces, the passes over the channels, the patches of a tile, and the tiles."""
+    pieces = count_pieces(simd, args)
     width = args.tile_vectors * simd.lanes
     tiles = (count_patches(simd, args) + width - 1) // width
-    return across, pieces, (args.depth + args.steps - 1) // args.steps, width, tiles
+    return pieces, (args.depth + args.steps - 1) // args.steps, width, tiles
 
 
 @inner
 def _patches_at(simd, args, sizes, tile, piece, k):
     """Return the address of the transformed patches of a tile, counted through the groups, from channel ``k`` on."""
-    _, pieces, passes, width, _ = sizes
+    pieces, passes, width, _ = sizes
     before = tile * pieces + piece
     numbers = (before * args.depth + k) * width + (before * passes + k // args.steps) * simd.lanes
     return args.panels + simd.itemsize * simd.products * numbers
@@ -86,7 +87,7 @@ def transform(simd, args, task, thread):
     if sees_odd_weight(simd, args, task):
         args.infinite = 1
     sizes = _sizes(simd, args)
-    across, pieces, passes, width, tiles = sizes
+    pieces, passes, width, tiles = sizes
     rest, number = divmod(task, passes)
     tile, piece = divmod(rest, pieces)
     group, inside = divmod(tile, tiles)
@@ -97,7 +98,7 @@ def transform(simd, args, task, thread):
     table = write_zeros(simd, nowhere)
     target = _patches_at(simd, args, sizes, tile, piece, k)
     step = here * width + simd.lanes
-    tap = simd.taps * (piece // across), simd.taps * (piece % across)
+    tap = piece_at(simd, args, piece)
     counts = count, args.tile_vectors
     describe_chunks(simd, args, args.target, group, (0, k), first, counts, tap, nowhere, table)
     read_patches(simd, k, k + here, args.tile_vectors, table, width, target, step)
@@ -126,7 +127,7 @@ def multiply(simd, args, task, thread):
     if args.infinite != 0:
         return
     sizes = _sizes(simd, args)
-    _, pieces, _, width, tiles = sizes
+    pieces, _, width, tiles = sizes
     rest, block = divmod(task, args.blocks)
     group, panel_block = divmod(rest, args.panel_blocks)
     depth, steps, rows, tile_rows = args.depth, args.steps, args.rows, args.tile_rows
@@ -140,7 +141,8 @@ def multiply(simd, args, task, thread):
     nowhere = args.workspace + thread * args.thread_bytes
     table = write_zeros(simd, nowhere)
     packed = chunk_at(simd, table, args.tile_vectors)
-    left = packed + size * (args.tap_count * PACKED_CHANNELS + simd.taps * simd.taps) * (tile_rows + simd.lanes)
+    packing = args.tap_count * PACKED_CHANNELS + simd.taps + simd.lanes + 1  # as in `packing_numbers`
+    left = packed + size * packing * (tile_rows + simd.lanes)
     left_step = args.block_panels * tile_rows * steps + simd.lanes
     sums = left + size * products * left_step
     sum_step = block_rows * width + simd.lanes

@@ -1,30 +1,30 @@
 """Winograd's minimal filtering is a 3 x 3 convolution with 2.9 or 4 multiplications a pixel instead of 9.
 
-A tile of outputs, m x m, depends on a patch of n x n inputs, n = m + 2. Both are seen as polynomials to be multiplied,
-evaluated at n points along each axis, multiplied there, and interpolated:
+A tile of outputs, m x m, depends on a patch of n x n inputs, n = m + r - 1 for r x r taps. Both are seen as polynomials
+to be multiplied, evaluated at n points along each axis, multiplied there, and interpolated:
 
     y = A' [ (G g G') * (B' d B) ] A          * element by element, ' the transpose
 
-Two forms are offered. F(2 x 2, 3 x 3) has the points 0, 1, -1 and infinity:
+There are two forms of 3 x 3 taps. F(2 x 2, 3 x 3) has the points 0, 1, -1 and infinity:
 
     B' = | 1  0 -1  0 |     G = | 1    0    0 |     A' = | 1  1  1  0 |
          | 0  1  1  0 |         | 1/2  1/2 1/2|          | 0  1 -1  1 |
          | 0 -1  1  0 |         | 1/2 -1/2 1/2|
          | 0 -1  0  1 |         | 0    0    1 |
 
-16 multiplications for four outputs. F(4 x 4, 3 x 3) has the points 0, 1, -1, +-i and infinity. The rows of i are its
-real and imaginary part, those of -i their conjugates, which need not be computed:
+16 multiplications for four outputs. F(4 x 4, 3 x 3) has the points 0, 1, -1, +-i and infinity. The two points +-i are
+the remainder modulo x^2 + 1, a complex number; it has a row for 1 and one for x:
 
     B' = | 1  0  0  0 -1  0 |     G = | 1    0    0  |     A' = | 1  1  1  1  0  0 |
-         | 0  1  1  1  1  0 |         | 1/4  1/4  1/4|          | 0  1 -1  0 -1  0 |
+         | 0  1  1  1  1  0 |         | 1/4  1/4  1/4|          | 0  1 -1  0  1  0 |
          | 0 -1  1 -1  1  0 |         | 1/4 -1/4  1/4|          | 0  1  1 -1  0  0 |
-         | 0  0 -1  0  1  0 |         | 1/2  0   -1/2|          | 0  1 -1  0  1  1 |
-         | 0 -1  0  1  0  0 |         | 0    1/2  0  |
+         | 0 -1  0  1  0  0 |         | 0   -1/2  0  |          | 0  1 -1  0 -1  1 |
+         | 0  0 -1  0  1  0 |         | 1/2  0   -1/2|
          | 0 -1  0  0  0  1 |         | 0    0    1  |
 
 Of the 6 x 6 numbers, 16 are real and 20 make ten complex ones, each of them three real products: 46 for 16 outputs
-(forms/form.py). B' and A' are additions only, 8 along an axis each, and G has powers of two. The points +-2 in place of
-+-i would need 36 products, but B' and A' then have factors up to 8, and the error is 6 to 18 times torch's.
+(forms/blocks.py). B' and A' are additions only, 8 along an axis each, and G has powers of two. The points +-2 in place
+of +-i would need 36 products, but B' and A' then have factors up to 8, and the error is 6 to 18 times torch's.
 
 The numbers of a transformed patch are combined only at the end, so the sum over channels is 16 or 46 independent
 products of matrices, (target channels x channels) by (channels x patches). The transforms and the short sums take a
@@ -32,21 +32,31 @@ quarter of the time with 64 channels and less with more.
 
 A task takes a block of NR patches, of all images side by side, and a block of target channels if patches are few:
 
-    for KC channels                      so that transformed numbers, 16 or 46 x KC x NR, stay in the L2 cache
+    for KC channels                      so that transformed numbers, 46 x KC x NR, stay in the L2 cache
         transform their patches          straight from the image, a patch to a lane
         for each of the products
             for panels of MR channels    one micro-kernel call; KC x NR of the patches stay in the L1 cache
     transform the sums                   into m x m pixels each, add bias, clamp, write to the target
 
-A larger kernel is a sum of *pieces* of 3 x 3 taps, the last of them filled up with zero taps: each reads the patches
-three pixels on from those of the piece before. The products treat a further piece like further channels: with four
-pieces, 5 x 5 taps take 16 multiplications for a pixel instead of 25, or 11.5 by F(4 x 4).
+Other forms have the points of x^2 + x + 1 and x^2 - x + 1 besides, which with 0, 1 and -1 are the roots of x^7 - x:
+
+    F(4 x 4, 5 x 5)    0, 1, -1, roots of unity of order 3 and 6, infinity    88 products     5.5 an output, for 25 taps
+    F(4 x 4, 7 x 7)    the same and those of order 4                         154              9.6                49
+    F(1 x 4, 1 x 7)    the same along one axis                                13              3.3                 7
+
+and lines of 3 and 5 taps, which have one axis of F(4 x 4, 3 x 3) and of F(4 x 4, 5 x 5). Their B' and A' are additions
+too, up to a factor of 2, and G has thirds. A kernel larger than a form's is a sum of *pieces* of its taps, the last of
+them filled up with zero taps: each reads the patches some pixels on from those of the piece before. The products treat
+a further piece like further channels. In pieces of 3 x 3, a kernel of 5 x 5 takes 16 multiplications by F(2 x 2) or
+11.5 by F(4 x 4); a form of other taps is for kernels for which it needs fewer.
 
 Rounding. Sums are over channels only, a ninth of the definition's terms, in blocks of at most 128 (F(4 x 4): 64); that
 makes up for what the transforms add. Root-mean-square error over that of torch's direct form, by F(2 x 2) and F(4 x 4),
 normal deviates and (in brackets) those after ReLU: 0.9 and 1.0 (1.1 and 1.3) for 8 channels, 1.2 and 1.3 (1.5 and 1.6)
-for 64, 1.6 and 1.2 (1.8 and 1.4) for 512, 1.3 and 1.2 (1.3 and 1.2) for 2048. An infinite or overflowing number would
-spread over its patch, so the last transform looks for these: the plan then computes all of it by its fallback, `gemm`.
+for 64, 1.6 and 1.2 (1.8 and 1.4) for 512, 1.3 and 1.2 (1.3 and 1.2) for 2048. By F(4 x 4, 5 x 5) it is 0.6 to 1.1 (0.8
+to 1.4), by F(4 x 4, 7 x 7) 0.7 to 1.2 (0.9 to 1.5), by lines of 7 taps 1.1 to 1.7 (1.3 to 2.1). An infinite or
+overflowing number would spread over its patch, so the last transform looks for these: the plan then computes all of it
+by its fallback, `gemm`.
 
 Zero taps. A pixel under a tap that is 0 still takes part in the sums, and rounding leaves a trace of it in the result,
 some 2e-5 of a float32 pixel. If a whole row or column of taps is 0 in every kernel, as in causal and masked ones, the
@@ -63,7 +73,7 @@ for DNNs: beyond linear polynomials" (arXiv 1905.05233).
 from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
-from fastconv.backends.numba_cpu.conv.winograd.kernels import packing_numbers
+from fastconv.backends.numba_cpu.conv.winograd.kernels import count_pieces, packing_numbers, piece_at
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     count_patches,
     describe_chunks,
@@ -117,8 +127,7 @@ def multiply(simd, args, task, thread):
     row = group * rows + first_panel * tile_rows
     chunks = args.tile_vectors
 
-    across = (args.tap_columns + simd.taps - 1) // simd.taps
-    pieces = (args.tap_rows + simd.taps - 1) // simd.taps * across
+    pieces = count_pieces(simd, args)
     piece_step = tile_rows * depth + simd.lanes
     panel_step = pieces * piece_step
     weight_step = args.weight_step
@@ -126,7 +135,7 @@ def multiply(simd, args, task, thread):
     images = args.target
     start = 0
     for piece in range(pieces):
-        tap = simd.taps * (piece // across), simd.taps * (piece % across)
+        tap = piece_at(simd, args, piece)
         describe_chunks(simd, args, images, group, (row, 0), first, (count, chunks), tap, nowhere, table)
         for k in range(0, depth, steps):
             here = min(steps, depth - k)

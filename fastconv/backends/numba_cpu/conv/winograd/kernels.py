@@ -1,6 +1,6 @@
-"""Winograd's convolution transforms kernels of 3 x 3 taps, and larger ones in pieces, to the products' left factors.
+"""Winograd's convolution transforms kernels, in pieces of a form's taps, to the products' left factors.
 
-These are G g G' of each piece, and of its complex numbers what Gauss's products need (forms/form.py).
+These are G g G' of each piece, and of the blocks of several numbers what their products need (forms/blocks.py).
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at
-from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
+from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel, pack_squares
 from fastconv.backends.numba_cpu.simd import (
     load,
     load_integer,
     load_scalar,
     store,
     store_scalar,
-    transpose,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
@@ -42,7 +41,7 @@ def weight_step(simd: FormSimd, panels: int, tile_rows: int, channels: int, piec
 
 def packing_numbers(simd: FormSimd, tile_rows: int, taps: int) -> int:
     """Return the count of numbers of a thread's workspace in which a weight of ``taps`` taps is packed."""
-    return (taps * PACKED_CHANNELS + simd.taps**2) * (tile_rows + simd.lanes)
+    return (taps * PACKED_CHANNELS + simd.taps + simd.lanes + 1) * (tile_rows + simd.lanes)
 
 
 @intrinsic
@@ -55,14 +54,28 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
         form = simd.form
-        program = additions(form.weight)
-        taps = [load_at(builder, simd, source, source_step, t) for t in range(form.taps**2)]
-        columns = [emit(builder, program, taps[s :: form.taps]) for s in range(form.taps)]
-        numbers = [emit(builder, program, row) for row in zip(*columns, strict=True)]
+        program, along_rows, across = additions(form.down.weight), additions(form.right.weight), form.right.taps
+        taps = [load_at(builder, simd, source, source_step, t) for t in range(form.down.taps * across)]
+        columns = [emit(builder, program, taps[s::across]) for s in range(across)]
+        numbers = [emit(builder, along_rows, row) for row in zip(*columns, strict=True)]
         emit_factors(builder, simd, numbers.__getitem__, lambda block: block.weight, target, target_step)
         return context.get_dummy_value()
 
     return types.void(simd, *[intp] * 4), generate
+
+
+@inner
+def count_pieces(simd, args):
+    """Return the number of pieces that a kernel falls into."""
+    down, across = simd.tap_rows, simd.tap_columns
+    return (args.tap_rows + down - 1) // down * ((args.tap_columns + across - 1) // across)
+
+
+@inner
+def piece_at(simd, args, piece):
+    """Return the row and column of the first tap of a piece."""
+    across = (args.tap_columns + simd.tap_columns - 1) // simd.tap_columns
+    return simd.tap_rows * (piece // across), simd.tap_columns * (piece % across)
 
 
 @inner
@@ -71,12 +84,12 @@ def _cut_piece(simd, taps, step, rows, columns, first, across, target):
 
     The kernel has ``across`` taps in a row.
     """
-    for r in range(simd.taps):
-        for s in range(simd.taps):
+    for r in range(simd.tap_rows):
+        for s in range(simd.tap_columns):
             value = zeros(simd)
             if r < rows and s < columns:
                 value = load(simd, taps, (first + r * across + s) * step)
-            store(simd, target, (simd.taps * r + s) * simd.lanes, value)
+            store(simd, target, (simd.tap_columns * r + s) * simd.lanes, value)
 
 
 @inner
@@ -114,15 +127,13 @@ def sees_odd_weight(simd, args, task):
 
 @inner
 def _is_turned(simd, args):
-    """Return True if a weight has the taps of an input gradient, in reverse order, and a panel fits a square."""
-    taps = args.tap_count
-    whole = taps == simd.taps * simd.taps and args.tap_rows == simd.taps and args.weight_row == taps
-    return whole and max(taps, args.tile_rows) <= simd.lanes and load_integer(args.taps, 2) == taps - 1
+    """Return True if a weight has the taps of an input gradient: all of them, in reverse order."""
+    return args.weight_row == args.tap_count and load_integer(args.taps, 2) == args.tap_count - 1
 
 
 @inner
 def _pack_turned(simd, args, group, panel, first, count, packed):
-    """Pack a panel as `pack_panel` does, but with taps in the weight's order, by a square of lanes for each channel.
+    """Pack a panel as `pack_panel` does, but with taps in the weight's order, by squares of lanes for each channel.
 
     One by one, the elements of 512 x 512 kernels take twice as long to pack as to transform.
     """
@@ -130,15 +141,17 @@ def _pack_turned(simd, args, group, panel, first, count, packed):
     here = min(tile_rows, rows - panel * tile_rows)
     last = group == args.groups - 1 and panel * tile_rows + here == rows
     place = group * args.weight_group + panel * tile_rows * taps + first * args.weight_depth
-    spare = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    # Squares are written up to a vector of taps behind the packed ones.
+    spare = packed + simd.itemsize * (taps * PACKED_CHANNELS + simd.lanes + 1) * tile_rows
+    squares = (taps + simd.lanes - 1) // simd.lanes * simd.lanes
     for c in range(count):
         source = args.weight + simd.itemsize * (place + c * args.weight_depth)
         # A vector of the weight's last taps would end beyond the weight.
-        if last and first + c == args.depth - 1:
+        if last and (args.depth - 1 - first - c) * args.weight_depth < simd.lanes:
             for i in range(here * taps):
                 store_scalar(simd, spare, i, load_scalar(simd, source, i))
             source = spare
-        transpose(simd, source, taps, here, packed + simd.itemsize * c * taps * tile_rows, tile_rows)
+        pack_squares(simd, source, taps, here, squares, packed + simd.itemsize * c * taps * tile_rows, tile_rows)
 
 
 @inner
@@ -154,28 +167,27 @@ def pack_channels(simd, args, group, panel, first, count, packed):
 @inner
 def transform_piece(simd, args, piece, count, packed, target, matrix):
     """Transform a piece of ``count`` packed channels; those of each product are ``matrix`` elements apart."""
-    tile_rows, taps, side = args.tile_rows, args.tap_count, simd.taps
+    tile_rows, taps = args.tile_rows, args.tap_count
     R, S = args.tap_rows, args.tap_columns
-    across = (S + side - 1) // side
-    r, s = side * (piece // across), side * (piece % across)
-    whole = side >= R and side >= S and taps == side * side
-    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS * tile_rows + simd.lanes)
+    r, s = piece_at(simd, args, piece)
+    whole = simd.tap_rows == R and simd.tap_columns == S
+    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS + simd.lanes + 1) * tile_rows
     for c in range(count):
         for i in range(0, tile_rows, simd.lanes):
             kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
-            if not whole:
-                _cut_piece(simd, kernels, tile_rows, R - r, S - s, r * S + s, S, piece_of)
-                kernels, step = piece_of, simd.lanes
-            elif _is_turned(simd, args):
+            if _is_turned(simd, args):
                 kernels, step = kernels + simd.itemsize * (taps - 1) * tile_rows, -tile_rows
+            if not whole:
+                _cut_piece(simd, kernels, step, R - r, S - s, r * S + s, S, piece_of)
+                kernels, step = piece_of, simd.lanes
             _transform_taps(simd, kernels, step, target + simd.itemsize * (c * tile_rows + i), matrix)
 
 
 @task(WinogradArguments)
 def transform_weight(simd, args, task, thread):
     """Pack and transform panel number ``task`` of the weight, counted through the groups."""
-    rows, tile_rows, depth, side = args.rows, args.tile_rows, args.depth, simd.taps
-    pieces = (args.tap_rows + side - 1) // side * ((args.tap_columns + side - 1) // side)
+    rows, tile_rows, depth = args.rows, args.tile_rows, args.depth
+    pieces = count_pieces(simd, args)
     panels = (rows + tile_rows - 1) // tile_rows
     group, panel = divmod(task, panels)
     piece_step = tile_rows * depth + simd.lanes

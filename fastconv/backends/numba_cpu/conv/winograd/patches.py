@@ -1,16 +1,16 @@
 """Winograd's convolution transforms square patches of pixels, one patch to a lane.
 
-A form's patches are m pixels apart and n = m + 2 wide, so they overlap. They are numbered through the images of the
-batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1). A *chunk* is
-as many patches in sequence as a vector has lanes. It has a *span* for each row of patches that it meets: with 56 pixels
-in a row, F(4 x 4) has one or two spans to 16 patches; with 14 pixels it has four.
+A form's patches are m pixels apart and n = m + r - 1 wide, for r taps, so they overlap. They are numbered through the
+images of the batch; the patch at (i, j) belongs to the lattice points from (m i, m j) up to (m i + m - 1, m j + m - 1).
+A *chunk* is as many patches in sequence as a vector has lanes. It has a *span* for each row of patches that it meets:
+with 56 pixels in a row, F(4 x 4) has one or two spans to 16 patches; with 14 pixels it has four.
 
 The spans of a chunk are loaded as if their pixels lay side by side in one row, m vectors of them, each merged from
-masked loads. Columns of patches are transformed first, while pixels still lie so: m + 2 columns of vectors instead of m
-+ 2 columns for each of the m pixels. Then the pixels of a row are separated into m vectors, in log2(m) rounds of
-shuffles. The last two columns of a patch are the first two of the next one, moved by a lane, except at the ends of
-spans, whose pixels are loaded besides. Pixels outside the image are lanes that no load writes, or come from a row of
-zeros; so are lanes without a patch.
+masked loads. Columns of patches are transformed first, while pixels still lie so: n columns of vectors instead of n
+columns for each of the m pixels. Then the pixels of a row are separated into m vectors, in log2(m) rounds of shuffles.
+The last r - 1 columns of a patch are the first ones of the next patch, moved by a lane, except at the ends of spans,
+whose pixels are loaded besides. Pixels outside the image are lanes that no load writes, or come from a row of zeros; so
+are lanes without a patch.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def word(builder: Any, base: Any, index: int) -> Any:
 
 def target_words(form: Any) -> int:
     """Return the index of the first of a span's integers that are about the target."""
-    return int(2 * form.size + form.output + form.taps)
+    return int(2 * form.down.size + form.right.output + form.right.taps)
 
 
 def for_spans(builder: Any, simd: Any, chunk: Any) -> Any:
@@ -115,15 +115,17 @@ def _transform(typing, simd, chunk, scratch, target, step):
     def generate(context, builder, signature, arguments):
         _, chunk, scratch, target, step = arguments
         form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
-        n, m = form.size, form.output
-        program = additions(form.image)
+        n, m, across = form.down.size, form.right.output, form.right.size
+        program, along_rows = additions(form.down.image), additions(form.right.image)
+        kept = n * across > simd.simd.instructions.registers
         columns: list[list[Any]] = []
 
         def transform(mask: int, address: Callable[[Any, int], Any]) -> None:
             values = emit(builder, program, load_spans(builder, simd, chunk, n, mask, address))
-            if n * n > simd.simd.instructions.registers:
+            if kept:
                 for a, value in enumerate(values):
-                    store_vector(builder, simd, value, scratch, ir.Constant(_I64, lanes * (n * a + len(columns))))
+                    place = ir.Constant(_I64, lanes * (across * a + len(columns)))
+                    store_vector(builder, simd, value, scratch, place)
             columns.append(values)
 
         for v in range(m):
@@ -132,7 +134,7 @@ def _transform(typing, simd, chunk, scratch, target, step):
                 return builder.add(word(builder, span, a), ir.Constant(_I64, v * lanes * size))
 
             transform(2 * n + v, beside)
-        for k in range(form.taps - 1):
+        for k in range(form.right.taps - 1):
 
             def behind(span: Any, a: int, k: int = k) -> Any:
                 place = builder.add(word(builder, span, 2 * n + m), ir.Constant(_I64, k * size))
@@ -148,13 +150,14 @@ def _transform(typing, simd, chunk, scratch, target, step):
 
         def separate_row(a: int) -> list[Any]:
             row = [column[a] for column in columns]
-            if n * n > simd.simd.instructions.registers:
-                row = [load_at(builder, simd, scratch, ir.Constant(_I64, lanes), n * a + column) for column in range(n)]
+            if kept:
+                places = range(across * a, across * (a + 1))
+                row = [load_at(builder, simd, scratch, ir.Constant(_I64, lanes), place) for place in places]
             pixels = separated(builder, row[:m])
             for k, last in enumerate(row[m:]):
                 moved = shuffled(builder, pixels[k], nothing, list(range(1, lanes + 1)))
                 pixels.append(builder.select(ends, last, moved))
-            return emit(builder, program, pixels)
+            return emit(builder, along_rows, pixels)
 
         emit_factors(builder, simd, separate_row, lambda block: block.image, target, step)
         return context.get_dummy_value()
@@ -166,19 +169,19 @@ def _transform(typing, simd, chunk, scratch, target, step):
 def count_patches(simd, args):
     """Return the number of patches in all images."""
     I, J = args.I, args.J
-    return args.N * ((I + simd.side - 1) // simd.side) * ((J + simd.side - 1) // simd.side)
+    return args.N * ((I + simd.down - 1) // simd.down) * ((J + simd.right - 1) // simd.right)
 
 
 def table_bytes(simd: FormSimd, chunks: int) -> int:
     """Return the bytes of zeros and of a table of chunks, which begins with the scratch memory of a transform."""
-    zeros_bytes = (simd.side + 1) * simd.instructions.vector_bytes
+    zeros_bytes = simd.zero_vectors * simd.instructions.vector_bytes
     return zeros_bytes + 64 + 8 * (simd.scratch_words + simd.chunk_words * chunks)
 
 
 @inner
 def write_zeros(simd, nowhere):
     """Write the zeros that rows outside images are read from; return the address of the table, behind them."""
-    numbers = (simd.side + 1) * simd.lanes
+    numbers = simd.zero_vectors * simd.lanes
     for i in range(0, numbers, simd.lanes):
         store(simd, nowhere, i, zeros(simd))
     return (nowhere + simd.itemsize * numbers + 63) // 64 * 64
@@ -198,10 +201,10 @@ def describe_chunks(simd, args, target, group, channels, first, counts, piece, n
     channel of the target pixels, in the images at the address ``target``, and the first channel of the source to be
     read. The ``piece`` of the kernel is given as (row, column) of its first tap; ``nowhere`` is the address of zeros.
     """
-    side, lanes, size = simd.side, simd.lanes, simd.itemsize
+    high, side, lanes, size = simd.down, simd.right, simd.lanes, simd.itemsize
     (count, chunks), (row, channel) = counts, channels
-    n, behind = side + simd.taps - 1, 2 * (side + simd.taps - 1) + side
-    down, across = (args.I + side - 1) // side, (args.J + side - 1) // side
+    n, behind = high + simd.tap_rows - 1, 2 * (high + simd.tap_rows - 1) + side
+    down, across = (args.I + high - 1) // high, (args.J + side - 1) // side
     image, rest = divmod(first, down * across)
     i, j = divmod(rest, across)
     for chunk in range(chunks):
@@ -211,7 +214,7 @@ def describe_chunks(simd, args, target, group, channels, first, counts, piece, n
         while lane < most:
             here = min(across - j, most - lane)
             span = base + 8 * (2 + simd.span_words * spans)
-            y, x = side * i + piece[0] + args.first_y, side * j + piece[1] + args.first_x
+            y, x = high * i + piece[0] + args.first_y, side * j + piece[1] + args.first_x
             plane = ((image * args.groups + group) * args.depth + channel) * args.H
             begin, end = side * lane, side * (lane + here)
             for a in range(n):
@@ -225,14 +228,14 @@ def describe_chunks(simd, args, target, group, channels, first, counts, piece, n
                 store_integer(span, 2 * n + v, bits_between(simd, inside[0] - v * lanes, inside[1] - v * lanes))
             last = lane + here - 1
             store_integer(span, behind, size * (end - last))
-            for k in range(simd.taps - 1):
+            for k in range(simd.tap_columns - 1):
                 there = x + side * here + k >= 0 and x + side * here + k < args.W
                 store_integer(span, behind + 1 + k, 1 << last if there else 0)
             ends |= 1 << last
             plane = image * args.groups * args.rows + row
-            at = span + 8 * (behind + simd.taps)
-            store_integer(at, 0, target + size * ((plane * args.I + side * i) * args.J + side * j - begin))
-            store_integer(at, 1, args.I - side * i)
+            at = span + 8 * (behind + simd.tap_columns)
+            store_integer(at, 0, target + size * ((plane * args.I + high * i) * args.J + side * j - begin))
+            store_integer(at, 1, args.I - high * i)
             end = min(end, begin + args.J - side * j)
             for v in range(side):
                 store_integer(at, 2 + v, bits_between(simd, begin - v * lanes, end - v * lanes))

@@ -1,16 +1,17 @@
-"""These plans need fewer multiplications: a form of minimal filtering, larger kernels in pieces of 3 x 3.
+"""These plans need fewer multiplications: a form of minimal filtering, larger kernels in pieces of the form's taps.
 
 Each form is an algorithm of its own for the planner.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
+from fastconv.backends.numba_cpu.conv.phases.plan import PhasedConvolution, PhasedWeightGradient
+from fastconv.backends.numba_cpu.conv.phases.tiling import PhasedTiling, phased_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.conv.winograd import few_patches, forward, kernels, weight_grad
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
@@ -21,6 +22,7 @@ from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.geometry import Pair
 
 
 class WinogradConvolution(Convolution):
@@ -40,13 +42,13 @@ class WinogradConvolution(Convolution):
         p = job.problem
         # The kernels read taps by rows and columns; those of an input gradient come in reverse order.
         job = replace(job, problem=replace(p, taps=tuple(sorted(p.taps))))
-        formed, pieces = form_simd(simd, self.form), math.prod(p.pieces or ())
+        formed, pieces = form_simd(simd, self.form), self.form.pieces(p.kernel or (1, 1))
         shape, taps = (cut.tile_rows, cut.tile_vectors), len(p.taps)
         passes = pieces * -(-p.channels // cut.steps)
         step = kernels.weight_step(formed, cut.panels, cut.tile_rows, p.channels, pieces)
         if cut.patches_first:
-            side = self.form.output
-            tiles = -(-p.images * -(-p.lattice[0] // side) * -(-p.lattice[1] // side) // cut.width)
+            down, right = self.form.down.output, self.form.right.output
+            tiles = -(-p.images * -(-p.lattice[0] // down) * -(-p.lattice[1] // right) // cut.width)
             blocks = cut.block_panels, cut.block_tiles, cut.tile_vectors
             thread_bytes = few_patches.workspace_bytes(formed, cut.steps, cut.tile_rows, *blocks, taps)
             numbers = few_patches.patch_numbers(formed, tiles, cut.width, pieces * p.channels, passes)
@@ -67,16 +69,24 @@ class WinogradConvolution(Convolution):
             self._second = forward.multiply(formed), self.tasks(p, cut)
 
     @classmethod
-    def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | None:
-        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
-        if p.pieces is None:
+    def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | PhasedTiling | None:
+        """Return the cheapest tiling, or None if there are strides, or distances between taps differ."""
+        if p.kernel is None:
+            return phased_tiling(simd, p, cls)
+        if not is_for(cls.form, p.kernel):
             return None
-        pieces = math.prod(p.pieces)
+        pieces = cls.form.pieces(p.kernel)
         return winograd_tiling(form_simd(simd, cls.form), p.images, p.groups, p.rows, p.channels, p.lattice, pieces)
 
+    @classmethod
+    def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
+        return PhasedConvolution(simd, job, cut, cls) if isinstance(cut, PhasedTiling) else cls(simd, job, cut)
+
     @staticmethod
-    def tasks(p: Problem, cut: WinogradTiling) -> int:
+    def tasks(p: Problem, cut: WinogradTiling | PhasedTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
+        if isinstance(cut, PhasedTiling):
+            return cut.tasks
         return p.groups * cut.blocks * cut.panel_blocks
 
 
@@ -102,18 +112,40 @@ class WinogradWeightGradient(WeightGradient):
         self._first = weight_grad.multiply(formed), self.tasks(p, cut)
 
     @classmethod
-    def tiling(cls, simd: Simd, p: Problem) -> Tiling | None:
-        """Return the cheapest tiling, or None if lattice points or taps aren't all neighbours."""
-        if p.pieces is None:
+    def tiling(cls, simd: Simd, p: Problem) -> Tiling | PhasedTiling | None:
+        """Return the cheapest tiling, or None if there are strides, or distances between taps differ."""
+        if p.kernel is None:
+            return phased_tiling(simd, p, cls)
+        if not is_for(cls.form, p.kernel):
             return None
-        pieces = math.prod(p.pieces)
+        pieces = cls.form.pieces(p.kernel)
         sizes = p.images, p.groups, p.rows, p.channels, p.lattice, pieces, len(p.taps)
         return winograd_weight_tiling(form_simd(simd, cls.form), *sizes)
 
-    @staticmethod
-    def tasks(p: Problem, cut: Tiling) -> int:
+    @classmethod
+    def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
+        return PhasedWeightGradient(simd, job, cut, cls) if isinstance(cut, PhasedTiling) else cls(simd, job, cut)
+
+    @classmethod
+    def tasks(cls, p: Problem, cut: Tiling | PhasedTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
-        return p.groups * cut.blocks * cut.panel_blocks * cut.splits * math.prod(p.pieces or ())
+        if isinstance(cut, PhasedTiling):
+            return cut.tasks
+        return p.groups * cut.blocks * cut.panel_blocks * cut.splits * cls.form.pieces(p.kernel or (1, 1))
+
+
+@cache
+def is_for(form: Form, kernel: Pair) -> bool:
+    """Return True for the forms of 3 x 3 taps, and for another form if none needs fewer products for a kernel.
+
+    With tiles of one size, fewer products are always faster, and each form that is compared takes time at a new size.
+    """
+    fewest = min(each.products_for(kernel) for each in FORMS)
+    return form in GENERAL or form.products_for(kernel) == fewest < kernel[0] * kernel[1]
+
+
+GENERAL = tuple(form for form in FORMS if form.down.taps == form.right.taps == 3)
+"""The forms that are for all kernels, in pieces."""
 
 
 @cache
@@ -132,3 +164,9 @@ def plans_of(form: Form) -> tuple[type[WinogradConvolution], type[WinogradWeight
 
 PLANS = {str(form): plans_of(form) for form in FORMS}
 """The two kinds of plan of each form, by its name."""
+
+
+def limits(name: str) -> str:
+    """Return a description of the problems that a form can do."""
+    general = name in map(str, GENERAL)
+    return "kernels without stride" + ("" if general else " that need more products by all other forms")

@@ -37,7 +37,7 @@ def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below
     def generate(context, builder, signature, arguments):
         _, source, step, bias, limits, chunk, away, below, odd = arguments
         form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
-        program = additions(form.result)
+        program, along_rows = additions(form.down.result), additions(form.right.result)
         nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
         start, lowest, highest = (
             broadcast_value(builder, builder.load(element(builder, simd, base, ir.Constant(_I64, i))), lanes)
@@ -48,16 +48,16 @@ def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below
         )
         columns = [emit(builder, program, column) for column in numbers]
         rows = []
-        for a in range(form.output):
+        for a in range(form.down.output):
             pixels = []
-            for value in emit(builder, program, [column[a] for column in columns]):
+            for value in emit(builder, along_rows, [column[a] for column in columns]):
                 odd = multiply_add(builder, value, nothing, odd)
                 pixels.append(clamped(builder, builder.fadd(value, start), lowest, highest))
             rows.append(interleaved(builder, pixels))
         words = target_words(form)
         with for_spans(builder, simd, chunk) as span:
             place, there = builder.add(word(builder, span, words), away), word(builder, span, words + 1)
-            for v in range(form.output):
+            for v in range(form.right.output):
                 bits = word(builder, span, words + 2 + v)
                 with builder.if_then(builder.icmp_signed("!=", bits, first)):
                     mask = mask_of_bits(builder, lanes, bits)

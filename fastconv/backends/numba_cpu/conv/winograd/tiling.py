@@ -15,7 +15,7 @@ from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranke
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling
 from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.cost_model import FormCosts
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import ceil, parts_of, tasks_for
 
 COST = CPU.winograd
 
@@ -25,7 +25,7 @@ _FEWEST = 32
 
 def costs(simd: FormSimd) -> FormCosts:
     """Return the costs of a form."""
-    return COST.two if simd.side == 2 else COST.four
+    return COST.forms[simd.form.name]
 
 
 def read_cycles(simd: FormSimd, across: int) -> float:
@@ -64,12 +64,12 @@ class _Sizes:
     @cached_property
     def across(self) -> int:
         """Return the patches in a row of an image."""
-        return ceil(self.lattice[1], self.simd.side)
+        return ceil(self.lattice[1], self.simd.right)
 
     @cached_property
     def patches(self) -> int:
         """Return the patches of all images."""
-        return self.images * ceil(self.lattice[0], self.simd.side) * self.across
+        return self.images * ceil(self.lattice[0], self.simd.down) * self.across
 
     @cached_property
     def steps(self) -> int:
@@ -132,7 +132,7 @@ def winograd_tiling(
 ) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
-    The kernel has ``pieces`` pieces of 3 x 3.
+    The kernel has ``pieces`` pieces of the form's taps.
     """
     sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces)
     tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)
@@ -144,7 +144,7 @@ def winograd_tiling(
     tile_rows, vectors = shape
     width, panels = vectors * simd.lanes, ceil(rows, tile_rows)
     block_tiles, blocks, block_panels, panel_blocks = sizes.blocked((tile_rows, vectors), first is not None)
-    results = simd.side**2 * panels * tile_rows * ceil(sizes.patches, width) * width
+    results = simd.down * simd.right * panels * tile_rows * ceil(sizes.patches, width) * width
     used = rows * images * lattice[0] * lattice[1] / results
     counts = panels, sizes.steps, block_tiles, blocks, block_panels, panel_blocks
     return WinogradTiling(tile_rows, vectors, width, *counts, used, cycles, patches_first=first is not None)
@@ -177,11 +177,11 @@ def winograd_weight_tiling(
 ) -> Tiling:
     """Return the tiling with the fewest cycles for the weight gradient of a convolution by patches.
 
-    The kernel has ``taps`` taps, in ``pieces`` pieces of 3 x 3.
+    The kernel has ``taps`` taps, in ``pieces`` pieces of the form's taps.
     """
-    own, across = costs(simd), -(-lattice[1] // simd.side)
-    patches = images * -(-lattice[0] // simd.side) * across
-    steps = min(COST.patches, -(-patches // simd.lanes) * simd.lanes)
+    own, across = costs(simd), -(-lattice[1] // simd.right)
+    patches = images * -(-lattice[0] // simd.down) * across
+    steps = min(own.patches, -(-patches // simd.lanes) * simd.lanes)
     passes = -(-patches // steps)
     chunks = -(-patches // simd.lanes)
     turned = simd.products * CPU.gemm.transpose * patches / simd.lanes
@@ -190,7 +190,7 @@ def winograd_weight_tiling(
     most = own.channels
     while simd.products * most**2 * simd.itemsize > COST.grad_bytes:
         most //= 2
-    while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < TASKS // 4:
+    while most > _FEWEST and groups * pieces * ceil(rows, most) * ceil(channels, most) * most_splits < own.tasks // 4:
         most //= 2
 
     def cost(tile: Ranked) -> float:
@@ -198,7 +198,8 @@ def winograd_weight_tiling(
         work = simd.products * (patches * multiply + passes * end)
         reads = (chunks * read_cycles(simd, across) + turned) * channels * panel_blocks
         spreads = (chunks * own.spread + turned * share) * rows * blocks
-        return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels)
+        parts = min(most_splits, -(-own.tasks // (groups * pieces * panel_blocks * blocks)))
+        return groups * pieces * (tiles * work + reads + spreads + own.gather * rows * channels * parts)
 
     found = cheapest(_weight_tiles_of(simd, rows, channels, most), cost, scale=groups * pieces * patches)
     assert found is not None
@@ -208,7 +209,7 @@ def winograd_weight_tiling(
     panel_blocks, blocks = _sum_blocks(panels, tiles, (tile_rows, width), most)
     block_panels, block_tiles = -(-panels // panel_blocks), -(-tiles // blocks)
     panel_blocks, blocks = -(-panels // block_panels), -(-tiles // block_tiles)
-    wanted = min(most_splits, tasks_for(groups * pieces * panel_blocks * blocks))
+    wanted = min(most_splits, ceil(own.tasks, groups * pieces * panel_blocks * blocks))
     splits, split_steps = parts_of(patches, wanted, steps)
     return Tiling(
         tile_rows,

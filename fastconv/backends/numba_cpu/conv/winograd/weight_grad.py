@@ -1,4 +1,4 @@
-"""The weight gradient of Winograd's 3 x 3 convolution takes 2.9 or 4 multiplications where the definition has 9.
+"""The weight gradient of Winograd's convolution takes as few multiplications as its forward pass.
 
 The result of forward.py for the patches d of a source channel, y = A' [ (G g G') * (B' d B) ] A, is linear in the
 kernel g. So the weight gradient, from the gradients e of the patches' m x m pixels, is a sum over all patches:
@@ -6,7 +6,7 @@ kernel g. So the weight gradient, from the gradients e of the patches' m x m pix
     grad_g = G' [ sum over patches of (A e A') * (B' d B) ] G
 
 so the sums are independent products of matrices, (target channels x patches) by (patches x channels), 16 by F(2 x 2)
-and 46 by F(4 x 4), where Gauss's products of complex numbers are transposed like the rest. Patches are in the lanes and
+and 46 by F(4 x 4), where the products of blocks are transposed like the rest. Patches are in the lanes and
 side by side; the micro-kernel wants them one after another, so both operands are transposed on the way into their
 panels, as in conv/implicit_gemm/weight_grad.py.
 
@@ -17,9 +17,9 @@ A task takes a block of channels, of target channels and of patches:
         for panels of target channels    the same for the gradient
         for each of the products
             for panels, for tiles        one micro-kernel call, added to the sums
-    transform the sums                   and write 9 numbers for each pair of channels
+    transform the sums                   and write the taps of each pair of channels
 
-For a larger kernel, a task computes one piece of 3 x 3 taps.
+For a kernel of several pieces, a task computes one piece.
 
 Sums of up to 128 x 128 channels are kept, 1 or 3 MB, which go through the cache once in KC = 64 steps. Both operands
 are transformed anew for each block of the other's channels: with blocks of 64 instead, F(4 x 4) takes 1.2 times as long
@@ -38,7 +38,7 @@ from numba.extending import intrinsic
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import transposed
+from fastconv.backends.numba_cpu.conv.winograd.forms.polynomials import transposed
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import (
     emit_factors,
     emit_numbers,
@@ -46,6 +46,7 @@ from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import (
     separated,
     store_all,
 )
+from fastconv.backends.numba_cpu.conv.winograd.kernels import count_pieces, piece_at
 from fastconv.backends.numba_cpu.conv.winograd.patches import (
     chunk_at,
     count_patches,
@@ -80,7 +81,7 @@ def workspace_bytes(
     columns, rows = block_tiles * tile_vectors * simd.lanes, block_panels * tile_rows
     operands = simd.products * (steps * columns + steps * rows + block_panels * simd.lanes)
     square = simd.products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
-    numbers = operands + square + simd.products * rows * columns + (simd.taps**2 + 1) * columns
+    numbers = operands + square + simd.products * rows * columns + (simd.taps + 1) * columns
     return -(-numbers * simd.itemsize // 64) * 64 + table_bytes(simd, -(-steps // simd.lanes))
 
 
@@ -94,17 +95,18 @@ def _transform_gradients(typing, simd, chunk, away, below, target, step):
     def generate(context, builder, signature, arguments):
         _, chunk, away, below, target, step = arguments
         form, lanes = simd.form, simd.simd.lanes
-        program, words, m = additions(transposed(form.result)), target_words(form), form.output
+        program, along_rows = (additions(transposed(axis.result)) for axis in (form.down, form.right))
+        words = target_words(form)
         columns = []
-        for v in range(m):
+        for v in range(form.right.output):
 
             def row(span: Any, a: int, v: int = v) -> Any:
                 place = builder.add(word(builder, span, words), ir.Constant(_I64, v * lanes * simd.simd.itemsize))
                 return builder.add(builder.add(place, away), builder.mul(below, ir.Constant(_I64, a)))
 
-            columns.append(load_spans(builder, simd, chunk, m, words + 2 + v, row, words + 1))
+            columns.append(load_spans(builder, simd, chunk, form.down.output, words + 2 + v, row, words + 1))
         columns = [emit(builder, program, column) for column in columns]
-        numbers = [emit(builder, program, separated(builder, list(row))) for row in zip(*columns, strict=True)]
+        numbers = [emit(builder, along_rows, separated(builder, list(row))) for row in zip(*columns, strict=True)]
         emit_factors(builder, simd, numbers.__getitem__, lambda block: transposed(block.result), target, step)
         return context.get_dummy_value()
 
@@ -121,7 +123,7 @@ def _transform_sums(typing, simd, source, source_step, target, target_step):
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
         form = simd.form
-        program = additions(transposed(form.weight))
+        program, along_rows = (additions(transposed(axis.weight)) for axis in (form.down, form.right))
         numbers = emit_numbers(
             builder,
             form,
@@ -129,7 +131,7 @@ def _transform_sums(typing, simd, source, source_step, target, target_step):
             lambda k: load_at(builder, simd, source, source_step, k),
         )
         columns = [emit(builder, program, column) for column in numbers]
-        taps = [value for row in zip(*columns, strict=True) for value in emit(builder, program, row)]
+        taps = [value for row in zip(*columns, strict=True) for value in emit(builder, along_rows, row)]
         store_all(builder, simd, taps, target, target_step)
         return context.get_dummy_value()
 
@@ -174,23 +176,24 @@ def _pack_gradient(simd, args, row, rows, chunks, table, square, target, target_
 def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, kernel, first_tap):
     """Write the gradients of rows x ``wanted`` kernels, by way of ``taps``; return True if all are finite.
 
-    They are those of a piece of at most 3 x 3 taps of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
+    They are those of a piece of a ``kernel`` (R, S), from ``first_tap`` (r, s) on.
     """
-    (R, S), (r, s), side = kernel, first_tap, simd.taps
+    (R, S), (r, s) = kernel, first_tap
+    down, right, all_of_them = simd.tap_rows, simd.tap_columns, simd.taps
     finite = True
     for row in range(rows):
         for c in range(0, wanted, simd.lanes):
             _transform_sums(simd, sums + simd.itemsize * (row * columns + c), step, taps + simd.itemsize * c, columns)
         place = target + simd.itemsize * R * S * row * depth
-        if min(R, S) == side and max(R, S) == side:
-            pack_rows(simd, taps, columns, side * side, wanted, place, side * side)
-            finite = finite and is_finite(simd, place, side * side * wanted)
+        if down == R and right == S:
+            pack_rows(simd, taps, columns, all_of_them, wanted, place, all_of_them)
+            finite = finite and is_finite(simd, place, all_of_them * wanted)
             continue
-        for down in range(min(side, R - r)):
-            for right in range(min(side, S - s)):
-                values = taps + simd.itemsize * (side * down + right) * columns
+        for i in range(min(down, R - r)):
+            for j in range(min(right, S - s)):
+                values = taps + simd.itemsize * (right * i + j) * columns
                 finite = finite and is_finite(simd, values, wanted)
-                first = (r + down) * S + s + right
+                first = (r + i) * S + s + j
                 for c in range(wanted):
                     store_scalar(simd, place, c * R * S + first, load_scalar(simd, values, c))
     return finite
@@ -216,10 +219,9 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
 def multiply(simd, args, task, thread):
     """Compute a block of channels for a block of target channels in one group, over one part of the patches."""
     R, S = args.tap_rows, args.tap_columns
-    side, products = simd.taps, simd.products
-    across = (S + side - 1) // side
-    rest, piece = divmod(task, (R + side - 1) // side * across)
-    r, s = side * (piece // across), side * (piece % across)
+    products = simd.products
+    rest, piece = divmod(task, count_pieces(simd, args))
+    r, s = piece_at(simd, args, piece)
     rest, block = divmod(rest, args.blocks)
     rest, panel_block = divmod(rest, args.panel_blocks)
     split, group = divmod(rest, args.groups)
@@ -246,7 +248,7 @@ def multiply(simd, args, task, thread):
     sums = square + size * products * (steps * max(simd.lanes, tile_rows) + simd.lanes)
     sum_step = panels * tile_rows * columns
     taps = sums + size * products * sum_step
-    nowhere = taps + size * (side * side + 1) * columns
+    nowhere = taps + size * (simd.taps + 1) * columns
     table = write_zeros(simd, nowhere)
 
     for first in range(begin, patches, steps):

@@ -1,1 +1,1 @@
-"""This folder makes transforms: matrices from points (form.py), their additions, and what vectors need besides."""
+"""This folder makes transforms: matrices from polynomials (form.py), their additions, and what vectors need besides."""

@@ -2,8 +2,7 @@
 
 Sums that several rows have in common are computed once: the pair of terms that most rows share, up to a factor, becomes
 a term of its own, until no pair is shared. B' of F(4 x 4, 3 x 3) takes 8 additions so, one by one 10. A factor
-that all terms of a row have is a multiplication at its end; all factors of our forms are powers of 2, so they round
-nothing.
+that all terms of a row have is a multiplication at its end. Those of 3 x 3 taps are powers of 2, which round nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import Matrix
+from fastconv.backends.numba_cpu.conv.winograd.forms.polynomials import Matrix
 from fastconv.backends.numba_cpu.simd import multiply_add
 
 Terms = tuple[tuple[int, Fraction], ...]

@@ -8,7 +8,9 @@ from typing import Any
 from llvmlite import ir
 
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
-from fastconv.backends.numba_cpu.conv.winograd.forms.form import Block, Form, Matrix
+from fastconv.backends.numba_cpu.conv.winograd.forms.blocks import Block
+from fastconv.backends.numba_cpu.conv.winograd.forms.form import Form
+from fastconv.backends.numba_cpu.conv.winograd.forms.polynomials import Matrix
 from fastconv.backends.numba_cpu.simd import load_vector, shuffled, store_vector
 
 _I64 = ir.IntType(64)
@@ -43,7 +45,7 @@ def emit_numbers(
 
     It is returned by columns; these are emitted one after another, so that few vectors are needed at a time.
     """
-    columns: list[list[Any]] = [[None] * form.size for _ in range(form.size)]
+    columns: list[list[Any]] = [[None] * form.down.size for _ in range(form.right.size)]
     for block in sorted(form.blocks, key=lambda block: block.columns):
         program = additions(matrix(block))
         values = emit(builder, program, [load(block.first + k) for k in range(program.inputs)])
