@@ -40,6 +40,10 @@ class GemmCosts:
     """Cycles that a tile takes before its first multiply-add."""
     write: int
     """Cycles to write a vector of the result, masks included."""
+    pack: float
+    """Cycles to pack an element of the weight, and to write it to a cache and read it back."""
+    pixel: int
+    """Cycles to gather a pixel, if lattice points are three pixels apart or more."""
     transpose: int
     """Cycles to transpose a vector, as one row of a square of lanes x lanes."""
     small: int
@@ -221,7 +225,7 @@ class RouteCosts:
     """These costs choose the route of a convolution: as a whole, in parts, or by the column matrix."""
 
     pack: int
-    """Cycles to pack an element of the weight for a lattice: neighbours in the panel lie a whole kernel apart."""
+    """Further cycles to pack an element of the weight for a lattice: neighbours in the panel lie a kernel apart."""
     place: int
     """Cycles to copy a number of the weight gradient to its place in the weight's layout."""
     job: int

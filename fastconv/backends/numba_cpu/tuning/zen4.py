@@ -28,6 +28,8 @@ ZEN4 = CostModel(
     gemm=GemmCosts(
         tile=40,
         write=4,
+        pack=1.0,
+        pixel=5,
         transpose=5,
         small=40_000,
         steps=384,
@@ -115,7 +117,7 @@ ZEN4 = CostModel(
         live=0.65,
     ),
     routes=RouteCosts(
-        pack=2,
+        pack=1,
         place=2,
         job=20_000,
         fold=2,

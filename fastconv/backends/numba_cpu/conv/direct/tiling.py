@@ -108,6 +108,7 @@ def direct_tiling(
     tile_rows, vectors = tile.shape
     panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
     wanted_tasks = TASKS if cycles > CPU.gemm.small else 1
+    cycles += CPU.gemm.pack * groups * panels * tile_rows * channels * taps
     block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,

@@ -15,7 +15,7 @@ The loops are those of BLIS. A task takes a block of pixels (and, where there ar
 
 A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering costs some 0.15 cycles a number, so with 64
 target channels 4% of the time. Tiles at an edge (the last channels, the end of an image, a target with a stride) are
-computed into the workspace and then copied to the target by `_deliver`.
+computed into the workspace and then copied to the target by `deliver`.
 
 If parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: conv/tap_parts.
 This loop nest computes forward passes and input gradients (see lowering.py). No result depends on which thread does
@@ -123,11 +123,11 @@ def multiply_block(simd, args, task, thread):
                         call(kernel, (here, left, right, scratch, width, 0, 0, limits))
                         count = min(width, pixels - u)
                         valid = min(tile_rows, rows - panel * tile_rows)
-                        _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
+                        deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
 
 
 @inner
-def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
+def deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
     """Write ``rows`` x ``count`` numbers of a tile to target channels from ``row`` and lattice points from u on."""
     I, J = args.I, args.J
     wide = args.target_w

@@ -40,38 +40,10 @@ def gather(simd, args, table, taps, group, u, count, first, end, target, step, r
     are written to ``target``, ``step`` elements apart; lanes from ``count`` on are zeros. ``runs`` is the address of
     memory for the runs.
     """
-    H, W, I, J = (
-        args.H,
-        args.W,
-        args.I,
-        args.J,
-    )
-    down, right = args.DI, args.DJ
-    depth, source = args.depth, args.source
-    channels = depth * args.groups
+    H, W = args.H, args.W
+    right, source = args.DJ, args.source
     plane = H * W
-
-    # For each row of the lattice a run: first lane, end, row, column, and the source plane of the group's channel 0.
-    rows = 0
-    n, rest = divmod(u, I * J)
-    i, j = divmod(rest, J)
-    lane = 0
-    while lane < count:
-        end_lane = min(count, lane + J - j)
-        base = runs + 8 * RUN_WORDS * rows
-        store_integer(base, 0, lane)
-        store_integer(base, 1, end_lane)
-        store_integer(base, 2, i * down)
-        store_integer(base, 3, (j - lane) * right)
-        store_integer(base, 4, (n * channels + group * depth) * plane)
-        rows += 1
-        lane = end_lane
-        j = 0
-        i += 1
-        if i == I:
-            i = 0
-            n += 1
-
+    rows = _find_runs(args, group, u, count, runs)
     found = runs + 8 * RUN_WORDS * rows
     first_channel, first_tap = divmod(first, taps)
     end_channel, end_tap = divmod(end, taps)
@@ -83,32 +55,72 @@ def gather(simd, args, table, taps, group, u, count, first, end, target, step, r
         dy, dx = load_integer(table, 3 * t), load_integer(table, 3 * t + 1)
         if rows == 1 and count == simd.lanes and right <= 2:
             y, x = load_integer(runs, 2) + dy, load_integer(runs, 3) + dx
-            if 0 <= y < H and 0 <= x and x + (simd.lanes - 1) * right < W:
+            if 0 <= y < H and x >= 0 and x + (simd.lanes - 1) * right < W:
                 place = load_integer(runs, 4) + y * W + x
                 _copy_inside(simd, source, plane, right, low, high, place, target, t - first, taps, step)
                 continue
-        # The runs clipped to the image: first lane, end, the index of lane 0 in channel 0, and the mask's bits.
-        inside = 0
-        for run in range(rows):
-            base = runs + 8 * RUN_WORDS * run
-            y, x = load_integer(base, 2) + dy, load_integer(base, 3) + dx
-            if y < 0 or y >= H:
-                continue
-            # Lanes with 0 <= x + lane * right < W. A division takes as long as the copy of a pixel's channel.
-            if right == 1:
-                begin, stop = -x, W - x
-            elif right == 2:
-                begin, stop = (1 - x) >> 1, (W - x + 1) >> 1
-            else:
-                begin, stop = (-x + right - 1) // right, (W - x + right - 1) // right
-            begin, stop = max(load_integer(base, 0), begin), min(load_integer(base, 1), stop)
-            if begin < stop:
-                store_integer(found, 4 * inside, begin)
-                store_integer(found, 4 * inside + 1, stop)
-                store_integer(found, 4 * inside + 2, load_integer(base, 4) + y * W + x)
-                store_integer(found, 4 * inside + 3, bits_between(simd, begin, stop))
-                inside += 1
+        inside = _clip_runs(simd, args, rows, dy, dx, runs, found)
         _copy(simd, source, plane, right, low, high, inside, found, target, t - first, taps, step)
+
+
+@inner
+def _find_runs(args, group, u, count, runs):
+    """Fill the runs of a vector and return their number.
+
+    A run is its first lane, end, row, column, and the source plane of the group's channel 0.
+    """
+    I, J = args.I, args.J
+    channels = args.depth * args.groups
+    rows = 0
+    n, rest = divmod(u, I * J)
+    i, j = divmod(rest, J)
+    lane = 0
+    while lane < count:
+        end_lane = min(count, lane + J - j)
+        base = runs + 8 * RUN_WORDS * rows
+        store_integer(base, 0, lane)
+        store_integer(base, 1, end_lane)
+        store_integer(base, 2, i * args.DI)
+        store_integer(base, 3, (j - lane) * args.DJ)
+        store_integer(base, 4, (n * channels + group * args.depth) * args.H * args.W)
+        rows += 1
+        lane = end_lane
+        j = 0
+        i += 1
+        if i == I:
+            i = 0
+            n += 1
+    return rows
+
+
+@inner
+def _clip_runs(simd, args, rows, dy, dx, runs, found):
+    """Clip the runs to the image under a tap, and return the number of those that are left.
+
+    They are written to ``found``: first lane, end, the index of lane 0 in channel 0, and the mask's bits.
+    """
+    H, W, right = args.H, args.W, args.DJ
+    inside = 0
+    for run in range(rows):
+        base = runs + 8 * RUN_WORDS * run
+        y, x = load_integer(base, 2) + dy, load_integer(base, 3) + dx
+        if y < 0 or y >= H:
+            continue
+        # Lanes with 0 <= x + lane * right < W. A division takes as long as the copy of a pixel's channel.
+        if right == 1:
+            begin, stop = -x, W - x
+        elif right == 2:
+            begin, stop = (1 - x) >> 1, (W - x + 1) >> 1
+        else:
+            begin, stop = (-x + right - 1) // right, (W - x + right - 1) // right
+        begin, stop = max(load_integer(base, 0), begin), min(load_integer(base, 1), stop)
+        if begin < stop:
+            store_integer(found, 4 * inside, begin)
+            store_integer(found, 4 * inside + 1, stop)
+            store_integer(found, 4 * inside + 2, load_integer(base, 4) + y * W + x)
+            store_integer(found, 4 * inside + 3, bits_between(simd, begin, stop))
+            inside += 1
+    return inside
 
 
 @inner

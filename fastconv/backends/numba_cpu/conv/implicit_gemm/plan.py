@@ -27,7 +27,7 @@ class GemmConvolution(Convolution):
     def tiling(simd: Simd, p: Problem) -> Tiling:
         """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
-        return tiling(simd, p.groups, p.rows, p.points, p.channels * taps, p.lattice[1], taps)
+        return tiling(simd, p.groups, p.rows, p.points, p.channels * taps, (p.lattice[1], p.source_step[1]), taps)
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
@@ -49,7 +49,9 @@ class GemmWeightGradient(WeightGradient):
     def tiling(simd: Simd, p: Problem) -> Tiling:
         """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
-        return weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps)
+        return weight_tiling(
+            simd, p.groups, p.rows, p.channels * taps, p.points, (p.lattice[1], p.source_step[1]), taps
+        )
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:

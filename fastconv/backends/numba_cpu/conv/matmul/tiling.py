@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
+from fastconv.backends.numba_cpu.gemm.tiling import gather_cycles
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, tasks_for
 
 COST = CPU.matmul
 
@@ -33,6 +34,8 @@ class MatrixTiling:
     """Fraction of the tiles' numbers that are wanted results."""
     width: int
     """Elements between rows of b."""
+    piece: int = 0
+    """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
     splits: int = 1
 
     @property
@@ -48,10 +51,12 @@ class MatrixTiling:
             "block_panels": self.block_panels,
             "panel_blocks": self.panel_blocks,
             "width": self.width,
+            "piece": self.piece,
         }
 
     def __str__(self) -> str:
-        return f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted, in place"
+        how = "gathered once" if self.piece else "in place"
+        return f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted, {how}"
 
 
 def _is_product(p: Problem) -> bool:
@@ -68,11 +73,39 @@ def _is_product(p: Problem) -> bool:
 
 @lru_cache(maxsize=1024)
 def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-    """Return the tiling of a 1 x 1 convolution; None for others."""
-    if not _is_product(p):
+    """Return the cheaper tiling of pixels in place, for a 1 x 1 convolution, and of pixels that are gathered.
+
+    Return None if they must be gathered and take too much memory.
+    """
+    found = []
+    if _is_product(p):
+        pixels = math.prod(p.lattice)
+        found.append(_cut(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels))
+    if not found or p.images > 1:
+        found.append(_gathered(simd, p))
+    return min((cut for cut in found if cut is not None), key=lambda cut: cut.cycles, default=None)
+
+
+def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
+    """Return the tiling of a convolution whose pixels are gathered once, those of all images side by side."""
+    depth = p.channels * len(p.taps)
+    vectors = -(-p.points // simd.lanes)
+    # An odd number of vectors, so that rows are in all of the cache's sets.
+    width = (vectors | 1) * simd.lanes
+    if p.groups * depth * width * simd.itemsize > COST.most_bytes:
         return None
-    pixels = math.prod(p.lattice)
-    return _cut(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels)
+    cut = _cut(simd, p.groups, p.rows, p.points, depth, width)
+    if cut is None:
+        return None
+    piece = -(-p.channels // tasks_for(p.groups))
+    cycles = cut.cycles + p.groups * depth * vectors * gather_cycles(simd, p.lattice[1], piece, p.source_step[1])
+    # The share of tiles that are written by way of the workspace, once for all steps that fit in the cache.
+    tile = cut.tile_vectors * simd.lanes
+    scattered = 1.0 if p.target_step != (1, 1) or p.part else min(1.0, (tile - 1) / math.prod(p.lattice))
+    if p.images > 1 or scattered == 1.0:
+        chunks = -(-depth // cut.steps)
+        cycles += scattered * chunks * p.groups * p.rows * vectors * 2 * CPU.gemm.write
+    return replace(cut, cycles=cycles, piece=piece)
 
 
 @lru_cache(maxsize=1024)
