@@ -151,6 +151,12 @@ class MatmulCosts:
 
     steps: int
     """Steps of the reduction at a time: rows of two vectors take 24 KiB of the L1 cache."""
+    column: int
+    """Cycles to copy a step of the last column, in all tasks."""
+    dot: int
+    """Cycles to add up the lanes of a dot product and to write it."""
+    product: float
+    """Cycles of a vector of a dot product."""
     most_bytes: int
     """Size limit of b, in bytes. In a b of 150 MB with rows of 16 KiB, every other row is on a page whose address has
     to be looked up, which takes twice the time."""

@@ -86,6 +86,9 @@ ZEN4 = CostModel(
     ),
     matmul=MatmulCosts(
         steps=192,
+        column=30,
+        dot=20,
+        product=2.5,
         most_bytes=8 << 20,
         sets=64,
         ways=8,

@@ -139,6 +139,18 @@ def test_gathered_pixels(g: ConvGeometry, matrix: NumbaCpu, simd: Simd) -> None:
     assert cut.piece > 0
 
 
+@pytest.mark.parametrize("rows", [1, 8, 13, 150])
+def test_a_pixel_alone_in_the_last_vector(rows: int, matrix: NumbaCpu, simd: Simd) -> None:
+    """Its results are dot products if the weight is read by rows, of a depth that leaves every kind of remainder."""
+    whole, rest = image(simd.lanes, 1, simd.lanes + 1, rows, 1, 1), image(3 * simd.lanes + 1, 7, 7, rows, 1, 1, N=2)
+    some = [whole, rest, image(4, 13, 13, rows, 3, 3, stride=(2, 2)), image(3, 7, 7, rows, 3, 3)]
+    some.append(image(4 * simd.lanes, 17, 1, 2 * rows, 1, 1, groups=2))
+    assert_all_exact(matrix, some, simd)
+    assert_special_values_travel(matrix, rest, simd, np.nan)
+    for g in some:
+        assert plan(matrix, "conv2d", g, simd).args["alone"][0] == 1
+
+
 def test_the_weight_is_packed_only_if_it_must_be(matrix: NumbaCpu, simd: Simd) -> None:
     def packed(operation: str, g: ConvGeometry) -> list[bool]:
         return [bool(each.args["pack_tasks"][0]) for each in matrix.plans(operation, simd, g)[0]]

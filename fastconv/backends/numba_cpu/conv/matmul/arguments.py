@@ -16,6 +16,10 @@ class MatrixArguments(ConvArguments):
     """Number of the weight's panels that are packed; 0 if it is read in place."""
     piece: int
     """Number of channels that a task gathers."""
+    alone: int
+    """1 if the column after the last tile is computed alone."""
+    dots: int
+    """Address of a table of kernels for that column."""
     panel_step: int
     """Elements between blocks of tile_rows rows of a."""
     width: int

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.conv.matmul import columns, kernel
+from fastconv.backends.numba_cpu.conv.direct import weight_grad as correlate
+from fastconv.backends.numba_cpu.conv.matmul import kernel, product
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
@@ -22,22 +24,23 @@ class MatrixConvolution(Convolution):
 
     def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
         p = job.problem
-        if not cut.piece:
-            super().__init__(simd, job, cut, 0, 0)
-            self._set({"row_step": job.weight[0], "depth_step": job.weight[1]})
-            self._first = kernel.convolve(simd), self.tasks(p, cut)
-        else:
-            depth, panels = p.channels * len(p.taps), -(-p.rows // cut.tile_rows)
-            steps = _weight_steps(job) or (1, cut.tile_rows)
-            packed = 0 if _weight_steps(job) else p.groups * panels
-            before = packed * cut.tile_rows * depth * simd.itemsize
-            own = columns.workspace_bytes(simd, cut.tile_rows, cut.tile_vectors)
-            super().__init__(simd, job, cut, own, before + p.groups * depth * cut.width * simd.itemsize)
-            self._set({"row_step": steps[0], "depth_step": steps[1], "pack_tasks": packed, "columns": before})
-            self.args["panel_step"] = cut.tile_rows * (depth if packed else steps[0])
-            self._first = columns.prepare(simd), packed + p.groups * -(-p.channels // cut.piece)
-            self._second = columns.multiply_columns(simd), self.tasks(p, cut)
-        self._kernels = _kernels(self.args, simd, cut, p.rows)
+        depth, panels = p.channels * len(p.taps), p.groups * -(-p.rows // cut.tile_rows)
+        steps = _weight_steps(job)
+        packed = panels if steps is None else 0
+        row_step, depth_step = steps or (1, cut.tile_rows)
+        alone = int(cut.alone and packed == 0 and depth_step == 1)
+        before = packed * cut.tile_rows * depth * simd.itemsize
+        gathered = p.groups * depth * cut.width * simd.itemsize if cut.piece else 0
+        super().__init__(simd, job, cut, product.workspace_bytes(simd, cut, depth), before + gathered)
+        values = {"row_step": row_step, "depth_step": depth_step, "pack_tasks": packed, "columns": before}
+        self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
+        self._set({"alone": alone, "points": cut.columns - alone})
+        self._kernels = _kernels(self.args, simd, replace(cut, columns=cut.columns - alone), p.rows)
+        if alone:
+            self._dots = _dots(self.args, simd, cut, p.rows)
+        if cut.piece:
+            self._first = product.prepare(simd), packed + p.groups * -(-p.channels // cut.piece)
+        self._second = product.convolve(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
@@ -90,6 +93,15 @@ def _weight_steps(job: Job) -> tuple[int, int] | None:
     ends = zip(p.taps[0], p.lattice, p.source_step, p.size, strict=False)
     inside = all(tap >= 0 and tap + (points - 1) * step < size for tap, points, step, size in ends)
     return job.weight[:2] if inside else None
+
+
+def _dots(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
+    """Put a table of kernels for the last column into the arguments: for most rows, at the end, and between tasks."""
+    task = cut.block_panels * cut.tile_rows
+    counts = product.LAST_ROWS, (rows % task or task) % product.LAST_ROWS, task % product.LAST_ROWS
+    dots = np.array([correlate.kernel(simd, count or product.LAST_ROWS, 1) for count in counts], np.int64)
+    args["dots"] = dots.ctypes.data
+    return dots
 
 
 def _kernels(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:

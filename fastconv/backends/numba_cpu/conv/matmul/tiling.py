@@ -36,6 +36,8 @@ class MatrixTiling:
     """Elements between rows of b."""
     piece: int = 0
     """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
+    alone: bool = False
+    """True if tiles are cut for all columns but the last, which is computed alone if the weight is read by rows."""
     splits: int = 1
 
     @property
@@ -80,7 +82,7 @@ def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     found = []
     if _is_product(p):
         pixels = math.prod(p.lattice)
-        found.append(_cut(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels))
+        found.append(_cut_columns(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels))
     if not found or p.images > 1:
         found.append(_gathered(simd, p))
     return min((cut for cut in found if cut is not None), key=lambda cut: cut.cycles, default=None)
@@ -94,7 +96,7 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     width = (vectors | 1) * simd.lanes
     if p.groups * depth * width * simd.itemsize > COST.most_bytes:
         return None
-    cut = _cut(simd, p.groups, p.rows, p.points, depth, width)
+    cut = _cut_columns(simd, p.groups, p.rows, p.points, depth, width)
     if cut is None:
         return None
     piece = -(-p.channels // tasks_for(p.groups))
@@ -117,6 +119,17 @@ def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     # An odd number of vectors, so that rows of the transpose are in all of the cache's sets.
     width += simd.lanes * (width // simd.lanes % 2 == 0)
     return _cut(simd, 1, p.rows, p.channels, math.prod(p.lattice), width, transposed=True)
+
+
+def _cut_columns(simd: Simd, products: int, rows: int, columns: int, depth: int, width: int) -> MatrixTiling | None:
+    """Return `_cut` of all columns, or of all but the last if that one would be alone in a vector."""
+    if columns % simd.lanes != 1 or columns == 1 or depth < simd.lanes:
+        return _cut(simd, products, rows, columns, depth, width)
+    cut = _cut(simd, products, rows, columns - 1, depth, width)
+    if cut is None:
+        return None
+    cycles = products * (depth * COST.column + rows * (COST.dot + COST.product * depth / simd.lanes))
+    return replace(cut, columns=columns, cycles=cut.cycles + cycles, alone=True)
 
 
 def _cut(
