@@ -143,7 +143,8 @@ def _cut(
 
     def cost(tile: Ranked) -> float:
         tile_rows, vectors = tile.shape
-        if not _fits(simd, steps, vectors, width):
+        # Rows of a weight are as long as the reduction, if they are read in place.
+        if not _fits(simd, steps, vectors, width) or not _fits(simd, tile_rows, 1, depth):
             return math.inf
         whole, rest = divmod(columns, vectors * simd.lanes)
         last = -(-rest // simd.lanes)
