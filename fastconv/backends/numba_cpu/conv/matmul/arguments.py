@@ -16,6 +16,8 @@ class MatrixArguments(ConvArguments):
     """Number of the weight's panels that are packed; 0 if it is read in place."""
     piece: int
     """Number of channels that a task gathers."""
+    span: int
+    """Number of vectors of pixels that a task gathers."""
     alone: int
     """1 if the column after the last tile is computed alone."""
     dots: int

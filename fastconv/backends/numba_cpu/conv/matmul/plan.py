@@ -39,7 +39,8 @@ class MatrixConvolution(Convolution):
         if alone:
             self._dots = _dots(self.args, simd, cut, p.rows)
         if cut.piece:
-            self._first = product.prepare(simd), packed + p.groups * -(-p.channels // cut.piece)
+            spans = -(-p.points // (cut.span * simd.lanes))
+            self._first = product.prepare(simd), packed + p.groups * spans * -(-p.channels // cut.piece)
         self._second = product.convolve(simd), self.tasks(p, cut)
 
     @staticmethod

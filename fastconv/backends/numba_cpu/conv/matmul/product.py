@@ -11,7 +11,7 @@ channels, and each would gather all pixels: for 256 channels to 512 on 14 x 14 p
 weight is read in place, as in kernel.py, if its steps (d, t) lie in order or if there is one tap; else it is packed in
 panels. Pixels of several images lie side by side: 8 images of 7 x 7 fill 98% of the vectors.
 
-    prepare              pack panels of the weight, if needed; gather some channels for all pixels
+    prepare              pack panels of the weight, if needed; gather some channels of some pixels
     convolve             a block of columns by a block of rows, in one group:
         for KC steps
             for tiles of columns
@@ -54,18 +54,21 @@ def workspace_bytes(simd: Simd, cut: MatrixTiling, depth: int) -> int:
 
 @task(MatrixArguments)
 def prepare(simd, args, task, thread):
-    """Pack a panel of the weight, or gather all pixels of some channels of a group."""
+    """Pack a panel of the weight, or gather some pixels of some channels of a group."""
     if task < args.pack_tasks:
         pack_panel_of(simd, args, task)
         return
     pieces = (args.depth + args.piece - 1) // args.piece
-    group, piece = divmod(task - args.pack_tasks, pieces)
     taps, width, points = args.tap_count, args.width, args.N * args.I * args.J
+    span = args.span * simd.lanes
+    spans = (points + span - 1) // span
+    group, part = divmod(task - args.pack_tasks, pieces * spans)
+    piece, part = divmod(part, spans)
     first = piece * args.piece * taps
     end = min(args.depth * taps, first + args.piece * taps)
     runs = args.workspace + thread * args.thread_bytes
     target = args.panels + args.columns + simd.itemsize * (group * args.depth * taps + first) * width
-    for u in range(0, points, simd.lanes):
+    for u in range(part * span, min(points, part * span + span), simd.lanes):
         place, count = target + simd.itemsize * u, min(simd.lanes, points - u)
         gather(simd, args, args.taps, taps, group, u, count, first, end, place, width, runs)
 

@@ -36,6 +36,8 @@ class MatrixTiling:
     """Elements between rows of b."""
     piece: int = 0
     """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
+    span: int = 0
+    """Number of vectors of pixels that a task gathers."""
     alone: bool = False
     """True if tiles are cut for all columns but the last, which is computed alone if the weight is read by rows."""
     splits: int = 1
@@ -54,6 +56,7 @@ class MatrixTiling:
             "panel_blocks": self.panel_blocks,
             "width": self.width,
             "piece": self.piece,
+            "span": self.span,
         }
 
     def __str__(self) -> str:
@@ -99,7 +102,9 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     cut = _cut_columns(simd, p.groups, p.rows, p.points, depth, width)
     if cut is None:
         return None
-    piece = -(-p.channels // tasks_for(p.groups))
+    # What is found out about a vector's pixels is used for all channels of a task.
+    parts = min(vectors, tasks_for(p.groups))
+    span, piece = -(-vectors // parts), -(-p.channels // tasks_for(p.groups * parts))
     cycles = cut.cycles + p.groups * depth * vectors * gather_cycles(simd, p.lattice[1], piece, p.source_step[1])
     # The share of tiles that are written by way of the workspace, once for all steps that fit in the cache.
     tile = cut.tile_vectors * simd.lanes
@@ -107,7 +112,7 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     if p.images > 1 or scattered == 1.0:
         chunks = -(-depth // cut.steps)
         cycles += scattered * chunks * p.groups * p.rows * vectors * 2 * CPU.gemm.write
-    return replace(cut, cycles=cycles, piece=piece)
+    return replace(cut, cycles=cycles, piece=piece, span=span)
 
 
 @lru_cache(maxsize=1024)
@@ -204,4 +209,6 @@ def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:
     if row % COST.line:
         return True  # rows then spread over all sets
     sets = COST.sets // math.gcd(COST.sets, row // COST.line)
+    if sets == COST.sets:
+        return True
     return steps * -(-vectors * simd.lanes * simd.itemsize // COST.line) <= sets * COST.ways
