@@ -84,6 +84,8 @@ class ConvArguments(Arguments):
     """Columns of a tile, NR, in vectors."""
     steps: int
     """Steps of the reduction that are packed and multiplied at a time: KC."""
+    chunk: int
+    """Steps of the reduction whose tiles are added up before they are written to the target: whole times KC."""
     block_tiles: int
     """Number of tiles side by side in a block of pixels or columns."""
     block_panels: int

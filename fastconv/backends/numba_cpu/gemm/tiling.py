@@ -31,6 +31,8 @@ class Tiling:
     """Fraction of the tiles' numbers that are part of the result; the others are padding."""
     cycles: float = 0
     """Predicted cycles of all tasks together, on a processor that does one vector of multiply-adds a cycle."""
+    chunk: int = 0
+    """Steps of the reduction that are gathered at a time."""
     pack: float = 0
     """The part of ``cycles`` in which the weight is packed."""
     splits: int = 1
@@ -45,6 +47,7 @@ class Tiling:
             "tile_rows": self.tile_rows,
             "tile_vectors": self.tile_vectors,
             "steps": self.steps,
+            "chunk": self.chunk,
             "block_tiles": self.block_tiles,
             "blocks": self.blocks,
             "block_panels": self.block_panels,
@@ -70,24 +73,28 @@ def tiling(
     taps: int,
     wanted: int = TASKS,
     height: int | None = None,
+    *,
+    apart: bool = False,
 ) -> Tiling:
     """Return the tiling with the least waste for ``groups`` products of rows x depth by depth x columns.
 
     ``row`` is the number of columns that are in a row of the image, and the pixels from one to the next; the depth is
-    channels x ``taps``. Tiles have ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for.
+    channels x ``taps``. Tiles have ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for;
+    ``apart`` is True if the target's pixels have a stride.
     """
     tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
     steps = -(-depth // -(-depth // COST.steps))
+    passes = -(-depth // steps)
     fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
     enough = max(1, groups * tiles // wanted)
-    block_tiles = min(fit, enough)
+    chunk = steps * min(passes, fit) if apart else steps
+    block_tiles = 1 if chunk > steps else min(fit, enough)
     blocks = -(-tiles // block_tiles)
     block_panels = ceil(panels, min(panels, ceil(wanted, groups * blocks)))
     panel_blocks = -(-panels // block_panels)
     gather = gather_cycles(simd, row[0], steps / taps, row[1]) * groups * panel_blocks * tiles * vectors * depth
-    passes = -(-depth // steps)
     tile = depth * tile_rows * vectors + passes * (COST.tile + COST.write * tile_rows * vectors)
     pack = COST.pack * groups * panels * tile_rows * depth
     return Tiling(
@@ -102,6 +109,7 @@ def tiling(
         panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
         pack + gather + groups * panels * tiles * tile,
+        chunk,
         pack,
     )
 

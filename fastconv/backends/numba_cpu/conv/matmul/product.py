@@ -95,8 +95,9 @@ def convolve(simd, args, task, thread):
     if args.piece != 0:
         right = args.panels + args.columns + size * group * depth * width
     scratch = args.workspace + thread * args.thread_bytes
-    for k in range(0, depth, args.steps):
-        here = min(args.steps, depth - k)
+    steps, chunk = args.steps, args.chunk
+    for k in range(0, depth, chunk):
+        here = min(chunk, depth - k)
         start = ACCUMULATE if k > 0 else 0
         limits = args.limits + 2 * size if k + here == depth else args.limits
         for j in range(first_column, end_column, tile_width):
@@ -111,12 +112,15 @@ def convolve(simd, args, task, thread):
                 a = left + size * (i // tile_rows * panel_step + k * depth_step)
                 row = group * rows + i
                 bias = args.bias + size * row if args.bias != 0 else 0
-                if dense:
+                if dense and chunk == steps:
                     c = args.target + size * ((n * args.groups * rows + row) * plane_size + inside)
                     call(kernel, (here, a, row_step, depth_step, b, width, rest, c, plane_size, bias, start, limits))
                 else:
-                    some = here, a, row_step, depth_step, b, width, rest, scratch, tile_width, 0, 0, args.limits
-                    call(kernel, some)
+                    for s in range(0, here, steps):
+                        some, begin = min(steps, here - s), ACCUMULATE if s > 0 else 0
+                        then, below = a + size * s * depth_step, b + size * s * width
+                        whole = some, then, row_step, depth_step, below, width, rest, scratch, tile_width
+                        call(kernel, (*whole, 0, begin, args.limits))
                     valid = min(tile_rows, end_row - i)
                     deliver(simd, args, row, valid, u, there, scratch, tile_width, bias, start, limits)
     if args.alone != 0 and block + 1 == args.blocks:

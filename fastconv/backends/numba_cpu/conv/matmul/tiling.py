@@ -36,6 +36,8 @@ class MatrixTiling:
     """Elements between rows of b."""
     piece: int = 0
     """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
+    chunk: int = 0
+    """Steps of the reduction whose tiles are added up before they are written to the target."""
     span: int = 0
     """Number of vectors of pixels that a task gathers."""
     alone: bool = False
@@ -57,6 +59,7 @@ class MatrixTiling:
             "width": self.width,
             "piece": self.piece,
             "span": self.span,
+            "chunk": self.chunk or self.steps,
         }
 
     def __str__(self) -> str:
@@ -99,20 +102,27 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     width = (vectors | 1) * simd.lanes
     if p.groups * depth * width * simd.itemsize > COST.most_bytes:
         return None
-    cut = _cut_columns(simd, p.groups, p.rows, p.points, depth, width)
+    apart = p.target_step != (1, 1)
+    if apart:
+        cut = _cut(simd, p.groups, p.rows, p.points, depth, width, by_rows=False)
+    else:
+        cut = _cut_columns(simd, p.groups, p.rows, p.points, depth, width)
     if cut is None:
         return None
     # What is found out about a vector's pixels is used for all channels of a task.
     parts = min(vectors, tasks_for(p.groups))
     span, piece = -(-vectors // parts), -(-p.channels // tasks_for(p.groups * parts))
     cycles = cut.cycles + p.groups * depth * vectors * gather_cycles(simd, p.lattice[1], piece, p.source_step[1])
-    # The share of tiles that are written by way of the workspace, once for all steps that fit in the cache.
-    tile = cut.tile_vectors * simd.lanes
-    scattered = 1.0 if p.target_step != (1, 1) or p.part else min(1.0, (tile - 1) / math.prod(p.lattice))
-    if p.images > 1 or scattered == 1.0:
-        chunks = -(-depth // cut.steps)
-        cycles += scattered * chunks * p.groups * p.rows * vectors * 2 * CPU.gemm.write
-    return replace(cut, cycles=cycles, piece=piece, span=span)
+    # The share of tiles that are written by way of the workspace, after as many steps as fit in the L2 cache.
+    tile, chunk = cut.tile_vectors * simd.lanes, cut.steps
+    scattered = min(1.0, (tile - 1) / math.prod(p.lattice)) if p.images > 1 else 0.0
+    if apart or p.part:
+        scattered = 1.0
+    # An input gradient reads columns of the weight. Lines of more steps would evict each other if 4 KiB apart.
+    if scattered > COST.scattered and not (apart and p.rows * simd.itemsize % (COST.line * COST.sets) == 0):
+        chunk *= min(-(-depth // chunk), max(1, CPU.gemm.block_bytes // (chunk * tile * simd.itemsize)))
+    cycles += scattered * -(-depth // chunk) * p.groups * p.rows * vectors * 2 * CPU.gemm.write
+    return replace(cut, cycles=cycles, piece=piece, span=span, chunk=chunk)
 
 
 @lru_cache(maxsize=1024)
@@ -138,7 +148,15 @@ def _cut_columns(simd: Simd, products: int, rows: int, columns: int, depth: int,
 
 
 def _cut(
-    simd: Simd, products: int, rows: int, columns: int, depth: int, width: int, *, transposed: bool = False
+    simd: Simd,
+    products: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    width: int,
+    *,
+    by_rows: bool = True,
+    transposed: bool = False,
 ) -> MatrixTiling | None:
     """Return the tiling with the fewest cycles; None if b is too large, or its rows would evict each other from L1."""
     if depth * width * simd.itemsize > COST.most_bytes:
@@ -148,8 +166,8 @@ def _cut(
 
     def cost(tile: Ranked) -> float:
         tile_rows, vectors = tile.shape
-        # Rows of a weight are as long as the reduction, if they are read in place.
-        if not _fits(simd, steps, vectors, width) or not _fits(simd, tile_rows, 1, depth):
+        # Rows of a weight are as long as the reduction.
+        if not _fits(simd, steps, vectors, width) or (by_rows and not _fits(simd, tile_rows, 1, depth)):
             return math.inf
         whole, rest = divmod(columns, vectors * simd.lanes)
         last = -(-rest // simd.lanes)
