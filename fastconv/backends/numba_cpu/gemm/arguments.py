@@ -84,8 +84,6 @@ class ConvArguments(Arguments):
     """Columns of a tile, NR, in vectors."""
     steps: int
     """Steps of the reduction that are packed and multiplied at a time: KC."""
-    chunk: int
-    """Steps of the reduction whose tiles are added up before they are written to the target: whole times KC."""
     block_tiles: int
     """Number of tiles side by side in a block of pixels or columns."""
     block_panels: int
@@ -97,7 +95,8 @@ class ConvArguments(Arguments):
     splits: int
     """Number of parts of the reduction, whose results are added up at the end."""
     split_steps: int
-    """Number of steps of the reduction in each part."""
+    """Number of steps of the reduction in each part. Tiles of a convolution that are written by way of the workspace
+    are written once for a part: a multiple of KC."""
 
 
 NO_LIMITS = (-math.inf, math.inf)

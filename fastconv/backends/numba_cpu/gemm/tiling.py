@@ -31,8 +31,6 @@ class Tiling:
     """Fraction of the tiles' numbers that are part of the result; the others are padding."""
     cycles: float = 0
     """Predicted cycles of all tasks together, on a processor that does one vector of multiply-adds a cycle."""
-    chunk: int = 0
-    """Steps of the reduction that are gathered at a time."""
     pack: float = 0
     """The part of ``cycles`` in which the weight is packed."""
     splits: int = 1
@@ -47,7 +45,6 @@ class Tiling:
             "tile_rows": self.tile_rows,
             "tile_vectors": self.tile_vectors,
             "steps": self.steps,
-            "chunk": self.chunk,
             "block_tiles": self.block_tiles,
             "blocks": self.blocks,
             "block_panels": self.block_panels,
@@ -109,8 +106,8 @@ def tiling(
         panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
         pack + gather + groups * panels * tiles * tile,
-        chunk,
         pack,
+        split_steps=chunk,
     )
 
 
@@ -167,12 +164,12 @@ def gather_cycles(simd: Simd, row: int, channels: float, step: int) -> float:
     """Return the cycles that it takes to gather a vector from an image with rows of ``row`` lattice points.
 
     Lattice points read pixels ``step`` apart. Up to four runs a vector have specialised code, 10 to 18 cycles, with a
-    step of 2 twice that; more go through a loop. With larger steps each pixel is read alone. The address and the lanes
-    of each run are computed once for all of ``channels`` channels.
+    step of 2 twice that, and with a step of 4 inside a row four times; more go through a loop. With other steps each
+    pixel is read alone. The address and the lanes of each run are computed once for all of ``channels`` channels.
     """
     runs = 1 + (simd.lanes - 1) / row
     begin = 20 * runs / max(1.0, channels)
-    if step > 2:
+    if step > 2 and (step != 4 or row < simd.lanes):
         return COST.pixel * simd.lanes + begin
     return step * (6 + 3 * runs if runs <= 4 else 9 * runs) + begin
 

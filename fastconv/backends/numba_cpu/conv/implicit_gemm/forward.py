@@ -85,7 +85,7 @@ def multiply_block(simd, args, task, thread):
     # The reduction runs over all taps together, or over one tap after another and skips packed taps that aren't used.
     together = 1 if by_taps != 0 else taps
     length, packed = depth * together, depth * max(by_taps, together)
-    steps, chunk = args.steps, args.chunk
+    steps, chunk = args.steps, args.split_steps
     kernel, limits = args.kernel, args.limits
     plane = args.target_h * args.target_w
     # True if neighbours in the lattice are neighbours in the target, also from one row to the next.

@@ -24,6 +24,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.strided import can_load_apart, load_apart
 
 AHEAD = 4
 """Distance of prefetches, in vectors. Planes are too far apart for the processor to see that each is read in order."""
@@ -53,7 +54,7 @@ def gather(simd, args, table, taps, group, u, count, first, end, target, step, r
         if low >= high:
             continue
         dy, dx = load_integer(table, 3 * t), load_integer(table, 3 * t + 1)
-        if rows == 1 and count == simd.lanes and right <= 2:
+        if rows == 1 and count == simd.lanes and can_load_apart(right):
             y, x = load_integer(runs, 2) + dy, load_integer(runs, 3) + dx
             if 0 <= y < H and x >= 0 and x + (simd.lanes - 1) * right < W:
                 place = load_integer(runs, 4) + y * W + x
@@ -125,18 +126,14 @@ def _clip_runs(simd, args, rows, dy, dx, runs, found):
 
 @inner
 def _copy_inside(simd, source, plane, right, low, high, place, target, shift, taps, step):
-    """Copy as `_copy` does where a whole vector lies in one row of the image, with a stride of 1 or 2: no masks."""
+    """Copy as `_copy` does where a whole vector lies in one row of the image: without masks."""
     if right == 1:
         for d in range(low, high):
             prefetch(simd, source, place + d * plane + AHEAD * simd.lanes)
             store(simd, target, (d * taps + shift) * step, load(simd, source, place + d * plane))
         return
-    # The image may end with the last pixel that is wanted, one before the end of the second vector.
-    mask = lanes_between(simd, 0, simd.lanes - 1)
     for d in range(low, high):
-        near = load(simd, source, place + d * plane)
-        far = load_where(simd, source, place + d * plane + simd.lanes, mask, zeros(simd))
-        store(simd, target, (d * taps + shift) * step, evens(simd, near, far))
+        store(simd, target, (d * taps + shift) * step, load_apart(simd, source, place + d * plane, right))
 
 
 @inner

@@ -17,7 +17,7 @@ class GemmConvolution(Convolution):
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors
-        thread_bytes = forward.workspace_bytes(simd, cut.chunk, cut.block_tiles, *shape)
+        thread_bytes = forward.workspace_bytes(simd, cut.split_steps, cut.block_tiles, *shape)
         super().__init__(simd, job, cut, thread_bytes, panel_bytes(simd, p, cut))
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
         self._first = packing.pack_weight(simd), p.groups * cut.panels

@@ -95,7 +95,7 @@ def convolve(simd, args, task, thread):
     if args.piece != 0:
         right = args.panels + args.columns + size * group * depth * width
     scratch = args.workspace + thread * args.thread_bytes
-    steps, chunk = args.steps, args.chunk
+    steps, chunk = args.steps, args.split_steps
     for k in range(0, depth, chunk):
         here = min(chunk, depth - k)
         start = ACCUMULATE if k > 0 else 0

@@ -36,7 +36,7 @@ class MatrixTiling:
     """Elements between rows of b."""
     piece: int = 0
     """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
-    chunk: int = 0
+    split_steps: int = 0
     """Steps of the reduction whose tiles are added up before they are written to the target."""
     span: int = 0
     """Number of vectors of pixels that a task gathers."""
@@ -59,7 +59,7 @@ class MatrixTiling:
             "width": self.width,
             "piece": self.piece,
             "span": self.span,
-            "chunk": self.chunk or self.steps,
+            "split_steps": self.split_steps or self.steps,
         }
 
     def __str__(self) -> str:
@@ -122,7 +122,7 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     if scattered > COST.scattered and not (apart and p.rows * simd.itemsize % (COST.line * COST.sets) == 0):
         chunk *= min(-(-depth // chunk), max(1, CPU.gemm.block_bytes // (chunk * tile * simd.itemsize)))
     cycles += scattered * -(-depth // chunk) * p.groups * p.rows * vectors * 2 * CPU.gemm.write
-    return replace(cut, cycles=cycles, piece=piece, span=span, chunk=chunk)
+    return replace(cut, cycles=cycles, piece=piece, span=span, split_steps=chunk)
 
 
 @lru_cache(maxsize=1024)
