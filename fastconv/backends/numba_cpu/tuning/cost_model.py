@@ -151,6 +151,8 @@ class MatmulCosts:
 
     steps: int
     """Steps of the reduction at a time: rows of two vectors take 24 KiB of the L1 cache."""
+    in_place: int
+    """Gathered pixels up to which an input gradient reads the weight in place."""
     scattered: float
     """Share of tiles written by way of the workspace from which all are, after more steps of the reduction."""
     column: int

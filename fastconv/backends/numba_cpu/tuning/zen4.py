@@ -86,6 +86,7 @@ ZEN4 = CostModel(
     ),
     matmul=MatmulCosts(
         steps=192,
+        in_place=96,
         scattered=0.5,
         column=30,
         dot=20,

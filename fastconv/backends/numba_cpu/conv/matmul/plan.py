@@ -25,7 +25,7 @@ class MatrixConvolution(Convolution):
     def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
         p = job.problem
         depth, panels = p.channels * len(p.taps), p.groups * -(-p.rows // cut.tile_rows)
-        steps = _weight_steps(job)
+        steps = None if cut.pack else _weight_steps(job)
         packed = panels if steps is None else 0
         row_step, depth_step = steps or (1, cut.tile_rows)
         alone = int(cut.alone and packed == 0 and depth_step == 1)

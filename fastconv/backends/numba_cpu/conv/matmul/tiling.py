@@ -40,6 +40,8 @@ class MatrixTiling:
     """Steps of the reduction whose tiles are added up before they are written to the target."""
     span: int = 0
     """Number of vectors of pixels that a task gathers."""
+    pack: bool = False
+    """True if the weight is packed even if it could be read in place."""
     alone: bool = False
     """True if tiles are cut for all columns but the last, which is computed alone if the weight is read by rows."""
     splits: int = 1
@@ -88,7 +90,7 @@ def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     found = []
     if _is_product(p):
         pixels = math.prod(p.lattice)
-        found.append(_cut_columns(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels))
+        found.append(_cut_columns(simd, p, p.images * p.groups, pixels, p.channels, pixels))
     if not found or p.images > 1:
         found.append(_gathered(simd, p))
     return min((cut for cut in found if cut is not None), key=lambda cut: cut.cycles, default=None)
@@ -102,13 +104,11 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     width = (vectors | 1) * simd.lanes
     if p.groups * depth * width * simd.itemsize > COST.most_bytes:
         return None
-    apart = p.target_step != (1, 1)
-    if apart:
-        cut = _cut(simd, p.groups, p.rows, p.points, depth, width, by_rows=False)
-    else:
-        cut = _cut_columns(simd, p.groups, p.rows, p.points, depth, width)
+    cut = _cut_columns(simd, p, p.groups, p.points, depth, width)
     if cut is None:
         return None
+    # In place, every tile of pixels reads all columns again, a line each.
+    pack = p.backward and (len(p.taps) > 1 or p.points > COST.in_place)
     # What is found out about a vector's pixels is used for all channels of a task.
     parts = min(vectors, tasks_for(p.groups))
     span, piece = -(-vectors // parts), -(-p.channels // tasks_for(p.groups * parts))
@@ -116,13 +116,15 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     # The share of tiles that are written by way of the workspace, after as many steps as fit in the L2 cache.
     tile, chunk = cut.tile_vectors * simd.lanes, cut.steps
     scattered = min(1.0, (tile - 1) / math.prod(p.lattice)) if p.images > 1 else 0.0
-    if apart or p.part:
+    if p.target_step != (1, 1) or p.part:
         scattered = 1.0
-    # An input gradient reads columns of the weight. Lines of more steps would evict each other if 4 KiB apart.
-    if scattered > COST.scattered and not (apart and p.rows * simd.itemsize % (COST.line * COST.sets) == 0):
+    # Lines of more columns would evict each other if they are a multiple of 4 KiB apart.
+    near = p.backward and not pack and p.rows * simd.itemsize % (COST.line * COST.sets) == 0
+    if scattered > COST.scattered and not near:
         chunk *= min(-(-depth // chunk), max(1, CPU.gemm.block_bytes // (chunk * tile * simd.itemsize)))
     cycles += scattered * -(-depth // chunk) * p.groups * p.rows * vectors * 2 * CPU.gemm.write
-    return replace(cut, cycles=cycles, piece=piece, span=span, split_steps=chunk)
+    cycles += pack * CPU.gemm.pack * p.groups * p.rows * depth
+    return replace(cut, cycles=cycles, piece=piece, span=span, split_steps=chunk, pack=pack)
 
 
 @lru_cache(maxsize=1024)
@@ -136,14 +138,17 @@ def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     return _cut(simd, 1, p.rows, p.channels, math.prod(p.lattice), width, transposed=True)
 
 
-def _cut_columns(simd: Simd, products: int, rows: int, columns: int, depth: int, width: int) -> MatrixTiling | None:
-    """Return `_cut` of all columns, or of all but the last if that one would be alone in a vector."""
-    if columns % simd.lanes != 1 or columns == 1 or depth < simd.lanes:
-        return _cut(simd, products, rows, columns, depth, width)
-    cut = _cut(simd, products, rows, columns - 1, depth, width)
+def _cut_columns(simd: Simd, p: Problem, products: int, columns: int, depth: int, width: int) -> MatrixTiling | None:
+    """Return `_cut` of all columns, or of all but the last if that one would be alone in a vector.
+
+    The last column is multiplied by rows of the weight, which a backward problem doesn't have.
+    """
+    if p.backward or columns % simd.lanes != 1 or columns == 1 or depth < simd.lanes:
+        return _cut(simd, products, p.rows, columns, depth, width, by_rows=not p.backward)
+    cut = _cut(simd, products, p.rows, columns - 1, depth, width)
     if cut is None:
         return None
-    cycles = products * (depth * COST.column + rows * (COST.dot + COST.product * depth / simd.lanes))
+    cycles = products * (depth * COST.column + p.rows * (COST.dot + COST.product * depth / simd.lanes))
     return replace(cut, columns=columns, cycles=cut.cycles + cycles, alone=True)
 
 
