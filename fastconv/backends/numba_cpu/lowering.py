@@ -155,7 +155,7 @@ def _input_gradient(g: ConvGeometry) -> tuple[list[Job], bool]:
             source, target, lattice = g.output_shape, g.input_shape, (height, width)
             if _is_pointwise(taps, g, g.stride):
                 source, target, lattice = (g.N, g.K, 1, g.P * g.Q), (g.N, g.C, 1, g.H * g.W), (1, g.H * g.W)
-            problem = Problem(g.N, g.groups, depth, rows, source[2:], lattice, (1, 1), taps, g.stride)
+            problem = Problem(g.N, g.groups, depth, rows, source[2:], lattice, (1, 1), taps, g.stride, backward=True)
             found.append(Job(problem, source, target, weight, first=(y, x)))
     return found, len(found) == min(g.stride[0], g.H) * min(g.stride[1], g.W)
 

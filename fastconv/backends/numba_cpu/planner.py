@@ -3,8 +3,8 @@
 Costs are in cycles of one thread that does one vector of multiply-adds in each cycle (the files tiling.py have the
 arithmetic, and tuning/ the measured cost of each part):
 
-    gemm        conv/implicit_gemm. Gathers the pixels under every tap, 10 to 18 cycles a vector even if only a few
-                channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
+    gemm        conv/implicit_gemm. Gathers the pixels under every tap in each task, 10 to 40 cycles a vector even if
+                only a few channels use them; any sizes fill its tiles, since the pixels of the whole batch are one row
 
     direct      conv/direct. Copies the image once, 6 cycles a vector, and reads it in place; computes the
                 gaps at the ends of rows, reach / (row + reach) of the work, and rounds each block of rows up to tiles
@@ -18,15 +18,16 @@ arithmetic, and tuning/ the measured cost of each part):
     batch       conv/image_lanes. Interleaves images, 8 to 18 cycles a vector on the way in and out, then computes
                 only wanted numbers, except in the lanes that the last images don't fill
 
-    matrix      conv/matmul. For 1 x 1 kernels, and kernels that cover their image: a product of matrices that are read
-                in place, so nothing is packed or gathered; not used where many rows would share a few sets of the L1
-                cache
+    matrix      conv/matmul. A product of matrices that are read in place: for 1 x 1 kernels, and kernels that cover
+                their image, nothing is packed or gathered; otherwise pixels are gathered once for all tasks, and the
+                weight of a forward pass isn't packed; not used where many rows would share a few sets of the L1 cache
 
     depthwise   conv/depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for
                 each tap
 
-Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, kernels of 3 x 3 and
-more with some tens of channels to `winograd`, small images in large batches to `batch`, and dense layers to `matrix`.
+Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, few pixels with many
+channels and dense layers to `matrix`, kernels of 3 x 3 and more with some tens of channels to `winograd`, and small
+images in large batches to `batch`.
 The planner knows an algorithm only by its folder and its row in the table (algorithms.py). Each form of Winograd's has
 a row.
 """

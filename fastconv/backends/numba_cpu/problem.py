@@ -33,6 +33,9 @@ class Problem:
     part: bool = False
     """True if the lattice is a rectangle of a larger target, which algorithms that write whole planes can't do."""
 
+    backward: bool = False
+    """True if this is an input gradient, which reads columns of the weight: rows are neighbours in memory."""
+
     def __hash__(self) -> int:
         return self._hash
 

@@ -95,7 +95,8 @@ class ConvArguments(Arguments):
     splits: int
     """Number of parts of the reduction, whose results are added up at the end."""
     split_steps: int
-    """Number of steps of the reduction in each part."""
+    """Number of steps of the reduction in each part. Tiles of a convolution that are written by way of the workspace
+    are written once for a part: a multiple of KC."""
 
 
 NO_LIMITS = (-math.inf, math.inf)

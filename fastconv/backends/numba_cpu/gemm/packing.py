@@ -111,16 +111,22 @@ def pack_panel(simd, args, group, panel, first, depth, target):
         _pack_taps(simd, source, args, here, depth, target, tile_rows)
 
 
-@task(ConvArguments)
-def pack_weight(simd, args, task, thread):
-    """Pack panel number ``task`` of the weight, counted through all groups; set the flag if it isn't finite."""
+@inner
+def pack_panel_of(simd, args, number):
+    """Pack panel ``number`` of the weight, counted through all groups; set the flag if it isn't finite."""
     rows, tile_rows = args.rows, args.tile_rows
     depth, taps = args.depth, args.tap_count
-    group, panel = divmod(task, (rows + tile_rows - 1) // tile_rows)
-    target = args.panels + simd.itemsize * task * tile_rows * depth * taps
+    group, panel = divmod(number, (rows + tile_rows - 1) // tile_rows)
+    target = args.panels + simd.itemsize * number * tile_rows * depth * taps
     pack_panel(simd, args, group, panel, 0, depth, target)
     if not is_finite(simd, target, tile_rows * depth * taps):
         args.infinite = 1
+
+
+@task(ConvArguments)
+def pack_weight(simd, args, task, thread):
+    """Run `pack_panel_of` as a task."""
+    pack_panel_of(simd, args, task)
 
 
 @inner

@@ -31,6 +31,8 @@ class Tiling:
     """Fraction of the tiles' numbers that are part of the result; the others are padding."""
     cycles: float = 0
     """Predicted cycles of all tasks together, on a processor that does one vector of multiply-adds a cycle."""
+    pack: float = 0
+    """The part of ``cycles`` in which the weight is packed."""
     splits: int = 1
     """Number of parts of the reduction, whose results are added up at the end."""
     split_steps: int = 0
@@ -64,29 +66,34 @@ def tiling(
     rows: int,
     columns: int,
     depth: int,
-    row: int,
+    row: tuple[int, int],
     taps: int,
     wanted: int = TASKS,
     height: int | None = None,
+    *,
+    apart: bool = False,
 ) -> Tiling:
     """Return the tiling with the least waste for ``groups`` products of rows x depth by depth x columns.
 
-    ``row`` is the number of columns that are neighbours in the image; the depth is channels x ``taps``. Tiles have
-    ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for.
+    ``row`` is the number of columns that are in a row of the image, and the pixels from one to the next; the depth is
+    channels x ``taps``. Tiles have ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for;
+    ``apart`` is True if the target's pixels have a stride.
     """
     tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
     steps = -(-depth // -(-depth // COST.steps))
+    passes = -(-depth // steps)
     fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
-    enough = max(1, ceil(groups * tiles, wanted))
-    block_tiles = min(fit, enough)
+    enough = max(1, groups * tiles // wanted)
+    chunk = steps * min(passes, fit) if apart else steps
+    block_tiles = 1 if chunk > steps else min(fit, enough)
     blocks = -(-tiles // block_tiles)
     block_panels = ceil(panels, min(panels, ceil(wanted, groups * blocks)))
     panel_blocks = -(-panels // block_panels)
-    gather = gather_cycles(simd, row, steps / taps) * groups * panel_blocks * tiles * vectors * depth
-    passes = -(-depth // steps)
+    gather = gather_cycles(simd, row[0], steps / taps, row[1]) * groups * panel_blocks * tiles * vectors * depth
     tile = depth * tile_rows * vectors + passes * (COST.tile + COST.write * tile_rows * vectors)
+    pack = COST.pack * groups * panels * tile_rows * depth
     return Tiling(
         tile_rows,
         vectors,
@@ -98,18 +105,19 @@ def tiling(
         block_panels,
         panel_blocks,
         rows * columns / (panels * tile_rows * tiles * width),
-        gather + groups * panels * tiles * tile,
+        pack + gather + groups * panels * tiles * tile,
+        pack,
+        split_steps=chunk,
     )
 
 
 @lru_cache(maxsize=1024)
 def weight_tiling(
-    simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: int, taps: int, tasks: int = TASKS
+    simd: Simd, groups: int, rows: int, columns: int, pixels: int, row: tuple[int, int], taps: int, tasks: int = TASKS
 ) -> Tiling:
     """Return the tiling of a weight gradient: ``groups`` products of rows x pixels by pixels x columns.
 
-    ``row`` is the number of pixels that are neighbours in the image; the columns are channels x ``taps``; ``tasks`` is
-    the number of tasks to aim for.
+    ``row`` is as in `tiling`; the columns are channels x ``taps``; ``tasks`` is the number of tasks to aim for.
     """
     tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
@@ -131,7 +139,7 @@ def weight_tiling(
     chunks = -(-pixels // steps)
     splits, split_steps = parts_of(pixels, wanted, steps)
     vectors_of_pixels = -(-pixels // simd.lanes)
-    gather = gather_cycles(simd, row, block_tiles * width / taps)
+    gather = gather_cycles(simd, row[0], block_tiles * width / taps, row[1])
     pack = (gather + COST.transpose) * columns * panel_blocks + COST.transpose * rows * blocks
     tile = pixels * tile_rows * vectors + chunks * (COST.tile + COST.write * tile_rows * vectors)
     cycles = groups * (vectors_of_pixels * pack + panels * tiles * tile)
@@ -152,14 +160,18 @@ def weight_tiling(
     )
 
 
-def gather_cycles(simd: Simd, row: int, channels: float) -> float:
+def gather_cycles(simd: Simd, row: int, channels: float, step: int) -> float:
     """Return the cycles that it takes to gather a vector from an image with rows of ``row`` lattice points.
 
-    Up to four runs a vector have specialised code, 10 to 18 cycles; more go through a loop. The address and the lanes
-    of each run are computed once for all of ``channels`` channels.
+    Lattice points read pixels ``step`` apart. Up to four runs a vector have specialised code, 10 to 18 cycles, with a
+    step of 2 twice that, and with a step of 4 inside a row four times; more go through a loop. With other steps each
+    pixel is read alone. The address and the lanes of each run are computed once for all of ``channels`` channels.
     """
     runs = 1 + (simd.lanes - 1) / row
-    return (6 + 3 * runs if runs <= 4 else 9 * runs) + 20 * runs / max(1.0, channels)
+    begin = 20 * runs / max(1.0, channels)
+    if step > 2 and (step != 4 or row < simd.lanes):
+        return COST.pixel * simd.lanes + begin
+    return step * (6 + 3 * runs if runs <= 4 else 9 * runs) + begin
 
 
 def _tile(simd: Simd, rows: int, columns: int, height: int | None = None) -> tuple[int, int]:

@@ -9,6 +9,7 @@ constant that gives the type of an element and the number of lanes; it takes no 
 instruction_set.py   the instruction sets: vector size and number of registers
 types.py             the Numba types of a `Simd` and of a vector
 memory.py            loads, stores, prefetches, transposes
+strided.py           loads of elements that are two or four apart
 ops.py               arithmetic, masks, calls by address
 emit.py              the same operations as LLVM instructions, for kernels that define intrinsics
 arguments.py         the arguments of a compiled task, as named integers in memory

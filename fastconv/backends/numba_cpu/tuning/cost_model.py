@@ -41,6 +41,10 @@ class GemmCosts:
     """Cycles that a tile takes before its first multiply-add."""
     write: int
     """Cycles to write a vector of the result, masks included."""
+    pack: float
+    """Cycles to pack an element of the weight, and to write it to a cache and read it back."""
+    pixel: int
+    """Cycles to gather a pixel, if lattice points are three pixels apart or more."""
     transpose: int
     """Cycles to transpose a vector, as one row of a square of lanes x lanes."""
     small: int
@@ -149,6 +153,16 @@ class MatmulCosts:
 
     steps: int
     """Steps of the reduction at a time: rows of two vectors take 24 KiB of the L1 cache."""
+    in_place: int
+    """Gathered pixels up to which an input gradient reads the weight in place."""
+    scattered: float
+    """Share of tiles written by way of the workspace from which all are, after more steps of the reduction."""
+    column: int
+    """Cycles to copy a step of the last column, in all tasks."""
+    dot: int
+    """Cycles to add up the lanes of a dot product and to write it."""
+    product: float
+    """Cycles of a vector of a dot product."""
     most_bytes: int
     """Size limit of b, in bytes. In a b of 150 MB with rows of 16 KiB, every other row is on a page whose address has
     to be looked up, which takes twice the time."""
@@ -223,7 +237,7 @@ class RouteCosts:
     """These costs choose the route of a convolution: as a whole, in parts, or by the column matrix."""
 
     pack: int
-    """Cycles to pack an element of the weight for a lattice: neighbours in the panel lie a whole kernel apart."""
+    """Further cycles to pack an element of the weight for a lattice: neighbours in the panel lie a kernel apart."""
     place: int
     """Cycles to copy a number of the weight gradient to its place in the weight's layout."""
     job: int

@@ -107,19 +107,64 @@ def test_what_it_is_not_for(simd: Simd) -> None:
     assert taken(image(3, 4, 5, 3, 1, 1)) == [True, True]
     assert taken(image(3, 4, 5, 3, 1, 1, N=2)) == [True, False]
     assert taken(image(4, 4, 5, 4, 1, 1, groups=2)) == [True, False]
-    assert taken(image(3, 4, 5, 3, 1, 1, stride=(2, 1))) == [False, False]
-    assert taken(image(3, 4, 5, 3, 1, 1, padding=(0, 1, 0, 0))) == [False, False]
-    assert taken(image(3, 4, 5, 3, 3, 3)) == [False, False]
+    assert taken(image(3, 4, 5, 3, 1, 1, stride=(2, 1))) == [True, False]
+    assert taken(image(3, 4, 5, 3, 1, 1, padding=(0, 1, 0, 0))) == [True, False]
+    assert taken(image(3, 4, 5, 3, 3, 3)) == [True, False]
     # Rows are multiples of 4 KiB apart, or b takes more than 8 MiB.
     page = 4096 // simd.itemsize
     assert taken(image(3, 1, 2 * page, 3, 1, 1))[0], "a few"
     assert not taken(image(100, 1, 2 * page, 3, 1, 1))[0], "many"
     assert not taken(image(300, 90, 101, 3, 1, 1))[0]
+    assert not taken(image(30, 90, 101, 3, 3, 3))[0]
+
+
+GATHERED = [
+    image(5, 9, 7, 9, 3, 3, N=3, stride=(2, 2)),
+    image(4, 7, 9, 10, 2, 3, dilation=(3, 2), padding=(2, 3, 0, 5), groups=2, stride=(1, 3)),
+    image(33, 7, 7, 9, 1, 1, N=3, stride=(2, 2)),
+    image(3, 5, 5, 9, 1, 1, N=2, stride=(1, 2), padding=(1, 0, 1, 2)),
+    image(3, 5, 5, 9, 2, 2, N=2, stride=(2, 2), padding=(0, 0, 0, 0)),
+    image(45, 6, 5, 9, 3, 3),
+]
+"""Convolutions whose pixels are gathered: with strides, padding, groups, several images, and sums of several passes."""
+
+
+@pytest.mark.parametrize("g", GATHERED, ids=str)
+def test_gathered_pixels(g: ConvGeometry, matrix: NumbaCpu, simd: Simd) -> None:
+    """Also the weight is read in place or packed: in order, a single tap, a tap that reads padding, taps backwards."""
+    assert_all_exact(matrix, [g], simd)
+    assert_special_values_travel(matrix, g, simd, np.inf)
+    cut = plan(matrix, "conv2d", g, simd).cut
+    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert cut.piece > 0
+
+
+@pytest.mark.parametrize("rows", [1, 8, 13, 150])
+def test_a_pixel_alone_in_the_last_vector(rows: int, matrix: NumbaCpu, simd: Simd) -> None:
+    """Its results are dot products if the weight is read by rows, of a depth that leaves every kind of remainder."""
+    whole, rest = image(simd.lanes, 1, simd.lanes + 1, rows, 1, 1), image(3 * simd.lanes + 1, 7, 7, rows, 1, 1, N=2)
+    some = [whole, rest, image(4, 13, 13, rows, 3, 3, stride=(2, 2)), image(3, 7, 7, rows, 3, 3)]
+    some.append(image(4 * simd.lanes, 17, 1, 2 * rows, 1, 1, groups=2))
+    assert_all_exact(matrix, some, simd)
+    assert_special_values_travel(matrix, rest, simd, np.nan)
+    for g in some:
+        assert plan(matrix, "conv2d", g, simd).args["alone"][0] == 1
+
+
+def test_the_weight_is_packed_only_if_it_must_be(matrix: NumbaCpu, simd: Simd) -> None:
+    def packed(operation: str, g: ConvGeometry) -> list[bool]:
+        return [bool(each.args["pack_tasks"][0]) for each in matrix.plans(operation, simd, g)[0]]
+
+    assert [packed("conv2d", g) for g in GATHERED] == [[False]] * len(GATHERED)
+    assert packed("conv2d_input", GATHERED[0]) == [False, True, True, True]
+    assert packed("conv2d_input", GATHERED[2]) == [False]
+    assert packed("conv2d_input", GATHERED[4]) == [True, True, True, False]
 
 
 def test_the_same_bits_for_any_number_of_threads(matrix: NumbaCpu, simd: Simd) -> None:
     assert_same_bits(matrix, image(90, 14, 15, 60, 1, 1), simd.dtype)
     assert_same_bits(matrix, linear(70, 401, 75), simd.dtype)
+    assert_same_bits(matrix, GATHERED[0], simd.dtype)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -39,7 +39,7 @@ def column_job(g: ConvGeometry, itemsize: int) -> Job | None:
     # It is a 1 x 1 convolution of grad, whose target channels are the elements of the kernels.
     pixels = 1, g.P * g.Q
     rows, depth = g.C // g.groups * g.R * g.S, g.K // g.groups
-    problem = Problem(g.N, g.groups, rows, depth, pixels, pixels, (1, 1), ((0, 0, 0),))
+    problem = Problem(g.N, g.groups, rows, depth, pixels, pixels, (1, 1), ((0, 0, 0),), backward=True)
     target = (g.N, g.groups * rows, *pixels)
     return Job(problem, (g.N, g.K, *pixels), target, (1, rows, depth * rows), columns=g)
 

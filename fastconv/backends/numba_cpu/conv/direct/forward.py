@@ -39,6 +39,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
+from fastconv.backends.numba_cpu.simd.strided import can_load_apart, load_apart
 from fastconv.backends.numba_cpu.simd.task import task
 
 
@@ -78,23 +79,39 @@ def copy_planes(simd, args, n, group, first_row, planes):
                         store(simd, planes, target + j, zeros(simd))
                     continue
                 place = image + y * W + first_x * right + x0
-                if right == 1:
-                    for j in range(0, wide, simd.lanes):
-                        there = lanes_between(simd, left - j, end - j)
-                        store(simd, planes, target + j, load_where(simd, source, place + j, there, zeros(simd)))
-                elif right == 2:
-                    for j in range(0, wide, simd.lanes):
-                        first, last = 2 * (left - j), 2 * (end - j) - 1
-                        mask = lanes_between(simd, first, last)
-                        near = load_where(simd, source, place + 2 * j, mask, zeros(simd))
-                        mask = lanes_between(simd, first - simd.lanes, last - simd.lanes)
-                        far = load_where(simd, source, place + 2 * j + simd.lanes, mask, zeros(simd))
-                        store(simd, planes, target + j, evens(simd, near, far))
-                else:
-                    for j in range(0, wide, simd.lanes):
-                        store(simd, planes, target + j, zeros(simd))
-                    for j in range(left, end):
-                        store_scalar(simd, planes, target + j, load_scalar(simd, source, place + j * right))
+                _copy_row(simd, source, place, right, left, end, wide, planes, target)
+
+
+@inner
+def _copy_row(simd, source, place, right, left, end, wide, planes, target):
+    """Copy pixels ``right`` apart to a row of a plane, whose columns ``left`` up to ``end`` lie in the image."""
+    lanes = simd.lanes
+    if end - left >= lanes and can_load_apart(right):
+        # Zeros on both sides, also where the next row is written later; then pixels, the last vector up to the end.
+        for j in range(0, left, lanes):
+            store(simd, planes, target + j, zeros(simd))
+        for j in range(end, wide, lanes):
+            store(simd, planes, target + j, zeros(simd))
+        for j in range(left, end - lanes, lanes):
+            store(simd, planes, target + j, load_apart(simd, source, place + j * right, right))
+        j = end - lanes
+        store(simd, planes, target + j, load_apart(simd, source, place + j * right, right))
+        return
+    for j in range(0, wide, lanes):
+        if right == 1:
+            value = load_where(simd, source, place + j, lanes_between(simd, left - j, end - j), zeros(simd))
+        elif right == 2:
+            first, last = 2 * (left - j), 2 * (end - j) - 1
+            mask = lanes_between(simd, first, last)
+            near = load_where(simd, source, place + 2 * j, mask, zeros(simd))
+            mask = lanes_between(simd, first - lanes, last - lanes)
+            value = evens(simd, near, load_where(simd, source, place + 2 * j + lanes, mask, zeros(simd)))
+        else:
+            store(simd, planes, target + j, zeros(simd))
+            for at in range(max(left, j), min(end, j + lanes)):
+                store_scalar(simd, planes, target + at, load_scalar(simd, source, place + at * right))
+            continue
+        store(simd, planes, target + j, value)
 
 
 @inner
@@ -105,14 +122,18 @@ def _place_vectors(simd, args, v, rows, first, vectors, pieces, table):
     """
     wide, J = args.plane_w, args.J
     target_w = args.target_w
+    i, j = divmod(v, wide)
     for vector in range(vectors):
-        i, j = divmod(v + vector * simd.lanes, wide)
         for piece in range(pieces):
             base = table + 8 * PIECE_WORDS * (vector * pieces + piece)
             begin = piece * wide - j  # the lane of the row's first pixel
             store_integer(base, 0, begin)
             store_integer(base, 1, begin + J if i + piece < rows else 0)
             store_integer(base, 2, first + (i + piece) * target_w - begin)
+        j += simd.lanes
+        while j >= wide:
+            j -= wide
+            i += 1
 
 
 @inner

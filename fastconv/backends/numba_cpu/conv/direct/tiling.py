@@ -83,6 +83,7 @@ def direct_tiling(
     widths = -(-narrowest // simd.lanes) * simd.lanes, max(narrowest, simd.lanes // 2)
     tiles = _tiles_of(simd, rows, channels * taps)
     best = None
+    large = groups * rows * channels * taps * images * I * J > CPU.gemm.small * simd.lanes
     wanted = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, I} | {tasks_for(images * groups)}
     for block_rows in dict.fromkeys(-(-I // parts) for parts in wanted if parts <= I):
         blocks = -(-I // block_rows)
@@ -94,7 +95,9 @@ def direct_tiling(
                 continue
             points = (block_rows - 1) * plane_w + J
             line = COST.row + COST.copy * -(-plane_w // simd.lanes)
-            copy = channels * phases * (block_rows + reach[0]) * line
+            # Tasks that differ in their target channels each copy the planes.
+            again = -(-TASKS // (images * groups * blocks)) if large else 1
+            copy = again * channels * phases * (block_rows + reach[0]) * line
             # The share of vectors that end one row and begin another.
             both = max(0, simd.lanes - 1 - (plane_w - J)) / plane_w
             write = COST.piece + (COST.piece + 5 * both if _pieces(simd, plane_w) > 1 else 0)
@@ -108,6 +111,7 @@ def direct_tiling(
     tile_rows, vectors = tile.shape
     panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
     wanted_tasks = TASKS if cycles > CPU.gemm.small else 1
+    cycles += CPU.gemm.pack * groups * panels * tile_rows * channels * taps
     block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,

@@ -8,14 +8,18 @@ tiles of the result are written directly to the image.
 
 The loops are those of BLIS. A task takes a block of pixels (and, where there are few pixels, of target channels):
 
-    for KC steps of the reduction        so that a panel of the weight stays in the L1 cache
-        gather KC x NC of the source     into panels, in the L2 cache                     (gather.py)
+    for chunks of the reduction          one times KC, or as much as fits in the L2 cache
+        gather chunk x NC of the source  into panels, in the L2 cache                     (gather.py)
         for panels of MR target channels     each KC x MR, packed once for all tasks      (gemm/packing.py)
-            for tiles of NR pixels               one micro-kernel call                    (gemm/micro_kernel.py)
+            for tiles of NR pixels
+                for KC steps                     one micro-kernel call                    (gemm/micro_kernel.py)
+
+With chunks of KC steps a panel of the weight stays in the L1 cache for all tiles. Larger chunks are for targets with a
+stride: to add a tile to these takes ten times as long as to add it to the workspace.
 
 A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering costs some 0.15 cycles a number, so with 64
 target channels 4% of the time. Tiles at an edge (the last channels, the end of an image, a target with a stride) are
-computed into the workspace and then copied to the target by `_deliver`.
+computed into the workspace and then copied to the target by `deliver`.
 
 If parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: conv/tap_parts.
 This loop nest computes forward passes and input gradients (see lowering.py). No result depends on which thread does
@@ -37,13 +41,13 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 
-def workspace_bytes(simd: Simd, steps: int, block_tiles: int, tile_rows: int, tile_vectors: int) -> int:
+def workspace_bytes(simd: Simd, chunk: int, block_tiles: int, tile_rows: int, tile_vectors: int) -> int:
     """Return the size of a thread's workspace, in bytes.
 
     It holds the gathered block, one tile, and the runs of a vector before and after clipping to the image.
     """
     width = tile_vectors * simd.lanes
-    numbers = steps * block_tiles * width + tile_rows * width
+    numbers = chunk * block_tiles * width + tile_rows * width
     return -(-numbers * simd.itemsize // 64) * 64 + 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes
 
 
@@ -77,30 +81,25 @@ def multiply_block(simd, args, task, thread):
     pixels = args.N * in_image
     first = block * args.block_tiles * width
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
-    depth, taps, by_taps = (
-        args.depth,
-        args.tap_count,
-        args.by_taps,
-    )
-    table = args.taps
+    depth, taps, by_taps = args.depth, args.tap_count, args.by_taps
     # The reduction runs over all taps together, or over one tap after another and skips packed taps that aren't used.
     together = 1 if by_taps != 0 else taps
     length, packed = depth * together, depth * max(by_taps, together)
-    steps = args.steps
+    steps, chunk = args.steps, args.split_steps
     kernel, limits = args.kernel, args.limits
     plane = args.target_h * args.target_w
     # True if neighbours in the lattice are neighbours in the target, also from one row to the next.
     dense = plane == in_image
 
     gathered = args.workspace + thread * args.thread_bytes
-    scratch = gathered + simd.itemsize * steps * args.block_tiles * width
+    scratch = gathered + simd.itemsize * chunk * args.block_tiles * width
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
     for t in range(0, taps, together):
-        skipped = depth * load_integer(table, 3 * t + 2) if by_taps != 0 else 0
-        for k in range(0, length, steps):
-            here = min(steps, length - k)
-            _gather_block(simd, args, table + 24 * t, together, group, first, pixels, k, k + here, gathered, runs)
+        skipped = depth * load_integer(args.taps, 3 * t + 2) if by_taps != 0 else 0
+        for k in range(0, length, chunk):
+            here = min(chunk, length - k)
+            _gather_block(simd, args, args.taps + 24 * t, together, group, first, pixels, k, k + here, gathered, runs)
             start = ACCUMULATE if t + k > 0 else 0
             here_limits = limits + 2 * simd.itemsize if t + together == taps and k + here == length else limits
             for panel in range(first_panel, end_panel):
@@ -115,19 +114,31 @@ def multiply_block(simd, args, task, thread):
                     u = first + tile * width
                     right = gathered + simd.itemsize * tile * here * width
                     n, inside = divmod(u, in_image)
-                    if whole and dense and inside + width <= in_image:
-                        place = (n * args.groups * rows + row) * plane + inside
-                        target = args.target + simd.itemsize * place
-                        call(kernel, (here, left, right, target, plane, bias, start, here_limits))
-                    else:
-                        call(kernel, (here, left, right, scratch, width, 0, 0, limits))
+                    direct = whole and dense and inside + width <= in_image
+                    operands = left, right, scratch, width, 0, 0, limits
+                    if direct:
+                        target = args.target + simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
+                        operands = left, right, target, plane, bias, start, here_limits
+                    _multiply_chunk(simd, kernel, here, steps, tile_rows, width, limits, operands)
+                    if not direct:
                         count = min(width, pixels - u)
                         valid = min(tile_rows, rows - panel * tile_rows)
-                        _deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
+                        deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
 
 
 @inner
-def _deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
+def _multiply_chunk(simd, kernel, depth, steps, tile_rows, width, limits, operands):
+    """Compute a tile of a chunk of the reduction, ``steps`` steps at a time; the last ones apply the limits."""
+    left, right, target, plane, bias, start, last_limits = operands
+    for k in range(0, depth, steps):
+        here = min(steps, depth - k)
+        a, b = left + simd.itemsize * k * tile_rows, right + simd.itemsize * k * width
+        within = last_limits if k + here == depth else limits
+        call(kernel, (here, a, b, target, plane, bias, start if k == 0 else ACCUMULATE, within))
+
+
+@inner
+def deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
     """Write ``rows`` x ``count`` numbers of a tile to target channels from ``row`` and lattice points from u on."""
     I, J = args.I, args.J
     wide = args.target_w

@@ -17,7 +17,7 @@ class GemmConvolution(Convolution):
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors
-        thread_bytes = forward.workspace_bytes(simd, cut.steps, cut.block_tiles, *shape)
+        thread_bytes = forward.workspace_bytes(simd, cut.split_steps, cut.block_tiles, *shape)
         super().__init__(simd, job, cut, thread_bytes, panel_bytes(simd, p, cut))
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
         self._first = packing.pack_weight(simd), p.groups * cut.panels
@@ -27,7 +27,8 @@ class GemmConvolution(Convolution):
     def tiling(simd: Simd, p: Problem) -> Tiling:
         """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
-        return tiling(simd, p.groups, p.rows, p.points, p.channels * taps, p.lattice[1], taps)
+        row, apart = (p.lattice[1], p.source_step[1]), p.target_step != (1, 1)
+        return tiling(simd, p.groups, p.rows, p.points, p.channels * taps, row, taps, apart=apart)
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:
@@ -49,7 +50,9 @@ class GemmWeightGradient(WeightGradient):
     def tiling(simd: Simd, p: Problem) -> Tiling:
         """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
-        return weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps)
+        return weight_tiling(
+            simd, p.groups, p.rows, p.channels * taps, p.points, (p.lattice[1], p.source_step[1]), taps
+        )
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:

@@ -1,1 +1,1 @@
-"""This folder multiplies matrices that are read in place: nothing is packed or gathered."""
+"""This folder multiplies matrices that are read in place; pixels are gathered once if they don't form a matrix."""

@@ -10,6 +10,20 @@ class MatrixArguments(ConvArguments):
 
     points: int
     """Columns of b."""
+    columns: int
+    """Bytes from the packed weight to b, if it is gathered."""
+    pack_tasks: int
+    """Number of the weight's panels that are packed; 0 if it is read in place."""
+    piece: int
+    """Number of channels that a task gathers."""
+    span: int
+    """Number of vectors of pixels that a task gathers."""
+    alone: int
+    """1 if the column after the last tile is computed alone."""
+    dots: int
+    """Address of a table of kernels for that column."""
+    panel_step: int
+    """Elements between blocks of tile_rows rows of a."""
     width: int
     """Elements between rows of b."""
     row_step: int

@@ -26,7 +26,7 @@ from numba.core import cgutils, types
 from numba.core.types import intp
 from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner, once
+from fastconv.backends.jit import address_of, once
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
 from fastconv.backends.numba_cpu.simd import (
@@ -85,67 +85,6 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
     return types.void(simd, rows, vectors, whole, types.UniTuple(intp, 12)), generate
 
 
-@inner
-def _multiply(simd, args, task, a, b, width, c, depth, bias, last_limits):
-    """Compute a block of rows by a block of columns; ``task`` counts the blocks, those of columns first.
-
-    ``last_limits`` is the address of the limits of complete sums.
-    """
-    panel_block, block = divmod(task, args.blocks)
-    rows, columns = args.rows, args.points
-    tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
-    first_row = panel_block * args.block_panels * tile_rows
-    end_row = min(rows, first_row + args.block_panels * tile_rows)
-    first_column = block * args.block_tiles * tile_width
-    end_column = min(columns, first_column + args.block_tiles * tile_width)
-    row_step, depth_step = args.row_step, args.depth_step
-    steps, kernels, size = args.steps, args.kernel, simd.itemsize
-    for k in range(0, depth, steps):
-        here = min(steps, depth - k)
-        start = ACCUMULATE if k > 0 else 0
-        limits = last_limits if k + here == depth else args.limits
-        for j in range(first_column, end_column, tile_width):
-            there = min(tile_width, columns - j)
-            rest = there - (there - 1) // simd.lanes * simd.lanes
-            for i in range(first_row, end_row, tile_rows):
-                which = (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0)
-                call(
-                    load_integer(kernels, which),
-                    (
-                        here,
-                        a + size * (i * row_step + k * depth_step),
-                        row_step,
-                        depth_step,
-                        b + size * (k * width + j),
-                        width,
-                        rest,
-                        c + size * (i * columns + j),
-                        columns,
-                        bias + size * i if bias != 0 else 0,
-                        start,
-                        limits,
-                    ),
-                )
-
-
-@task(MatrixArguments)
-def convolve(simd, args, task, thread):
-    """Compute a block of one group's target channels for a block of an image's pixels."""
-    blocks = args.blocks * args.panel_blocks
-    plane, task = divmod(task, blocks)
-    group = plane % args.groups
-    rows, depth, pixels = args.rows, args.depth, args.points
-    tap = load_integer(args.taps, 2)
-    weight = args.weight + simd.itemsize * (group * args.weight_group + tap)
-    source = args.source + simd.itemsize * plane * depth * pixels
-    target = args.target + simd.itemsize * plane * rows * pixels
-    bias = args.bias
-    if bias != 0:
-        bias += simd.itemsize * group * rows
-    limits = args.limits + 2 * simd.itemsize
-    _multiply(simd, args, task, weight, source, pixels, target, depth, bias, limits)
-
-
 @task(MatrixArguments)
 def transpose_block(simd, args, task, thread):
     """Transpose a vector of pixels of all source channels into rows of channels."""
@@ -168,8 +107,26 @@ def transpose_block(simd, args, task, thread):
 @task(MatrixArguments)
 def correlate(simd, args, task, thread):
     """Compute a block of target channels by a block of source channels: a sum along the pixels of the only image."""
-    width, pixels = args.width, args.pixels
-    grad, transposed = args.grad, args.transposed
+    panel_block, block = divmod(task, args.blocks)
+    rows, columns, width, pixels = args.rows, args.points, args.width, args.pixels
+    tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
+    first_row = panel_block * args.block_panels * tile_rows
+    end_row = min(rows, first_row + args.block_panels * tile_rows)
+    first_column = block * args.block_tiles * tile_width
+    end_column = min(columns, first_column + args.block_tiles * tile_width)
+    row_step, depth_step = args.row_step, args.depth_step
+    steps, kernels, size = args.steps, args.kernel, simd.itemsize
     # The first limits are infinite: a dense layer's bias and activation are applied after the sum.
     limits = args.limits
-    _multiply(simd, args, task, grad, transposed, width, args.target, pixels, 0, limits)
+    for k in range(0, pixels, steps):
+        here = min(steps, pixels - k)
+        start = ACCUMULATE if k > 0 else 0
+        for j in range(first_column, end_column, tile_width):
+            there = min(tile_width, columns - j)
+            rest = there - (there - 1) // simd.lanes * simd.lanes
+            b = args.transposed + size * (k * width + j)
+            for i in range(first_row, end_row, tile_rows):
+                kernel = load_integer(kernels, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
+                a = args.grad + size * (i * row_step + k * depth_step)
+                c = args.target + size * (i * columns + j)
+                call(kernel, (here, a, row_step, depth_step, b, width, rest, c, columns, 0, start, limits))

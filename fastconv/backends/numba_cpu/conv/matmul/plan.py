@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.conv.matmul import kernel
+from fastconv.backends.numba_cpu.conv.direct import weight_grad as correlate
+from fastconv.backends.numba_cpu.conv.matmul import kernel, product
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
@@ -16,26 +18,40 @@ from fastconv.backends.numba_cpu.simd import Simd
 
 
 class MatrixConvolution(Convolution):
-    """This plan is a 1 x 1 convolution, or a dense layer, as a product of the weight by the pixels."""
+    """This plan is a product of the weight by the pixels: those of each image in place, or all of them gathered."""
 
     arguments = MatrixArguments
 
     def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
         p = job.problem
-        super().__init__(simd, job, cut, 0, 0)
-        self.args["row_step"], self.args["depth_step"], _ = job.weight
-        self._kernels = _kernels(self.args, simd, cut, p.rows)
-        self._first = kernel.convolve(simd), self.tasks(p, cut)
+        depth, panels = p.channels * len(p.taps), p.groups * -(-p.rows // cut.tile_rows)
+        steps = None if cut.pack else _weight_steps(job)
+        packed = panels if steps is None else 0
+        row_step, depth_step = steps or (1, cut.tile_rows)
+        alone = int(cut.alone and packed == 0 and depth_step == 1)
+        before = packed * cut.tile_rows * depth * simd.itemsize
+        gathered = p.groups * depth * cut.width * simd.itemsize if cut.piece else 0
+        super().__init__(simd, job, cut, product.workspace_bytes(simd, cut, depth), before + gathered)
+        values = {"row_step": row_step, "depth_step": depth_step, "pack_tasks": packed, "columns": before}
+        self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
+        self._set({"alone": alone, "points": cut.columns - alone})
+        self._kernels = _kernels(self.args, simd, replace(cut, columns=cut.columns - alone), p.rows)
+        if alone:
+            self._dots = _dots(self.args, simd, cut, p.rows)
+        if cut.piece:
+            spans = -(-p.points // (cut.span * simd.lanes))
+            self._first = product.prepare(simd), packed + p.groups * spans * -(-p.channels // cut.piece)
+        self._second = product.convolve(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-        """Return the cheapest tiling, or None if a tap reads another place than the output pixel's."""
+        """Return the cheapest tiling, or None if the pixels must be gathered and take too much memory."""
         return matrix_tiling(simd, p)
 
     @staticmethod
     def tasks(p: Problem, cut: MatrixTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
-        return p.images * p.groups * cut.blocks * cut.panel_blocks
+        return (1 if cut.piece else p.images) * p.groups * cut.blocks * cut.panel_blocks
 
 
 class MatrixWeightGradient(WeightGradient):
@@ -63,6 +79,30 @@ class MatrixWeightGradient(WeightGradient):
     def tasks(p: Problem, cut: MatrixTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
         return cut.blocks * cut.panel_blocks
+
+
+def _weight_steps(job: Job) -> tuple[int, int] | None:
+    """Return the distances between rows and steps of the weight if it can be read in place, else None.
+
+    A single tap that reads padding needs the weight packed: only then is it searched for infinite numbers.
+    """
+    p = job.problem
+    if job.in_order and job.weight[1] == len(p.taps):
+        return job.weight[0], 1
+    if len(p.taps) > 1:
+        return None
+    ends = zip(p.taps[0], p.lattice, p.source_step, p.size, strict=False)
+    inside = all(tap >= 0 and tap + (points - 1) * step < size for tap, points, step, size in ends)
+    return job.weight[:2] if inside else None
+
+
+def _dots(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
+    """Put a table of kernels for the last column into the arguments: for most rows, at the end, and between tasks."""
+    task = cut.block_panels * cut.tile_rows
+    counts = product.LAST_ROWS, (rows % task or task) % product.LAST_ROWS, task % product.LAST_ROWS
+    dots = np.array([correlate.kernel(simd, count or product.LAST_ROWS, 1) for count in counts], np.int64)
+    args["dots"] = dots.ctypes.data
+    return dots
 
 
 def _kernels(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:

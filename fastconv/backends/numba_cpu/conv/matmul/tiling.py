@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked, cheapest, ranked, shapes
+from fastconv.backends.numba_cpu.gemm.tiling import gather_cycles
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, tasks_for
 
 COST = CPU.matmul
 
@@ -33,6 +34,16 @@ class MatrixTiling:
     """Fraction of the tiles' numbers that are wanted results."""
     width: int
     """Elements between rows of b."""
+    piece: int = 0
+    """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
+    split_steps: int = 0
+    """Steps of the reduction whose tiles are added up before they are written to the target."""
+    span: int = 0
+    """Number of vectors of pixels that a task gathers."""
+    pack: bool = False
+    """True if the weight is packed even if it could be read in place."""
+    alone: bool = False
+    """True if tiles are cut for all columns but the last, which is computed alone if the weight is read by rows."""
     splits: int = 1
 
     @property
@@ -48,10 +59,14 @@ class MatrixTiling:
             "block_panels": self.block_panels,
             "panel_blocks": self.panel_blocks,
             "width": self.width,
+            "piece": self.piece,
+            "span": self.span,
+            "split_steps": self.split_steps or self.steps,
         }
 
     def __str__(self) -> str:
-        return f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted, in place"
+        how = "gathered once" if self.piece else "in place"
+        return f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted, {how}"
 
 
 def _is_product(p: Problem) -> bool:
@@ -68,11 +83,48 @@ def _is_product(p: Problem) -> bool:
 
 @lru_cache(maxsize=1024)
 def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-    """Return the tiling of a 1 x 1 convolution; None for others."""
-    if not _is_product(p):
+    """Return the cheaper tiling of pixels in place, for a 1 x 1 convolution, and of pixels that are gathered.
+
+    Return None if they must be gathered and take too much memory.
+    """
+    found = []
+    if _is_product(p):
+        pixels = math.prod(p.lattice)
+        found.append(_cut_columns(simd, p, p.images * p.groups, pixels, p.channels, pixels))
+    if not found or p.images > 1:
+        found.append(_gathered(simd, p))
+    return min((cut for cut in found if cut is not None), key=lambda cut: cut.cycles, default=None)
+
+
+def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
+    """Return the tiling of a convolution whose pixels are gathered once, those of all images side by side."""
+    depth = p.channels * len(p.taps)
+    vectors = -(-p.points // simd.lanes)
+    # An odd number of vectors, so that rows are in all of the cache's sets.
+    width = (vectors | 1) * simd.lanes
+    if p.groups * depth * width * simd.itemsize > COST.most_bytes:
         return None
-    pixels = math.prod(p.lattice)
-    return _cut(simd, p.images * p.groups, p.rows, pixels, p.channels, pixels)
+    cut = _cut_columns(simd, p, p.groups, p.points, depth, width)
+    if cut is None:
+        return None
+    # In place, every tile of pixels reads all columns again, a line each.
+    pack = p.backward and (len(p.taps) > 1 or p.points > COST.in_place)
+    # What is found out about a vector's pixels is used for all channels of a task.
+    parts = min(vectors, tasks_for(p.groups))
+    span, piece = -(-vectors // parts), -(-p.channels // tasks_for(p.groups * parts))
+    cycles = cut.cycles + p.groups * depth * vectors * gather_cycles(simd, p.lattice[1], piece, p.source_step[1])
+    # The share of tiles that are written by way of the workspace, after as many steps as fit in the L2 cache.
+    tile, chunk = cut.tile_vectors * simd.lanes, cut.steps
+    scattered = min(1.0, (tile - 1) / math.prod(p.lattice)) if p.images > 1 else 0.0
+    if p.target_step != (1, 1) or p.part:
+        scattered = 1.0
+    # Lines of more columns would evict each other if they are a multiple of 4 KiB apart.
+    near = p.backward and not pack and p.rows * simd.itemsize % (COST.line * COST.sets) == 0
+    if scattered > COST.scattered and not near:
+        chunk *= min(-(-depth // chunk), max(1, CPU.gemm.block_bytes // (chunk * tile * simd.itemsize)))
+    cycles += scattered * -(-depth // chunk) * p.groups * p.rows * vectors * 2 * CPU.gemm.write
+    cycles += pack * CPU.gemm.pack * p.groups * p.rows * depth
+    return replace(cut, cycles=cycles, piece=piece, span=span, split_steps=chunk, pack=pack)
 
 
 @lru_cache(maxsize=1024)
@@ -86,8 +138,30 @@ def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     return _cut(simd, 1, p.rows, p.channels, math.prod(p.lattice), width, transposed=True)
 
 
+def _cut_columns(simd: Simd, p: Problem, products: int, columns: int, depth: int, width: int) -> MatrixTiling | None:
+    """Return `_cut` of all columns, or of all but the last if that one would be alone in a vector.
+
+    The last column is multiplied by rows of the weight, which a backward problem doesn't have.
+    """
+    if p.backward or columns % simd.lanes != 1 or columns == 1 or depth < simd.lanes:
+        return _cut(simd, products, p.rows, columns, depth, width, by_rows=not p.backward)
+    cut = _cut(simd, products, p.rows, columns - 1, depth, width)
+    if cut is None:
+        return None
+    cycles = products * (depth * COST.column + p.rows * (COST.dot + COST.product * depth / simd.lanes))
+    return replace(cut, columns=columns, cycles=cut.cycles + cycles, alone=True)
+
+
 def _cut(
-    simd: Simd, products: int, rows: int, columns: int, depth: int, width: int, *, transposed: bool = False
+    simd: Simd,
+    products: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    width: int,
+    *,
+    by_rows: bool = True,
+    transposed: bool = False,
 ) -> MatrixTiling | None:
     """Return the tiling with the fewest cycles; None if b is too large, or its rows would evict each other from L1."""
     if depth * width * simd.itemsize > COST.most_bytes:
@@ -97,7 +171,8 @@ def _cut(
 
     def cost(tile: Ranked) -> float:
         tile_rows, vectors = tile.shape
-        if not _fits(simd, steps, vectors, width):
+        # Rows of a weight are as long as the reduction.
+        if not _fits(simd, steps, vectors, width) or (by_rows and not _fits(simd, tile_rows, 1, depth)):
             return math.inf
         whole, rest = divmod(columns, vectors * simd.lanes)
         last = -(-rest // simd.lanes)
@@ -157,4 +232,6 @@ def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:
     if row % COST.line:
         return True  # rows then spread over all sets
     sets = COST.sets // math.gcd(COST.sets, row // COST.line)
+    if sets == COST.sets:
+        return True
     return steps * -(-vectors * simd.lanes * simd.itemsize // COST.line) <= sets * COST.ways

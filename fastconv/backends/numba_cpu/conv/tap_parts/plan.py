@@ -51,7 +51,9 @@ class ConvolutionInParts(Convolution):
 
     def __init__(self, simd: Simd, job: Job) -> None:
         cuts, p = part_tilings(simd, job), job.problem
-        needed = max(forward.workspace_bytes(simd, c.steps, c.block_tiles, c.tile_rows, c.tile_vectors) for c in cuts)
+        needed = max(
+            forward.workspace_bytes(simd, c.split_steps, c.block_tiles, c.tile_rows, c.tile_vectors) for c in cuts
+        )
         super().__init__(simd, job, cuts[0], ARGUMENTS_BYTES + needed, panel_bytes(simd, p, cuts[0]))
         self._own = _Parts(simd, [replace(part, limits=job.limits) for part in job.parts], cuts)
         self.args["templates"], self.args["parts"] = self._own.args.ctypes.data, len(cuts)

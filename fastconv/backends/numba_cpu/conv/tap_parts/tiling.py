@@ -17,14 +17,15 @@ def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
 
     def cut(part: Job, height: int | None = None) -> Tiling:
         p, taps = part.problem, len(part.problem.taps)
+        row = p.lattice[1], p.source_step[1]
         tasks = ceil(TASKS * p.flops, flops)
         if job.along_rows:
-            found = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, p.lattice[1], taps, tasks)
+            found = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, row, taps, tasks)
             # The gradient is gathered too.
             vectors = p.groups * p.rows * found.blocks * ceil(p.points, simd.lanes)
-            return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows))
-        found = tiling(simd, p.groups, p.rows, p.points, p.channels, p.lattice[1], 1, tasks, height)
-        return replace(found, cycles=found.cycles * taps)
+            return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows, 1))
+        found = tiling(simd, p.groups, p.rows, p.points, p.channels, row, 1, tasks, height)
+        return replace(found, cycles=(found.cycles - found.pack) * taps)
 
     height = None if job.along_rows else cut(max(job.parts, key=lambda part: part.problem.flops)).tile_rows
     return [cut(part, height) for part in job.parts]

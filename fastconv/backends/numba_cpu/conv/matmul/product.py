@@ -1,0 +1,157 @@
+"""A convolution is a product of the weight by the pixels, of each image in place or gathered from all images.
+
+Images that are read in place are 1 x 1 convolutions' (see kernel.py). Where the pixels of a batch are few, they are
+gathered once into a matrix, which all target channels then read:
+
+    b[k, u]  =  source pixel under tap t of channel d at lattice point u,       k = (d, t), u = (n, i, j)
+
+Each task of conv/implicit_gemm gathers the pixels that it needs. If these are few, tasks differ in their target
+channels, and each would gather all pixels: for 256 channels to 512 on 14 x 14 pixels with a stride of 2, 15 tasks spent
+380 us on it, where the products take 440. And to pack the weight, for a few vectors of pixels only, took 190 us. So the
+weight is read in place, as in kernel.py, if its steps (d, t) lie in order or if there is one tap; else it is packed in
+panels. Pixels of several images lie side by side: 8 images of 7 x 7 fill 98% of the vectors.
+
+    prepare              pack panels of the weight, if needed; gather some channels of some pixels
+    convolve             a block of columns by a block of rows, in one group:
+        for KC steps
+            for tiles of columns
+                for tiles of rows        one micro-kernel call
+
+If the last vector would hold a single pixel, as for 7 x 7, that pixel's results are dot products along the weight's
+rows. A tile whose pixels are in several images, or have a stride in the target, is written by way of the workspace.
+"""
+
+from __future__ import annotations
+
+from fastconv.backends.jit import inner
+from fastconv.backends.numba_cpu.conv.implicit_gemm.forward import deliver
+from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
+from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
+from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling
+from fastconv.backends.numba_cpu.gemm.packing import pack_panel_of
+from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.simd import (
+    Simd,
+    call,
+    load_integer,
+    load_scalar,
+    store_integer,
+    store_scalar,
+    zero,
+)
+from fastconv.backends.numba_cpu.simd.task import task
+
+LAST_ROWS = 8
+"""Target channels whose last pixel is computed together: eight sums, which keep the multiply-add units busy."""
+
+
+def workspace_bytes(simd: Simd, cut: MatrixTiling, depth: int) -> int:
+    """Return the size of a thread's workspace, in bytes: a tile, or the runs of a vector, or the last column."""
+    tile = cut.tile_rows * cut.tile_vectors * simd.lanes * simd.itemsize
+    last = 64 + simd.itemsize * (depth + cut.block_panels * cut.tile_rows)
+    return max(tile, 8 * (RUN_WORDS + INSIDE_WORDS) * simd.lanes, last)
+
+
+@task(MatrixArguments)
+def prepare(simd, args, task, thread):
+    """Pack a panel of the weight, or gather some pixels of some channels of a group."""
+    if task < args.pack_tasks:
+        pack_panel_of(simd, args, task)
+        return
+    pieces = (args.depth + args.piece - 1) // args.piece
+    taps, width, points = args.tap_count, args.width, args.N * args.I * args.J
+    span = args.span * simd.lanes
+    spans = (points + span - 1) // span
+    group, part = divmod(task - args.pack_tasks, pieces * spans)
+    piece, part = divmod(part, spans)
+    first = piece * args.piece * taps
+    end = min(args.depth * taps, first + args.piece * taps)
+    runs = args.workspace + thread * args.thread_bytes
+    target = args.panels + args.columns + simd.itemsize * (group * args.depth * taps + first) * width
+    for u in range(part * span, min(points, part * span + span), simd.lanes):
+        place, count = target + simd.itemsize * u, min(simd.lanes, points - u)
+        gather(simd, args, args.taps, taps, group, u, count, first, end, place, width, runs)
+
+
+@task(MatrixArguments)
+def convolve(simd, args, task, thread):
+    """Compute a block of one group's target channels for a block of an image's pixels, or of all gathered pixels."""
+    plane, rest_of_task = divmod(task, args.blocks * args.panel_blocks)
+    image, group = divmod(plane, args.groups)
+    panel_block, block = divmod(rest_of_task, args.blocks)
+    rows, columns, depth = args.rows, args.points, args.depth * args.tap_count
+    tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
+    first_row = panel_block * args.block_panels * tile_rows
+    end_row = min(rows, first_row + args.block_panels * tile_rows)
+    first_column = block * args.block_tiles * tile_width
+    end_column = columns if block + 1 == args.blocks else first_column + args.block_tiles * tile_width
+    kernels, size, width = args.kernel, simd.itemsize, args.width
+    in_image, plane_size = args.I * args.J, args.target_h * args.target_w
+    row_step, depth_step, panel_step = args.row_step, args.depth_step, args.panel_step
+    left = args.panels + size * group * ((rows + tile_rows - 1) // tile_rows) * panel_step
+    if args.pack_tasks == 0:
+        left = args.weight + size * (group * args.weight_group + load_integer(args.taps, 2))
+    right = args.source + size * plane * depth * width
+    if args.piece != 0:
+        right = args.panels + args.columns + size * group * depth * width
+    scratch = args.workspace + thread * args.thread_bytes
+    steps, chunk = args.steps, args.split_steps
+    for k in range(0, depth, chunk):
+        here = min(chunk, depth - k)
+        start = ACCUMULATE if k > 0 else 0
+        limits = args.limits + 2 * size if k + here == depth else args.limits
+        for j in range(first_column, end_column, tile_width):
+            there = min(tile_width, columns - j)
+            rest = there - (there - 1) // simd.lanes * simd.lanes
+            u = image * in_image + j
+            n, inside = divmod(u, in_image)
+            dense = plane_size == in_image and inside + there <= in_image
+            b = right + size * (k * width + j)
+            for i in range(first_row, end_row, tile_rows):
+                kernel = load_integer(kernels, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
+                a = left + size * (i // tile_rows * panel_step + k * depth_step)
+                row = group * rows + i
+                bias = args.bias + size * row if args.bias != 0 else 0
+                if dense and chunk == steps:
+                    c = args.target + size * ((n * args.groups * rows + row) * plane_size + inside)
+                    call(kernel, (here, a, row_step, depth_step, b, width, rest, c, plane_size, bias, start, limits))
+                else:
+                    for s in range(0, here, steps):
+                        some, begin = min(steps, here - s), ACCUMULATE if s > 0 else 0
+                        then, below = a + size * s * depth_step, b + size * s * width
+                        whole = some, then, row_step, depth_step, below, width, rest, scratch, tile_width
+                        call(kernel, (*whole, 0, begin, args.limits))
+                    valid = min(tile_rows, end_row - i)
+                    deliver(simd, args, row, valid, u, there, scratch, tile_width, bias, start, limits)
+    if args.alone != 0 and block + 1 == args.blocks:
+        u = image * in_image + columns
+        _multiply_last(simd, args, group, first_row, end_row, u, left, right + size * columns, scratch)
+
+
+@inner
+def _multiply_last(simd, args, group, first_row, end_row, u, left, right, scratch):
+    """Compute the last column, at lattice point ``u``, for some target channels: dot products with the weight's rows.
+
+    As a vector of its own the 49th pixel of 7 x 7 would cost a quarter of the other 48.
+    """
+    size, lanes, depth = simd.itemsize, simd.lanes, args.depth * args.tap_count
+    # The workspace holds an offset, which is 0, the column, and the sums.
+    column = scratch + 64
+    sums = column + size * depth
+    store_integer(scratch, 0, 0)
+    for k in range(depth):
+        store_scalar(simd, column, k, load_scalar(simd, right, k * args.width))
+    vectors = depth // lanes
+    for i in range(first_row, end_row, LAST_ROWS):
+        count = min(LAST_ROWS, end_row - i)
+        here, a = sums + size * (i - first_row), left + size * i * args.row_step
+        for m in range(count):
+            total = zero(simd)
+            for k in range(vectors * lanes, depth):
+                total += load_scalar(simd, a, m * args.row_step + k) * load_scalar(simd, column, k)
+            store_scalar(simd, here, m, total)
+        kernel = load_integer(args.dots, 0 if count == LAST_ROWS else 1 if i + count == args.rows else 2)
+        call(kernel, (vectors, a, args.row_step, column, scratch, here, 1))
+    row = group * args.rows + first_row
+    bias = args.bias + size * row if args.bias != 0 else 0
+    deliver(simd, args, row, end_row - first_row, u, 1, sums, 1, bias, 0, args.limits + 2 * size)
