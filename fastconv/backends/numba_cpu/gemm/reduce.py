@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
-from fastconv.backends.numba_cpu.simd import Simd, load_scalar, store_scalar
+from fastconv.backends.numba_cpu.simd import Simd, add, lanes_between, load_where, store_where, zeros
 from fastconv.backends.numba_cpu.simd.task import task
 
 _CHUNK = 4096
@@ -17,11 +17,13 @@ def add_parts(simd, args, task, thread):
     whole = args.groups * args.rows
     whole *= args.depth * args.tap_count
     parts, target = args.partial, args.target
-    for i in range(task * _CHUNK, min(whole, (task + 1) * _CHUNK)):
-        total = load_scalar(simd, parts, i)
+    end = min(whole, (task + 1) * _CHUNK)
+    for i in range(task * _CHUNK, end, simd.lanes):
+        there = lanes_between(simd, 0, end - i)
+        total = load_where(simd, parts, i, there, zeros(simd))
         for split in range(1, args.splits):
-            total += load_scalar(simd, parts, split * whole + i)
-        store_scalar(simd, target, i, total)
+            total = add(simd, total, load_where(simd, parts, split * whole + i, there, zeros(simd)))
+        store_where(simd, target, i, there, total)
 
 
 def tasks(numbers: int) -> int:

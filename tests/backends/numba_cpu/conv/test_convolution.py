@@ -76,6 +76,8 @@ def test_remainders_of_the_reduction(steps: int, numba: NumbaCpu, simd: Simd) ->
     for depth in (steps - 1, steps, steps + 1):
         assert_all_exact(numba, [image(depth, 1, 3, 5, 1, 1)], simd)
     assert_all_exact(numba, [image(steps // 9 + 1, 2, 3, 4, 3, 3)], simd)
+    # The input gradient adds up several passes before it writes pixels two apart.
+    assert_all_exact(numba, [image(5, 7, 6, steps + 46, 1, 1, N=2, stride=(2, 2))], simd)
 
 
 @pytest.mark.parametrize("steps", [tiles.COST.pixels, 4 * tiles.COST.pixels], ids=lambda steps: f"{steps}_pixels")

@@ -125,6 +125,8 @@ GATHERED = [
     image(3, 5, 5, 9, 1, 1, N=2, stride=(1, 2), padding=(1, 0, 1, 2)),
     image(3, 5, 5, 9, 2, 2, N=2, stride=(2, 2), padding=(0, 0, 0, 0)),
     image(45, 6, 5, 9, 3, 3),
+    image(5, 7, 6, 230, 1, 1, N=2, stride=(2, 2)),
+    image(5, 7, 6, 230, 1, 1, N=9, stride=(2, 2)),
 ]
 """Convolutions whose pixels are gathered: with strides, padding, groups, several images, and sums of several passes."""
 
@@ -158,6 +160,8 @@ def test_the_weight_is_packed_only_if_it_must_be(matrix: NumbaCpu, simd: Simd) -
     assert [packed("conv2d", g) for g in GATHERED] == [[False]] * len(GATHERED)
     assert packed("conv2d_input", GATHERED[0]) == [False, True, True, True]
     assert packed("conv2d_input", GATHERED[2]) == [False]
+    assert packed("conv2d_input", GATHERED[-2]) == [False]
+    assert packed("conv2d_input", GATHERED[-1]) == [True]
     assert packed("conv2d_input", GATHERED[4]) == [True, True, True, False]
 
 
