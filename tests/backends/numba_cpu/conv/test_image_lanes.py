@@ -107,6 +107,6 @@ def test_it_is_the_planners_choice_for_small_images_in_large_batches() -> None:
     simd = Simd(instruction_set.AVX512, "float32")
     taps = tuple((r, s, 5 * r + s) for r in range(5) for s in range(5))
     for weight in (False, True):
-        best = planner.choose(simd, Problem(96, 1, 16, 6, (14, 14), (10, 10), (1, 1), taps), None, weight=weight)
+        best = planner.choose(simd, Problem(96, 1, 16, 6, (10, 10), (6, 6), (1, 1), taps), None, weight=weight)
         assert best is not None
         assert best.algorithm == "batch"
