@@ -13,7 +13,7 @@ import fastconv
 from fastconv import registry
 
 from . import calls
-from .agreement import assert_right
+from .agreement import assert_right, tolerance
 from .calls import Call
 from .effort import examples
 from .reference import expected
@@ -43,7 +43,7 @@ def test_values(form: str, function: str) -> None:
     @examples(60)
     @given(CALLS[function], st.sampled_from(["float32", "float64"]))
     def agrees(call: Call, dtype: str) -> None:
-        assert_right(returned(call, dtype, form), expected(call)[0], 0)
+        assert_right(returned(call, dtype, form), expected(call)[0], tolerance(function, dtype))
 
     agrees()
 

@@ -119,6 +119,8 @@ def test_patches_or_weight_first(winograd: NumbaCpu, simd: Simd, form: Form, ord
 @pytest.mark.parametrize("simd", _FEW, ids=_named)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 def test_numbers_that_spread_over_a_patch_do_not(value: float, winograd: NumbaCpu, simd: Simd, form: Form) -> None:
+    if np.isfinite(value) and 1 in (form.down.taps, form.right.taps):
+        pytest.skip("along one axis a large number is only added to small ones, and nothing overflows")
     assert_special_values_travel(winograd, of(form, 3, 13, 14, 5, N=2, padding=(3, 2, 1, 0)), simd, value)
 
 
