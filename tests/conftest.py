@@ -57,10 +57,18 @@ LONG = (
 Of the simulated GPU `make test` runs the contract of backends alone, in tests/backends."""
 
 
-OTHERS = instruction_set.ALL.keys() - {instruction_set.best(llvm.get_host_cpu_features()).name, "portable"}
-"""Instruction sets that only `make test-long` tests: compiling all kernels once more for each takes a minute or two.
+OWN = instruction_set.best(llvm.get_host_cpu_features()).name
+"""This machine's own instruction set, which `make test` tests."""
 
-`make test` has this machine's own set, and the one with the smallest vectors and the fewest registers."""
+
+def _is_other(names: list[str]) -> bool:
+    """Returns True for a test of an instruction set that only `make test-long` tests.
+
+    Compiling all kernels once more takes a minute or two. `make test` also has all but float64 on the set with the smallest
+    vectors and the fewest registers.
+    """
+    others = instruction_set.ALL.keys() - {OWN}
+    return not others.isdisjoint(names) and ("portable" not in names or "float64" in names)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = item.name.partition("[")[2].rstrip("]").split("-")
         simulates = SIMULATED and "cuda" in names and not item.nodeid.startswith("tests/backends/")
-        if simulates or item.nodeid.startswith(LONG) or not OTHERS.isdisjoint(names):
+        if simulates or item.nodeid.startswith(LONG) or _is_other(names):
             item.add_marker(pytest.mark.long)
         arguments = getattr(item, "callspec", None)
         params = arguments.params if arguments is not None else {}

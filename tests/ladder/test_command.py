@@ -33,6 +33,7 @@ def command(*words: str, out: Path) -> int:
     return main(["ladder", "--layer", TINY, "--seconds", "0", "--out", str(out), *words])
 
 
+@pytest.mark.long
 def test_all_rungs_of_a_tiny_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--threads", "2", out=tmp_path) == 0
     shown = capsys.readouterr().out
