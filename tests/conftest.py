@@ -64,8 +64,8 @@ OWN = instruction_set.best(llvm.get_host_cpu_features()).name
 def _is_other(names: list[str]) -> bool:
     """Returns True for a test of an instruction set that only `make test-long` tests.
 
-    Compiling all kernels once more takes a minute or two. `make test` also has all but float64 on the set with the smallest
-    vectors and the fewest registers.
+    Compiling all kernels once more takes a minute or two. `make test` also has all but float64 on the set with the
+    smallest vectors and the fewest registers.
     """
     others = instruction_set.ALL.keys() - {OWN}
     return not others.isdisjoint(names) and ("portable" not in names or "float64" in names)
