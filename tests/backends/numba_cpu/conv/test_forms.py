@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from dataclasses import replace
 from fractions import Fraction
@@ -183,3 +184,15 @@ def test_a_wrong_entry_is_seen(which: str, form: Form) -> None:
         blocks: tuple[Block, ...] = (*form.blocks[:place], block._replace(**{which: wrong}), *form.blocks[place + 1 :])
         changed.__dict__["blocks"] = blocks
         assert filtered(changed, patch, taps) != right, place
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_use_does_not_change_a_forms_pickle(form: Form) -> None:
+    """Kernels are kept on disk under the pickle of what they are made for: another one would compile them again."""
+    down, right = (Axis(axis.output, axis.taps, axis.factors) for axis in (form.down, form.right))
+    fresh = Form(down, right)
+    before = pickle.dumps(fresh)
+    assert fresh.products == form.products
+    assert down.image == form.down.image
+    assert pickle.dumps(fresh) == before
+    assert pickle.loads(before) == form

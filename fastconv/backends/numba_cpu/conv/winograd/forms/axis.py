@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 from fastconv.backends.numba_cpu.conv.winograd.forms.polynomials import (
     Matrix,
@@ -52,6 +53,10 @@ class Axis:
     """Results side by side: a power of two, since rows of pixels are separated in halves."""
     taps: int
     factors: tuple[Polynomial, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled without matrices: kernels are kept on disk under the bytes, which must not change with use."""
+        return Axis, (self.output, self.taps, self.factors)
 
     @property
     def size(self) -> int:

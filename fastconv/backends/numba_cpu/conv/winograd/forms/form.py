@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 from fastconv.backends.numba_cpu.conv.winograd.forms.axis import (
     FOURTH,
@@ -33,6 +34,10 @@ class Form:
 
     down: Axis
     right: Axis
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled by the axes alone, as `Axis`."""
+        return Form, (self.down, self.right)
 
     @property
     def name(self) -> str:
