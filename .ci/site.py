@@ -1,4 +1,4 @@
-"""The documentation site's links: pages of the repository's root join in, and links to sources lead to the repository."""
+"""The documentation site's links: pages of the repository's root join in, links to sources lead to the repository."""
 
 from __future__ import annotations
 
