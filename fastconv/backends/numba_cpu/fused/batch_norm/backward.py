@@ -15,7 +15,7 @@ from functools import cache
 from fastconv.backends.jit import inner
 from fastconv.backends.numba_cpu.fused.activations import differentiate_at
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
-from fastconv.backends.numba_cpu.fused.batch_norm.sums import lane_sum
+from fastconv.backends.numba_cpu.fused.batch_norm.sums import RUN, lane_sum
 from fastconv.backends.numba_cpu.simd import (
     add,
     broadcast,
@@ -28,9 +28,6 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import Task, task
-
-_RUN = 4096
-"""Numbers that are summed before the lanes are, as in sums.py."""
 
 
 @cache
@@ -70,7 +67,7 @@ def backward_task(activation: str) -> Task:
                 a = add(simd, a, g)
                 b = fused(simd, g, add(simd, value, minus_mean), b)
             run += plane
-            if run >= _RUN or n == args.N - 1:
+            if run >= RUN or n == args.N - 1:
                 sum_g += lane_sum(simd, scratch, a)
                 sum_gx += lane_sum(simd, scratch, b)
                 a, b, run = zeros(simd), zeros(simd), 0

@@ -1,6 +1,6 @@
 """Sums over a channel, by vectors of sums whose lanes are added up in float64.
 
-Four vectors take turns, so that no addition waits for the one before. After `_RUN` numbers their lanes are added to a
+Four vectors take turns, so that no addition waits for the one before. After `RUN` numbers their lanes are added to a
 total in float64: sums of float32 over a whole batch would lose digits.
 """
 
@@ -19,7 +19,7 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 
-_RUN = 4096
+RUN = 4096
 """Numbers that are summed before the lanes are: 64 for each lane of four vectors of 16, which costs no digits."""
 
 
@@ -51,7 +51,7 @@ def mean_of(simd, args, channel, scratch):
         for u in range(whole, plane, simd.lanes):
             a = add(simd, a, load_where(simd, x, begin + u, lanes_between(simd, 0, plane - u), zeros(simd)))
         run += plane
-        if run >= _RUN or n == args.N - 1:
+        if run >= RUN or n == args.N - 1:
             total += lane_sum(simd, scratch, add(simd, add(simd, a, b), add(simd, c, d)))
             a, b, c, d, run = zeros(simd), zeros(simd), zeros(simd), zeros(simd), 0
     return total / (args.N * plane)
@@ -84,7 +84,7 @@ def squares_about(simd, args, channel, mean, scratch):
             away = add(simd, value, minus_mean)
             a = fused(simd, away, away, a)
         run += plane
-        if run >= _RUN or n == args.N - 1:
+        if run >= RUN or n == args.N - 1:
             total += lane_sum(simd, scratch, add(simd, add(simd, a, b), add(simd, c, d)))
             a, b, c, d, run = zeros(simd), zeros(simd), zeros(simd), zeros(simd), 0
     return total
