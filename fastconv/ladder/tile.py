@@ -27,7 +27,7 @@ import numba
 import numpy as np
 from llvmlite import binding as llvm
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 
 
 def tile_text(rows: int, width: int) -> str:

@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler.entry import Entry
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import ColumnGradient
 from fastconv.backends.numba_cpu.conv.plan import Cut, Plan
@@ -49,7 +49,7 @@ from fastconv.backends.numba_cpu.conv.tap_parts.plan import ConvolutionInParts, 
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.simd import Simd, call
+from fastconv.backends.numba_cpu.simd import Simd, call, load_integer
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,25 @@ def seconds_of(simd: Simd, cycles: float, tasks: int, threads: int) -> float:
     return cycles / vectors_a_second(simd) / min(threads, tasks)
 
 
-@jit
-def _repeat(times, function, arguments):
+@Entry
+def _repeat(arguments):
+    """Call the packed micro-kernel; the arguments are how often, its address, and its own arguments."""
+    times, kernel = load_integer(arguments, 0), load_integer(arguments, 1)
+    depth, a, b, c = (
+        load_integer(arguments, 2),
+        load_integer(arguments, 3),
+        load_integer(arguments, 4),
+        load_integer(arguments, 5),
+    )
+    step, bias, start, limits = (
+        load_integer(arguments, 6),
+        load_integer(arguments, 7),
+        load_integer(arguments, 8),
+        load_integer(arguments, 9),
+    )
     for _ in range(times):
-        call(function, arguments)
+        call(kernel, (depth, a, b, c, step, bias, start, limits))
+    return 0
 
 
 @cache
@@ -143,6 +158,6 @@ def vectors_a_second(simd: Simd) -> float:
     best = 0.0
     for _ in range(5):
         start = perf_counter()
-        _repeat(100, kernel, operands)
+        _repeat.call(100, kernel, *operands)
         best = max(best, 100 * depth * rows * vectors / (perf_counter() - start))
     return best

@@ -16,8 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
-from numba.extending import intrinsic
-
+from fastconv.backends.compiler import intrinsic
 from fastconv.backends.numba_cpu.fused.lanes import Lanes, exp, tanh
 from fastconv.backends.numba_cpu.simd import vector_of
 

@@ -18,8 +18,8 @@ import math
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
+from fastconv.backends.compiler import cgutils
 from fastconv.backends.numba_cpu.simd import clamped, multiply_add
 
 _LOG2_HIGH, _LOG2_REST = 0.693359375, -2.121944400546905827679e-4

@@ -30,11 +30,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, once
+from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.gemm.tile_emitter import Tile
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -63,8 +60,8 @@ def tile_vectors(rows: int, instructions: InstructionSet) -> int:
     return max(1, min(4, (instructions.registers - 1) // (rows + 1)))
 
 
-@once
-def packed(simd: Simd, rows: int, vectors: int) -> int:
+@kernel
+def packed(simd: Simd, rows: int, vectors: int) -> Kernel:
     """Return the address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
     It takes eight integers. depth: steps, at least 1. a, b, c: addresses. step: elements between rows of c. bias: the
@@ -75,11 +72,11 @@ def packed(simd: Simd, rows: int, vectors: int) -> int:
     def packed_kernel(depth, a, b, c, step, bias, start, limits):
         _packed_tile(simd, rows, vectors, depth, a, b, c, step, bias, start, limits)
 
-    return address_of(packed_kernel, *[intp] * 8)
+    return integers(packed_kernel)
 
 
-@once
-def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
+@kernel
+def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> Kernel:
     """Return the address of the indirect kind, with ``pieces`` pieces a vector, compiled at the first call.
 
     It takes nine integers. depth, a, bias, limits: as in `packed`. b, offsets: row k of b is at index offsets[k] of b.
@@ -91,11 +88,11 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> int:
         values = depth, a, b, offsets, c, step, table, bias, limits
         _indirect_tile(simd, rows, vectors, pieces, values)
 
-    return address_of(indirect_kernel, *[intp] * 9)
+    return integers(indirect_kernel)
 
 
-@once
-def by_taps(simd: Simd, rows: int, vectors: int) -> int:
+@kernel
+def by_taps(simd: Simd, rows: int, vectors: int) -> Kernel:
     """Return the address of the kind by taps for a tile of rows x vectors, compiled at the first call.
 
     It takes twelve integers. taps: the number of taps, which may be 0. table: the address of two indices for each tap,
@@ -108,7 +105,7 @@ def by_taps(simd: Simd, rows: int, vectors: int) -> int:
         values = taps, table, channels, a, b, channel, distance, c, step, bias, start, limits
         _tap_tile(simd, rows, vectors, values)
 
-    return address_of(tap_kernel, *[intp] * 12)
+    return integers(tap_kernel)
 
 
 @intrinsic(prefer_literal=True)
@@ -126,7 +123,7 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
         tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, *[intp] * 8), generate
+    return types.void(simd, rows, vectors, *[types.intp] * 8), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -142,7 +139,7 @@ def _tap_tile(typing, simd, rows, vectors, values):
         tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, types.UniTuple(intp, 12)), generate
+    return types.void(simd, rows, vectors, types.UniTuple(types.intp, 12)), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -178,4 +175,4 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, values):
         tile.finish_with_bias(bias, limits, write)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, pieces, types.UniTuple(intp, 9)), generate
+    return types.void(simd, rows, vectors, pieces, types.UniTuple(types.intp, 9)), generate

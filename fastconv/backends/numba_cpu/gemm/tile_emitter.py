@@ -6,12 +6,11 @@ The accumulators are phi nodes of a loop that writes no memory, so LLVM keeps th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
 from fastconv.backends.numba_cpu.simd import (
-    SimdType,
     broadcast_value,
     clamped,
     element,
@@ -22,6 +21,9 @@ from fastconv.backends.numba_cpu.simd import (
     vector_at,
     vector_of,
 )
+
+if TYPE_CHECKING:
+    from fastconv.backends.numba_cpu.simd.numba_types import SimdType
 
 _I64 = ir.IntType(64)
 

@@ -6,7 +6,7 @@ every second lane is written: 4 instructions a vector, where one by one it takes
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     add,

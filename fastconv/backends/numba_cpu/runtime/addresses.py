@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import inner
+from fastconv.backends.compiler.entry import Entry
 from fastconv.backends.numba_cpu.simd import load_integer
 
 DIRECT = -1
 """Stands in the place of `word` for holders that are the addresses themselves."""
 
 
-@jit
+@inner
 def held(holder, word):
     """Return word ``word`` of the object at the address ``holder``, and 0 where that address is 0."""
     if word < 0 or holder == 0:
@@ -29,11 +30,17 @@ def held(holder, word):
     return load_integer(holder, word)
 
 
+@Entry
+def _held(arguments):
+    """Return `held` of the arguments."""
+    return held(load_integer(arguments, 0), load_integer(arguments, 1))
+
+
 def address(array: Any) -> int:
     """Return the address of the first element of a NumPy array or a torch tensor; 0 for None."""
     if array is None:
         return 0
-    return int(held(holder(array), word)) if isinstance(array, np.ndarray) else int(array.data_ptr())
+    return _held.call(holder(array), word) if isinstance(array, np.ndarray) else int(array.data_ptr())
 
 
 def addresses_of(arrays: Sequence[Any]) -> list[int]:

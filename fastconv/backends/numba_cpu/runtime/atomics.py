@@ -11,9 +11,8 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
+
+from fastconv.backends.compiler import cgutils, intrinsic, types
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -31,7 +30,7 @@ def atomic_load(typing, base, index):
     def generate(context, builder, signature, arguments):
         return builder.load_atomic(_integer(builder, *arguments), "seq_cst", 8)
 
-    return intp(intp, intp), generate
+    return types.intp(types.intp, types.intp), generate
 
 
 @intrinsic
@@ -43,7 +42,7 @@ def atomic_store(typing, base, index, value):
         builder.store_atomic(value, _integer(builder, base, index), "seq_cst", 8)
         return context.get_dummy_value()
 
-    return types.void(intp, intp, intp), generate
+    return types.void(types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -54,7 +53,7 @@ def atomic_add(typing, base, index, value):
         base, index, value = arguments
         return builder.atomic_rmw("add", _integer(builder, base, index), value, "seq_cst")
 
-    return intp(intp, intp, intp), generate
+    return types.intp(types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -66,7 +65,7 @@ def atomic_swap(typing, base, index, old, new):
         pair = builder.cmpxchg(_integer(builder, base, index), old, new, "seq_cst", "seq_cst")
         return builder.extract_value(pair, 1)
 
-    return types.boolean(intp, intp, intp, intp), generate
+    return types.boolean(types.intp, types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -94,7 +93,7 @@ def acquire(typing, lock, function):
         builder.call(builder.inttoptr(function, kind.as_pointer()), [lock, ir.Constant(_I32, 1)])
         return context.get_dummy_value()
 
-    return types.void(intp, intp), generate
+    return types.void(types.intp, types.intp), generate
 
 
 @intrinsic
@@ -107,7 +106,7 @@ def release(typing, lock, function):
         builder.call(builder.inttoptr(function, kind.as_pointer()), [lock])
         return context.get_dummy_value()
 
-    return types.void(intp, intp), generate
+    return types.void(types.intp, types.intp), generate
 
 
 def _python_function(name: str) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
+
+from fastconv.backends.compiler import cgutils, intrinsic, types
 
 
 @intrinsic
@@ -19,7 +18,7 @@ def current_core(typing):
         core = builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_getcpu"), [])
         return builder.sext(core, ir.IntType(64))
 
-    return intp(), generate
+    return types.intp(), generate
 
 
 @intrinsic
@@ -33,7 +32,7 @@ def keep_to(typing, thread, size, mask):
         builder.call(keep, [builder.trunc(thread, ir.IntType(32)), size, mask])
         return context.get_dummy_value()
 
-    return types.void(intp, intp, intp), generate
+    return types.void(types.intp, types.intp, types.intp), generate
 
 
 @intrinsic

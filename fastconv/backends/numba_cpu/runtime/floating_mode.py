@@ -9,9 +9,8 @@ from __future__ import annotations
 import platform
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
+
+from fastconv.backends.compiler import cgutils, intrinsic, types
 
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 _ARM = platform.machine().lower() in ("aarch64", "arm64")
@@ -38,7 +37,7 @@ def floating_mode(typing):
             return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.get.fpcr"), [])
         return ir.Constant(_I64, 0)
 
-    return intp(), generate
+    return types.intp(), generate
 
 
 @intrinsic
@@ -56,4 +55,4 @@ def set_floating_mode(typing, mode):
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.set.fpcr"), [mode])
         return context.get_dummy_value()
 
-    return types.void(intp), generate
+    return types.void(types.intp), generate

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, jit, once
+from fastconv.backends.compiler import Kernel, inner, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.runtime.atomics import atomic_add, atomic_load, atomic_store
 from fastconv.backends.numba_cpu.runtime.floating_mode import floating_mode, set_floating_mode
 from fastconv.backends.numba_cpu.runtime.pool_state import (
@@ -56,7 +53,7 @@ def run_team(typing, parallel, member, state):
         _call(builder, parallel, ir.VoidType(), member, state, default, default)
         return context.get_dummy_value()
 
-    return types.void(intp, intp, intp), generate
+    return types.void(types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -66,7 +63,7 @@ def team_size(typing, most_threads):
     def generate(context, builder, signature, arguments):
         return builder.sext(_call(builder, arguments[0], _I32), _I64)
 
-    return intp(intp), generate
+    return types.intp(types.intp), generate
 
 
 @intrinsic
@@ -77,7 +74,7 @@ def nanoseconds(typing, clock):
         seconds = _call(builder, arguments[0], ir.DoubleType())
         return builder.fptosi(builder.fmul(seconds, ir.Constant(ir.DoubleType(), 1e9)), _I64)
 
-    return intp(intp), generate
+    return types.intp(types.intp), generate
 
 
 def _member(state):
@@ -93,12 +90,12 @@ def _member(state):
     set_floating_mode(before)
 
 
-@once
-def _member_address() -> int:
-    return address_of(_member, intp)
+@kernel
+def _member_address() -> Kernel:
+    return integers(_member)
 
 
-@jit
+@inner
 def run_on_team(state, helpers):
     """Give the job in ``state`` to the host's team, and return whether the team did it.
 

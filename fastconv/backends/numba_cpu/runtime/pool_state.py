@@ -5,7 +5,7 @@ The numbers are 64-bit words. Words that different threads write at the same tim
 
 from __future__ import annotations
 
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.runtime.atomics import atomic_add, atomic_load
 from fastconv.backends.numba_cpu.simd import call
 
@@ -23,7 +23,7 @@ ASLEEP, LOCK, THREAD, AVOIDS = range(4)
 CLAIMED, OPEN, JOB = 1 << 20, 1 << 21, 1 << 22
 
 
-@jit
+@inner
 def do_tasks(state, slot):
     """Do tasks of the job in ``state`` until none is left; ``slot`` is this thread's place among those of the job."""
     function, frame, tasks = (

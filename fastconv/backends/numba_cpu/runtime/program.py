@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.jit import inner, jit
+from fastconv.backends.compiler import inner
+from fastconv.backends.compiler.entry import Entry
 from fastconv.backends.numba_cpu.runtime import addresses, buffers
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.addresses import DIRECT, held, holder, holders
@@ -186,7 +187,7 @@ def _lay_out(wanted: Sequence[_Buffer]) -> int:
 
 
 @inner
-def _run(code, bases, word, memory, state, helpers, release_lock):
+def _run_steps(code, bases, word, memory, state, helpers, release_lock):
     words, addresses = load_integer(code, 0), load_integer(code, 1)
     steps, flags = load_integer(code, 2), load_integer(code, 3)
     for place in range(words):
@@ -207,26 +208,18 @@ def _run(code, bases, word, memory, state, helpers, release_lock):
     return found == 0
 
 
-@inner
-def _aligned(memory, word):
-    """Return a run's memory, rounded up to a cache line; some on the stack if ``memory`` is 0."""
-    return stack_integers() if memory == 0 else (held(memory, word) + _LINE - 1) // _LINE * _LINE
+@Entry
+def _run(arguments):
+    """Run a program.
 
-
-@jit
-def _run_on(code, holders, word, memory, state, helpers, release_lock):
-    """Run a program on a tuple of arrays."""
-    bases = stack_integers()
-    for i in range(len(holders)):
-        store_integer(bases, i, holders[i])
-    return _run(code, bases, word, _aligned(memory, word), state, helpers, release_lock)
-
-
-@jit
-def _run_at(code, addresses, word, memory, state, helpers, release_lock):
-    """Run a program on operands whose addresses are in an array."""
-    bases = held(addresses, word)
-    return _run(code, bases, DIRECT, _aligned(memory, word), state, helpers, release_lock)
+    Its arguments are: the address of its code; the `holder` of its memory, or 0 for some on the stack; the word that
+    holders of memory and of operands have addresses in (`held`); the state of a pool, its helpers and `RELEASE`; the
+    holder of each operand.
+    """
+    code, memory, word = load_integer(arguments, 0), load_integer(arguments, 1), load_integer(arguments, 2)
+    memory = stack_integers() if memory == 0 else (held(memory, word) + _LINE - 1) // _LINE * _LINE
+    word, state, helpers = load_integer(arguments, 3), load_integer(arguments, 4), load_integer(arguments, 5)
+    return _run_steps(code, arguments + 7 * 8, word, memory, state, helpers, load_integer(arguments, 6))
 
 
 class Program:
@@ -244,20 +237,19 @@ class Program:
 
     def run(self, arrays: tuple[np.ndarray | None, ...]) -> bool:
         """Run all jobs on operands that begin where the arrays do; return True if no job has set its flag."""
-        return self._launch(_run_on, holders(arrays))
+        return self._launch(addresses.word, holders(arrays))
 
     def run_at(self, places: Sequence[int]) -> bool:
         """Run all jobs on operands at these addresses, as `run`; address 0 stands for an operand that isn't there."""
-        bases = np.array(places, np.int64)
-        return self._launch(_run_at, holder(bases))
+        return self._launch(DIRECT, places)
 
-    def _launch(self, run: Any, operands: Any) -> bool:
+    def _launch(self, word: int, operands: Sequence[int]) -> bool:
         helpers = workers.pool.helpers(self._helpers + 1, self._helpers + 1) if self._helpers else 0
-        state, word = workers.pool.state, addresses.word
+        pool = workers.pool.state, helpers, RELEASE
         if self._memory <= ARGUMENTS_BYTES:
-            return bool(run(self._start, operands, word, 0, state, helpers, RELEASE))
+            return bool(_run.call(self._start, 0, DIRECT, word, *pool, *operands))
         memory = buffers.scratch(self._memory)
-        fine = run(self._start, operands, word, holder(memory), state, helpers, RELEASE)
+        fine = _run.call(self._start, holder(memory), addresses.word, word, *pool, *operands)
         buffers.give_back(memory)
         return bool(fine)
 

@@ -40,7 +40,8 @@ from typing import Any
 import numpy as np
 
 from fastconv import threads as settings
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import inner
+from fastconv.backends.compiler.entry import Entry
 from fastconv.backends.numba_cpu.runtime.atomics import (
     ACQUIRE,
     RELEASE,
@@ -89,7 +90,7 @@ _MOST_HELPERS = 1023
 _LINUX = sys.platform == "linux"
 
 
-@jit
+@inner
 def _wake(state, helper, release_lock):
     """Wake a sleeping helper, on another core than this one."""
     base = HELPER + 8 * helper
@@ -111,7 +112,7 @@ def _wake(state, helper, release_lock):
     release(load_integer(state, base + LOCK), release_lock)
 
 
-@jit
+@inner
 def launch(state, function, frame, tasks, helpers, release_lock):
     """Do all the tasks of a job, with the help of at most ``helpers`` threads."""
     status = atomic_load(state, STATUS)
@@ -142,9 +143,14 @@ def launch(state, function, frame, tasks, helpers, release_lock):
     atomic_add(state, STATUS, JOB - CLAIMED)
 
 
-@jit
-def _help(state, helper, looks, acquire_lock):
-    """Run a helper: take part in jobs, sleep after ``looks`` looks without work, and return once the pool stops."""
+@Entry
+def _help(arguments):
+    """Run a helper: take part in jobs, sleep after some looks without work, and return once the pool stops.
+
+    The arguments are the pool's state, the helper's number, the number of looks, and `ACQUIRE`.
+    """
+    state, helper = load_integer(arguments, 0), load_integer(arguments, 1)
+    looks, acquire_lock = load_integer(arguments, 2), load_integer(arguments, 3)
     base = HELPER + 8 * helper
     while True:
         idle = 0
@@ -167,8 +173,15 @@ def _help(state, helper, looks, acquire_lock):
                 idle += 1
         atomic_store(state, base + ASLEEP, 1)
         if atomic_load(state, STOP) != 0:
-            return
+            return 0
         acquire(load_integer(state, base + LOCK), acquire_lock)
+
+
+@Entry
+def _wake_up(arguments):
+    """Call `_wake` with the arguments."""
+    _wake(load_integer(arguments, 0), load_integer(arguments, 1), load_integer(arguments, 2))
+    return 0
 
 
 class Pool:
@@ -183,19 +196,6 @@ class Pool:
         first = -words.ctypes.data % 64 // 8
         self._words = words[first:]
         self.state = self._words.ctypes.data
-
-    def run(self, function: int, frame: int, tasks: int, threads: int) -> None:
-        """Run a job: call compiled code with three integers, frame, task and slot, for each of its tasks.
-
-        Two tasks that run at the same time have different slots, and slots are below ``threads``.
-
-        Args:
-            function: the address of a compiled function of three integers (`fastconv.backends.jit.address_of`).
-            frame: the first integer of each call, usually the address of the job's arguments.
-            tasks: the number of tasks, which are numbered from 0.
-            threads: the most threads that may take part, the caller included.
-        """
-        launch(self.state, function, frame, tasks, self.helpers(threads, tasks), RELEASE)
 
     def helpers(self, threads: int, tasks: int) -> int:
         """Return how many helpers a job of ``tasks`` tasks can use beside its caller; start those that are missing."""
@@ -246,7 +246,7 @@ class Pool:
         self._words[base + LOCK] = taken_lock()
         self._words[base + THREAD] = threading.get_native_id()
         self._words[base + AVOIDS] = -1
-        _help(self.state, helper, _LOOKS, ACQUIRE)
+        _help.call(self.state, helper, _LOOKS, ACQUIRE)
         with self._counting:
             self.serving -= 1
 
@@ -255,7 +255,7 @@ class Pool:
         self._words[STOP] = 1
         for _ in range(1000):
             for helper in range(self._asked):
-                _wake(self.state, helper, RELEASE)
+                _wake_up.call(self.state, helper, RELEASE)
             if self.serving == 0:
                 return
             time.sleep(0.001)

@@ -7,14 +7,14 @@ instruction, and its result has a vector type. The first argument of every opera
 constant that gives the type of an element and the number of lanes; it takes no register and no time.
 
 instruction_set.py   the instruction sets: vector size and number of registers
-types.py             the Numba types of a `Simd` and of a vector
+types.py             the constant that describes vectors
+numba_types.py       what Numba has to know of it, of vectors and of arguments
 memory.py            loads, stores, prefetches, transposes
 strided.py           loads of elements that are two or four apart
 ops.py               arithmetic, masks, calls by address
 emit.py              the same operations as LLVM instructions, for kernels that define intrinsics
 arguments.py         the arguments of a compiled task, as named integers in memory
 task.py              functions that are compiled as tasks
-compile_time.py      registers our types with Numba: compile-time constants, and addresses of fields
 """
 
 from fastconv.backends.numba_cpu.simd.emit import (
@@ -63,13 +63,11 @@ from fastconv.backends.numba_cpu.simd.ops import (
     zero,
     zeros,
 )
-from fastconv.backends.numba_cpu.simd.types import Simd, SimdType, VectorType, mask_of, vector_of
+from fastconv.backends.numba_cpu.simd.types import Simd, mask_of, vector_of, vector_type
 
 __all__ = [
     "InstructionSet",
     "Simd",
-    "SimdType",
-    "VectorType",
     "add",
     "bits_between",
     "broadcast",
@@ -109,6 +107,7 @@ __all__ = [
     "transposed",
     "vector_at",
     "vector_of",
+    "vector_type",
     "zero",
     "zeros",
 ]

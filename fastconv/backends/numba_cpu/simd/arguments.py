@@ -18,11 +18,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.numba_cpu.simd.compile_time import register_fields
+from fastconv.backends.compiler import intrinsic, types
+from fastconv.backends.numba_cpu.simd.types import argument_type
 
 MOST_WORDS = 64
 """The largest number of fields. The memory of every job begins with this many 64-bit words for its arguments."""
@@ -32,14 +30,6 @@ ARGUMENTS_BYTES = 8 * MOST_WORDS
 """Size of the memory that a record of arguments takes, in bytes."""
 
 
-class ArgumentsType(types.Type):
-    """This is Numba's type for the address of a record of arguments."""
-
-    def __init__(self, name: str, words: dict[str, int]) -> None:
-        self.words = words
-        super().__init__(name)
-
-
 class Arguments:
     """This is the base class of arguments. A derived class annotates its fields; each is a 64-bit integer."""
 
@@ -47,8 +37,6 @@ class Arguments:
     """The offset of each field, in 64-bit words."""
     dtype: ClassVar[np.dtype]
     """The NumPy type of a record of the fields, padded to `MOST_WORDS` words."""
-    type: ClassVar[ArgumentsType]
-    """The type that the address of such a record has in compiled code."""
 
     def __init_subclass__(cls) -> None:
         own = [name for name, kind in cls.__annotations__.items() if kind == "int"]
@@ -56,7 +44,11 @@ class Arguments:
         assert len(cls.words) <= MOST_WORDS, f"{cls.__name__} has {len(cls.words)} fields"
         fields: Any = {"names": [*cls.words], "formats": [np.int64] * len(cls.words), "itemsize": 8 * MOST_WORDS}
         cls.dtype = np.dtype(fields)
-        cls.type = ArgumentsType(f"{cls.__module__}.{cls.__qualname__}", cls.words)
+
+    @classmethod
+    def numba_type(cls) -> Any:
+        """Return the type that the address of such a record has in compiled code."""
+        return argument_type(f"{cls.__module__}.{cls.__qualname__}", cls.words)
 
     @classmethod
     def new(cls, **values: int) -> np.ndarray:
@@ -72,9 +64,6 @@ class Arguments:
         return tuple(cls.words[name] for name in names)
 
 
-register_fields(ArgumentsType)
-
-
 @intrinsic
 def address_of_arguments(typing, args):
     """Return the address of ``args`` as an integer, which can be passed to other kernels."""
@@ -82,7 +71,7 @@ def address_of_arguments(typing, args):
     def generate(context, builder, signature, values):
         return values[0]
 
-    return intp(args), generate
+    return types.intp(args), generate
 
 
 @intrinsic
@@ -92,4 +81,4 @@ def arguments_at(typing, args, address):
     def generate(context, builder, signature, values):
         return values[1]
 
-    return args(args, intp), generate
+    return args(args, types.intp), generate

@@ -5,12 +5,15 @@ They are for the bodies of intrinsics. Loads and stores assume only that address
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
-from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, SimdType, vector_of
+from fastconv.backends.compiler import cgutils
+from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, vector_of
+
+if TYPE_CHECKING:
+    from fastconv.backends.numba_cpu.simd.numba_types import SimdType
 
 
 def element(builder: Any, simd: SimdType, base: Any, index: Any) -> Any:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import llvmlite.binding as llvm
-import numba
+from fastconv.backends.compiler.target import features
 
 VARIABLE = "FASTCONV_INSTRUCTION_SET"
 """The environment variable that forces an instruction set, by its name."""
@@ -35,14 +34,14 @@ PORTABLE = InstructionSet("portable", 16, 16)
 ALL = {row.name: row for row in (AVX512, AVX2, NEON, PORTABLE)}
 
 
-def best(features: dict[str, bool]) -> InstructionSet:
-    """Return the widest instruction set that a processor has, from its ``features`` under LLVM's names."""
+def best(there: dict[str, bool]) -> InstructionSet:
+    """Return the widest instruction set of a processor, from the features that are ``there``, under LLVM's names."""
     # AVX-512 without VL (Knights Landing) has no masks for narrow vectors, and the kernels were never tested there.
-    if features.get("avx512f") and features.get("avx512vl"):
+    if there.get("avx512f") and there.get("avx512vl"):
         return AVX512
-    if features.get("avx2") and features.get("fma"):
+    if there.get("avx2") and there.get("fma"):
         return AVX2
-    if features.get("neon"):
+    if there.get("neon"):
         return NEON
     return PORTABLE
 
@@ -57,10 +56,7 @@ def chosen() -> InstructionSet:
     """
     forced = os.environ.get(VARIABLE)
     if not forced:
-        named = numba.config.CPU_FEATURES
-        if named is None:
-            return best(llvm.get_host_cpu_features())
-        return best({feature[1:]: feature[0] == "+" for feature in named.split(",") if feature})
+        return best(features())
     if forced not in ALL:
         raise ValueError(f"the environment's {VARIABLE} is {forced!r}, but it must be one of {', '.join(ALL)}")
     return ALL[forced]

@@ -8,10 +8,8 @@ cache line.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import cgutils, intrinsic, types
 from fastconv.backends.numba_cpu.simd.emit import (
     element,
     load_vector,
@@ -32,7 +30,7 @@ def load(typing, simd, base, index):
     def generate(context, builder, signature, arguments):
         return load_vector(builder, simd, *arguments[1:])
 
-    return vector_of(simd)(simd, intp, intp), generate
+    return vector_of(simd)(simd, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -44,7 +42,7 @@ def store(typing, simd, base, index, value):
         store_vector(builder, simd, value, base, index)
         return context.get_dummy_value()
 
-    return types.void(simd, intp, intp, vector_of(simd)), generate
+    return types.void(simd, types.intp, types.intp, vector_of(simd)), generate
 
 
 @intrinsic
@@ -56,7 +54,7 @@ def load_where(typing, simd, base, index, mask, otherwise):
         pointer = vector_at(builder, simd, base, index)
         return masked_load(builder, pointer, mask, otherwise, simd.simd.itemsize)
 
-    return vector_of(simd)(simd, intp, intp, mask_of(simd), vector_of(simd)), generate
+    return vector_of(simd)(simd, types.intp, types.intp, mask_of(simd), vector_of(simd)), generate
 
 
 @intrinsic
@@ -68,7 +66,7 @@ def store_where(typing, simd, base, index, mask, value):
         masked_store(builder, value, vector_at(builder, simd, base, index), mask, simd.simd.itemsize)
         return context.get_dummy_value()
 
-    return types.void(simd, intp, intp, mask_of(simd), vector_of(simd)), generate
+    return types.void(simd, types.intp, types.intp, mask_of(simd), vector_of(simd)), generate
 
 
 @intrinsic
@@ -78,7 +76,7 @@ def load_scalar(typing, simd, base, index):
     def generate(context, builder, signature, arguments):
         return builder.load(element(builder, simd, *arguments[1:]))
 
-    return simd.scalar(simd, intp, intp), generate
+    return simd.scalar(simd, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -90,7 +88,7 @@ def store_scalar(typing, simd, base, index, value):
         builder.store(value, element(builder, simd, base, index))
         return context.get_dummy_value()
 
-    return types.void(simd, intp, intp, simd.scalar), generate
+    return types.void(simd, types.intp, types.intp, simd.scalar), generate
 
 
 @intrinsic
@@ -101,7 +99,7 @@ def load_integer(typing, base, index):
         base, index = arguments
         return builder.load(builder.gep(builder.inttoptr(base, I64.as_pointer()), [index]))
 
-    return intp(intp, intp), generate
+    return types.intp(types.intp, types.intp), generate
 
 
 @intrinsic
@@ -113,7 +111,7 @@ def store_integer(typing, base, index, value):
         builder.store(value, builder.gep(builder.inttoptr(base, I64.as_pointer()), [index]))
         return context.get_dummy_value()
 
-    return types.void(intp, intp, intp), generate
+    return types.void(types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -123,7 +121,7 @@ def stack_integers(typing):
     def generate(context, builder, signature, arguments):
         return builder.ptrtoint(cgutils.alloca_once(builder, I64, 64), I64)
 
-    return intp(), generate
+    return types.intp(), generate
 
 
 @intrinsic
@@ -134,7 +132,7 @@ def prefetch(typing, simd, base, index):
         prefetch_line(builder, element(builder, simd, *arguments[1:]), to_write=False)
         return context.get_dummy_value()
 
-    return types.void(simd, intp, intp), generate
+    return types.void(simd, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -160,4 +158,4 @@ def transpose(typing, simd, source, source_step, rows, target, target_step):
             store_vector(builder, simd, row, target, builder.mul(target_step, ir.Constant(I64, i)))
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 5), generate
+    return types.void(simd, *[types.intp] * 5), generate

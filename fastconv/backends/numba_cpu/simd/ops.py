@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import cgutils, intrinsic, types
 from fastconv.backends.numba_cpu.simd.emit import (
     broadcast_value,
     clamped,
@@ -99,7 +97,7 @@ def lanes_between(typing, simd, first, end):
     def generate(context, builder, signature, arguments):
         return mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
 
-    return mask_of(simd)(simd, intp, intp), generate
+    return mask_of(simd)(simd, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -110,7 +108,7 @@ def bits_between(typing, simd, first, end):
         mask = mask_between(builder, simd.simd.lanes, arguments[1], arguments[2])
         return builder.zext(builder.bitcast(mask, ir.IntType(simd.simd.lanes)), I64)
 
-    return intp(simd, intp, intp), generate
+    return types.intp(simd, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -120,7 +118,7 @@ def mask_from(typing, simd, bits):
     def generate(context, builder, signature, arguments):
         return mask_of_bits(builder, simd.simd.lanes, arguments[1])
 
-    return mask_of(simd)(simd, intp), generate
+    return mask_of(simd)(simd, types.intp), generate
 
 
 @intrinsic
@@ -158,7 +156,7 @@ def _spread(half: int) -> Any:
 
 @intrinsic
 def call(typing, function, arguments):
-    """Call the compiled function at the address ``function`` with a tuple of integers; see `jit.address_of`."""
+    """Call the compiled function at the address ``function`` with a tuple of integers; see `compiler.kernel`."""
 
     def generate(context, builder, signature, given):
         kind = ir.FunctionType(ir.VoidType(), [I64] * arguments.count)
@@ -166,4 +164,4 @@ def call(typing, function, arguments):
         builder.call(builder.inttoptr(given[0], kind.as_pointer()), values)
         return context.get_dummy_value()
 
-    return types.void(intp, types.UniTuple(intp, arguments.count)), generate
+    return types.void(types.intp, types.UniTuple(types.intp, arguments.count)), generate

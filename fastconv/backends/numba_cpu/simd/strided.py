@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.simd.memory import load, load_where
 from fastconv.backends.numba_cpu.simd.ops import evens, lanes_between, zeros
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any
 
-from numba.core.types import intp
-
-from fastconv.backends.jit import address_of, inner, once
+from fastconv.backends.compiler import Kernel, inner, kernel
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 Task = Callable[[Any], int]
@@ -24,15 +23,13 @@ def task(arguments: type[Arguments]) -> Callable[[Callable[..., None]], Task]:
     def decorate(body: Callable[..., None]) -> Task:
         compiled = inner(body)
 
-        @once
-        def address(simd: Any) -> int:
+        def make(simd: Any) -> Kernel:
             def run(args, number, thread):
                 compiled(simd, args, number, thread)
 
-            run.__module__, run.__qualname__, run.__name__ = body.__module__, body.__qualname__, body.__name__
-            return address_of(run, arguments.type, intp, intp)
+            return Kernel(run, (arguments, int, int))
 
-        address.__doc__ = body.__doc__
-        return address
+        # The kernel has the name of the body, as the key of its code.
+        return kernel(update_wrapper(make, body, ("__module__", "__name__", "__qualname__", "__doc__"), ()))
 
     return decorate

@@ -1,17 +1,23 @@
-"""These are the Numba types of a vector register and of `Simd`, a compile-time constant that every operation takes."""
+"""A `Simd` is a compile-time constant that every operation takes; kernels may be made for others like it.
+
+What Numba has to know of them is in numba_types.py, which is loaded when something has to be compiled.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import models, register_model
 
-from fastconv.backends.numba_cpu.simd.compile_time import register_constant
+from fastconv.backends.compiler.deferred import needs
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
+
+if TYPE_CHECKING:
+    from fastconv.backends.numba_cpu.simd.numba_types import SimdType, VectorType
+
+needs("fastconv.backends.numba_cpu.simd.numba_types")
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
@@ -22,6 +28,9 @@ FLOATS = {"float32": ir.FloatType(), "float64": ir.DoubleType(), "int32": I32, "
 @dataclass(frozen=True)
 class Simd:
     """A `Simd` describes a kernel's vectors: their instruction set and the type of an element, such as "float32"."""
+
+    in_kernels: ClassVar[tuple[str, ...]] = ("lanes", "itemsize")
+    """Names of the attributes that kernels may read; each is an integer."""
 
     instructions: InstructionSet
     dtype: str
@@ -40,43 +49,25 @@ class Simd:
         return hash(self.dtype)
 
 
-class SimdType(types.Type):
-    """This is the Numba type of a `Simd`; each `Simd` has a type of its own, so it is known at compile time."""
-
-    def __init__(self, simd: Simd) -> None:
-        self.simd = simd
-        self.scalar = getattr(types, simd.dtype)
-        super().__init__(name=f"Simd({simd.instructions.name}, {simd.dtype})")
-
-
-class VectorType(types.Type):
-    """This is the Numba type of a vector register with ``lanes`` elements, or of a mask if ``dtype`` is "mask"."""
-
-    def __init__(self, dtype: str, lanes: int) -> None:
-        self.dtype = dtype
-        self.lanes = lanes
-        super().__init__(name=f"Vector({dtype} x {lanes})")
-
-    @property
-    def llvm(self) -> ir.VectorType:
-        """Return the LLVM type of the register."""
-        return ir.VectorType(ir.IntType(1) if self.dtype == "mask" else FLOATS[self.dtype], self.lanes)
-
-
-register_constant(Simd, SimdType, ("lanes", "itemsize"))
-
-
-@register_model(VectorType)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: VectorType) -> None:
-        super().__init__(manager, kind, kind.llvm)
-
-
 def vector_of(simd: SimdType) -> VectorType:
-    """Return the type of a vector of numbers."""
-    return VectorType(simd.simd.dtype, simd.simd.lanes)
+    """Return Numba's type of a vector of numbers."""
+    return vector_type(simd.simd.dtype, simd.simd.lanes)
 
 
 def mask_of(simd: SimdType) -> VectorType:
-    """Return the type of a mask: a vector of truth values."""
-    return VectorType("mask", simd.simd.lanes)
+    """Return Numba's type of a mask: a vector of truth values."""
+    return vector_type("mask", simd.simd.lanes)
+
+
+def vector_type(dtype: str, lanes: int) -> VectorType:
+    """Return Numba's type of a vector register with ``lanes`` elements, or of a mask if ``dtype`` is "mask"."""
+    from fastconv.backends.numba_cpu.simd.numba_types import VectorType
+
+    return VectorType(dtype, lanes)
+
+
+def argument_type(name: str, words: dict[str, int]) -> Any:
+    """Return Numba's type of the address of a record of arguments, with the offset of each, in 64-bit words."""
+    from fastconv.backends.numba_cpu.simd.numba_types import ArgumentsType
+
+    return ArgumentsType(name, words)

@@ -12,7 +12,7 @@ image, the runs go down the columns instead.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.column_matrix.arguments import FoldArguments
 from fastconv.backends.numba_cpu.simd import (
     add,

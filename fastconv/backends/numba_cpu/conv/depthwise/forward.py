@@ -18,11 +18,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, once
+from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -88,7 +85,7 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
         for_each_row(taps, first, end, [], body)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(intp, 11)), generate
+    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 11)), generate
 
 
 def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, Any]]:
@@ -106,8 +103,8 @@ def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, An
     return found
 
 
-@once
-def convolve_kernel(simd: Simd, shape: Shape) -> int:
+@kernel
+def convolve_kernel(simd: Simd, shape: Shape) -> Kernel:
     """Return the address of the kernel for a shape, which is compiled at the first call.
 
     It computes a vector of columns of a plane's rows ``first`` up to ``end``, at least one, and takes eleven integers:
@@ -121,7 +118,7 @@ def convolve_kernel(simd: Simd, shape: Shape) -> int:
         values = source, args, offsets, nowhere, table, weights, bias, target, bits, first, end
         _convolve_rows(simd, rows, columns, step, kept, target_step, values)
 
-    return address_of(convolve_rows, *[intp] * 11)
+    return integers(convolve_rows)
 
 
 @task(PlaneArguments)

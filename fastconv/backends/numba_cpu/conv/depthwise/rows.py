@@ -8,17 +8,16 @@ registers. If lattice points are two pixels apart, every second element of two l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
     Simd,
-    SimdType,
     bits_between,
     load_integer,
     mask_of_bits,
@@ -31,6 +30,9 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.geometry import Pair
+
+if TYPE_CHECKING:
+    from fastconv.backends.numba_cpu.simd.numba_types import SimdType
 
 _I64 = ir.IntType(64)
 

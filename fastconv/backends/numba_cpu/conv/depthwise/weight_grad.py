@@ -14,11 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, once
+from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -79,11 +76,11 @@ def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values
             store_vector(builder, simd, builder.fadd(load_vector(builder, simd, sums, place), total), sums, place)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(intp, 10)), generate
+    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 10)), generate
 
 
-@once
-def correlate_kernel(simd: Simd, shape: Shape) -> int:
+@kernel
+def correlate_kernel(simd: Simd, shape: Shape) -> Kernel:
     """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 
     It adds a vector of columns of a plane's rows to rows x columns vectors of sums. The first five and the last two of
@@ -96,7 +93,7 @@ def correlate_kernel(simd: Simd, shape: Shape) -> int:
         values = source, args, offsets, nowhere, table, gradient, bits, sums, first, end
         _correlate_rows(simd, rows, columns, step, kept, target_step, values)
 
-    return address_of(correlate_rows, *[intp] * 10)
+    return integers(correlate_rows)
 
 
 @intrinsic
@@ -116,7 +113,7 @@ def _add_vectors(typing, simd, source, count, target):
         store_vector(builder, simd, add_lanes(builder, vectors), target, ir.Constant(_I64, 0))
         return context.get_dummy_value()
 
-    return types.void(simd, intp, intp, intp), generate
+    return types.void(simd, types.intp, types.intp, types.intp), generate
 
 
 @task(PlaneArguments)

@@ -22,7 +22,7 @@ a stride, and the last channels if the tile's rows don't divide them, are writte
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.gemm.micro_kernel import PIECE_WORDS
 from fastconv.backends.numba_cpu.gemm.write_run import write_run

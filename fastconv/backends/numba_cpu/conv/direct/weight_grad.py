@@ -23,11 +23,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner, once
+from fastconv.backends.compiler import Kernel, inner, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.conv.direct.forward import copy_planes
 from fastconv.backends.numba_cpu.simd import (
@@ -59,8 +56,8 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: i
     return -(-numbers * simd.itemsize // 64) * 64 + 128
 
 
-@once
-def kernel(simd: Simd, rows: int, taps: int) -> int:
+@kernel
+def kernel(simd: Simd, rows: int, taps: int) -> Kernel:
     """Return the address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
 
     It takes seven integers. steps: vectors of pixels, at least 1. gradient, row: the address of the gradient's planes,
@@ -72,7 +69,7 @@ def kernel(simd: Simd, rows: int, taps: int) -> int:
     def correlate(steps, gradient, row, source, offsets, target, step):
         _correlate(simd, rows, taps, steps, gradient, row, source, offsets, target, step)
 
-    return address_of(correlate, *[intp] * 7)
+    return integers(correlate)
 
 
 @intrinsic(prefer_literal=True)
@@ -129,7 +126,7 @@ def _correlate(typing, simd, rows, taps, steps, gradient, row, source, offsets, 
                 builder.store(builder.fadd(builder.load(pointer), total), pointer)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, taps, *[intp] * 7), generate
+    return types.void(simd, rows, taps, *[types.intp] * 7), generate
 
 
 def add_lanes(builder: Any, vectors: list[Any]) -> Any:

@@ -21,7 +21,7 @@ The layout is that of A. Krizhevsky's cuda-convnet (2012), whose threads are ima
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments

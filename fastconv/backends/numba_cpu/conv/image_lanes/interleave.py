@@ -7,16 +7,12 @@ vector are read as zeros and not written.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner, intrinsic, types
 from fastconv.backends.numba_cpu.simd import (
-    SimdType,
     load_scalar,
     load_vector,
     mask_between,
@@ -30,6 +26,9 @@ from fastconv.backends.numba_cpu.simd import (
     vector_of,
     zeros,
 )
+
+if TYPE_CHECKING:
+    from fastconv.backends.numba_cpu.simd.numba_types import SimdType
 
 _I64 = ir.IntType(64)
 
@@ -70,7 +69,7 @@ def _interleave(typing, simd, source, image_step, images, count, target):
             store_vector(builder, simd, row, target, ir.Constant(_I64, i * simd.simd.lanes))
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 5), generate
+    return types.void(simd, *[types.intp] * 5), generate
 
 
 @intrinsic
@@ -86,7 +85,7 @@ def _separate(typing, simd, source, count, target, image_step, images):
             masked_store(builder, row, pointer, mask, simd.simd.itemsize)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 5), generate
+    return types.void(simd, *[types.intp] * 5), generate
 
 
 @inner

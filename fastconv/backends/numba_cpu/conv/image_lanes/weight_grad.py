@@ -21,11 +21,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner, once
+from fastconv.backends.compiler import Kernel, cgutils, inner, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
 from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.forward import read_rows, rows_read
@@ -58,8 +55,8 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: 
     return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
 
 
-@once
-def kernel(simd: Simd, rows: int, columns: int) -> int:
+@kernel
+def kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel for ``rows`` x ``columns`` sums, which is compiled at the first call.
 
     It takes eleven integers. down, across: lattice rows and columns, at least 1. gradient, plane, line: the address of
@@ -73,7 +70,7 @@ def kernel(simd: Simd, rows: int, columns: int) -> int:
         values = down, across, gradient, plane, line, source, down_step, right_step, table, target, step
         _correlate(simd, rows, columns, values)
 
-    return address_of(correlate, *[intp] * 11)
+    return integers(correlate)
 
 
 @intrinsic(prefer_literal=True)
@@ -150,7 +147,7 @@ def _correlate(typing, simd, rows, columns, values):
                 builder.store(builder.fadd(builder.load(where), total), where)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, types.UniTuple(intp, 11)), generate
+    return types.void(simd, rows, columns, types.UniTuple(types.intp, 11)), generate
 
 
 @inner

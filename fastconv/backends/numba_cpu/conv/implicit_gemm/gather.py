@@ -8,7 +8,7 @@ ever made. Masks and addresses are computed once for a tap and used for all chan
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.simd import (
     bits_between,
     evens,

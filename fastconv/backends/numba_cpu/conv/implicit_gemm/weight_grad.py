@@ -20,7 +20,7 @@ any number of threads.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE

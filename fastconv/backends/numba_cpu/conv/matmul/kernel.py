@@ -22,11 +22,8 @@ A task takes a block of columns and of rows, of one group of an image:
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, once
+from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
 from fastconv.backends.numba_cpu.simd import (
@@ -43,8 +40,8 @@ from fastconv.backends.numba_cpu.simd.task import task
 _I64 = ir.IntType(64)
 
 
-@once
-def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
+@kernel
+def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> Kernel:
     """Return the address of the kernel for a tile of rows x vectors, which is compiled at the first call.
 
     It takes twelve integers. depth: steps, at least 1. a, row_step, depth_step: its address, and elements from one
@@ -57,7 +54,7 @@ def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> int:
         values = depth, a, row_step, depth_step, b, width, rest, c, step, bias, start, limits
         _matrix_tile(simd, rows, vectors, whole, values)
 
-    return address_of(matrix_kernel, *[intp] * 12)
+    return integers(matrix_kernel)
 
 
 @intrinsic(prefer_literal=True)
@@ -82,7 +79,7 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
         tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, vectors, whole, types.UniTuple(intp, 12)), generate
+    return types.void(simd, rows, vectors, whole, types.UniTuple(types.intp, 12)), generate
 
 
 @task(MatrixArguments)

@@ -23,7 +23,7 @@ rows. A tile whose pixels are in several images, or have a stride in the target,
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.forward import deliver
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments

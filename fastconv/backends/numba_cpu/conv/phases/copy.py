@@ -17,7 +17,7 @@ that are up to 4 apart are copied by vectors (strided.py).
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.phases.arguments import PhaseArguments
 from fastconv.backends.numba_cpu.conv.phases.strided import load_every, store_every
 from fastconv.backends.numba_cpu.simd import (

@@ -7,10 +7,8 @@ numbers are spread over as many vectors, of which other lanes aren't written.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import intrinsic, types
 from fastconv.backends.numba_cpu.simd import (
     mask_between,
     masked_load,
@@ -55,7 +53,7 @@ def load_every(typing, simd, step, base, first, end):
             total = shuffled(builder, total, vector, order)
         return total
 
-    return vector_of(simd)(simd, step, intp, intp, intp), generate
+    return vector_of(simd)(simd, step, types.intp, types.intp, types.intp), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -74,4 +72,4 @@ def store_every(typing, simd, step, base, count, value):
             masked_store(builder, spread, place, there, simd.simd.itemsize)
         return context.get_dummy_value()
 
-    return types.void(simd, step, intp, intp, vector_of(simd)), generate
+    return types.void(simd, step, types.intp, types.intp, vector_of(simd)), generate

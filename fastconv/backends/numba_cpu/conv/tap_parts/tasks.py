@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
 from fastconv.backends.numba_cpu.conv.tap_parts.arguments import PartsArguments
 from fastconv.backends.numba_cpu.simd import load_integer, load_scalar, store_integer, store_scalar, zero

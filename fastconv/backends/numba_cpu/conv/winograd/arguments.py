@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import Form
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
-from fastconv.backends.numba_cpu.simd import Simd, SimdType
-from fastconv.backends.numba_cpu.simd.compile_time import register_constant
+from fastconv.backends.numba_cpu.simd import Simd
 
 
 class WinogradArguments(ConvArguments):
@@ -29,6 +29,20 @@ class WinogradArguments(ConvArguments):
 @dataclass(frozen=True)
 class FormSimd(Simd):
     """This compile-time constant describes vectors and a form of minimal filtering."""
+
+    in_kernels: ClassVar[tuple[str, ...]] = (
+        *Simd.in_kernels,
+        "products",
+        "down",
+        "right",
+        "tap_rows",
+        "tap_columns",
+        "taps",
+        "span_words",
+        "chunk_words",
+        "scratch_words",
+        "zero_vectors",
+    )
 
     form: Form
 
@@ -84,35 +98,3 @@ class FormSimd(Simd):
     def zero_vectors(self) -> int:
         """Return the vectors of zeros that a row of pixels outside the image is read from."""
         return self.right + -(-max(1, self.tap_columns - 1) // self.lanes)
-
-
-class FormSimdType(SimdType):
-    """This is Numba's type of a `FormSimd`, which is a compile-time constant."""
-
-    def __init__(self, simd: FormSimd) -> None:
-        super().__init__(simd)
-        self.form = simd.form
-        self.name = f"FormSimd({simd.instructions.name}, {simd.dtype}, {simd.form}, {_factors(simd.form)})"
-
-
-def _factors(form: Form) -> str:
-    """Return what a form's transforms are made from."""
-    return " ".join(str([list(map(str, factor)) for factor in axis.factors]) for axis in (form.down, form.right))
-
-
-register_constant(
-    FormSimd,
-    FormSimdType,
-    (
-        "products",
-        "down",
-        "right",
-        "tap_rows",
-        "tap_columns",
-        "taps",
-        "span_words",
-        "chunk_words",
-        "scratch_words",
-        "zero_vectors",
-    ),
-)

@@ -20,7 +20,7 @@ The order of all sums is that of forward.py.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.kernels import (
     PACKED_CHANNELS,

@@ -5,11 +5,7 @@ These are G g G' of each piece, and of the blocks of several numbers what their 
 
 from __future__ import annotations
 
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
-
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner, intrinsic, types
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at
@@ -53,7 +49,7 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
-        form = simd.form
+        form = simd.simd.form
         program, along_rows, across = additions(form.down.weight), additions(form.right.weight), form.right.taps
         taps = [load_at(builder, simd, source, source_step, t) for t in range(form.down.taps * across)]
         columns = [emit(builder, program, taps[s::across]) for s in range(across)]
@@ -61,7 +57,7 @@ def _transform_taps(typing, simd, source, source_step, target, target_step):
         emit_factors(builder, simd, numbers.__getitem__, lambda block: block.weight, target, target_step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 4), generate
+    return types.void(simd, *[types.intp] * 4), generate
 
 
 @inner

@@ -20,11 +20,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import cgutils, inner, intrinsic, types
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_factors, load_at, separated
@@ -114,7 +111,7 @@ def _transform(typing, simd, chunk, scratch, target, step):
 
     def generate(context, builder, signature, arguments):
         _, chunk, scratch, target, step = arguments
-        form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
+        form, lanes, size = simd.simd.form, simd.simd.lanes, simd.simd.itemsize
         n, m, across = form.down.size, form.right.output, form.right.size
         program, along_rows = additions(form.down.image), additions(form.right.image)
         kept = n * across > simd.simd.instructions.registers
@@ -162,7 +159,7 @@ def _transform(typing, simd, chunk, scratch, target, step):
         emit_factors(builder, simd, separate_row, lambda block: block.image, target, step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 4), generate
+    return types.void(simd, *[types.intp] * 4), generate
 
 
 @inner

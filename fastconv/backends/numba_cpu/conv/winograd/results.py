@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner, intrinsic, types
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_numbers, interleaved, load_at
 from fastconv.backends.numba_cpu.conv.winograd.patches import chunk_at, for_spans, target_words, word
@@ -36,7 +34,7 @@ def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below
 
     def generate(context, builder, signature, arguments):
         _, source, step, bias, limits, chunk, away, below, odd = arguments
-        form, lanes, size = simd.form, simd.simd.lanes, simd.simd.itemsize
+        form, lanes, size = simd.simd.form, simd.simd.lanes, simd.simd.itemsize
         program, along_rows = additions(form.down.result), additions(form.right.result)
         nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
         start, lowest, highest = (
@@ -69,7 +67,7 @@ def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below
                             masked_store(builder, row[v], pointer, mask, size)
         return odd
 
-    return vector_of(simd)(simd, *[intp] * 7, vector_of(simd)), generate
+    return vector_of(simd)(simd, *[types.intp] * 7, vector_of(simd)), generate
 
 
 @inner

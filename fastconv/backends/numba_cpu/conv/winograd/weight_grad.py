@@ -31,11 +31,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner, intrinsic, types
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.polynomials import transposed
@@ -94,7 +91,7 @@ def _transform_gradients(typing, simd, chunk, away, below, target, step):
 
     def generate(context, builder, signature, arguments):
         _, chunk, away, below, target, step = arguments
-        form, lanes = simd.form, simd.simd.lanes
+        form, lanes = simd.simd.form, simd.simd.lanes
         program, along_rows = (additions(transposed(axis.result)) for axis in (form.down, form.right))
         words = target_words(form)
         columns = []
@@ -110,7 +107,7 @@ def _transform_gradients(typing, simd, chunk, away, below, target, step):
         emit_factors(builder, simd, numbers.__getitem__, lambda block: transposed(block.result), target, step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 5), generate
+    return types.void(simd, *[types.intp] * 5), generate
 
 
 @intrinsic
@@ -122,7 +119,7 @@ def _transform_sums(typing, simd, source, source_step, target, target_step):
 
     def generate(context, builder, signature, arguments):
         _, source, source_step, target, target_step = arguments
-        form = simd.form
+        form = simd.simd.form
         program, along_rows = (additions(transposed(axis.weight)) for axis in (form.down, form.right))
         numbers = emit_numbers(
             builder,
@@ -135,7 +132,7 @@ def _transform_sums(typing, simd, source, source_step, target, target_step):
         store_all(builder, simd, taps, target, target_step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[intp] * 4), generate
+    return types.void(simd, *[types.intp] * 4), generate
 
 
 @inner

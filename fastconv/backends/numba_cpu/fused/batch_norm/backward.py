@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.fused.activations import differentiate_at
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
 from fastconv.backends.numba_cpu.fused.batch_norm.sums import RUN, lane_sum

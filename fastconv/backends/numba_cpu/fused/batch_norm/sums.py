@@ -6,7 +6,7 @@ total in float64: sums of float32 over a whole batch would lose digits.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.simd import (
     add,
     broadcast,

@@ -22,11 +22,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import address_of, inner, once
+from fastconv.backends.compiler import Kernel, inner, integers, intrinsic, kernel, types
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
@@ -79,8 +76,8 @@ def list_argmax(simd, count, gradient, indices, before, table, places, numbers):
     return found
 
 
-@once
-def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
+@kernel
+def gather_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 
     It adds to the sums of ``rows`` x ``columns`` vectors of a patch, and takes six integers:
@@ -95,11 +92,11 @@ def gather_kernel(simd: Simd, rows: int, columns: int) -> int:
     def gather(count, numbers, places, pixels, step, sums):
         _gather(simd, rows, columns, count, numbers, places, pixels, step, sums)
 
-    return address_of(gather, *[intp] * 6)
+    return integers(gather)
 
 
-@once
-def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
+@kernel
+def spread_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel of the input gradient, which is compiled at the first call.
 
     It adds to the pixels of patches of ``rows`` x ``columns`` vectors, and takes the six integers of `gather_kernel`,
@@ -109,7 +106,7 @@ def spread_kernel(simd: Simd, rows: int, columns: int) -> int:
     def spread(count, numbers, places, pixels, step, weights):
         _spread(simd, rows, columns, count, numbers, places, pixels, step, weights)
 
-    return address_of(spread, *[intp] * 6)
+    return integers(spread)
 
 
 class _ArgmaxList:
@@ -199,7 +196,7 @@ def _gather(typing, simd, rows, columns, count, numbers, places, pixels, step, s
             store_vector(builder, simd, total, sums, place)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, *[intp] * 6), generate
+    return types.void(simd, rows, columns, *[types.intp] * 6), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -225,4 +222,4 @@ def _spread(typing, simd, rows, columns, count, numbers, places, pixels, step, w
         _loop(builder, ir.Constant(_I64, 0), count, 1, [], body)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, *[intp] * 6), generate
+    return types.void(simd, rows, columns, *[types.intp] * 6), generate

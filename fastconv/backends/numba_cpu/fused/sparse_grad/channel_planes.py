@@ -11,7 +11,7 @@ learning convolutions on SIMD architectures" (SC 2018).
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
 
 

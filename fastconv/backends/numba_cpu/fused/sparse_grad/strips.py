@@ -15,7 +15,7 @@ in these lanes are not used.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd, load_integer, load_scalar, store_scalar, zero
 

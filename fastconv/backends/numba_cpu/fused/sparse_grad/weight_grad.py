@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import list_argmax
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane

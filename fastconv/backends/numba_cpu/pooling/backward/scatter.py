@@ -11,7 +11,7 @@ the time. In the caches prefetching costs 4%, so it is left out there.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.backward.scatter_pairs import place_pairs
 from fastconv.backends.numba_cpu.simd import (
@@ -30,7 +30,7 @@ _BLOCK = 16
 """Windows between prefetches, each of one line of the gradient and two of indices, in float32."""
 
 
-@jit
+@inner
 def _add(w, image, grad, indices, first, end):
     """Add the gradients of windows ``first`` up to ``end`` at their indices."""
     for u in range(first, end):

@@ -15,10 +15,8 @@ from functools import reduce
 from typing import Any
 
 from llvmlite import ir
-from numba.core.types import intp
-from numba.extending import intrinsic
 
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import inner, intrinsic, types
 from fastconv.backends.numba_cpu.pooling.windows.memory import interleaved, load_visible, visible, write_visible
 from fastconv.backends.numba_cpu.pooling.windows.state import place_type, ramp, spread
 from fastconv.backends.numba_cpu.simd import masked_load, vector_of
@@ -74,10 +72,10 @@ def _place(typing, w, grad, indices, image, origin, q, windows, width):
                 image = builder.add(image, builder.mul(width, ir.Constant(_I64, w.simd.itemsize)))
         return builder.zext(good, _I64)
 
-    return intp(w, *[intp] * 7), generate
+    return types.intp(w, *[types.intp] * 7), generate
 
 
-@jit
+@inner
 def place_pairs(w, image, grad, indices, P, Q):
     """Fill a plane of 2 P x 2 Q pixels; return False, with the plane partly filled, if an index doesn't fit its window.
 

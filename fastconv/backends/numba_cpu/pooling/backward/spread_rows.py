@@ -20,10 +20,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import cgutils, intrinsic, types
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.memory import interleaved, load_visible, write_visible
 from fastconv.backends.numba_cpu.simd import broadcast_value, load_integer, load_scalar, vector_of
@@ -83,7 +81,7 @@ def add_shares(typing, w, shares, row, m, windows, count):
             sums = [builder.load(variable) for variable in variables]
         return context.make_tuple(builder, signature.return_type, sums)
 
-    return _shares_of(w)(w, _shares_of(w), *[intp] * 4), generate
+    return _shares_of(w)(w, _shares_of(w), *[types.intp] * 4), generate
 
 
 @intrinsic
@@ -114,7 +112,7 @@ def deliver_shares(typing, w, shares, row, column, width):
             column = builder.add(column, ir.Constant(_I64, lanes))
         return context.get_dummy_value()
 
-    return types.void(w, _shares_of(w), *[intp] * 3), generate
+    return types.void(w, _shares_of(w), *[types.intp] * 3), generate
 
 
 @task(PoolingArguments)

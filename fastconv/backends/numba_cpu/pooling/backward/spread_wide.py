@@ -10,7 +10,7 @@ then take half the time. Planes, and rows of large planes, are the parallel axis
 
 from __future__ import annotations
 
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.simd import (
     add,
@@ -29,7 +29,7 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.task import task
 
 
-@jit
+@inner
 def fill(simd, row, first, end, width, value):
     """Write ``value`` to pixels ``first`` up to ``end``, and to at most a vector more, of a row of ``width`` pixels."""
     lanes, vector = simd.lanes, broadcast(simd, value)
@@ -40,7 +40,7 @@ def fill(simd, row, first, end, width, value):
             store_where(simd, row, c, lanes_between(simd, 0, width - c), vector)
 
 
-@jit
+@inner
 def copy_row(simd, row, above, width):
     """Copy the row at address ``above``, ``width`` pixels, to ``row``."""
     lanes = simd.lanes
@@ -52,7 +52,7 @@ def copy_row(simd, row, above, width):
         store_where(simd, row, whole, there, load_where(simd, above, whole, there, zeros(simd)))
 
 
-@jit
+@inner
 def _add_to(simd, row, first, end, value):
     """Add ``value`` to pixels ``first`` up to ``end``."""
     if end - first <= simd.lanes:

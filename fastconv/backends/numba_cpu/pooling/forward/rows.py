@@ -15,7 +15,7 @@ axis.
 
 from __future__ import annotations
 
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.pooling.arguments import PoolingArguments
 from fastconv.backends.numba_cpu.pooling.windows.rows import ask, deliver, row_of_windows
 from fastconv.backends.numba_cpu.pooling.windows.state import merge, nothing

@@ -13,10 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import cgutils, intrinsic, types
 from fastconv.backends.numba_cpu.pooling.windows.memory import load, load_visible, spaced, write_visible
 from fastconv.backends.numba_cpu.pooling.windows.state import (
     AVERAGES,
@@ -60,7 +58,7 @@ def pixels(typing, w, row, column, end, origin):
         places = builder.add(ramp(w), spread(builder, w, builder.add(origin, column)))
         return pack(context, builder, w, [numbers, places])
 
-    return state_of(w)(w, intp, intp, end, intp), generate
+    return state_of(w)(w, types.intp, types.intp, end, types.intp), generate
 
 
 @intrinsic
@@ -70,7 +68,7 @@ def desk(typing, w):
     def generate(context, builder, signature, arguments):
         return builder.ptrtoint(cgutils.alloca_once(builder, vector_of(w).llvm, 2 * w.simd.lanes + 3), _I64)
 
-    return intp(w), generate
+    return types.intp(w), generate
 
 
 def _on_desk(builder: Any, w: Any, desk: Any, vector: int, scalar: Any, index: Any) -> Any:
@@ -98,7 +96,7 @@ def put_on_desk(typing, w, desk, k, state, divisor, origin):
             builder.store(origin, _on_desk(builder, w, desk, 2 * lanes, _I64, k))
         return context.get_dummy_value()
 
-    return types.void(w, intp, intp, state_of(w), intp, intp), generate
+    return types.void(w, types.intp, types.intp, state_of(w), types.intp, types.intp), generate
 
 
 def _merged_across(builder: Any, w: Any, a: list[Any], b: list[Any]) -> list[Any]:
@@ -146,4 +144,4 @@ def deliver_desk(typing, w, desk, out, indices, count):
                 write_visible(builder, w, index, indices, zero, count)
         return context.get_dummy_value()
 
-    return types.void(w, *[intp] * 4), generate
+    return types.void(w, *[types.intp] * 4), generate

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
+from fastconv.backends.compiler import cgutils
 from fastconv.backends.numba_cpu.pooling.windows.state import outside, ramp, spread
 from fastconv.backends.numba_cpu.simd import broadcast_value, element, vector_at, vector_of
 

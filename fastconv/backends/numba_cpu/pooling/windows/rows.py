@@ -6,10 +6,8 @@ from functools import reduce
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.types import intp
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import cgutils, intrinsic, types
 from fastconv.backends.numba_cpu.pooling.windows.memory import (
     load,
     load_spaced,
@@ -71,7 +69,7 @@ def row_of_windows(typing, w, before, row, column, width, count, step, apart, st
             state[1] = builder.add(found, spread(builder, w, origin))
         return pack(context, builder, w, state)
 
-    return state_of(w)(w, state_of(w), *[intp] * 8), generate
+    return state_of(w)(w, state_of(w), *[types.intp] * 8), generate
 
 
 def _either(builder: Any, condition: Any, yes: Any, no: Any) -> list[Any]:
@@ -154,7 +152,7 @@ def ask(typing, w, address):
             builder.call(prefetch, [pointer, *(ir.Constant(_I32, flag) for flag in (0, 3, 1))])
         return context.get_dummy_value()
 
-    return types.void(w, intp), generate
+    return types.void(w, types.intp), generate
 
 
 @intrinsic
@@ -178,4 +176,4 @@ def deliver(typing, w, state, out, indices, q, count, origin, divisors):
             write_visible(builder, w, index, indices, q, count)
         return context.get_dummy_value()
 
-    return types.void(w, state_of(w), *[intp] * 6), generate
+    return types.void(w, state_of(w), *[types.intp] * 6), generate

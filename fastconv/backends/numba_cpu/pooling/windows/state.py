@@ -14,20 +14,20 @@ Pixels outside the image count as minus infinity, or 0 in averages, and are neve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
+from fastconv.backends.compiler import cgutils, intrinsic, types
 from fastconv.backends.numba_cpu.simd import (
     Simd,
-    SimdType,
-    VectorType,
     broadcast_value,
     vector_of,
+    vector_type,
 )
-from fastconv.backends.numba_cpu.simd.compile_time import register_constant
+
+if TYPE_CHECKING:
+    from fastconv.backends.numba_cpu.simd.numba_types import SimdType
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
@@ -37,6 +37,8 @@ VALUES, PLACES, AVERAGES = "values", "places", "averages"
 @dataclass(frozen=True)
 class Windows(Simd):
     """This compile-time constant describes a kind of pooling and its windows."""
+
+    in_kernels: ClassVar[tuple[str, ...]] = (*Simd.in_kernels, "ahead", "sums", "step", "rows")
 
     kind: str
     columns: int
@@ -65,18 +67,6 @@ class Windows(Simd):
         return self.instructions.vector_bytes == 64 and self.step != 0
 
 
-class WindowsType(SimdType):
-    """This is Numba's type of a `Windows`, which is a compile-time constant."""
-
-    def __init__(self, windows: Windows) -> None:
-        super().__init__(windows)
-        w = windows
-        self.name = f"Windows({w.instructions.name}, {w.dtype}, {w.kind}, {w.columns}, {w.step}, {w.rows})"
-
-
-register_constant(Windows, WindowsType, ("ahead", "sums", "step", "rows"))
-
-
 def place_type(w: SimdType) -> ir.IntType:
     """Return the integer type of places.
 
@@ -90,7 +80,7 @@ def state_of(w: Any) -> Any:
     numbers = vector_of(w)
     if w.simd.kind != PLACES:
         return numbers
-    return types.Tuple([numbers, VectorType(f"int{8 * w.simd.itemsize}", w.simd.lanes)])
+    return types.Tuple([numbers, vector_type(f"int{8 * w.simd.itemsize}", w.simd.lanes)])
 
 
 def spread(builder: Any, w: Any, value: Any) -> Any:

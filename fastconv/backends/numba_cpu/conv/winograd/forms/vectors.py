@@ -29,7 +29,7 @@ def emit_factors(
     A row is emitted when it is needed: few vectors are alive at a time.
     """
     rows: dict[int, list[Any]] = {}
-    for block in simd.form.blocks:
+    for block in simd.simd.form.blocks:
         for a in block.rows:
             if a not in rows:
                 rows[a] = numbers(a)

@@ -1,0 +1,21 @@
+"""This package turns kernels into machine code, which is kept on disk as plain object code and loaded without Numba.
+
+A kernel is a Python function of integers, most of them addresses, that Numba compiles. To import Numba takes longer
+than all that a first convolution does, so it is imported only when a kernel has to be compiled. Modules with kernels
+import from here what they would import from Numba.
+
+deferred.py      functions that Numba may compile later
+kernels.py       kernels: each has a key, and an address once its code is loaded
+store.py         object code on disk
+sources.py       hashes of sources: code of other sources is out of date
+target.py        the processor that code is for
+loading.py       object code in this process
+object_code.py   what Numba makes of a kernel; the one module here that imports it
+entry.py         kernels that Python calls
+locks.py         the lock of all compiling, which no signal and no fork leaves taken
+"""
+
+from fastconv.backends.compiler.deferred import cgutils, inner, intrinsic, jit, types
+from fastconv.backends.compiler.kernels import Kernel, integers, kernel
+
+__all__ = ["Kernel", "cgutils", "inner", "integers", "intrinsic", "jit", "kernel", "types"]

@@ -1,0 +1,137 @@
+"""An entry is a kernel that Python calls: a built-in function of integers, whose call takes some 50 ns.
+
+CPython calls it by its convention METH_FASTCALL, with an array of objects. It leaves the interpreter, whose lock other
+threads can then take, does its work and comes back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from fastconv.backends.compiler.deferred import cgutils, inner, intrinsic, types
+from fastconv.backends.compiler.kernels import Kernel, kernel
+
+_I64 = ir.IntType(64)
+
+
+class _MethodDefinition(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_METH_FASTCALL = 0x0080
+
+_kept: list[_MethodDefinition] = []
+"""Definitions that built-in functions refer to."""
+
+
+class Entry:
+    """This is a built-in function whose code is made, or read from disk, at its first call."""
+
+    def __init__(self, body: Callable[[int], int]) -> None:
+        """Take a function of the address of the arguments; it returns an integer."""
+        self._body, self.__name__, self.__doc__ = inner(body), body.__name__, body.__doc__
+        compiled = self._body
+
+        def make() -> Kernel:
+            def entry(own, objects, count):
+                integers = memory(count)
+                for i in range(count):
+                    write(integers, i, integer_of(objects, i))
+                state = leave()
+                result = compiled(integers)
+                come_back(state)
+                return integer_object(result)
+
+            return Kernel(entry, (int, int, int), returns=True)
+
+        make.__module__, make.__name__, make.__qualname__ = body.__module__, body.__name__, body.__qualname__
+        self._address = kernel(make)
+        self.call: Callable[..., int] = self._first_call
+
+    def _first_call(self, *arguments: int) -> int:
+        definition = _MethodDefinition(self.__name__.encode(), self._address(), _METH_FASTCALL, None)
+        new = ctypes.pythonapi.PyCFunction_NewEx
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+        _kept.append(definition)
+        self.call = new(ctypes.addressof(definition), None, None)
+        return self.call(*arguments)
+
+
+def _python(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """Call a function of CPython's stable interface."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+@intrinsic
+def memory(typing, count):
+    """Return the address of ``count`` integers on the stack."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ptrtoint(builder.alloca(_I64, arguments[0]), _I64)
+
+    return types.intp(types.intp), generate
+
+
+@intrinsic
+def write(typing, base, index, value):
+    """Write integer ``index`` of those at ``base``."""
+
+    def generate(context, builder, signature, arguments):
+        base, index, value = arguments
+        builder.store(value, builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def integer_of(typing, objects, index):
+    """Return the integer that object ``index`` of an array is."""
+
+    def generate(context, builder, signature, arguments):
+        base, index = arguments
+        found = builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
+        return _python(builder, "PyLong_AsLongLong", _I64, found)
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@intrinsic
+def integer_object(typing, value):
+    """Return the address of a new reference to an integer of Python's."""
+
+    def generate(context, builder, signature, arguments):
+        return _python(builder, "PyLong_FromLongLong", _I64, arguments[0])
+
+    return types.intp(types.intp), generate
+
+
+@intrinsic
+def leave(typing):
+    """Give the interpreter's lock to other threads; `come_back` needs the state that is returned."""
+
+    def generate(context, builder, signature, arguments):
+        return _python(builder, "PyEval_SaveThread", _I64)
+
+    return types.intp(), generate
+
+
+@intrinsic
+def come_back(typing, state):
+    """Take the interpreter's lock again."""
+
+    def generate(context, builder, signature, arguments):
+        _python(builder, "PyEval_RestoreThread", ir.VoidType(), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
