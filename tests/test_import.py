@@ -56,7 +56,9 @@ print(each.available, each.reason)
 def test_a_broken_package_is_listed_with_the_reason(
     file: str | None, content: str, broken: str, reason: str, tmp_path: Path
 ) -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    """With kernels on disk, the backend `numba` would be there without its compiler."""
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    env = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
     if file is None:
         env["NUMBA_DISABLE_JIT"] = "1"
     else:

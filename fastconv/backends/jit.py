@@ -22,11 +22,11 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
+from fastconv.backends.compiler.deferred import Deferred
 from fastconv.backends.compiler.locks import undisturbed
+from fastconv.backends.compiler.object_code import compiler_lock
 from fastconv.backends.compiler.sources import package_stamp, sources_stamp
 from fastconv.interfaces import require
 
@@ -34,7 +34,6 @@ from fastconv.interfaces import require
 for _owner, _names in (
     (FunctionCache, "load_overload save_overload"),
     (IndexDataCacheFile, "save load _dump _open_for_write _data_path"),
-    (Dispatcher, "_compile_for_args"),
 ):
     require("numba", "0.68.1", *((_owner, _name) for _name in _names.split()))
 
@@ -115,10 +114,10 @@ class _EntryFiles(IndexDataCacheFile):
 def _identity(function: Callable[..., Any]) -> tuple[Any, ...]:
     """Return what tells functions of one name apart: their code, and the values it refers to in functions around it.
 
-    Compiled functions among these stand for theirs, since Numba gives each another number in each process.
+    Functions among these that are compiled too stand for theirs: what Numba makes of them differs between processes.
     """
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    inside = [_identity(cell.py_func) if isinstance(cell, Dispatcher) else _digest(dumps(cell)) for cell in cells]
+    inside = [_identity(cell.function) if isinstance(cell, Deferred) else _digest(dumps(cell)) for cell in cells]
     return function.__module__, function.__qualname__, _digest(function.__code__.co_code), *inside
 
 
@@ -160,7 +159,7 @@ def jit(function: Callable[..., Any], *, straight_lines: bool = False, **options
 @contextlib.contextmanager
 def straight_line_vectors() -> Iterator[None]:
     """Let LLVM look for vectors in straight lines of code in what this thread compiles; no other thread compiles."""
-    with global_compiler_lock:
+    with compiler_lock:
         # The compiler reads the environment again after a change of it, which would undo ours: it does so now.
         numba.config.reload_config()
         before = numba.config.SLP_VECTORIZE

@@ -14,7 +14,8 @@ from typing import ClassVar
 import numpy as np
 
 from fastconv.backends.base import Backend, lowest
-from fastconv.backends.jit import jit
+from fastconv.backends.compiler import arrays
+from fastconv.backends.compiler.arrays import jit
 from fastconv.backends.quiet import QUIET
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -172,6 +173,9 @@ class Naive(Backend):
 
     name = "naive"
     summary: ClassVar[str] = "the definition as loops, summed in float64 (Numba, one thread)"
+
+    def unavailable(self) -> str | None:
+        return arrays.unavailable()
 
     def conv2d(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> np.ndarray:
         g = geometry

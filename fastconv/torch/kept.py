@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 
@@ -35,7 +34,8 @@ class Pair(NamedTuple):
 
 def folder() -> Path:
     """Returns the folder of the times: in Numba's cache folder if the environment names one, else in the user's."""
-    return Path(numba.config.CACHE_DIR) / "fastconv" if numba.config.CACHE_DIR else cache_folder()
+    own = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(own) / "fastconv" if own else cache_folder()
 
 
 def conditions() -> dict[str, str]:
@@ -48,7 +48,7 @@ def conditions() -> dict[str, str]:
         "fastconv": __version__,
         "sources": package_stamp("fastconv") or "",
         "torch": torch.__version__,
-        "numba": numba.__version__,
+        "numba": version("numba"),
         "numpy": np.__version__,
         "llvmlite": version("llvmlite"),
     }

@@ -1,4 +1,4 @@
-"""These tests see that compiled code is kept on disk where possible, and that a bad disk costs time, not an error.
+"""These tests see that functions of arrays are kept on disk where possible; a bad disk costs time, not an error.
 
 The last one is about how it is compiled.
 """
@@ -28,27 +28,8 @@ def twice(x):
 print(twice(21), sum(twice.stats.cache_hits.values()))
 """
 
-ADDRESS_OF = """
-import ctypes, os
-import numpy as np
-from numba.core.types import intp
-from fastconv.backends import jit
-from fastconv.backends.numba_cpu.simd import store_integer
-from part import part
-
-def made(factor):
-    def twice(place, x):
-        store_integer(place, 0, part(x) + (factor - 1) * x)
-    return twice
-
-place = np.zeros(1, np.int64)
-address = jit.address_of(made(int(os.environ.get("FACTOR", "2"))), intp, intp)
-ctypes.CFUNCTYPE(None, ctypes.c_ssize_t, ctypes.c_ssize_t)(address)(place.ctypes.data, 21)
-print(place[0], jit._kept[-1].cache_hits)
-"""
-
 PART = """
-from fastconv.backends.jit import inner
+from fastconv.backends.compiler import inner
 
 @inner
 def part(x):
@@ -56,10 +37,10 @@ def part(x):
 """
 
 
-@pytest.fixture(params=[JIT, ADDRESS_OF], ids=["jit", "address_of"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     """Return a folder with a kernel, and with the part of it that stands in another file."""
-    (tmp_path / "kernel.py").write_text(request.param)
+    (tmp_path / "kernel.py").write_text(JIT)
     (tmp_path / "part.py").write_text(PART)
     return tmp_path
 
@@ -110,14 +91,6 @@ def test_a_changed_neighbour_is_compiled_anew(folder: Path) -> None:
     (folder / "part.py").write_text(PART.replace("return x", "return x + 1000"))
     assert _run(folder) == ["1042", "0"]
     assert _run(folder) == ["1042", "1"]
-
-
-def test_functions_made_with_other_values_are_others(tmp_path: Path) -> None:
-    """Kernels are closures over the values that they are made for, and all come from the same line of a file."""
-    (tmp_path / "part.py").write_text(PART)
-    (tmp_path / "kernel.py").write_text(ADDRESS_OF)
-    results = [_run(tmp_path, FACTOR=factor) for factor in ("2", "3", "2", "3")]
-    assert results == [["42", "0"], ["63", "0"], ["42", "1"], ["63", "1"]]
 
 
 BOTH = """
@@ -256,55 +229,6 @@ other.join()
 def test_a_child_forked_while_another_thread_compiles_can_compile(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(FORK)
     assert _run(tmp_path, PYTHONWARNINGS="ignore") == ["42"]
-
-
-ONCE = """
-import signal, sys, threading, time
-from numba.core.types import intp
-from fastconv.backends import jit
-from fastconv.backends.numba_cpu.simd import store_integer
-
-compiled = []
-
-@jit.once
-def task(factor):
-    compiled.append(factor)
-    time.sleep(0.3)
-    def multiply(place, x):
-        store_integer(place, 0, factor * x)
-    return jit.address_of(multiply, intp, intp)
-
-def interrupt(*_):
-    raise KeyboardInterrupt
-"""
-
-BY_THREADS = """
-found = set()
-ask = lambda factor: found.add((factor, task(factor)))
-threads = [threading.Thread(target=ask, args=(factor,)) for factor in (2, 3) for _ in range(4)]
-for each in threads: each.start()
-for each in threads: each.join()
-print(*sorted(compiled), len(found))
-"""
-
-INTERRUPTED = """
-signal.signal(signal.SIGALRM, interrupt)
-signal.setitimer(signal.ITIMER_REAL, 0.1)
-try:
-    task(2)
-except KeyboardInterrupt:
-    print("interrupted")
-print(task(2) != 0, *compiled)
-"""
-
-
-@pytest.mark.parametrize("kept", [True, False], ids=["kept_on_disk", "not_kept"])
-@pytest.mark.parametrize(("program", "printed"), [(BY_THREADS, "2 3 2"), (INTERRUPTED, "interrupted True 2")])
-def test_code_is_compiled_once(program: str, printed: str, kept: bool, tmp_path: Path) -> None:
-    """Code is compiled once for threads that ask at the same time, and where a signal ends the first call."""
-    (tmp_path / "kernel.py").write_text(ONCE + program)
-    nowhere = {"NUMBA_CACHE_DIR": os.devnull, "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
-    assert " ".join(_run(tmp_path, **({} if kept else nowhere))) == printed
 
 
 def test_vectors_of_straight_lines_outlast_a_change_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

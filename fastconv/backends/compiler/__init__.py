@@ -8,14 +8,14 @@ deferred.py      functions that Numba may compile later
 kernels.py       kernels: each has a key, and an address once its code is loaded
 store.py         object code on disk
 sources.py       hashes of sources: code of other sources is out of date
-target.py        the processor that code is for
-loading.py       object code in this process
+processor.py     the processor that code is for, and object code in this process
 object_code.py   what Numba makes of a kernel; the one module here that imports it
 entry.py         kernels that Python calls
+arrays.py        functions of arrays that Python calls
 locks.py         the lock of all compiling, which no signal and no fork leaves taken
 """
 
-from fastconv.backends.compiler.deferred import cgutils, inner, intrinsic, jit, types
-from fastconv.backends.compiler.kernels import Kernel, integers, kernel
+from fastconv.backends.compiler.deferred import Kernel, cgutils, inner, intrinsic, types
+from fastconv.backends.compiler.kernels import compiled, integers, named
 
-__all__ = ["Kernel", "cgutils", "inner", "integers", "intrinsic", "jit", "kernel", "types"]
+__all__ = ["Kernel", "cgutils", "compiled", "inner", "integers", "intrinsic", "named", "types"]

@@ -1,37 +1,55 @@
 """Functions for Numba are marked here as such, and become Numba's own when it first compiles one that refers to them.
 
-Numba sees a `Deferred` function as the object that it stands for (object_code.py).
+Numba sees a `Deferred` function as the object that object_code.py makes of it.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastconv.backends.compiler.locks import compiling
+__all__ = ["Deferred", "Kernel", "cgutils", "import_needed", "inner", "intrinsic", "needs", "types"]
 
 
+@dataclass(frozen=True, eq=False)
 class Deferred:
-    """This function will be one of Numba's objects, which ``make`` returns; a call from Python compiles it."""
+    """This function is one that Numba will compile, or one that emits instructions when it does."""
 
-    def __init__(self, function: Callable[..., Any], make: Callable[[Callable[..., Any]], Any]) -> None:
-        self.function, self._make, self._made = function, make, None
-        self.__name__, self.__doc__ = function.__name__, function.__doc__
-        self.__module__, self.__qualname__ = function.__module__, function.__qualname__
+    function: Callable[..., Any]
+    emits: bool
+    """True if it is an intrinsic."""
+    options: dict[str, Any]
+    """Further options of `numba.njit` or `numba.extending.intrinsic`."""
 
-    @property
-    def made(self) -> Any:
-        """Return the object of Numba's."""
-        if self._made is None:
-            with compiling:
-                if self._made is None:
-                    self._made = self._make(self.function)
-        return self._made
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.made(*arguments)
+def intrinsic(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Mark a function that emits instructions, as `numba.extending.intrinsic` does, with the same options."""
+    if function is None:
+        return partial(intrinsic, **options)
+    return Deferred(function, True, options)
+
+
+def inner(function: Callable[..., Any], **options: Any) -> Any:
+    """Mark a function that kernels call, not Python.
+
+    It goes into the object code of its callers and gets none of its own. Integer division by zero is not looked for.
+    ``options`` are further ones of `numba.njit`.
+    """
+    return Deferred(function, False, options)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A `Kernel` is a function to compile, and what its arguments are."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    """A class for each argument: ``int``, or a class of named integers, whose address the argument is."""
+    returns: bool = False
+    """True if it returns an integer."""
 
 
 _needed: list[str] = []
@@ -46,45 +64,6 @@ def import_needed() -> None:
     """Import the modules that `needs` named."""
     for module in _needed:
         importlib.import_module(module)
-
-
-def intrinsic(function: Callable[..., Any] | None = None, **options: Any) -> Any:
-    """Mark a function that emits instructions, as `numba.extending.intrinsic` does, with the same options."""
-    if function is None:
-        return partial(intrinsic, **options)
-
-    def make(function: Callable[..., Any]) -> Any:
-        from numba.extending import intrinsic as numbas
-
-        return numbas(**options)(function) if options else numbas(function)
-
-    return Deferred(function, make)
-
-
-def inner(function: Callable[..., Any], **options: Any) -> Any:
-    """Mark a function that kernels call, not Python.
-
-    It goes into the object code of its callers and gets none of its own. Integer division by zero is not looked for.
-    ``options`` are further ones of `numba.njit`.
-    """
-
-    def make(function: Callable[..., Any]) -> Any:
-        from fastconv.backends.compiler.object_code import inner as numbas
-
-        return numbas(function, **options)
-
-    return Deferred(function, make)
-
-
-def jit(function: Callable[..., Any]) -> Any:
-    """Mark a function that Python calls with arrays, for all types of which it is compiled: `fastconv.backends.jit`."""
-
-    def make(function: Callable[..., Any]) -> Any:
-        from fastconv.backends.jit import jit as numbas
-
-        return numbas(function)
-
-    return Deferred(function, make)
 
 
 class _Module:

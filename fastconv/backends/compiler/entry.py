@@ -12,8 +12,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler.deferred import cgutils, inner, intrinsic, types
-from fastconv.backends.compiler.kernels import Kernel, kernel
+from fastconv.backends.compiler.deferred import Kernel, cgutils, inner, intrinsic, types
+from fastconv.backends.compiler.kernels import compiled, named
 
 _I64 = ir.IntType(64)
 
@@ -38,8 +38,8 @@ class Entry:
 
     def __init__(self, body: Callable[[int], int]) -> None:
         """Take a function of the address of the arguments; it returns an integer."""
-        self._body, self.__name__, self.__doc__ = inner(body), body.__name__, body.__doc__
-        compiled = self._body
+        self.__name__, self.__doc__ = body.__name__, body.__doc__
+        work = inner(body)
 
         def make() -> Kernel:
             def entry(own, objects, count):
@@ -47,14 +47,14 @@ class Entry:
                 for i in range(count):
                     write(integers, i, integer_of(objects, i))
                 state = leave()
-                result = compiled(integers)
+                result = work(integers)
                 come_back(state)
                 return integer_object(result)
 
-            return Kernel(entry, (int, int, int), returns=True)
+            return Kernel(named(entry, body), (int, int, int), returns=True)
 
-        make.__module__, make.__name__, make.__qualname__ = body.__module__, body.__name__, body.__qualname__
-        self._address = kernel(make)
+        make.__module__ = body.__module__
+        self._address = compiled(named(make, body))
         self.call: Callable[..., int] = self._first_call
 
     def _first_call(self, *arguments: int) -> int:

@@ -9,32 +9,22 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cache, wraps
 from pathlib import Path
 from types import FunctionType
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from fastconv.backends.compiler import store
-from fastconv.backends.compiler.deferred import Deferred
-from fastconv.backends.compiler.loading import load
+from fastconv.backends.compiler.deferred import Deferred, Kernel
 from fastconv.backends.compiler.locks import undisturbed
+from fastconv.backends.compiler.processor import load, processor
 from fastconv.backends.compiler.sources import package_stamp
-from fastconv.backends.compiler.target import target
+from fastconv.errors import BackendUnavailableError
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A `Kernel` is a function to compile, and what its arguments are."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    """A class for each argument: ``int``, or a class of named integers, whose address the argument is."""
-    returns: bool = False
-    """True if it returns an integer."""
+T = TypeVar("T", bound=Callable[..., Any])
 
 
 def integers(function: Callable[..., Any]) -> Kernel:
@@ -42,7 +32,14 @@ def integers(function: Callable[..., Any]) -> Kernel:
     return Kernel(function, (int,) * function.__code__.co_argcount)
 
 
-def kernel(make: Callable[P, Kernel]) -> Callable[P, int]:
+def named(function: T, other: Callable[..., Any]) -> T:
+    """Return a function with the name and the description of another one, which it is made for."""
+    # Not by functools.update_wrapper: Numba would take the other function's arguments.
+    function.__name__, function.__qualname__, function.__doc__ = other.__name__, other.__qualname__, other.__doc__
+    return function
+
+
+def compiled(make: Callable[P, Kernel]) -> Callable[P, int]:
     """Return ``make`` as a function that returns the address of the kernel that ``make`` returns for some constants.
 
     The kernel is compiled, or its code read from disk, at the first call with these constants, and once for threads
@@ -61,7 +58,7 @@ def kernel(make: Callable[P, Kernel]) -> Callable[P, int]:
     def address(*constants: Any) -> int:
         return undisturbed(lambda: found_or_made(constants))
 
-    return address  # type: ignore[return-value]  # the cache's wrapper has other parameters
+    return address  # type: ignore[return-value]  # the cache has other parameters
 
 
 def _address(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
@@ -73,13 +70,32 @@ def _address(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
     file = kept / f"{_prefix(package)}.{name}.o" if kept else None
     code = store.read(file) if file else None
     if code is None:
-        from fastconv.backends.compiler.object_code import object_code
-
-        code = object_code(make(*constants), name)
+        code = _compile(make, constants, name)
         if kept and file:
             store.write(file, code)
             store.tidy(kept, f"{_package_digest(package)}.*.o", _prefix(package))
     return load(code, name)
+
+
+def _compile(make: Callable[..., Kernel], constants: tuple[Any, ...], name: str) -> bytes:
+    try:
+        from fastconv.backends.compiler.object_code import object_code
+    except Exception as error:  # Numba is missing, too old or broken
+        what = f"the kernel {make.__name__!r} is not on disk, and Numba, which would compile it, can't be imported"
+        raise BackendUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
+    return object_code(make(*constants), name)
+
+
+def unavailable(package: str) -> str | None:
+    """Return why a package's kernels can't be had here, or None: there is code on disk, or Numba can be imported."""
+    kept = store.folder(_folder_of(package))
+    if kept and next(kept.glob(f"{_prefix(package)}.*"), None):
+        return None
+    try:
+        from fastconv.backends.compiler import object_code  # noqa: F401
+    except Exception as error:  # it is missing, too old or broken
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def text_of(value: Any) -> str:
@@ -132,5 +148,5 @@ def _package_digest(package: str) -> str:
 @cache
 def _prefix(package: str) -> str:
     """Return the beginning of the names of files: those of other sources or another processor have another."""
-    made_by = f"{package_stamp(_root(package))} {package_stamp(__package__)} {target()}"
+    made_by = f"{package_stamp(_root(package))} {package_stamp(__package__)} {processor()}"
     return f"{_package_digest(package)}.{_digest(made_by)}"

@@ -16,10 +16,10 @@ from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher, _FunctionCompiler
 from numba.core.registry import cpu_target
+from numba.extending import intrinsic as numbas_intrinsic
 from numba.extending import typeof_impl
 
-from fastconv.backends.compiler.deferred import Deferred, import_needed
-from fastconv.backends.compiler.kernels import Kernel
+from fastconv.backends.compiler.deferred import Deferred, Kernel, import_needed
 from fastconv.backends.compiler.locks import also_hold
 from fastconv.interfaces import require
 
@@ -29,21 +29,35 @@ if numba.config.DISABLE_JIT:
 # Methods of Numba's own classes that ours replace or call; Numba's manual describes none of them.
 for _owner, _names in (
     (_FunctionCompiler, "_customize_flags _compile_core"),
-    (Dispatcher, "add_overload"),
+    (Dispatcher, "add_overload _compile_for_args"),
     (CPUCodeLibrary, "_optimize_final_module _finalize_final_module _finalize_dynamic_globals"),
 ):
     require("numba", "0.68.1", *((_owner, _name) for _name in _names.split()))
 
-also_hold(global_compiler_lock)
-
 _I64 = ir.IntType(64)
+
+compiler_lock = global_compiler_lock
+"""Numba's own lock."""
+also_hold(compiler_lock)
 
 
 @typeof_impl.register(Deferred)
 def _type_of(value: Deferred, _: Any) -> Any:
-    made, context = value.made, cpu_target.typing_context
-    context.refresh()  # an intrinsic that was made just now isn't known yet
-    return context.resolve_value_type(made)
+    context = cpu_target.typing_context
+    if value not in _made:
+        make = intrinsic if value.emits else inner
+        _made[value] = make(value.function, **value.options)
+        context.refresh()  # which makes a new intrinsic known
+    return context.resolve_value_type(_made[value])
+
+
+_made: dict[Deferred, Any] = {}
+"""What Numba sees in the place of deferred functions."""
+
+
+def intrinsic(function: Callable[..., Any], **options: Any) -> Any:
+    """Return what Numba makes of a function that emits instructions."""
+    return numbas_intrinsic(**options)(function) if options else numbas_intrinsic(function)
 
 
 def inner(function: Callable[..., Any], **options: Any) -> Any:
@@ -90,7 +104,7 @@ def _only_for_linking(library: CPUCodeLibrary) -> None:
 def object_code(kernel: Kernel, name: str) -> bytes:
     """Return relocatable object code with one function, ``name``, whose arguments are 64-bit integers."""
     import_needed()
-    with global_compiler_lock:
+    with compiler_lock:
         arguments = tuple(types.intp if kind is int else kind.numba_type() for kind in kernel.arguments)
         dispatcher = inner(kernel.function)
         dispatcher.compile(arguments)

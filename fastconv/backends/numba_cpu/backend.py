@@ -14,6 +14,7 @@ from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.batch_norm import BatchNorm
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
+from fastconv.backends.compiler import kernels
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
@@ -86,7 +87,7 @@ class NumbaCpu(Backend):
             instruction_set.chosen()
         except ValueError as error:
             return str(error)
-        return None
+        return kernels.unavailable(__package__)
 
     def _simd(self, dtype: np.dtype) -> Simd:
         return _simd(self.instructions, dtype)

@@ -31,7 +31,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, cgutils, compiled, integers, intrinsic, types
 from fastconv.backends.numba_cpu.gemm.tile_emitter import Tile
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -60,7 +60,7 @@ def tile_vectors(rows: int, instructions: InstructionSet) -> int:
     return max(1, min(4, (instructions.registers - 1) // (rows + 1)))
 
 
-@kernel
+@compiled
 def packed(simd: Simd, rows: int, vectors: int) -> Kernel:
     """Return the address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
@@ -75,7 +75,7 @@ def packed(simd: Simd, rows: int, vectors: int) -> Kernel:
     return integers(packed_kernel)
 
 
-@kernel
+@compiled
 def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> Kernel:
     """Return the address of the indirect kind, with ``pieces`` pieces a vector, compiled at the first call.
 
@@ -91,7 +91,7 @@ def indirect(simd: Simd, rows: int, vectors: int, pieces: int) -> Kernel:
     return integers(indirect_kernel)
 
 
-@kernel
+@compiled
 def by_taps(simd: Simd, rows: int, vectors: int) -> Kernel:
     """Return the address of the kind by taps for a tile of rows x vectors, compiled at the first call.
 

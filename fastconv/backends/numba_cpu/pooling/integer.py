@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.base import lowest
-from fastconv.backends.compiler import jit
+from fastconv.backends.compiler.arrays import jit
 from fastconv.geometry import PoolGeometry
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, inner, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, compiled, inner, integers, intrinsic, types
 from fastconv.backends.numba_cpu.runtime.atomics import atomic_add, atomic_load, atomic_store
 from fastconv.backends.numba_cpu.runtime.floating_mode import floating_mode, set_floating_mode
 from fastconv.backends.numba_cpu.runtime.pool_state import (
@@ -90,7 +90,7 @@ def _member(state):
     set_floating_mode(before)
 
 
-@kernel
+@compiled
 def _member_address() -> Kernel:
     return integers(_member)
 

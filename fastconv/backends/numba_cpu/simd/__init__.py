@@ -8,6 +8,7 @@ constant that gives the type of an element and the number of lanes; it takes no 
 
 instruction_set.py   the instruction sets: vector size and number of registers
 types.py             the constant that describes vectors
+kinds.py              what intrinsics call the types of vectors and masks
 numba_types.py       what Numba has to know of it, of vectors and of arguments
 memory.py            loads, stores, prefetches, transposes
 strided.py           loads of elements that are two or four apart
@@ -34,6 +35,7 @@ from fastconv.backends.numba_cpu.simd.emit import (
     vector_at,
 )
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
+from fastconv.backends.numba_cpu.simd.kinds import mask_of, vector_of, vector_type
 from fastconv.backends.numba_cpu.simd.memory import (
     load,
     load_integer,
@@ -63,7 +65,7 @@ from fastconv.backends.numba_cpu.simd.ops import (
     zero,
     zeros,
 )
-from fastconv.backends.numba_cpu.simd.types import Simd, mask_of, vector_of, vector_type
+from fastconv.backends.numba_cpu.simd.types import Simd
 
 __all__ = [
     "InstructionSet",

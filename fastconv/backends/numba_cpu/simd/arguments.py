@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv.backends.compiler import intrinsic, types
-from fastconv.backends.numba_cpu.simd.types import argument_type
+from fastconv.backends.numba_cpu.simd.kinds import argument_type
 
 MOST_WORDS = 64
 """The largest number of fields. The memory of every job begins with this many 64-bit words for its arguments."""

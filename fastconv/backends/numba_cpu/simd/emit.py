@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 
 from fastconv.backends.compiler import cgutils
-from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, vector_of
+from fastconv.backends.numba_cpu.simd.kinds import vector_of
+from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64
 
 if TYPE_CHECKING:
     from fastconv.backends.numba_cpu.simd.numba_types import SimdType

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from fastconv.backends.compiler.target import features
+from fastconv.backends.compiler.processor import features
 
 VARIABLE = "FASTCONV_INSTRUCTION_SET"
 """The environment variable that forces an instruction set, by its name."""

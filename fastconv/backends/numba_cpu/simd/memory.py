@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import cgutils, intrinsic, types
+from fastconv.backends.compiler import cgutils, inner, intrinsic, types
 from fastconv.backends.numba_cpu.simd.emit import (
     element,
     load_vector,
@@ -20,7 +20,9 @@ from fastconv.backends.numba_cpu.simd.emit import (
     transposed,
     vector_at,
 )
-from fastconv.backends.numba_cpu.simd.types import I64, mask_of, vector_of
+from fastconv.backends.numba_cpu.simd.kinds import mask_of, vector_of
+from fastconv.backends.numba_cpu.simd.ops import evens, lanes_between, zeros
+from fastconv.backends.numba_cpu.simd.types import I64
 
 
 @intrinsic
@@ -159,3 +161,28 @@ def transpose(typing, simd, source, source_step, rows, target, target_step):
         return context.get_dummy_value()
 
     return types.void(simd, *[types.intp] * 5), generate
+
+
+@inner
+def can_load_apart(step):
+    """Return whether `load_apart` is for this step."""
+    return step in (1, 2, 4)
+
+
+@inner
+def load_apart(simd, base, index, step):
+    """Load elements ``index``, index + step, ..., a vector of them, without masks that depend on where they are.
+
+    Memory after the last of them isn't touched: an array may end there.
+    """
+    lanes = simd.lanes
+    if step == 1:
+        return load(simd, base, index)
+    near = load(simd, base, index)
+    if step == 2:
+        return evens(simd, near, load_where(simd, base, index + lanes, lanes_between(simd, 0, lanes - 1), zeros(simd)))
+    near = evens(simd, near, load(simd, base, index + lanes))
+    end = 4 * lanes - 3
+    third = load_where(simd, base, index + 2 * lanes, lanes_between(simd, 0, end - 2 * lanes), zeros(simd))
+    fourth = load_where(simd, base, index + 3 * lanes, lanes_between(simd, 0, end - 3 * lanes), zeros(simd))
+    return evens(simd, near, evens(simd, third, fourth))

@@ -15,7 +15,8 @@ from fastconv.backends.numba_cpu.simd.emit import (
     multiply_add,
     shuffled,
 )
-from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64, mask_of, vector_of
+from fastconv.backends.numba_cpu.simd.kinds import mask_of, vector_of
+from fastconv.backends.numba_cpu.simd.types import FLOATS, I32, I64
 
 
 @intrinsic

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import update_wrapper
 from typing import Any
 
-from fastconv.backends.compiler import Kernel, inner, kernel
+from fastconv.backends.compiler import Kernel, compiled, inner, named
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 Task = Callable[[Any], int]
@@ -21,15 +20,15 @@ def task(arguments: type[Arguments]) -> Callable[[Callable[..., None]], Task]:
     """
 
     def decorate(body: Callable[..., None]) -> Task:
-        compiled = inner(body)
+        called = inner(body)
 
         def make(simd: Any) -> Kernel:
             def run(args, number, thread):
-                compiled(simd, args, number, thread)
+                called(simd, args, number, thread)
 
-            return Kernel(run, (arguments, int, int))
+            return Kernel(named(run, body), (arguments, int, int))
 
-        # The kernel has the name of the body, as the key of its code.
-        return kernel(update_wrapper(make, body, ("__module__", "__name__", "__qualname__", "__doc__"), ()))
+        make.__module__ = body.__module__
+        return compiled(named(make, body))
 
     return decorate

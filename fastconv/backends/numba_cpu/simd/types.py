@@ -6,16 +6,13 @@ What Numba has to know of them is in numba_types.py, which is loaded when someth
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from llvmlite import ir
 
 from fastconv.backends.compiler.deferred import needs
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
-
-if TYPE_CHECKING:
-    from fastconv.backends.numba_cpu.simd.numba_types import SimdType, VectorType
 
 needs("fastconv.backends.numba_cpu.simd.numba_types")
 
@@ -47,27 +44,3 @@ class Simd:
     def __hash__(self) -> int:
         # Each call looks up a plan by it. A hash of all fields takes 300 ns, and at most four such objects exist.
         return hash(self.dtype)
-
-
-def vector_of(simd: SimdType) -> VectorType:
-    """Return Numba's type of a vector of numbers."""
-    return vector_type(simd.simd.dtype, simd.simd.lanes)
-
-
-def mask_of(simd: SimdType) -> VectorType:
-    """Return Numba's type of a mask: a vector of truth values."""
-    return vector_type("mask", simd.simd.lanes)
-
-
-def vector_type(dtype: str, lanes: int) -> VectorType:
-    """Return Numba's type of a vector register with ``lanes`` elements, or of a mask if ``dtype`` is "mask"."""
-    from fastconv.backends.numba_cpu.simd.numba_types import VectorType
-
-    return VectorType(dtype, lanes)
-
-
-def argument_type(name: str, words: dict[str, int]) -> Any:
-    """Return Numba's type of the address of a record of arguments, with the offset of each, in 64-bit words."""
-    from fastconv.backends.numba_cpu.simd.numba_types import ArgumentsType
-
-    return ArgumentsType(name, words)

@@ -19,7 +19,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, cgutils, compiled, integers, intrinsic, types
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -103,7 +103,7 @@ def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, An
     return found
 
 
-@kernel
+@compiled
 def convolve_kernel(simd: Simd, shape: Shape) -> Kernel:
     """Return the address of the kernel for a shape, which is compiled at the first call.
 

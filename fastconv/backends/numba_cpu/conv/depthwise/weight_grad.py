@@ -15,7 +15,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, cgutils, compiled, integers, intrinsic, types
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -79,7 +79,7 @@ def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values
     return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 10)), generate
 
 
-@kernel
+@compiled
 def correlate_kernel(simd: Simd, shape: Shape) -> Kernel:
     """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 

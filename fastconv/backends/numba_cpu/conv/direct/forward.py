@@ -39,7 +39,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
-from fastconv.backends.numba_cpu.simd.strided import can_load_apart, load_apart
+from fastconv.backends.numba_cpu.simd.memory import can_load_apart, load_apart
 from fastconv.backends.numba_cpu.simd.task import task
 
 

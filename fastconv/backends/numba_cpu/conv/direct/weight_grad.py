@@ -24,7 +24,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, inner, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, compiled, inner, integers, intrinsic, types
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
 from fastconv.backends.numba_cpu.conv.direct.forward import copy_planes
 from fastconv.backends.numba_cpu.simd import (
@@ -56,7 +56,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, plane: i
     return -(-numbers * simd.itemsize // 64) * 64 + 128
 
 
-@kernel
+@compiled
 def kernel(simd: Simd, rows: int, taps: int) -> Kernel:
     """Return the address of the kernel for ``rows`` x ``taps`` sums, compiled at the first call.
 

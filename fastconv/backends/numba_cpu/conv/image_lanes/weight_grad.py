@@ -22,7 +22,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, cgutils, inner, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, cgutils, compiled, inner, integers, intrinsic, types
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
 from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.forward import read_rows, rows_read
@@ -55,7 +55,7 @@ def workspace_bytes(simd: Simd, channels: int, channel: int, rows: int, points: 
     return (channels * channel + rows * points * lanes + 2 * lanes * lanes) * simd.itemsize + 64
 
 
-@kernel
+@compiled
 def kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel for ``rows`` x ``columns`` sums, which is compiled at the first call.
 

@@ -24,7 +24,7 @@ from fastconv.backends.numba_cpu.simd import (
     store_scalar,
     zeros,
 )
-from fastconv.backends.numba_cpu.simd.strided import can_load_apart, load_apart
+from fastconv.backends.numba_cpu.simd.memory import can_load_apart, load_apart
 
 AHEAD = 4
 """Distance of prefetches, in vectors. Planes are too far apart for the processor to see that each is read in order."""

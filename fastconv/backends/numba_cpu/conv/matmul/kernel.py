@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, cgutils, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, cgutils, compiled, integers, intrinsic, types
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
 from fastconv.backends.numba_cpu.simd import (
@@ -40,7 +40,7 @@ from fastconv.backends.numba_cpu.simd.task import task
 _I64 = ir.IntType(64)
 
 
-@kernel
+@compiled
 def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> Kernel:
     """Return the address of the kernel for a tile of rows x vectors, which is compiled at the first call.
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, inner, integers, intrinsic, kernel, types
+from fastconv.backends.compiler import Kernel, compiled, inner, integers, intrinsic, types
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
@@ -76,7 +76,7 @@ def list_argmax(simd, count, gradient, indices, before, table, places, numbers):
     return found
 
 
-@kernel
+@compiled
 def gather_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 
@@ -95,7 +95,7 @@ def gather_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     return integers(gather)
 
 
-@kernel
+@compiled
 def spread_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel of the input gradient, which is compiled at the first call.
 

@@ -1,0 +1,47 @@
+"""Kernels are compiled for a processor, and their object code becomes part of this process by LLVM's linker.
+
+The processor is this machine's, or the one that ``NUMBA_CPU_NAME`` and ``NUMBA_CPU_FEATURES`` name, as for Numba's own
+functions.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+
+def features() -> dict[str, bool]:
+    """Return the features that the processor has or lacks, under LLVM's names."""
+    named = os.environ.get("NUMBA_CPU_FEATURES")
+    if named is None and os.environ.get("NUMBA_CPU_NAME") == "generic":
+        named = ""
+    if named is None:
+        return dict(llvm.get_host_cpu_features())
+    return {feature[1:]: feature[0] == "+" for feature in named.split(",") if feature}
+
+
+@cache
+def processor() -> str:
+    """Return a text that differs between processors, and versions of LLVM, that code is compiled differently for."""
+    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+    has = ",".join(sorted(name for name, there in features().items() if there))
+    return f"{llvm.get_default_triple()} {name} {has} LLVM {llvm.llvm_version_info}"
+
+
+@cache
+def _engine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def load(code: bytes, name: str) -> int:
+    """Return the address of a function of some object code, which stays until the process ends."""
+    engine = _engine()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return int(engine.get_function_address(name))
