@@ -56,6 +56,7 @@ docs-serve: $(VENV)/.docs
 # The wheel is tried from another folder: what it lacks must not come from the checkout.
 package: $(VENV)/.docs
 	rm -rf dist build/try
+	$(BIN)/fastconv warmup --bundle
 	$(BIN)/pyproject-build --outdir dist .
 	$(PYTHON) -m venv build/try
 	build/try/bin/$(PIP) --constraint constraints.txt dist/*.whl

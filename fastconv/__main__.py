@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     info.set_defaults(run=lambda _: show_info())
     warm = commands.add_parser("warmup", help="compile the kernels now and keep them for later processes")
     warm.add_argument("--backend", help="backend to compile (default: every backend that can run here)")
-    warm.set_defaults(run=lambda options: warm_up(options.backend))
+    warm.add_argument("--bundle", action="store_true", help="kernels for other processors too, kept in the package")
+    warm.set_defaults(run=lambda options: make_bundles() if options.bundle else warm_up(options.backend))
     layers = commands.add_parser("layers", help="time a torch model's layers in torch and in fastconv")
     layers.add_argument("model", metavar="PACKAGE:FUNCTION", help="function, or class, that returns the model")
     layers.add_argument(
@@ -141,6 +142,13 @@ def show_info() -> None:
         rows.append((name, state, backend.summary if backend.available else backend.reason or ""))
     _print_table(rows)
     print("\n* the current choice; change it with backend=, use_backend, set_backend or FASTCONV_BACKEND")
+
+
+def make_bundles() -> None:
+    """Make the bundles of kernels that a wheel brings along."""
+    from fastconv import bundle
+
+    bundle.make_bundles()
 
 
 def warm_up(name: str | None) -> None:

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 from fastconv.backends.compiler import store
 from fastconv.backends.compiler.deferred import Deferred, Kernel
 from fastconv.backends.compiler.locks import undisturbed
-from fastconv.backends.compiler.processor import load, processor
+from fastconv.backends.compiler.processor import levels, load, processor
 from fastconv.backends.compiler.sources import package_stamp
 from fastconv.errors import BackendUnavailableError
 
@@ -66,13 +66,14 @@ def _address(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
     package = make.__module__.rpartition(".")[0]
     key = f"{text_of(make)}{text_of(constants)}"
     name = f"{make.__name__.strip('_')}_{_digest(key)}"
-    kept = store.folder(_folder_of(package))
-    file = kept / f"{_prefix(package)}.{name}.o" if kept else None
-    code = store.read(file) if file else None
+    here, file = _folder_of(package), f"{_prefix(package)}.{name}.o"
+    places = store.folders(here)
+    code = store.read(places, file) or store.read_bundled(here, levels(), f"{sources(package)}.{name}.o")
     if code is None:
         code = _compile(make, constants, name)
-        if kept and file:
-            store.write(file, code)
+        kept = store.writable(places)
+        if kept:
+            store.write(kept / file, code)
             store.tidy(kept, f"{_package_digest(package)}.*.o", _prefix(package))
     return load(code, name)
 
@@ -88,8 +89,10 @@ def _compile(make: Callable[..., Kernel], constants: tuple[Any, ...], name: str)
 
 def unavailable(package: str) -> str | None:
     """Return why a package's kernels can't be had here, or None: there is code on disk, or Numba can be imported."""
-    kept = store.folder(_folder_of(package))
-    if kept and next(kept.glob(f"{_prefix(package)}.*"), None):
+    here = _folder_of(package)
+    if store.holds_any(here, levels(), sources(package)) or any(
+        next(place.glob(f"{_prefix(package)}.*"), None) for place in store.folders(here)
+    ):
         return None
     try:
         from fastconv.backends.compiler import object_code  # noqa: F401
@@ -146,7 +149,12 @@ def _package_digest(package: str) -> str:
 
 
 @cache
+def sources(package: str) -> str:
+    """Return a text that differs between versions of the sources that a package's kernels are made from."""
+    return _digest(f"{package_stamp(_root(package))} {package_stamp(__package__)}")
+
+
+@cache
 def _prefix(package: str) -> str:
     """Return the beginning of the names of files: those of other sources or another processor have another."""
-    made_by = f"{package_stamp(_root(package))} {package_stamp(__package__)} {processor()}"
-    return f"{_package_digest(package)}.{_digest(made_by)}"
+    return f"{_package_digest(package)}.{_digest(f'{sources(package)} {processor()}')}"

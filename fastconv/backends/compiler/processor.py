@@ -23,6 +23,19 @@ def features() -> dict[str, bool]:
     return {feature[1:]: feature[0] == "+" for feature in named.split(",") if feature}
 
 
+_V3 = "avx avx2 bmi bmi2 f16c fma lzcnt movbe xsave"
+LEVELS = {"x86-64-v4": f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl".split(), "x86-64-v3": _V3.split()}
+"""The levels of x86-64 that bundles are made for, best first, and what a processor of each has beyond the first level,
+under LLVM's names (System V ABI, AMD64 supplement)."""
+
+
+@cache
+def levels() -> tuple[str, ...]:
+    """Return the levels whose code runs on this processor, best first."""
+    there = features()
+    return tuple(level for level, needed in LEVELS.items() if all(there.get(name) for name in needed))
+
+
 @cache
 def processor() -> str:
     """Return a text that differs between processors, and versions of LLVM, that code is compiled differently for."""

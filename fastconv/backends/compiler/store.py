@@ -1,4 +1,4 @@
-"""Object code is kept on disk, one file a kernel, each with a checksum.
+"""Object code is kept on disk, one file a kernel, each with a checksum, or comes with the package, as a bundle.
 
 A folder that can't be written or read costs time, never an error, and a file that doesn't fit its checksum counts as
 none: damaged code must not run, nor must LLVM read it, which ends the process. Files are replaced whole, so processes
@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from fastconv.user_folder import cache_folder
 
@@ -23,15 +24,20 @@ _ABANDONED = 3600
 _UNFINISHED = ".unfinished"
 
 
-@cache
-def folder(beside: Path) -> Path | None:
-    """Return the first of these folders that can be written to, or None.
+def folders(package: Path) -> tuple[Path, ...]:
+    """Return the folders that may hold the code of a package in the folder ``package``.
 
-    Numba's cache folder, if the environment names one; `__pycache__` in the folder ``beside``, where sources are; the
+    They are the one that the environment's NUMBA_CACHE_DIR names, or else `__pycache__` in the package's folder and the
     user's cache folder.
     """
     own = os.environ.get("NUMBA_CACHE_DIR")
-    for found in (Path(own),) if own else (beside / "__pycache__", cache_folder()):
+    return (Path(own),) if own else (package / "__pycache__", cache_folder())
+
+
+@cache
+def writable(places: tuple[Path, ...]) -> Path | None:
+    """Return the first of some folders that can be written to, or None."""
+    for found in places:
         with suppress(OSError):
             found.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=found):
@@ -39,14 +45,37 @@ def folder(beside: Path) -> Path | None:
     return None
 
 
-def read(file: Path) -> bytes | None:
-    """Return the code in a file, or None if there is none that fits its checksum."""
-    try:
-        content = file.read_bytes()
-    except OSError:
-        return None
-    check, code = content[:32], content[32:]
-    return code if hashlib.sha256(code).digest() == check else None
+def read(places: tuple[Path, ...], name: str) -> bytes | None:
+    """Return the code in the first file of a name that fits its checksum, or None."""
+    for place in places:
+        with suppress(OSError):
+            content = (place / name).read_bytes()
+            check, code = content[:32], content[32:]
+            if hashlib.sha256(code).digest() == check:
+                return code
+    return None
+
+
+def bundle(package: Path, level: str) -> Path:
+    """Return the place of the bundle for processors of a level (processor.py), in the folder of a package."""
+    return package / "bundled" / f"{level}.zip"
+
+
+def read_bundled(package: Path, levels: tuple[str, ...], entry: str) -> bytes | None:
+    """Return the code under a name in the first of the levels' bundles that has it, or None."""
+    for level in levels:
+        with suppress(OSError, KeyError, BadZipFile), ZipFile(bundle(package, level)) as found:
+            return found.read(entry)
+    return None
+
+
+def holds_any(package: Path, levels: tuple[str, ...], prefix: str) -> bool:
+    """Return True if one of the levels' bundles has names that begin with ``prefix``."""
+    for level in levels:
+        with suppress(OSError, BadZipFile), ZipFile(bundle(package, level)) as found:
+            if any(name.startswith(prefix) for name in found.namelist()):
+                return True
+    return False
 
 
 def write(file: Path, code: bytes) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Gradients, Operands
+from fastconv.backends.numba_cpu.runtime import thread_pool
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 _COMMON_CONVOLUTIONS = [
@@ -24,6 +25,12 @@ _COMMON_POOLINGS = [
     for size, kernel, stride, padding in ((28, 2, 2, 0), (28, 3, 2, 1), (28, 3, 1, 1), (7, 7, 7, 0))
 ]
 _COMMON_BLOCKS: list[tuple[Activation, Pooling]] = [("relu", "max"), ("tanh", "avg")]
+_DIGITS: list[tuple[Activation, Pooling, list[tuple[int, int, int, int, int]]]] = [
+    ("tanh", "avg", [(1, 6, 28, 5, 2), (6, 16, 14, 5, 0)]),
+    ("relu", "max", [(1, 30, 28, 5, 0)]),
+    ("relu", "max", [(1, 32, 28, 5, 2), (32, 64, 14, 5, 2)]),
+]
+"""Networks for digits: the channels, filters, size, kernel and padding of each layer."""
 
 
 def warm(backend: Any) -> None:
@@ -44,17 +51,26 @@ def warm(backend: Any) -> None:
             backend.max_pool2d_backward(values, indices, (pool.H, pool.W))
             backend.avg_pool2d_backward(backend.avg_pool2d(x, pool), pool)
         for activation, pooling in _COMMON_BLOCKS:
-            _warm_chain(backend, Block(ConvGeometry(1, 1, 5, 5, 1, 2, 2), activation, pooling), dtype)
+            _warm_chain(backend, (Block(ConvGeometry(1, 1, 5, 5, 1, 2, 2), activation, pooling),), dtype)
+    for images in (1, 100):
+        for activation, pooling, layers in _DIGITS:
+            geometries = [ConvGeometry(images, C, H, H, K, R, R, padding=(P,) * 4) for C, K, H, R, P in layers]
+            blocks = tuple(Block(geometry, activation, pooling) for geometry in geometries)
+            _warm_chain(backend, blocks, np.dtype(np.float32))
+    # A helper's loop is compiled when the first one starts.
+    thread_pool.pool.helpers(2, 2)
 
 
-def _warm_chain(backend: Any, block: Block, dtype: np.dtype[Any]) -> None:
-    """Compile what `fastconv.torch` runs for a block: its programs for the forward and the backward pass."""
-    chain = backend.chain((block,), dtype)
+def _warm_chain(backend: Any, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> None:
+    """Compile what `fastconv.torch` runs for some blocks: their programs for the forward and the backward pass."""
+    chain = backend.chain(blocks, dtype)
     if chain is None:
         return
-    g = block.geometry
-    x, w, b = (np.ones(shape, dtype) for shape in (g.input_shape, g.weight_shape, (g.K,)))
-    result, saved = np.ones(block.result_shape, dtype), np.zeros(chain.saved_bytes, np.uint8)
-    at = Operands(x, (w, b), result, saved)
+    x = np.ones(blocks[0].geometry.input_shape, dtype)
+    shapes = [shape for block in blocks for shape in (block.geometry.weight_shape, (block.geometry.K,))]
+    parameters = [np.ones(shape, dtype) for shape in shapes]
+    result, saved = np.ones(blocks[-1].result_shape, dtype), np.zeros(chain.saved_bytes, np.uint8)
+    at = Operands(x, parameters, result, saved)
     chain.forward(at)
-    chain.backward(at, Gradients(result.copy(), x, (w, b)))
+    chain.backward(at, Gradients(result.copy(), None, parameters))
+    chain.backward(at, Gradients(result.copy(), x, parameters))

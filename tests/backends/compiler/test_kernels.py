@@ -15,6 +15,7 @@ import pytest
 
 from fastconv.backends.compiler.deferred import inner
 from fastconv.backends.compiler.kernels import text_of
+from fastconv.backends.compiler.processor import levels
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS
 from fastconv.backends.numba_cpu.conv.winograd.plan import form_simd
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
@@ -306,3 +307,34 @@ def test_a_first_result_needs_no_numba(tmp_path: Path) -> None:
     assert stopped.returncode == 1
     assert "BackendUnavailableError: the kernel 'convolve' is not on disk" in stopped.stderr
     assert "no Numba here" in stopped.stderr
+
+
+def test_a_bundle_stands_for_files_on_disk(folder: Folder) -> None:
+    """It is looked into for the levels that the processor has; a damaged one counts as none."""
+    if not levels():
+        pytest.skip("this processor is none of x86-64-v3 or above")
+    folder.run()
+    bundle = folder.path / "source" / "kernels" / "bundled" / f"{levels()[0]}.zip"
+    bundle.parent.mkdir()
+    program = "from fastconv.backends.compiler import kernels; print(kernels.sources('kernels'))"
+    path = os.pathsep.join([str(folder.path / "source"), *sys.path])
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
+    with zipfile.ZipFile(bundle, "w") as packed:
+        for file in folder.kept:
+            packed.writestr(f"{done.stdout.strip()}.{file.name.split('.', 2)[2]}", file.read_bytes()[32:])
+    assert folder.run(NUMBA_CACHE_DIR=os.devnull) == FROM_DISK
+    assert folder.run(NUMBA_CACHE_DIR=os.devnull, NUMBA_CPU_NAME="generic") == COMPILED
+    bundle.write_bytes(bundle.read_bytes()[:200])
+    assert folder.run(NUMBA_CACHE_DIR=os.devnull) == COMPILED
+
+
+def test_a_folder_that_can_t_be_written_is_read(folder: Folder) -> None:
+    """No user can write to it here, not even root: the check for it fails."""
+    folder.run()
+    use = folder.path / "use.py"
+    blocked = "from fastconv.backends.compiler import store\nstore.writable = lambda places: None\n"
+    use.write_text(blocked + use.read_text())
+    assert folder.run() == FROM_DISK
+    assert folder.run(3) == "63 42 True"
+    assert folder.run(3) == "63 42 True"
