@@ -105,7 +105,7 @@ def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     """Give the parser of ``ladder`` its options."""
     # The package of the command isn't loaded for this: it takes a second.
     ladder.description = "Each rung is verified against float64 and timed on one thread (10 on all), fastest call."
-    fields = "fields as in the default, '%(default)s'; also W, S, stride, dilation, groups"
+    fields = "fields as in the default, '%(default)s'; also W, S, stride=2x1, dilation, groups"
     ladder.add_argument("--layer", default="N=8 C=64 H=56 K=64 R=3 padding=1", help=fields)
     ladder.add_argument("--threads", type=int, help="threads of rung 10 (default: one a core)")
     ladder.add_argument("--rung", action="append", help="number of a rung, the only one to time; repeatable")

@@ -83,13 +83,13 @@ def test_a_wrong_rung_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--layer", "N=8 C=64"], "H, K, R must be given"),
-        (["--layer", "N=8 C=64 H=x K=3 R=1"], "'H=x' must be a field and its number"),
-        (["--layer", f"{TINY} N=8"], "'N' is given twice"),
-        (["--layer", f"{TINY} speed=8"], "its fields are N, C, H, K, R, W, S, stride"),
-        (["--layer", "N=0 C=1 H=1 K=1 R=1"], "only padding may be 0"),
+        (["--layer", "N=8 C=64"], "H, K, R are missing"),
+        (["--layer", "N=8 C=64 H=x K=3 R=1"], "H is 'x', but must be a whole number"),
+        (["--layer", f"{TINY} N=8"], "N is given twice"),
+        (["--layer", f"{TINY} speed=8"], "no field is called 'speed'"),
+        (["--layer", "N=0 C=1 H=1 K=1 R=1"], "N is '0', but must be a whole number from 1"),
         (["--layer", "N=1 C=1 H=2 K=1 R=3"], "kernel"),
-        (["--layer", f"{TINY} groups=3"], "groups must divide C, 4"),
+        (["--layer", f"{TINY} groups=3"], "groups is 3, but must divide C, which is 4"),
         (["--rung", "15"], "the rungs are 01, 02"),
         (["--threads", "0"], "it must be at least 1"),
         (["--asm"], "--rung must name one"),
@@ -107,7 +107,7 @@ def test_help_names_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["ladder", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"'{layer.DEFAULT}'; also W, S, {', '.join(layer.DEFAULTS).replace('padding, ', '')}" in shown
+    assert f"'{layer.DEFAULT}'; also W, S, stride=2x1, dilation, groups" in shown
 
 
 def test_machine_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,5 +189,6 @@ def test_shapes_of_tiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 
 
 def test_a_mistake_is_an_argument_error() -> None:
-    with pytest.raises(ArgumentValueError, match="an example is 'N=8 C=64"):
-        layer.parse("")
+    for text in ("", "pool=max N=1 C=1 H=4 R=2", "N=8 C=64 H=56 K=64 R=3 dtype=float64"):
+        with pytest.raises(ArgumentValueError, match="an example is 'N=8 C=64"):
+            layer.parse(text)
