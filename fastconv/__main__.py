@@ -18,6 +18,7 @@ from fastconv.errors import (
     ArgumentValueError,
     BackendUnavailableError,
     UnknownBackendError,
+    UnsupportedError,
 )
 
 DESCRIPTION = "Fast convolution and pooling: this machine's backends, and programs that train, time and explain."
@@ -40,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm = commands.add_parser("warmup", help="compile the kernels now and keep them for later processes")
     warm.add_argument("--backend", help="backend to compile (default: every backend that can run here)")
     warm.set_defaults(run=lambda options: warm_up(options.backend))
+    explain = commands.add_parser("explain", help="text on how a convolution is computed, and why by this algorithm")
+    explain.add_argument("layer", help="fields, as 'N=8 C=64 H=56 K=64 R=3 stride=2x1 padding=1 op=input'")
+    explain.add_argument("--backend", help="backend, or algorithm as numba:direct (default: the current choice)")
+    explain.add_argument("--measure", action="store_true", help="measurement beside the prediction")
+    explain.set_defaults(run=show_explanation)
     layers = commands.add_parser("layers", help="time a torch model's layers in torch and in fastconv")
     layers.add_argument("model", metavar="PACKAGE:FUNCTION", help="function, or class, that returns the model")
     layers.add_argument(
@@ -70,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (
         UnknownBackendError,
         BackendUnavailableError,
+        UnsupportedError,
         ArgumentError,
         ArgumentTypeError,
         ArgumentValueError,
@@ -141,6 +148,13 @@ def show_info() -> None:
         rows.append((name, state, backend.summary if backend.available else backend.reason or ""))
     _print_table(rows)
     print("\n* the current choice; change it with backend=, use_backend, set_backend or FASTCONV_BACKEND")
+
+
+def show_explanation(options: argparse.Namespace) -> None:
+    """Print the explanations of a layer."""
+    from fastconv.explaining import explain_layer
+
+    print(*explain_layer(options.layer, options.backend, options.measure), sep="\n")
 
 
 def warm_up(name: str | None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
+from fastconv.geometry import ConvGeometry, PoolGeometry
 
 DTYPES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 """Data types that a layer may have, with the bytes of an element."""
@@ -199,9 +199,8 @@ def _conv(found: dict[str, Any]) -> ConvGeometry:
         if found[name] % groups:
             raise LayerError(f"groups is {groups}, but must divide {name}, which is {found[name]}")
     _check_fit(found)
-    how = ConvParameters(found.get("stride", (1, 1)), found["padding"], found["dilation"], groups)
     N, C, H, W, K, R, S = (found[name] for name in "NCHWKRS")
-    return ConvGeometry(N, C, H, W, K, R, S, *how)
+    return ConvGeometry(N, C, H, W, K, R, S, found.get("stride", (1, 1)), found["padding"], found["dilation"], groups)
 
 
 def _pool(found: dict[str, Any]) -> PoolGeometry:
@@ -212,17 +211,20 @@ def _pool(found: dict[str, Any]) -> PoolGeometry:
         if around > found[name] // 2:
             raise LayerError(f"padding is {around}, but must be at most half of {name}, which is {found[name]}")
     _check_fit(found)
-    kernel = found["R"], found["S"]
-    how = PoolParameters(
-        kernel,
-        found.get("stride", kernel),
+    return PoolGeometry(
+        found["N"],
+        found["C"],
+        found["H"],
+        found["W"],
+        found["R"],
+        found["S"],
+        found.get("stride", (found["R"], found["S"])),
         (top, left),
         found["dilation"],
         found.get("ceil_mode", False),
         found.get("count_include_pad", True),
         found.get("divisor_override"),
     )
-    return PoolGeometry(found["N"], found["C"], found["H"], found["W"], *kernel, *how[1:])
 
 
 def _kernel(g: ConvGeometry | PoolGeometry) -> dict[str, str]:
