@@ -96,11 +96,13 @@ def test_layers_in_one_step_have_a_line_each(told: Im2col, capsys: pytest.Captur
     at = Operands(w, [w, None, w, None], w, None)
     assert chain.forward(at)
     assert not chain.backward(at, Gradients(w, None, [w, None, None, None]))
+    assert not chain.backward(at, Gradients(w, None, [w, None, w, None]))
     lines = _lines(capsys)
     told_of = [Layer("conv", g, operation=how) for g, how in ((CONV, "forward"), (second, "forward"))]
     told_of += [Layer("conv", CONV, operation="weight"), Layer("conv", second, operation="input")]
+    told_of += [Layer("conv", CONV, operation="weight"), Layer("conv", second, operation="backward")]
     assert [parse(line) for line in lines] == told_of
-    assert [line.count(" ms") for line in lines] == [0, 1, 0, 1]
+    assert [line.count(" ms") for line in lines] == [0, 1, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(("setting", "count"), [("1", 2), ("0", 0), ("", 0)])
