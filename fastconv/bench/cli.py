@@ -187,7 +187,7 @@ def ladder(
 
     check_writable(out)
     found = merged([run_ladder(layer.DEFAULT, None, None, seconds=seconds, tiles=True) for _ in range(runs)])
-    found.code = [assembly.code(number, layer.DEFAULT) for number in ("02", "04", "05", "06", "11")]
+    found.code = [assembly.code(number, layer.DEFAULT) for number in ("02", "03", "04", "05", "06", "11")]
     save_ladder(found, out)
     pictures.draw(found, page.parent)
     rewrite_page(found, page)

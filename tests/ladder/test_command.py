@@ -150,6 +150,39 @@ def test_the_innermost_loop_is_found_and_counted() -> None:
     assert next(iter(table.code_lines(found))).endswith("1 scalar, 1 ymm, 1 zmm")
 
 
+SCALAR = """
+.LBB0_1:
+\tvmovss\t(%rsi,%rax,4), %xmm2
+\tvmulsd\t%xmm0, %xmm2, %xmm2
+\tvaddsd\t%xmm2, %xmm1, %xmm1
+\tvmulsd\t%xmm0, %xmm3, %xmm3
+\tvaddsd\t%xmm3, %xmm1, %xmm1
+\tjne\t.LBB0_1
+.LBB0_2:
+\tvmulss\t(%rsi), %xmm3, %xmm1
+\tvaddss\t(%rdi), %xmm1, %xmm0
+\tvmulss\t4(%rsi), %xmm3, %xmm1
+\tvaddss\t4(%rdi), %xmm1, %xmm0
+\tjne\t.LBB0_2
+.LBB0_3:
+\tvmovss\t(%rsi,%rax,4), %xmm2
+\tvmulsd\t%xmm3, %xmm2, %xmm2
+\tvaddsd\t%xmm2, %xmm1, %xmm1
+\tcmpq\t%rax, %rbx
+\tjne\t.LBB0_3
+\tvmovss\t(%rdi,%rax,4), %xmm3
+\tjmp\t.LBB0_3
+"""
+
+
+def test_of_loops_over_single_numbers_the_one_with_pixels_and_a_single_product_is_shown() -> None:
+    """The others read weights alone, for rows outside the image, or take several taps in a turn, which no row has."""
+    found = assembly.read("99", SCALAR)
+    assert found.loop[0] == "vmovss (%rsi,%rax,4), %xmm2"
+    assert found.loop[-2:] == ["vmovss (%rdi,%rax,4), %xmm3", "jmp .LBB0_3"]
+    assert len(found.loop) == 7
+
+
 @pytest.mark.parametrize(
     "g",
     [image(4, 7, 6, 6, 3, 2, N=2, groups=2), image(3, 8, 9, 4, 3, 3, stride=(2, 1), dilation=(1, 2))],
