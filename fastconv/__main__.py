@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm = commands.add_parser("warmup", help="compile the kernels now and keep them for later processes")
     warm.add_argument("--backend", help="backend to compile (default: every backend that can run here)")
     warm.set_defaults(run=lambda options: warm_up(options.backend))
-    explain = commands.add_parser("explain", help="text on how a convolution is computed, and why by this algorithm")
+    explain = commands.add_parser("explain", help="show how a convolution is computed, and why by this algorithm")
     explain.add_argument("layer", help="fields, as 'N=8 C=64 H=56 K=64 R=3 stride=2x1 padding=1 op=input'")
     explain.add_argument("--backend", help="backend, or algorithm as numba:direct (default: the current choice)")
     explain.add_argument("--measure", action="store_true", help="measurement beside the prediction")
