@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from fastconv import ConvGeometry
 from fastconv.bench.problems import Problem
@@ -36,11 +35,14 @@ def on_cpu(problem: Problem) -> Operands:
     drawn = [rng.standard_normal(shape, np.float32) for shape in shapes(problem)]
     if problem.dtype in ("float32", "float64") and problem.layout == "contiguous":
         return Operands(*(each.astype(problem.dtype, copy=False) for each in drawn))
-    return Operands(*(formed(torch.from_numpy(each), problem) for each in drawn))
+    return Operands(*(formed(each, problem) for each in drawn))
 
 
-def formed(tensor: torch.Tensor, problem: Problem) -> torch.Tensor:
-    """The tensor in a problem's data type and layout."""
+def formed(array: Any, problem: Problem) -> Any:
+    """An array as torch's tensor in a problem's data type and layout."""
+    import torch
+
+    tensor = torch.as_tensor(array)
     layout = torch.channels_last if problem.layout == "channels_last" and tensor.ndim == 4 else torch.contiguous_format
     return tensor.to(getattr(torch, problem.dtype)).contiguous(memory_format=layout)
 
