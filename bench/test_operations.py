@@ -30,7 +30,7 @@ def test_operation(
     benchmark.group = f"{problem.name} {operation}"
     flops = problem.flops(operation)
     benchmark.extra_info.update(
-        backend=contestant, threads=threads, flops=flops, bytes=problem.bytes(operation), dtype="float32"
+        backend=contestant, threads=threads, flops=flops, bytes=problem.bytes(operation), dtype=problem.dtype
     )
     benchmark(call)
     if benchmark.stats is not None:  # None where benchmarks are switched off

@@ -18,6 +18,7 @@ from fastconv.errors import (
     ArgumentValueError,
     BackendUnavailableError,
     UnknownBackendError,
+    UnsupportedError,
 )
 
 DESCRIPTION = "Fast convolution and pooling: this machine's backends, and programs that train, time and explain."
@@ -41,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warm.add_argument("--backend", help="backend to compile (default: every backend that can run here)")
     warm.add_argument("--bundle", action="store_true", help="kernels for other processors too, kept in the package")
     warm.set_defaults(run=lambda options: make_bundles() if options.bundle else warm_up(options.backend))
+    explain = commands.add_parser("explain", help="show how a convolution is computed, and why by this algorithm")
+    explain.add_argument("layer", help="fields, as 'N=8 C=64 H=56 K=64 R=3 stride=2x1 padding=1 op=input'")
+    explain.add_argument("--backend", help="backend, or algorithm as numba:direct (default: the current choice)")
+    explain.add_argument("--measure", action="store_true", help="measurement beside the prediction")
+    explain.set_defaults(run=show_explanation)
     layers = commands.add_parser("layers", help="time a torch model's layers in torch and in fastconv")
     layers.add_argument("model", metavar="PACKAGE:FUNCTION", help="function, or class, that returns the model")
     layers.add_argument(
@@ -71,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (
         UnknownBackendError,
         BackendUnavailableError,
+        UnsupportedError,
         ArgumentError,
         ArgumentTypeError,
         ArgumentValueError,
@@ -106,7 +113,7 @@ def _add_ladder(ladder: argparse.ArgumentParser) -> None:
     """Give the parser of ``ladder`` its options."""
     # The package of the command isn't loaded for this: it takes a second.
     ladder.description = "Each rung is verified against float64 and timed on one thread (10 on all), fastest call."
-    fields = "fields as in the default, '%(default)s'; also W, S, stride, dilation, groups"
+    fields = "fields as in the default, '%(default)s'; also W, S, stride=2x1, dilation, groups"
     ladder.add_argument("--layer", default="N=8 C=64 H=56 K=64 R=3 padding=1", help=fields)
     ladder.add_argument("--threads", type=int, help="threads of rung 10 (default: one a core)")
     ladder.add_argument("--rung", action="append", help="number of a rung, the only one to time; repeatable")
@@ -149,6 +156,13 @@ def make_bundles() -> None:
     from fastconv import bundle
 
     bundle.make_bundles()
+
+
+def show_explanation(options: argparse.Namespace) -> None:
+    """Print the explanations of a layer."""
+    from fastconv.explaining import explain_layer
+
+    print(*explain_layer(options.layer, options.backend, options.measure), sep="\n")
 
 
 def warm_up(name: str | None) -> None:

@@ -14,7 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from fastconv.backends.base import Backend
+from fastconv import verbose
+from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.errors import ArgumentTypeError, BackendUnavailableError, UnknownBackendError
 from fastconv.shield import shielded
 
@@ -164,6 +165,7 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
         raise ValueError("backend: its name is empty")
     if not isinstance(getattr(backend, "summary", None), str):
         raise ArgumentTypeError("backend", repr(backend), "it must have a summary, one line on what it is")
+    backend = _told(backend)
     if replace:
         _loaded[name] = backend
     elif name in _known() or _loaded.setdefault(name, backend) is not backend:
@@ -198,14 +200,21 @@ def _load(name: object) -> Backend:
             return table[name]
     base, _, option = name.partition(":")
     if option and base in _known():
-        return _variants.setdefault(name, get(base).variant(option))
+        return _variants.setdefault(name, _told(get(base).variant(option)))
     if name in _BUILTIN:
         backend = _built_in(name)
     elif name in _discovered():
         backend = _instance(_discovered()[name])
     else:
         raise UnknownBackendError(f"backend: got {name!r}, but the backends are {', '.join(map(repr, _known()))}")
-    return _loaded.setdefault(name, backend)
+    return _loaded.setdefault(name, _told(backend))
+
+
+def _told(backend: Backend) -> Backend:
+    """Returns the backend, whose calls tell what they do if FASTCONV_VERBOSE asks for it."""
+    if verbose.WANTED and backend.name != "auto":  # which computes nothing by itself
+        verbose.tell(backend, OPERATIONS)
+    return backend
 
 
 def _built_in(name: str) -> Backend:

@@ -7,6 +7,8 @@ import pytest
 
 import fastconv
 from fastconv import registry
+from fastconv.__main__ import main
+from fastconv.backends.explanation import Explanation
 from fastconv.errors import ArgumentError, UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry
 from tests.conftest import Draw
@@ -72,6 +74,51 @@ def test_algorithm_that_cannot_is_an_error() -> None:
         fastconv.conv2d(x, w, backend="numba:direct")
     with pytest.raises(UnsupportedError, match="without stride"):
         fastconv.conv2d(x, w, stride=2, backend="numba:winograd")
+
+
+def test_what_was_left_out_is_named_with_the_reason() -> None:
+    said = str(fastconv.explain((2, 8, 14, 14), (16, 8, 3, 3), 2, backend="numba"))
+    assert "- winograd(2x2) and 1 further form left out: only for kernels without stride\n" in said
+    assert "- depthwise left out: only for one channel to a group" in said
+    assert "- gemm" not in said
+    depthwise = str(fastconv.explain((2, 8, 14, 14), (8, 1, 3, 3), groups=8, backend="numba"))
+    assert "depthwise left out" not in depthwise
+
+
+def test_the_share_of_the_peak_is_that_of_the_times() -> None:
+    said = fastconv.explain((2, 8, 14, 14), (16, 8, 3, 3), 2, backend="numba")
+    assert said.seconds is not None
+    assert said.peak_seconds is not None
+    assert f"predicted: {said.peak_seconds / said.seconds:.0%} of the peak\n" in str(said)
+    assert said.measured is None
+    measured = Explanation("gemm", 2e-3, "text", 1e-3, 4e-3)
+    assert str(measured) == repr(measured) == "text\n  measured: 4.000 ms, 25% of the peak"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_measurement_is_one_of_the_backend_that_was_asked_for(operation: str, ran: list[tuple[str, str]]) -> None:
+    said = fastconv.explain((1, 2, 5, 5), (3, 2, 3, 3), operation=operation, backend="im2col", measure=True)
+    assert said.measured is not None
+    assert f"measured: {1e3 * said.measured:.3f} ms" in str(said)
+    assert len(ran) >= 4
+    assert set(ran) == {("im2col", operation)}
+
+
+def test_the_command_explains_a_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "N=1 C=2 H=5 K=3 R=3 op=backward dtype=float64", "--backend", "numba"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("predicted: ") == 2
+    assert "conv2d_input, float64" in shown
+    assert "conv2d_weight, float64" in shown
+    assert main(["explain", "N=1 C=2 H=5 K=3 R=3", "--backend", "im2col", "--measure"]) == 0
+    assert "measured: " in capsys.readouterr().out
+    for words, why in (
+        (["pool=max N=1 C=2 H=5 R=3"], "convolutions are explained"),
+        (["N=1 C=2 H=5 K=3"], "R is missing"),
+        (["N=1 C=2 H=5 K=3 R=3 stride=2", "--backend", "numba:winograd"], "is for kernels without stride"),
+    ):
+        assert main(["explain", *words]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_wrong_arguments_are_refused() -> None:

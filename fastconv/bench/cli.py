@@ -19,6 +19,7 @@ from fastconv.bench.networks.vision import NetworkError
 from fastconv.bench.problems import OPERATIONS, PROBLEMS, SETS, Problem, ProblemError, select
 from fastconv.bench.results import Results, ResultsError, check_writable, load, save
 from fastconv.bench.training.cli import app as training
+from fastconv.layer import FIELDS
 from fastconv.models.errors import ModelsError
 from fastconv.models.screen import prepare_process, screen
 
@@ -52,7 +53,11 @@ RESULTS = Path("bench/results")
 Sets = Annotated[list[str] | None, typer.Option("--set", help=f"Set of problems, repeatable: all, {', '.join(SETS)}.")]
 Custom = Annotated[
     list[str] | None,
-    typer.Option("--problem", help='Problem of your own, repeatable: "N=8 C=64 H=56 K=128 R=3 stride=2 padding=1".'),
+    typer.Option(
+        "--problem",
+        help='Problem of your own, repeatable: "N=8 C=64 H=56 K=128 R=3 stride=2x1 padding=1", '
+        f"or with pool=max; fields: {', '.join(FIELDS)}.",
+    ),
 ]
 Operations = Annotated[
     list[str] | None, typer.Option("--op", help=f"Operation, repeatable: {', '.join(OPERATIONS)}. Default: all.")
@@ -79,8 +84,8 @@ def run(
     from fastconv.bench.contest import hold, surroundings
     from fastconv.bench.event import Rules
     from fastconv.bench.report.grid import to_rich
-    from fastconv.bench.report.listings import everything
-    from fastconv.bench.report.races import by_stage, races
+    from fastconv.bench.report.listings import event
+    from fastconv.bench.report.races import races
 
     console = screen()
     path = out or RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}.json"
@@ -109,8 +114,8 @@ def run(
             console.print(f"stopped after {len(results.by_key())} of {events} events; they are kept")
         finally:
             save(results, path)
-    for found in by_stage(races(results)).values():
-        console.print(to_rich(everything(found)))
+    for race in races(results, with_algorithms=True):
+        console.print(to_rich(event(race)))
     console.print(_troubles(results))
     console.print(f"results in {path}; `fastconv bench report {path}` shows them", soft_wrap=True)
 
@@ -182,7 +187,7 @@ def ladder(
 
     check_writable(out)
     found = merged([run_ladder(layer.DEFAULT, None, None, seconds=seconds, tiles=True) for _ in range(runs)])
-    found.code = [assembly.code(number, layer.DEFAULT) for number in ("02", "04", "05", "06", "11")]
+    found.code = [assembly.code(number, layer.DEFAULT) for number in ("02", "03", "04", "05", "06", "11")]
     save_ladder(found, out)
     pictures.draw(found, page.parent)
     rewrite_page(found, page)

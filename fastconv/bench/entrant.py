@@ -47,6 +47,8 @@ class Entrant:
     def prepare(self, problem: Problem, operation: str) -> tuple[tuple[Any, ...], str | None]:
         """The arrays of the result, and the algorithm where the contestant has a choice."""
         device = self._device
+        if self._entry.common and not problem.common:
+            raise NotOfferedError("float32, contiguous and plain poolings are what it is compared in")
         self._contestant = contestant = self._contestant or contestants.make(self.name, self._threads, device.name)
         self._call, self._calls = contestant.prepare(problem, operation, device.operands(problem)), 1
         way = contestants.way(contestant, problem, operation)

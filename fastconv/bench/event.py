@@ -88,7 +88,8 @@ def record(
     """A contestant's record of an event."""
     figures = problem.flops(operation), problem.bytes(operation)
     sets = sorted(problem.sets)
-    return Record(problem.name, sets, problem.kind, operation, name, *figures, list(bursts), trouble, way)
+    made = (problem.name, sets, problem.kind, operation, name, *figures, list(bursts), trouble, way)
+    return Record(*made, dtype=problem.dtype)
 
 
 def _ready(

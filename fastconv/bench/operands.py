@@ -1,4 +1,4 @@
-"""A problem's operands: standard normal float32 numbers."""
+"""A problem's operands: standard normal numbers, of the problem's data type and in its layout."""
 
 from __future__ import annotations
 
@@ -27,9 +27,24 @@ class Operands:
 
 
 def on_cpu(problem: Problem) -> Operands:
-    """The operands of a problem as NumPy arrays, the same in every process; a pooling's weight and bias are empty."""
+    """The operands of a problem, the same in every process; a pooling's weight and bias are empty.
+
+    They are NumPy arrays where NumPy has the data type and the layout, and else torch's tensors.
+    """
     rng = np.random.default_rng(seed(problem))
-    return Operands(*(rng.standard_normal(shape, np.float32) for shape in shapes(problem)))
+    drawn = [rng.standard_normal(shape, np.float32) for shape in shapes(problem)]
+    if problem.dtype in ("float32", "float64") and problem.layout == "contiguous":
+        return Operands(*(each.astype(problem.dtype, copy=False) for each in drawn))
+    return Operands(*(formed(each, problem) for each in drawn))
+
+
+def formed(array: Any, problem: Problem) -> Any:
+    """An array as torch's tensor in a problem's data type and layout."""
+    import torch
+
+    tensor = torch.as_tensor(array)
+    layout = torch.channels_last if problem.layout == "channels_last" and tensor.ndim == 4 else torch.contiguous_format
+    return tensor.to(getattr(torch, problem.dtype)).contiguous(memory_format=layout)
 
 
 def shapes(problem: Problem) -> tuple[tuple[int, ...], ...]:

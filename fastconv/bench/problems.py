@@ -12,14 +12,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from fastconv import ConvGeometry, PoolGeometry
+from fastconv import ConvGeometry, PoolGeometry, layer
 
-CONV_OPERATIONS = ("forward", "backward", "input", "weight")
-"""A convolution's result; its gradients for input, weight and bias at once; and each of the first two alone."""
-
-POOL_OPERATIONS = ("forward", "backward")
-
-OPERATIONS = CONV_OPERATIONS
+OPERATIONS = layer.OPERATIONS["conv"]
 
 
 class ProblemError(ValueError):
@@ -34,23 +29,34 @@ class Problem:
     kind: str
     geometry: ConvGeometry | PoolGeometry
     sets: frozenset[str]
+    dtype: str = "float32"
+    layout: str = "contiguous"
+    only: tuple[str, ...] = ()
+    """The operations that are timed, or none for all that there are."""
 
     @property
     def operations(self) -> tuple[str, ...]:
         """What can be timed of it."""
-        return CONV_OPERATIONS if self.kind == "conv" else POOL_OPERATIONS
+        return self.only or layer.OPERATIONS["conv" if self.kind == "conv" else "pool"]
+
+    @property
+    def common(self) -> bool:
+        """True for float32 in the usual layout, and a pooling as all libraries have it: those that every peer does."""
+        g = self.geometry
+        pool = not isinstance(g, PoolGeometry) or g == PoolGeometry(g.N, g.C, g.H, g.W, g.R, g.S, g.stride, g.padding)
+        return pool and (self.dtype, self.layout) == ("float32", "contiguous")
 
     def flops(self, operation: str) -> int:
         """Floating-point operations, a multiply-add counted as two; a pooling's are comparisons or additions."""
         return self.geometry.flops * (2 if self.kind == "conv" and operation == "backward" else 1)
 
-    def bytes(self, operation: str, itemsize: int = 4) -> int:
+    def bytes(self, operation: str) -> int:
         """The fewest bytes that ``operation`` must move, each operand and each result once.
 
         A convolution's backward pass reads input, weight and gradient and writes two gradients as large as what it
         read. Max pooling's backward pass reads its int64 indices; forwards they are made only for who asks.
         """
-        g = self.geometry
+        g, itemsize = self.geometry, layer.DTYPES[self.dtype]
         if isinstance(g, ConvGeometry):
             again = (g.N * g.C * g.H * g.W + g.K * (g.C // g.groups) * g.R * g.S) if operation == "backward" else 0
             return g.bytes(itemsize) + itemsize * again
@@ -222,67 +228,16 @@ def select(sets: Iterable[str] = (), custom: Iterable[str] = ()) -> list[Problem
 
 
 def parse(text: str) -> Problem:
-    """A convolution from a text such as "N=8 C=64 H=56 K=128 R=3 stride=2 padding=1".
-
-    N, C, H, K and R are needed; W and S default to H and R, stride, dilation and groups to 1, padding to 0.
+    """A problem from a text such as "N=8 C=64 H=56 K=128 R=3 stride=2x1 padding=1"; `fastconv.layer` has the fields.
 
     Raises:
         ProblemError: a missing, unknown or impossible field, which the message names.
     """
     try:
-        fields = _fields(text)
-        _check_sizes(fields)
-        name = "_".join(f"{key}{value}" for key, value in fields.items() if key != "N")
-        return conv(name, "custom", **fields)
-    except ProblemError as error:
+        found = layer.parse(text)
+    except layer.LayerError as error:
         raise ProblemError(f"problem {text!r}: {error}") from None
-
-
-_NEEDED = ("N", "C", "H", "K", "R")
-_OPTIONAL = ("W", "S", "stride", "padding", "dilation", "groups")
-
-_MOST = 2**31 - 1
-"""The largest size of an axis."""
-
-_MOST_BYTES = 2**62
-"""NumPy has no arrays of 2**63 bytes or more; below that the machine's memory decides."""
-
-
-def _fields(text: str) -> dict[str, int]:
-    """The fields of a problem's text by their names, each given once and as a number that it may be."""
-    fields: dict[str, int] = {}
-    for word in text.replace(",", " ").split():
-        name, sign, value = word.partition("=")
-        least = 0 if name == "padding" else 1
-        if not sign:
-            raise ProblemError(f"{word!r} is no field with a number; write NAME=NUMBER, such as N=8")
-        if name not in _NEEDED + _OPTIONAL:
-            raise ProblemError(f"no field is called {name!r}; they are {', '.join(_NEEDED + _OPTIONAL)}")
-        if name in fields:
-            raise ProblemError(f"{name} is given twice, as {fields[name]} and as {value}")
-        if not (value.isdecimal() and len(value) <= len(str(_MOST)) and least <= int(value) <= _MOST):
-            raise ProblemError(f"{name} is {value!r}, but must be a whole number from {least} to {_MOST}")
-        fields[name] = int(value)
-    missing = [name for name in _NEEDED if name not in fields]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise ProblemError(f"{', '.join(missing)} {verb} missing; {', '.join(_NEEDED)} are needed")
-    return fields
-
-
-def _check_sizes(fields: dict[str, int]) -> None:
-    """Raise ProblemError for fields that don't suit one another, or are too large for any machine."""
-    groups, padding, dilation = fields.get("groups", 1), fields.get("padding", 0), fields.get("dilation", 1)
-    for name in ("C", "K"):
-        if fields[name] % groups:
-            raise ProblemError(f"groups is {groups}, but must divide {name}, which is {fields[name]}")
-    for name, size, kernel in (("R", "H", fields["R"]), ("S", "W", fields.get("S", fields["R"]))):
-        reach, image = dilation * (kernel - 1) + 1, fields.get(size, fields["H"]) + 2 * padding
-        if reach > image:
-            given = f"{name} is {kernel}, with which the kernel reaches over {reach} pixels"
-            raise ProblemError(f"{given}; {size} and padding allow {image}")
-    problem = conv("too_large", "custom", **fields)
-    if problem.bytes("backward") > _MOST_BYTES:
-        raise ProblemError(
-            f"its arrays have {problem.bytes('backward'):.0e} bytes; at most {_MOST_BYTES:.0e} can be had"
-        )
+    words = (f"{name}{value}" for name, value in layer.fields(found).items() if name not in ("N", "op"))
+    name = "_".join((*words, f"n{found.geometry.N}"))
+    only = (found.operation,) if found.operation else ()
+    return Problem(name, found.kind, found.geometry, frozenset({"custom"}), found.dtype, found.layout, only)

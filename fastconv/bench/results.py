@@ -31,8 +31,8 @@ class ResultsError(ValueError):
 class Limit:
     """What the machine can do with the threads in use, measured.
 
-    ``flops`` is its rate of fused multiply-adds in float32, two a multiply-add, in 1/s. ``bandwidth`` gives, for
-    footprints in bytes, the bytes copied a second, read and written counted each.
+    ``flops`` is its rate of fused multiply-adds in float32, two a multiply-add, in 1/s; in float64 it is half that.
+    ``bandwidth`` gives, for footprints in bytes, the bytes copied a second, read and written counted each.
     """
 
     flops: float
@@ -43,9 +43,10 @@ class Limit:
         sizes = sorted(self.bandwidth)
         return self.bandwidth[next((size for size in sizes if size >= footprint), sizes[-1])]
 
-    def floor(self, flops: int, nbytes: int) -> float:
+    def floor(self, flops: int, nbytes: int, dtype: str = "float32") -> float:
         """The shortest time, in seconds, in which so much can be computed and moved, one hidden behind the other."""
-        return max(flops / self.flops, nbytes / self.bytes_per_second(nbytes))
+        rate = self.flops / 2 if dtype == "float64" else self.flops
+        return max(flops / rate, nbytes / self.bytes_per_second(nbytes))
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Record:
     trouble: str | None = None
     way: str | None = None
     """How the contestant went about it, where it has a choice and says so."""
+    dtype: str = "float32"
 
     @property
     def best(self) -> float:

@@ -14,11 +14,12 @@ from fastconv import ConvGeometry
 from fastconv.bench.operands import Operands
 from fastconv.bench.problems import Problem
 
-ERROR = 2e-5
-"""Allowed for float32: the root mean square of the error, relative to that of the right result.
+ERRORS = {"float32": 2e-5, "float64": 1e-13, "float16": 2e-3, "bfloat16": 1.6e-2}
+"""Allowed, by data type: the root mean square of the error, relative to that of the right result.
 
-Sums of some thousand products lose about 1e-7 times the root of that number, 5e-6; algorithms that trade digits for
-speed (Winograd) some times more. A wrong element in a thousand already shows as 1e-2.
+Sums of some thousand float32 products lose about 1e-7 times the root of that number, 5e-6; algorithms that trade digits
+for speed (Winograd) some times more, and in float64 as much of 2e-16. A wrong element in a thousand already shows as
+1e-2. float16 rounded once is wrong by 2e-4 and bfloat16 by 1.7e-3; torch rounds sums of groups some more times.
 """
 
 TF32_ERROR = 2e-3
@@ -32,10 +33,13 @@ def expected(problem: Problem, operation: str, given: Operands) -> list[Tensor]:
     g = problem.geometry
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         if isinstance(g, ConvGeometry):
-            y = F.conv2d(x, w, b, g.stride, (g.padding[0], g.padding[2]), g.dilation, g.groups)
+            top, bottom, left, right = g.padding
+            y = F.conv2d(F.pad(x, (left, right, top, bottom)), w, b, g.stride, 0, g.dilation, g.groups)
+        elif problem.kind == "max":
+            y = F.max_pool2d(x, (g.R, g.S), g.stride, g.padding, g.dilation, g.ceil_mode)
         else:
-            pool = F.max_pool2d if problem.kind == "max" else F.avg_pool2d
-            y = pool(x, (g.R, g.S), g.stride, g.padding)
+            how = (g.ceil_mode, g.count_include_pad, g.divisor_override)
+            y = F.avg_pool2d(x, (g.R, g.S), g.stride, g.padding, *how)
         if operation == "forward":
             return [y.detach()]
         leaves = {"input": [x], "weight": [w], "backward": [x, w, b] if problem.kind == "conv" else [x]}[operation]
@@ -52,7 +56,8 @@ def allowed(problem: Problem, operation: str, tf32: bool = False) -> float:
         return TF32_ERROR
     g = problem.geometry
     pixels = g.N * g.P * g.Q if operation in ("weight", "backward") and problem.kind == "conv" else 1
-    return max(ERROR, 2 * 2**-24 * (pixels / 6) ** 0.5)
+    unit = 2**-53 if problem.dtype == "float64" else 2**-24
+    return max(ERRORS[problem.dtype], 2 * unit * (pixels / 6) ** 0.5)
 
 
 def fault(actual: Sequence[Any], right: Sequence[Tensor], most: float) -> str | None:

@@ -1,4 +1,4 @@
-"""Refusals of images whose size doesn't suit a network."""
+"""Errors for images whose size doesn't suit a network."""
 
 from collections.abc import Collection
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def show_layers(
 def load(source: str) -> nn.Module:
     """Returns the model that "package.module:function" makes, or that stands in the function's place.
 
+    The package may be in the working folder.
+
     Raises:
         ValueError: it isn't of this form, or can't be imported, or the function fails.
         TypeError: it returns something else.
@@ -62,6 +65,9 @@ def load(source: str) -> nn.Module:
     package, _, name = source.partition(":")
     if not package or not name:
         raise ArgumentValueError("model", repr(source), "it must be package.module:function")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # an installed command isn't given it, as `python -m` is
     try:
         found = importlib.import_module(package)
         for part in name.split("."):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,12 +28,16 @@ def test_run_writes_a_file_of_results(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(cpu_limits, "measure", lambda threads: Limit(1e9 * threads, {2**20: 1e9}))
     out = tmp_path / "results.json"
     words = ["--problem", "N=1 C=2 H=6 K=2 R=3", "--op", "forward", "--bursts", "2", "--seconds", "0.001"]
-    who = ["--contestant", "fastconv.im2col", "--contestant", "torch", "--threads", "1", "--out", str(out)]
+    who = ["--contestant", "fastconv.numba:gemm", "--contestant", "torch", "--threads", "1", "--out", str(out)]
     done = _invoke("run", *words, *who)
     assert done.exit_code == 0, done.output
     assert "every contestant ran everything" in done.output
+    assert "C2_H6_K2_R3_n1: Convolution" in done.output
+    assert re.search(r"contestant +time +GFLOP/s +of limit +over torch +algorithm", done.output)
+    assert re.search(r"torch +[\d.]+ µs +[\d.]+ +[\d.]+% +1\.00 +-", done.output)
+    assert re.search(r"fastconv\.numba:gemm +[\d.]+ .s .* gemm", done.output)
     results = load(out)
-    assert [record.contestant for record in results.records] == ["fastconv.im2col", "torch"]
+    assert [record.contestant for record in results.records] == ["fastconv.numba:gemm", "torch"]
     assert results.limit.flops == 1e9
     for fact in ("processor", "instruction set", "threads", "contestants", "commit", "date"):
         assert results.environment[fact]

@@ -84,8 +84,8 @@ def test_a_record_says_how_its_contestant_went_about_it() -> None:
 def test_rounding_is_no_fault() -> None:
     (right,) = _right()
     wanted = truth.expected(PROBLEM, "forward", on_cpu(PROBLEM))
-    assert truth.fault((right.astype(np.float32),), wanted, truth.ERROR) is None
-    assert truth.fault((right, right), wanted, truth.ERROR) == "2 arrays, 1 expected"
+    assert truth.fault((right.astype(np.float32),), wanted, truth.ERRORS["float32"]) is None
+    assert truth.fault((right, right), wanted, truth.ERRORS["float32"]) == "2 arrays, 1 expected"
 
 
 def test_turns_rotate_and_the_slow_have_one() -> None:

@@ -74,6 +74,6 @@ def test_one_command_makes_figures_and_pictures(tmp_path: Path, monkeypatch: pyt
     assert load(out).layer == layer.DEFAULT
     text = page.read_text(encoding="utf-8")
     assert "peak 100 GFLOP/s on 1" in text
-    assert text.count("```asm") == 5
+    assert text.count("```asm") == 6
     for name in ("bars", "roofline", "tiles"):
         assert (tmp_path / f"ladder-{name}.svg").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from math import sqrt
 from pathlib import Path
@@ -309,6 +310,21 @@ def test_page_is_well_formed_and_needs_nothing_else(written: Path, small: Result
     assert not re.search(r"https?:|url\(|@import", text)
     targets = {value for key, value in reader.attributes if key == "id"}
     assert {value[1:] for value in links if value.startswith("#")} == targets
+
+
+def test_page_has_every_cell_with_its_class_and_its_number(written: Path, small: Results) -> None:
+    text = unescape((written / "report.html").read_text())
+    assert text.count('<p class="note">') == sum(bool(tally(some)) for some in by_stage(races(small)).values())
+    shown = re.findall(r'<td class="([^"]*)"(?: data-value="([^"]*)")?>([^<]*)</td>', text)
+    for grid in (standings(races(small)), everything(by_stage(races(small))[CONV])):
+        assert f">{grid.title}</" in text
+        cells = [(column.kind, cell) for row in grid.rows for column, cell in zip(grid.columns, row, strict=True)]
+        expected = [
+            (f"{kind} {cell.verdict}".strip(), "" if cell.value is None else f"{cell.value:.6g}", cell.marked)
+            for kind, cell in cells
+        ]
+        first = shown.index(expected[0])
+        assert any(shown[at : at + len(expected)] == expected for at in range(first, len(shown)))
 
 
 def test_the_terminal_shows_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,13 +83,13 @@ def test_a_wrong_rung_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--layer", "N=8 C=64"], "H, K, R must be given"),
-        (["--layer", "N=8 C=64 H=x K=3 R=1"], "'H=x' must be a field and its number"),
-        (["--layer", f"{TINY} N=8"], "'N' is given twice"),
-        (["--layer", f"{TINY} speed=8"], "its fields are N, C, H, K, R, W, S, stride"),
-        (["--layer", "N=0 C=1 H=1 K=1 R=1"], "only padding may be 0"),
+        (["--layer", "N=8 C=64"], "H, K, R are missing"),
+        (["--layer", "N=8 C=64 H=x K=3 R=1"], "H is 'x', but must be a whole number"),
+        (["--layer", f"{TINY} N=8"], "N is given twice"),
+        (["--layer", f"{TINY} speed=8"], "no field is called 'speed'"),
+        (["--layer", "N=0 C=1 H=1 K=1 R=1"], "N is '0', but must be a whole number from 1"),
         (["--layer", "N=1 C=1 H=2 K=1 R=3"], "kernel"),
-        (["--layer", f"{TINY} groups=3"], "groups must divide C, 4"),
+        (["--layer", f"{TINY} groups=3"], "groups is 3, but must divide C, which is 4"),
         (["--rung", "15"], "the rungs are 01, 02"),
         (["--threads", "0"], "it must be at least 1"),
         (["--asm"], "--rung must name one"),
@@ -107,7 +107,7 @@ def test_help_names_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["ladder", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"'{layer.DEFAULT}'; also W, S, {', '.join(layer.DEFAULTS).replace('padding, ', '')}" in shown
+    assert f"'{layer.DEFAULT}'; also W, S, stride=2x1, dilation, groups" in shown
 
 
 def test_machine_code(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,6 +150,39 @@ def test_the_innermost_loop_is_found_and_counted() -> None:
     assert next(iter(table.code_lines(found))).endswith("1 scalar, 1 ymm, 1 zmm")
 
 
+SCALAR = """
+.LBB0_1:
+\tvmovss\t(%rsi,%rax,4), %xmm2
+\tvmulsd\t%xmm0, %xmm2, %xmm2
+\tvaddsd\t%xmm2, %xmm1, %xmm1
+\tvmulsd\t%xmm0, %xmm3, %xmm3
+\tvaddsd\t%xmm3, %xmm1, %xmm1
+\tjne\t.LBB0_1
+.LBB0_2:
+\tvmulss\t(%rsi), %xmm3, %xmm1
+\tvaddss\t(%rdi), %xmm1, %xmm0
+\tvmulss\t4(%rsi), %xmm3, %xmm1
+\tvaddss\t4(%rdi), %xmm1, %xmm0
+\tjne\t.LBB0_2
+.LBB0_3:
+\tvmovss\t(%rsi,%rax,4), %xmm2
+\tvmulsd\t%xmm3, %xmm2, %xmm2
+\tvaddsd\t%xmm2, %xmm1, %xmm1
+\tcmpq\t%rax, %rbx
+\tjne\t.LBB0_3
+\tvmovss\t(%rdi,%rax,4), %xmm3
+\tjmp\t.LBB0_3
+"""
+
+
+def test_of_loops_over_single_numbers_the_one_with_pixels_and_a_single_product_is_shown() -> None:
+    """The others read weights alone, for rows outside the image, or take several taps in a turn, which no row has."""
+    found = assembly.read("99", SCALAR)
+    assert found.loop[0] == "vmovss (%rsi,%rax,4), %xmm2"
+    assert found.loop[-2:] == ["vmovss (%rdi,%rax,4), %xmm3", "jmp .LBB0_3"]
+    assert len(found.loop) == 7
+
+
 @pytest.mark.parametrize(
     "g",
     [image(4, 7, 6, 6, 3, 2, N=2, groups=2), image(3, 8, 9, 4, 3, 3, stride=(2, 1), dilation=(1, 2))],
@@ -189,5 +222,6 @@ def test_shapes_of_tiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 
 
 def test_a_mistake_is_an_argument_error() -> None:
-    with pytest.raises(ArgumentValueError, match="an example is 'N=8 C=64"):
-        layer.parse("")
+    for text in ("", "pool=max N=1 C=1 H=4 R=2", "N=8 C=64 H=56 K=64 R=3 dtype=float64"):
+        with pytest.raises(ArgumentValueError, match="an example is 'N=8 C=64"):
+            layer.parse(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,14 @@ def fails():
         (tmp_path / "some_nets.py").write_text(self.MODULE)
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setattr(fastconv.threads, "_threads", fastconv.get_num_threads())
+
+    def test_a_package_of_the_working_folder_is_found(self, capsys, tmp_path: Path, monkeypatch) -> None:
+        (tmp_path / "here").mkdir()
+        (tmp_path / "here" / "nets_here.py").write_text(self.MODULE)
+        monkeypatch.chdir(tmp_path / "here")
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        assert main(["layers", "nets_here:net", "--input", "2,3,9,9", "--backend", "im2col"]) == 0
+        assert "Conv2d" in capsys.readouterr().out
 
     def test_it_prints_the_report(self, capsys, tmp_path: Path) -> None:
         file = tmp_path / "report.json"

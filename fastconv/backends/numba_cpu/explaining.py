@@ -1,9 +1,10 @@
-"""`explain` describes the planner's choice for a convolution: each job's candidates and their predicted times."""
+"""`explain` describes the planner's choice for a convolution: the candidates of each job, and what was left out."""
 
 from __future__ import annotations
 
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.numba_cpu import planner
+from fastconv.backends.numba_cpu.algorithms import ALGORITHMS
 from fastconv.backends.numba_cpu.conv.tap_parts.tiling import part_cycles, part_tasks, part_tilings
 from fastconv.backends.numba_cpu.lowering import Job, is_dense
 from fastconv.backends.numba_cpu.routes import chosen_jobs
@@ -13,8 +14,9 @@ from fastconv.geometry import ConvGeometry
 
 def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, threads: int) -> Explanation:
     """Return the jobs of a forward pass, input or weight gradient, and the predicted time of each candidate."""
-    lines = []
+    lines: list[str] = []
     chosen, total = [], 0.0
+    left_out: dict[str, None] = {}
     found, _ = chosen_jobs(simd, operation, g, algorithm)
     for number, job in enumerate(found, 1):
         problem, weight = job.problem, job.along_rows
@@ -32,23 +34,43 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
             total += time
             continue
         best = planner.choose(simd, problem, algorithm, weight=weight)
-        for candidate in planner.candidates(simd, problem, weight=weight):
+        candidates = planner.candidates(simd, problem, weight=weight)
+        left_out |= dict.fromkeys(ALGORITHMS.keys() - {candidate.algorithm for candidate in candidates})
+        for candidate in candidates:
             time = planner.seconds(simd, candidate, threads)
             mark = "*" if candidate == best else " "
-            lines.append(f"  {mark} {candidate.algorithm:13} {1e3 * time:8.3f} ms  {planner.describe(candidate)}")
+            lines.append(f"  {mark} {candidate.algorithm:17} {1e3 * time:8.3f} ms  {planner.describe(candidate)}")
             if candidate == best:
                 chosen.append(candidate.algorithm)
                 total += time
     names = " and ".join(dict.fromkeys(chosen)) or "nothing to compute"
     peak = 2 * simd.lanes * planner.vectors_a_second(simd)
-    itemsize = simd.itemsize
-    head = (
+    at_peak = g.flops / peak / threads
+    head = [
         f"{operation}, {simd.dtype}, {simd.instructions.name}: {names}, {1e3 * total:.3f} ms predicted "
         f"on {threads} threads",
-        f"  {g.flops / 1e9:.3g} GFLOP, {1e3 * g.flops / peak / threads:.3f} ms at the micro-kernel's "
-        f"{peak / 1e9:.0f} GFLOP/s a thread; {g.bytes(itemsize) / 1e6:.3g} MB to move at least",
-    )
-    return Explanation(names, total, "\n".join([*head, *lines]))
+        f"  {g.flops / 1e9:.3g} GFLOP take {1e3 * at_peak:.3f} ms at the peak, {peak / 1e9:.0f} GFLOP/s a thread; "
+        f"{g.bytes(simd.itemsize) / 1e6:.3g} MB to move at least",
+    ]
+    if total:
+        fewer = ", since it multiplies less than the definition" if at_peak > total else ""
+        head.append(f"  predicted: {at_peak / total:.0%} of the peak{fewer}")
+        head.append("  candidates, by their work on one thread, with the time of all threads:")
+    return Explanation(names, total, "\n".join([*head, *lines, *_left_out(left_out)]), at_peak)
+
+
+def _left_out(names: dict[str, None]) -> list[str]:
+    """Return a line for each limit that keeps algorithms from doing a job, in the order of `ALGORITHMS`."""
+    by_limit: dict[str, list[str]] = {}
+    for name, row in ALGORITHMS.items():
+        if name in names:
+            by_limit.setdefault(row.limits, []).append(name)
+    return [f"  - {_few(found)} left out: only for {limit}" for limit, found in by_limit.items()]
+
+
+def _few(names: list[str]) -> str:
+    further = f" and {len(names) - 1} further form{'s' if len(names) > 2 else ''}" if len(names) > 1 else ""
+    return names[0] + further
 
 
 def _explain_parts(simd: Simd, job: Job, threads: int) -> tuple[float, list[str]]:
@@ -56,7 +78,7 @@ def _explain_parts(simd: Simd, job: Job, threads: int) -> tuple[float, list[str]
     cuts = part_tilings(simd, job)
     time = planner.seconds_of(simd, part_cycles(simd, job), part_tasks(job, cuts), threads)
     lines = [
-        f"  * {'gemm':13} {1e3 * time:8.3f} ms  in {len(cuts)} parts, "
+        f"  * {'gemm':17} {1e3 * time:8.3f} ms  in {len(cuts)} parts, "
         "each without the taps that meet only padding there"
     ]
     for part, cut in zip(job.parts, cuts, strict=True):

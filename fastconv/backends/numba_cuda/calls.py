@@ -71,7 +71,7 @@ class Calls:
             f"  {geometry.flops / 1e9:.3g} GFLOP, {1e6 * geometry.flops / peak:.1f} us at {peak / 1e12:.0f} TFLOP/s; "
             f"{geometry.bytes(stored.itemsize) / 1e6:.3g} MB to move at least",
         )
-        return Explanation(names, total, "\n".join([*head, *lines]))
+        return Explanation(names, total, "\n".join([*head, *lines]), geometry.flops / peak)
 
     def warmup(self) -> None:
         """Compile the kernels that the first layers and poolings of usual networks need."""

@@ -1,8 +1,8 @@
 """Who takes part: fastconv's backends, torch, and the other libraries that are installed.
 
 A contestant turns a problem and its operands into a call without arguments, which is what gets timed: everything that
-can be done once, such as copying operands into the library's own arrays or compiling, is done before. It computes in
-float32 on ``threads`` threads.
+can be done once, such as copying operands into the library's own arrays or compiling, is done before. It computes on
+``threads`` threads.
 
 A further peer takes an adapter module here and a row of the table `_PEERS`.
 """
@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 import fastconv
 from fastconv.bench.operands import Operands
@@ -67,6 +69,8 @@ class Entry:
     """Whether its calls are captured in a CUDA graph, which is replayed."""
     networks: bool = False
     """Whether its adapter's contestant has a method `network`, which runs whole networks, forwards."""
+    common: bool = False
+    """Whether it does `Problem.common` problems alone."""
     poolings: bool = True
     """Whether poolings make a difference to it: they multiply nothing, and `cuda` does them in one way."""
 
@@ -79,19 +83,19 @@ _MOST_FLOPS = {"naive": 5e8}
 """Plain loops do about a GFLOP a second, and a problem takes some ten calls."""
 
 _PEERS: dict[str, Entry] = {
-    "torch": Entry("torch", "contiguous", ("torch",)),
+    "torch": Entry("torch", "", ("torch",)),
     "torch.channels_last": Entry("torch", "channels_last", ("torch",)),
-    "onnxruntime": Entry("onnxruntime", "", ("onnx", "onnxruntime"), networks=True),
-    "openvino": Entry("openvino", "", ("openvino",), networks=True),
-    "jax": Entry("jax", "", ("jax",)),
-    "tinygrad": Entry("tinygrad", "", ("tinygrad",)),
+    "onnxruntime": Entry("onnxruntime", "", ("onnx", "onnxruntime"), networks=True, common=True),
+    "openvino": Entry("openvino", "", ("openvino",), networks=True, common=True),
+    "jax": Entry("jax", "", ("jax",), common=True),
+    "tinygrad": Entry("tinygrad", "", ("tinygrad",), common=True),
 }
 """The processor's contestants beside fastconv: a row for each, and a module NAME_adapter.py here."""
 
 _ON_CUDA = {
-    REFERENCE: Entry("torch", "contiguous", ("torch",)),
-    REFERENCE + GRAPH: Entry("torch", "contiguous", ("torch",), graph=True),
-    REFERENCE + TF32: Entry("torch", "contiguous", ("torch",), tf32=True, poolings=False),
+    REFERENCE: Entry("torch", "", ("torch",)),
+    REFERENCE + GRAPH: Entry("torch", "", ("torch",), graph=True),
+    REFERENCE + TF32: Entry("torch", "", ("torch",), tf32=True, poolings=False),
     OURS_ON_CUDA: Entry("fastconv", "cuda"),
     OURS_ON_CUDA + GRAPH: Entry("fastconv", "cuda", graph=True),
     OURS_ON_CUDA + TF32: Entry("fastconv", "cuda:tf32", tf32=True, poolings=False),
@@ -131,6 +135,18 @@ def _rungs() -> dict[str, Entry]:
         for rung in ALGORITHMS
         if rung != "tf32"
     }
+
+
+def as_numpy(result: Any) -> tuple[Any, ...]:
+    """A call's results as NumPy arrays, bfloat16 as float32, which holds all its numbers; tensors of a GPU stay."""
+    parts = result if isinstance(result, tuple) else (result,)
+    return tuple(_as_numpy(part) for part in parts if part is not None)
+
+
+def _as_numpy(part: Any) -> Any:
+    if isinstance(part, np.ndarray) or part.is_cuda:
+        return part
+    return (part.float() if str(part.dtype) == "torch.bfloat16" else part).numpy()
 
 
 def way(contestant: Contestant, problem: Problem, operation: str) -> str | None:

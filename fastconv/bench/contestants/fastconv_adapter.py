@@ -8,7 +8,7 @@ import numpy as np
 
 import fastconv
 from fastconv import ConvGeometry, UnsupportedError, registry
-from fastconv.bench.contestants import Call, NotOfferedError
+from fastconv.bench.contestants import Call, NotOfferedError, as_numpy
 from fastconv.bench.operands import Operands
 from fastconv.bench.problems import Problem
 
@@ -27,6 +27,8 @@ class Fastconv:
         self.backend = backend
 
     def prepare(self, problem: Problem, operation: str, arrays: Operands) -> Call:
+        if not isinstance(arrays.x, np.ndarray):
+            import fastconv.torch.functional  # noqa: F401, fastconv's functions take tensors from then on
         call = self.call(problem, operation, arrays)
         if ":" in self.backend:
             # A backend that is told how to do things refuses what can't be done so.
@@ -43,7 +45,9 @@ class Fastconv:
             return None
         primitives = _PRIMITIVES[operation]
         how = (g.input_shape, g.weight_shape, g.stride, g.padding, g.dilation, g.groups)
-        chosen = [fastconv.explain(*how, operation=name, backend=self.backend).algorithm for name in primitives]
+        dtype = "float64" if problem.dtype == "float64" else "float32"
+        found = [fastconv.explain(*how, operation=name, dtype=dtype, backend=self.backend) for name in primitives]
+        chosen = [each.algorithm for each in found]
         return ", ".join(dict.fromkeys(chosen))
 
     def call(self, problem: Problem, operation: str, arrays: Operands) -> Call:
@@ -59,23 +63,24 @@ class Fastconv:
             }[operation]
         pool = ((g.R, g.S), g.stride, g.padding)
         if problem.kind == "avg":
+            mean = (*pool, g.ceil_mode, g.count_include_pad, g.divisor_override)
             return {
-                "forward": lambda: fastconv.avg_pool2d(x, *pool, backend=backend),
-                "backward": lambda: fastconv.avg_pool2d_backward(grad, x.shape, *pool, backend=backend),
+                "forward": lambda: fastconv.avg_pool2d(x, *mean, backend=backend),
+                "backward": lambda: fastconv.avg_pool2d_backward(grad, x.shape, *mean, backend=backend),
             }[operation]
+        largest = (*pool, g.dilation, g.ceil_mode)
         if operation == "forward":
-            return lambda: fastconv.max_pool2d(x, *pool, backend=backend)
-        indices = fastconv.max_pool2d(x, *pool, return_indices=True, backend=backend)[1]
+            return lambda: fastconv.max_pool2d(x, *largest, backend=backend)
+        indices = fastconv.max_pool2d(x, *largest, return_indices=True, backend=backend)[1]
         if isinstance(x, np.ndarray):
             return lambda: fastconv.max_pool2d_backward(grad, indices, x.shape, backend=backend)
         from torch import ops
 
         # What autograd calls: it knows the pooling that the indices are of.
-        whole = (*pool, g.dilation, g.ceil_mode, backend)
-        return lambda: ops.fastconv.max_pool2d_gradient(grad, indices, x.shape, *whole)
+        return lambda: ops.fastconv.max_pool2d_gradient(grad, indices, x.shape, *largest, backend)
 
     def arrays(self, result: Any) -> tuple[Any, ...]:
-        return result if isinstance(result, tuple) else (result,)
+        return as_numpy(result)
 
 
 def make(variant: str, threads: int) -> Fastconv:

@@ -13,7 +13,7 @@ import torch
 import fastconv.torch.functional  # noqa: F401, fastconv's functions take tensors from then on
 from fastconv.bench.contestants import CUDA, Call, Entry
 from fastconv.bench.devices.events import CAPTURED, Clock, Events, burst
-from fastconv.bench.operands import Operands, seed, shapes
+from fastconv.bench.operands import Operands, formed, seed, shapes
 from fastconv.bench.problems import Problem
 
 
@@ -32,7 +32,7 @@ class Cuda:
         if self._last is None or self._last[0] != problem:
             generator = torch.Generator(self.place).manual_seed(seed(problem))
             made = (torch.randn(shape, generator=generator, device=self.place) for shape in shapes(problem))
-            self._last = problem, Operands(*made)
+            self._last = problem, Operands(*(formed(each, problem) for each in made))
         return self._last[1]
 
     def switches(self, entry: Entry) -> AbstractContextManager[object]:

@@ -47,7 +47,7 @@ def run(device: str, cases: tuple[Problem, ...] = CASES, rungs: tuple[str, ...] 
                     continue
                 calls += 1
                 most = allowed(case, operation, backend == "cuda:tf32")
-                wrong = fault([part.cpu() for part in result], right, most)
+                wrong = fault([torch.as_tensor(part).cpu() for part in result], right, most)
                 if wrong is not None:
                     faults.append(f"{case.name} {operation} {backend}: {wrong}")
     return calls, faults

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,8 @@ from torch import nn
 
 from fastconv.bench.networks import vision
 from fastconv.bench.networks.vision import NetworkError
+from fastconv.errors import ArgumentTypeError, ArgumentValueError
+from fastconv.torch.command import load
 
 VISION = (
     *("resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0"),
@@ -129,13 +130,6 @@ def _built(subject: Subject) -> nn.Module:
 
 def _from_function(where: str) -> nn.Module:
     try:
-        model = pkgutil.resolve_name(where)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise NetworkError(f"--model {where}: {error}; write package.module:function") from error
-    except Exception as error:
-        raise NetworkError(
-            f"--model {where}: calling it without arguments gave {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise NetworkError(f"--model {where}: it makes a {type(model).__name__}; a torch.nn.Module is needed")
-    return model
+        return load(where)
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise NetworkError(f"--{error}") from error

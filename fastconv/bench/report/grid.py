@@ -1,9 +1,8 @@
-"""A table, written once and laid out three ways: as Markdown, as HTML, and for the terminal."""
+"""A table, written once and laid out three ways: as Markdown, for the terminal, and as HTML by page.html.jinja."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from html import escape
 
 from rich import box
 from rich.table import Table
@@ -20,6 +19,11 @@ class Column:
 
     title: str
     number: bool = True
+
+    @property
+    def kind(self) -> str:
+        """Returns the column's class on an HTML page."""
+        return "number" if self.number else "text"
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,6 @@ def to_markdown(grid: Grid) -> str:
     return "\n".join(lines)
 
 
-def to_html(grid: Grid) -> str:
-    """A table in a box that scrolls by itself; cells carry the number to sort by."""
-    kinds = ["number" if column.number else "text" for column in grid.columns]
-    heads = "".join(
-        f'<th scope="col" class="{kind}">{escape(column.title)}</th>'
-        for column, kind in zip(grid.columns, kinds, strict=True)
-    )
-    body = []
-    for index, row in enumerate(grid.rows):
-        opening = '<tr class="group">' if index in grid.groups else "<tr>"
-        body.append(opening + "".join(map(_html_cell, row, kinds)) + "</tr>")
-    note = f'<p class="note">{escape(grid.note)}</p>\n' if grid.note else ""
-    caption = f"<h4>{escape(grid.title)}</h4>\n" if grid.title else ""
-    rows = "\n".join(body)
-    return (
-        f'{caption}{note}<div class="scroll" tabindex="0"><table>\n<thead><tr>{heads}</tr></thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table></div>"
-    )
-
-
 def to_rich(grid: Grid) -> Table:
     """For the terminal."""
     table = Table(title=Text(grid.title) if grid.title else None, box=box.SIMPLE_HEAD)
@@ -77,8 +61,3 @@ def to_rich(grid: Grid) -> Table:
 
 def _pipes(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def _html_cell(cell: Cell, kind: str) -> str:
-    value = f' data-value="{cell.value:.6g}"' if cell.value is not None else ""
-    return f'<td class="{f"{kind} {cell.verdict}".strip()}"{value}>{escape(cell.marked)}</td>'

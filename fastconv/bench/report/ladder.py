@@ -15,7 +15,7 @@ from fastconv.ladder.command.assembly import Code
 from fastconv.ladder.command.measuring import DEPTHWISE, Row
 from fastconv.ladder.command.results import Results
 
-LINES = 15
+LINES = 20
 """Most instructions of a loop that the page shows."""
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 from fastconv.bench.report.cells import ABSENT, Cell, percent, rate, ratio, seconds
 from fastconv.bench.report.grid import Column, Grid
-from fastconv.bench.report.races import LEVEL, Race, verdict
+from fastconv.bench.report.races import LEVEL, Race, stage_title, verdict
 from fastconv.bench.report.shapes import shape
 from fastconv.bench.results import REFERENCE, Record, Results
 
@@ -43,6 +43,24 @@ def everything(races: list[Race]) -> Grid:
         groups.append(len(rows))
         rows += [_full_row(race, record) for record in sorted(race.runners.values(), key=lambda record: record.best)]
     return Grid(columns, rows, "Every contestant on every problem", groups=groups)
+
+
+def event(race: Race) -> Grid:
+    """A row a contestant on one operation of one problem, the fastest first."""
+    rows = [
+        [
+            Cell(record.contestant),
+            seconds(record.best),
+            rate(race.rate(record)),
+            percent(race.of_limit(record)),
+            ratio(race.to_torch(record)) if record.contestant == REFERENCE else _judged(race.to_torch(record)),
+            Cell(record.way) if record.way else ABSENT,
+        ]
+        for record in sorted(race.runners.values(), key=lambda record: record.best)
+    ]
+    titles = ["time", "GB/s" if race.stage[0] else "GFLOP/s", "of limit", "over torch"]
+    columns = [Column("contestant", number=False), *map(Column, titles), Column("algorithm", number=False)]
+    return Grid(columns, rows, f"{race.problem}: {stage_title(race.stage)}")
 
 
 def layers(races: list[Race]) -> Grid:

@@ -109,18 +109,18 @@ class Race:
         return (record.bytes if self.stage[0] else record.flops) / record.best / 1e9
 
 
-def races(results: Results) -> list[Race]:
-    """Every problem and operation that somebody ran, by stage, in the run's order within each.
+def races(results: Results, *, with_algorithms: bool = False) -> list[Race]:
+    """Every problem and operation that was timed, by stage, in the run's order within each.
 
-    A backend's algorithms race one another only (algorithms.py).
+    In reports a backend's algorithms race one another only (algorithms.py), so they take part only where asked for.
     """
     found = []
     for (problem, operation), records in results.by_key().items():
-        runners = {name: record for name, record in records.items() if not is_algorithm(name)}
+        runners = {name: record for name, record in records.items() if with_algorithms or not is_algorithm(name)}
         if not runners:
             continue
         first = next(iter(runners.values()))
-        floor = results.limit.floor(first.flops, first.bytes)
+        floor = results.limit.floor(first.flops, first.bytes, first.dtype)
         stage = (first.kind != "conv", operation)
         found.append(Race(problem, stage, frozenset(first.sets), floor, runners))
     return sorted(found, key=lambda race: place(race.stage))

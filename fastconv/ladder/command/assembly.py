@@ -28,6 +28,8 @@ _LABEL = re.compile(r"^(\.?[\w.$]+):")
 _JUMP = re.compile(r"^\s+(?:j\w+|b(?:\.\w+)?|cbn?z\s+\w+,|tbn?z\s+.*,)\s+(\.?[\w.$]+)\s*$")
 _MULTIPLY_ADD = re.compile(r"^v?f(n?m)(add|sub)|^fml[as]|^fn?m(add|sub)")
 _MULTIPLY = re.compile(r"^v?(mul|add)[ps][sd]|^f(mul|add)$")
+_BASE = re.compile(r"\(%(\w+)|\[(\w+)")
+"""The register with an array's address, in the notation of x86 or of ARM."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def read(number: str, assembly: str) -> Code:
     lines = [line.split("#")[0].rstrip() for line in assembly.splitlines()]
     lines = [line for line in lines if line and not re.match(r"^\s*\.(?!L)", line)]
     counts = Counter(_width(line) for line in lines if _MULTIPLY_ADD.match(line.strip()))
-    loops = sorted(_innermost(lines), key=_arithmetic)
+    loops = sorted(_innermost(lines), key=_rank)
     loop = [" ".join(line.split()) for line in loops[-1] if not _LABEL.match(line)] if loops else []
     return Code(number, dict(sorted(counts.items())), loop)
 
@@ -97,20 +99,28 @@ def _width(line: str) -> str:
 
 
 def _innermost(lines: list[str]) -> list[list[str]]:
-    """Returns the loops that hold no other: the lines from a label to a jump back to it."""
+    """Returns the loops that hold no other: the lines from a label to the last jump back to it."""
     labels = {found[1]: at for at, line in enumerate(lines) if (found := _LABEL.match(line))}
-    spans = []
+    ends: dict[int, int] = {}
     for at, line in enumerate(lines):
         found = _JUMP.match(line)
         if found and labels.get(found[1], at + 1) < at:
-            spans.append((labels[found[1]], at))
+            ends[labels[found[1]]] = at
+    spans = list(ends.items())
     inner = [span for span in spans if not any(span[0] <= a and b <= span[1] and (a, b) != span for a, b in spans)]
     return [lines[first : last + 1] for first, last in inner]
 
 
-def _arithmetic(loop: list[str]) -> tuple[int, int]:
-    """Returns how many lanes a loop multiplies and adds, by which the main loop is told from remainders."""
+def _rank(loop: list[str]) -> tuple[bool, int, int, int]:
+    """Returns what tells the main loop: it reads two arrays, and multiplies and adds the widest vectors, most of them.
+
+    A loop for rows outside the image reads weights alone. Of loops over single numbers the one with a single product
+    comes first: a kernel's row has too few taps for those that take several in a turn.
+    """
+    arrays = {base for line in loop for pair in _BASE.findall(line) for base in pair}
     lanes = {"zmm": 16, "ymm": 8, "xmm": 4, "v": 4, "scalar": 1}
     names = [line.strip() for line in loop]
-    fused = sum(lanes[_width(name)] for name in names if _MULTIPLY_ADD.match(name))
-    return 2 * fused + sum(lanes[_width(name)] for name in names if _MULTIPLY.match(name)), -len(loop)
+    fused = [lanes[_width(name)] for name in names if _MULTIPLY_ADD.match(name)]
+    others = [lanes[_width(name)] for name in names if _MULTIPLY.match(name)]
+    total, widest = 2 * sum(fused) + sum(others), max((*fused, *others), default=0)
+    return len(arrays - {"", "rsp", "rbp", "sp"}) > 1, widest, total if widest > 1 else -total, -len(loop)

@@ -101,11 +101,11 @@ def roofline(rows: Sequence[Row], limits: Limits) -> Figure:
             axes.annotate(
                 f"{row.number}  {row.idea}",
                 (x, rate),
-                (x * 1.35, last),
+                (x * 1.6, last),
                 va="center",
                 fontsize=7,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-                arrowprops={"arrowstyle": "-", "color": PALE, "linewidth": 0.5},
+                arrowprops={"arrowstyle": "-", "color": PALE, "linewidth": 0.5, "relpos": (0, 0.5)},
             )
         axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(min(row.rate for row in shown) / 2e9, peak * 10))
         _plain_numbers(axes.xaxis)

@@ -1,4 +1,7 @@
-"""The confusion matrix as a picture shows what each class was taken for, in numbers and in shades."""
+"""The confusion matrix as a picture shows what each class was taken for, in numbers and in shades.
+
+Shades are shares of a class and numbers are images, which scikit-learn's display doesn't have apart.
+"""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def new_run(path: Path | None, name: str, config: Mapping[str, object]) -> Itera
     be made.
     """
     place = path or Path("runs")
-    with _refusals(place, "choose with --run-dir"):
+    with _path_errors(place, "choose with --run-dir"):
         folder, made = _claim(path) if path is not None else (_numbered(Path("runs"), name), True)
         log = _first_log(folder)
     try:
@@ -125,7 +125,7 @@ def old_run(path: Path) -> Iterator[RunFolder]:
 
     Raises ModelsError when another process has it, or it can't be written to.
     """
-    with _refusals(path, "check path and permissions"):
+    with _path_errors(path, "check path and permissions"):
         log = _open_log(path)
     with log:
         _remove_halves(path)
@@ -177,7 +177,7 @@ def _first_log(folder: Path) -> BinaryIO:
 
 
 @contextmanager
-def _refusals(place: Path, advice: str) -> Iterator[None]:
+def _path_errors(place: Path, advice: str) -> Iterator[None]:
     try:
         yield
     except BlockingIOError:

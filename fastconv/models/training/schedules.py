@@ -1,4 +1,8 @@
-"""A schedule is the learning rate as a function of how far a training is; it has no state to keep."""
+"""A schedule is the learning rate as a function of how far a training is; it has no state to keep.
+
+torch's schedulers are objects with the number of steps in their state, so that a run could not go on with more epochs;
+and its one-cycle has a rate of 4e-6 of the peak in the last step, which is all of a training of one step.
+"""
 
 from __future__ import annotations
 
