@@ -11,14 +11,17 @@ from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.conv.direct import tiling as direct_tiles
 from fastconv.backends.numba_cpu.conv.image_lanes import tiling as batch_tiles
 from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
+from fastconv.backends.numba_cpu.conv.tap_parts.split import in_parts
+from fastconv.backends.numba_cpu.conv.tap_parts.tiling import part_tilings
 from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
 from fastconv.backends.numba_cpu.gemm import tile_search
 from fastconv.backends.numba_cpu.gemm import tiling as gemm_tiles
 from fastconv.backends.numba_cpu.gemm.tile_search import Ranked
 from fastconv.backends.numba_cpu.lowering import jobs
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.simd.instruction_set import AVX512
 from fastconv.bench.problems import PROBLEMS
-from tests.forced import FORCED
+from tests.forced import FORCED, image
 
 SEARCHES = (batch_tiles, direct_tiles, gemm_tiles, matrix_tiles, winograd_tiles)
 OPERATIONS = ("conv2d", "conv2d_input", "conv2d_weight")
@@ -73,3 +76,33 @@ def test_a_new_image_size_looks_at_few_tiles(monkeypatch: pytest.MonkeyPatch) ->
             planner.candidates(FORCED[0], job.problem, weight=job.along_rows)
     # Without bounds it is 3,000 tiles for each size.
     assert looked < 800 * len(sizes)
+
+
+def test_parts_of_a_convolution_gather_all_taps_that_fit() -> None:
+    simd = Simd(AVX512, "float32")
+    for channels, all_of_them in ((64, True), (600, False)):
+        (job,), _ = jobs("conv2d", image(channels, 33, 33, 64, 3, 3, padding=(6, 6, 6, 6), dilation=(6, 6)))
+        job = in_parts(job)
+        for part, cut in zip(job.parts, part_tilings(simd, job), strict=True):
+            assert (cut.split_steps == channels * len(part.problem.taps)) is all_of_them
+            assert cut.split_steps % channels == 0
+            assert cut.split_steps * cut.width * simd.itemsize <= gemm_tiles.COST.block_bytes
+
+
+@pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+def test_parts_of_a_weight_gradient_have_two_passes_over_the_patches(simd: Simd) -> None:
+    (job,), _ = jobs("conv2d_weight", image(128, 28, 28, 128, 3, 3, N=8))
+    for candidate in planner.candidates(simd, job.problem, "winograd", weight=True):
+        assert candidate.cut.splits == 1 or candidate.cut.split_steps >= 2 * candidate.cut.fields["steps"]
+
+
+def test_phases_cost_more_the_larger_the_dilation() -> None:
+    """On Zen 5, dilation 2 takes 3.6 ms by mosaics and 5.7 by gemm; dilation 4 takes 5.5 by both."""
+    simd, cycles = Simd(AVX512, "float32"), []
+    for dilation in (2, 4):
+        sides = {"padding": (dilation,) * 4, "dilation": (dilation,) * 2}
+        (job,), _ = jobs("conv2d", image(64, 65, 65, 64, 3, 3, N=4, **sides))
+        found = {each.algorithm: each.cycles for each in planner.candidates(simd, job.problem, weight=False)}
+        cycles.append(found["winograd(4x4)"] / found["gemm"])
+    assert cycles[0] < 0.7
+    assert cycles[1] > 0.95

@@ -234,9 +234,14 @@ class Tile:
 
     def prefetch_matrix(self, c: Any, step: Any) -> None:
         """Prefetch the cache lines of c, so that they arrive while the sums are computed."""
-        for i, j in self.places:
-            pointer = element(self.builder, self.simd, c, self._place(step, i, j))
-            prefetch_line(self.builder, pointer, to_write=True)
+        for j in range(self.vectors):
+            self.prefetch_column(c, step, self.number(j * self.kind.count))
+
+    def prefetch_column(self, c: Any, step: Any, first: Any) -> None:
+        """Prefetch the cache lines of a column of vectors of c; ``first`` is the index of the first one."""
+        for i in range(self.rows):
+            place = self.builder.add(self.builder.mul(step, self.number(i)), first)
+            prefetch_line(self.builder, element(self.builder, self.simd, c, place), to_write=True)
 
     def finish_matrix(self, c: Any, step: Any, bias: Any, start: Any, limits: Any) -> None:
         """Write the tile to the corner of a row-major matrix, or add it to what is there."""

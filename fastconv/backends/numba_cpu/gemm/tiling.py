@@ -72,12 +72,14 @@ def tiling(
     height: int | None = None,
     *,
     apart: bool = False,
+    repeats: int = 1,
 ) -> Tiling:
     """Return the tiling with the least waste for ``groups`` products of rows x depth by depth x columns.
 
     ``row`` is the number of columns that are in a row of the image, and the pixels from one to the next; the depth is
     channels x ``taps``. Tiles have ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for;
-    ``apart`` is True if the target's pixels have a stride.
+    ``apart`` is True if the target's pixels have a stride; ``repeats`` is the number of reductions of this depth that
+    are added up in the target.
     """
     tile_rows, vectors = _tile(simd, rows, columns, height)
     width = vectors * simd.lanes
@@ -87,6 +89,8 @@ def tiling(
     fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
     enough = max(1, groups * tiles // wanted)
     chunk = steps * min(passes, fit) if apart else steps
+    if chunk == steps * passes:
+        chunk = depth * min(repeats, max(1, fit // passes))
     block_tiles = 1 if chunk > steps else min(fit, enough)
     blocks = -(-tiles // block_tiles)
     block_panels = ceil(panels, min(panels, ceil(wanted, groups * blocks)))

@@ -249,8 +249,9 @@ class RouteCosts:
     sum."""
     most_bytes: int
     """Size limit of one image's columns, in bytes. The workspace grows with the kernel, so it needs a limit."""
-    phase: float
-    """Cycles to copy a number to its phase or back, where a dilated kernel is convolved with each phase by itself."""
+    phase: int
+    """Cycles to copy a vector to its phase or back, and as many again for each of the vectors, as many as the dilation,
+    that its numbers lie in."""
 
 
 @dataclass(frozen=True)

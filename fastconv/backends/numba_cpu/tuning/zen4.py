@@ -241,6 +241,6 @@ ZEN4 = CostModel(
         fold=2,
         columns_bytes=8 << 20,
         most_bytes=64 << 20,
-        phase=3,
+        phase=16,
     ),
 )

@@ -53,9 +53,10 @@ def test_multipliers_and_first_layers(depthwise: NumbaCpu, simd: Simd) -> None:
 def test_planes_rows_and_images_in_parts(depthwise: NumbaCpu, simd: Simd) -> None:
     """The work is cut into tasks of many planes, into blocks of rows of a large plane, and into parts of the batch."""
     large = image(1, 300, 260, 1, 3, 3)
-    assert_all_exact(
-        depthwise, [image(40, 6, 7, 40, 3, 3, N=3, groups=40), large, image(1, 60, 64, 1, 3, 3, N=9)], simd
-    )
+    some = [image(40, 6, 7, 40, 3, 3, N=3, groups=40), large, image(1, 60, 64, 1, 3, 3, N=9)]
+    # A task reads one plane of these in three blocks of rows.
+    some += [image(18, 131, 300 * 4 // simd.itemsize, 18, 3, 3, groups=18)]
+    assert_all_exact(depthwise, some, simd)
     parts = {}
     for operation in ("conv2d", "conv2d_weight"):
         parts[operation] = depthwise._plans(operation, np.dtype(simd.dtype), large)[0][0].cut

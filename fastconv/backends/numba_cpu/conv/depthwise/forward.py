@@ -28,6 +28,7 @@ from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     describe_columns,
     for_each_row,
     literals,
+    rows_at_once,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.simd import (
@@ -42,6 +43,7 @@ from fastconv.backends.numba_cpu.simd import (
     mask_of_bits,
     masked_store,
     multiply_add,
+    prefetch_line,
     shuffled,
     store_scalar,
     vector_at,
@@ -58,9 +60,9 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        values = cgutils.unpack_tuple(builder, arguments[6], 11)
-        source, args, offsets, nowhere, table, weights, bias, target, bits, first, end = values
-        taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table)
+        values = cgutils.unpack_tuple(builder, arguments[6], 12)
+        source, args, offsets, nowhere, table, weights, bias, target, bits, first, end, ahead = values
+        taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table, ahead)
         lanes = simd.simd.lanes
 
         def spread(base: Any, index: int) -> Any:
@@ -68,6 +70,7 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
 
         kernel = [[spread(weights, taps.columns * r + s) for s in range(taps.columns)] for r in range(taps.rows)]
         start, mask = spread(bias, 0), mask_of_bits(builder, lanes, bits)
+        whole = builder.icmp_signed("==", bits, ir.Constant(_I64, (1 << lanes) - 1))
         lowest, highest = (spread(taps.argument(args, "limits"), 2 + i) for i in range(2))
         across = builder.mul(taps.argument(args, "YI"), taps.argument(args, "target_w"))
 
@@ -76,8 +79,21 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
             for r in range(taps.rows):
                 for s in range(taps.columns):
                     total = multiply_add(builder, kernel[r][s], pixels[r][s], total)
-            place = builder.mul(i, across)
-            for value, inside in _apart(builder, clamped(builder, total, lowest, highest), mask, shape.target_step):
+            result, place = clamped(builder, total, lowest, highest), builder.mul(i, across)
+            later = builder.mul(builder.add(i, ahead), across)
+            for part in range(shape.target_step):
+                there = builder.add(later, ir.Constant(_I64, part * lanes))
+                prefetch_line(builder, element(builder, simd, target, there), to_write=True)
+            if shape.target_step == 1:
+                # A store with a mask to a line that no cache holds keeps those behind it waiting.
+                pointer = vector_at(builder, simd, target, place)
+                with builder.if_else(whole) as (without_mask, with_mask):
+                    with without_mask:
+                        builder.store(result, pointer).align = simd.simd.itemsize
+                    with with_mask:
+                        masked_store(builder, result, pointer, mask, simd.simd.itemsize)
+                return []
+            for value, inside in _apart(builder, result, mask, shape.target_step):
                 masked_store(builder, value, vector_at(builder, simd, target, place), inside, simd.simd.itemsize)
                 place = builder.add(place, ir.Constant(_I64, lanes))
             return []
@@ -85,13 +101,11 @@ def _convolve_rows(typing, simd, rows, columns, step, kept, target_step, values)
         for_each_row(taps, first, end, [], body)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 11)), generate
+    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 12)), generate
 
 
 def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, Any]]:
     """Return ``step`` vectors with the lanes of ``value`` ``step`` apart, each with the mask of the lanes to write."""
-    if step == 1:
-        return [(value, mask)]
     lanes = value.type.count
     found = []
     for part in range(step):
@@ -107,15 +121,15 @@ def _apart(builder: Any, value: Any, mask: Any, step: int) -> list[tuple[Any, An
 def convolve_kernel(simd: Simd, shape: Shape) -> Kernel:
     """Return the address of the kernel for a shape, which is compiled at the first call.
 
-    It computes a vector of columns of a plane's rows ``first`` up to ``end``, at least one, and takes eleven integers:
+    It computes a vector of columns of a plane's rows ``first`` up to ``end``, at least one, and takes twelve integers:
     the addresses of a plane of the source, of the arguments, of the taps' rows, of a row of zeros, of the table of
     columns, of the weights and the bias, and of the first column in row 0 of the target; the mask of the lattice's
-    columns to write; ``first`` and ``end``.
+    columns to write; ``first`` and ``end``; and how many rows ahead to prefetch.
     """
     rows, columns, step, kept, target_step = shape
 
-    def convolve_rows(source, args, offsets, nowhere, table, weights, bias, target, bits, first, end):
-        values = source, args, offsets, nowhere, table, weights, bias, target, bits, first, end
+    def convolve_rows(source, args, offsets, nowhere, table, weights, bias, target, bits, first, end, ahead):
+        values = source, args, offsets, nowhere, table, weights, bias, target, bits, first, end, ahead
         _convolve_rows(simd, rows, columns, step, kept, target_step, values)
 
     return integers(convolve_rows)
@@ -142,6 +156,7 @@ def convolve(simd, args, task, thread):
     weights = nowhere + size * (args.W + 2 * simd.lanes)
     table = (weights + size * taps * simd.lanes + 63) // 64 * 64
     describe_columns(simd, args, nowhere, table)
+    rows_here, ahead = rows_at_once(simd, args)
     for each in range(first, end):
         group = each % groups
         source = args.source + size * each * plane
@@ -158,22 +173,11 @@ def convolve(simd, args, task, thread):
             else:
                 bias = nowhere
             target = args.target + size * ((each * rows + m) * target_plane + corner)
-            for j in range(0, J, simd.lanes):
-                here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
-                bits = bits_between(simd, 0, J - j)
-                call(
-                    kernel,
-                    (
-                        source,
-                        address_of_arguments(args),
-                        offsets,
-                        nowhere,
-                        here,
-                        weights,
-                        bias,
-                        target + apart * j,
-                        bits,
-                        first_row,
-                        end_row,
-                    ),
-                )
+            for row in range(first_row, end_row, rows_here):
+                stop = min(end_row, row + rows_here)
+                for j in range(0, J, simd.lanes):
+                    here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
+                    bits = bits_between(simd, 0, J - j)
+                    there = target + apart * j
+                    operands = source, address_of_arguments(args), offsets, nowhere, here, weights, bias, there, bits
+                    call(kernel, (*operands, row, stop, ahead))

@@ -24,17 +24,20 @@ from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     describe_columns,
     for_each_row,
     literals,
+    rows_at_once,
 )
 from fastconv.backends.numba_cpu.conv.direct.weight_grad import add_lanes
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     bits_between,
     call,
+    element,
     load_scalar,
     load_vector,
     mask_of_bits,
     masked_load,
     multiply_add,
+    prefetch_line,
     store,
     store_scalar,
     store_vector,
@@ -54,14 +57,16 @@ def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values
     shape = literals(rows, columns, step, kept, target_step)
 
     def generate(context, builder, signature, arguments):
-        values = cgutils.unpack_tuple(builder, arguments[6], 10)
-        source, args, offsets, nowhere, table, gradient, bits, sums, first, end = values
-        taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table)
+        values = cgutils.unpack_tuple(builder, arguments[6], 11)
+        source, args, offsets, nowhere, table, gradient, bits, sums, first, end, ahead = values
+        taps = Taps(builder, simd, shape, source, args, offsets, nowhere, table, ahead)
         nothing = ir.Constant(vector_of(simd).llvm, None)
         mask = mask_of_bits(builder, simd.simd.lanes, bits)
         across = taps.argument(args, "target_w")
 
         def body(i: Any, pixels: list[list[Any]], before: list[Any]) -> list[Any]:
+            later = element(builder, simd, gradient, builder.mul(builder.add(i, ahead), across))
+            prefetch_line(builder, later, to_write=False)
             pointer = vector_at(builder, simd, gradient, builder.mul(i, across))
             change = masked_load(builder, pointer, mask, nothing, simd.simd.itemsize)
             under_taps = [value for row in pixels for value in row]
@@ -76,21 +81,21 @@ def _correlate_rows(typing, simd, rows, columns, step, kept, target_step, values
             store_vector(builder, simd, builder.fadd(load_vector(builder, simd, sums, place), total), sums, place)
         return context.get_dummy_value()
 
-    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 10)), generate
+    return types.void(simd, rows, columns, step, kept, target_step, types.UniTuple(types.intp, 11)), generate
 
 
 @compiled
 def correlate_kernel(simd: Simd, shape: Shape) -> Kernel:
     """Return the address of the kernel of the weight gradient, which is compiled at the first call.
 
-    It adds a vector of columns of a plane's rows to rows x columns vectors of sums. The first five and the last two of
-    its integers are those of `forward.convolve_kernel`; between them are the address of the first column in row 0 of
-    the gradient, the mask of the lattice's columns, and the address of the sums.
+    It adds a vector of columns of a plane's rows to rows x columns vectors of sums. Of its integers the
+    first five and the last three are those of `forward.convolve_kernel`; between them are the address of the first
+    column in row 0 of the gradient, the mask of the lattice's columns, and the address of the sums.
     """
     rows, columns, step, kept, target_step = shape
 
-    def correlate_rows(source, args, offsets, nowhere, table, gradient, bits, sums, first, end):
-        values = source, args, offsets, nowhere, table, gradient, bits, sums, first, end
+    def correlate_rows(source, args, offsets, nowhere, table, gradient, bits, sums, first, end, ahead):
+        values = source, args, offsets, nowhere, table, gradient, bits, sums, first, end, ahead
         _correlate_rows(simd, rows, columns, step, kept, target_step, values)
 
     return integers(correlate_rows)
@@ -138,6 +143,7 @@ def correlate(simd, args, task, thread):
     sums = nowhere + size * (args.W + 2 * simd.lanes)
     table = (sums + size * taps * simd.lanes + 63) // 64 * 64
     describe_columns(simd, args, nowhere, table)
+    rows_here, ahead = rows_at_once(simd, args)
     for m in range(first, end):
         for t in range(taps):
             store(simd, sums, t * simd.lanes, zeros(simd))
@@ -147,24 +153,14 @@ def correlate(simd, args, task, thread):
             gradient = args.grad + size * (n * groups * rows + m) * I * J
             first_row = block * block_rows
             end_row = min(I, first_row + block_rows)
-            for j in range(0, J, simd.lanes):
-                here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
-                bits = bits_between(simd, 0, J - j)
-                call(
-                    kernel,
-                    (
-                        source,
-                        address_of_arguments(args),
-                        offsets,
-                        nowhere,
-                        here,
-                        gradient + size * j,
-                        bits,
-                        sums,
-                        first_row,
-                        end_row,
-                    ),
-                )
+            for row in range(first_row, end_row, rows_here):
+                stop = min(end_row, row + rows_here)
+                for j in range(0, J, simd.lanes):
+                    here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
+                    bits = bits_between(simd, 0, J - j)
+                    there = gradient + size * j
+                    operands = source, address_of_arguments(args), offsets, nowhere, here, there, bits, sums
+                    call(kernel, (*operands, row, stop, ahead))
         for t in range(0, taps, simd.lanes):
             # The sums of these vectors replace the first of them.
             there = min(simd.lanes, taps - t)

@@ -15,9 +15,15 @@ pixels 97%, on 14 pixels 88%. Gathering, as in conv/implicit_gemm, costs some 10
 and tap, even if only few target channels use it. So problems with few channels or large images are computed here, and
 small images with many channels there: see planner.py.
 
-A task is a block of lattice rows of one image (and, if there are few such blocks, of target channels). Masked stores
-write each vector of a tile to at most two rows of the target, or three if PLANE_W is less than a vector. A target with
-a stride, and the last channels if the tile's rows don't divide them, are written by way of the workspace.
+A task is a block of lattice rows of one image (and, if there are few such blocks, of target channels); its loops:
+
+    copy the planes
+    for runs of tiles                    where they are written is found once for all target channels
+        for panels of MR channels
+            for tiles of NR pixels       one micro-kernel call
+
+Masked stores write each vector of a tile to at most two rows of the target, or three if PLANE_W is less than a vector.
+A target with a stride, and the last channels if the tile's rows don't divide them, are written by way of the workspace.
 """
 
 from __future__ import annotations
@@ -42,15 +48,18 @@ from fastconv.backends.numba_cpu.simd import (
 from fastconv.backends.numba_cpu.simd.memory import can_load_apart, load_apart
 from fastconv.backends.numba_cpu.simd.task import task
 
+_TILES_AT_ONCE = 32
+"""Tiles of pixels in a run: the tables of where they are written are made once for all target channels."""
+
 
 def workspace_bytes(simd: Simd, channels: int, channel: int, tile_rows: int, tile_vectors: int, pieces: int) -> int:
     """Return the size of a thread's workspace, in bytes.
 
-    It holds the planes and what may be read after them, a tile, a bias, and the table of a tile's pieces.
+    It holds the planes and what may be read after them, a tile, a bias, and the tables of some tiles' pieces.
     """
     width = tile_vectors * simd.lanes
     numbers = channels * channel + channel + 2 * width + tile_rows * (width + 1)
-    return -(-numbers * simd.itemsize // 64) * 64 + 8 * pieces * PIECE_WORDS * tile_vectors
+    return -(-numbers * simd.itemsize // 64) * 64 + 8 * (_TILES_AT_ONCE + 1) * pieces * PIECE_WORDS * tile_vectors
 
 
 @inner
@@ -137,6 +146,26 @@ def _place_vectors(simd, args, v, rows, first, vectors, pieces, table):
 
 
 @inner
+def _place_in_tile(simd, vectors, pieces, table):
+    """Fill the table of pieces for a tile in the workspace, which lies in one piece."""
+    for piece in range(vectors * pieces):
+        base = table + 8 * PIECE_WORDS * piece
+        store_integer(base, 0, 0)
+        store_integer(base, 1, simd.lanes if piece % pieces == 0 else 0)
+        store_integer(base, 2, piece // pieces * simd.lanes)
+
+
+@inner
+def _whole_bias(simd, bias, valid, rows, some_bias):
+    """Return the address of the bias of ``rows`` channels, of which ``valid`` exist: a copy if there are fewer."""
+    if valid == rows:
+        return bias
+    for m in range(valid):
+        store_scalar(simd, some_bias, m, load_scalar(simd, bias, m))
+    return some_bias
+
+
+@inner
 def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target):
     """Write a tile row by row, for targets with a stride and for panels with fewer than MR channels."""
     wide, J = args.plane_w, args.J
@@ -176,13 +205,10 @@ def convolve(simd, args, task, thread):
     first_row = block * args.block_rows
     rows = min(args.block_rows, args.I - first_row)
     points = (rows - 1) * wide + args.J
-    target_w = args.target_w
-    plane = args.target_h * target_w
+    plane = args.target_h * args.target_w
     kernel, last_limits = args.kernel, args.limits + 2 * simd.itemsize
     offsets, target = args.offsets, args.target
-    corner = args.Y0 * target_w + args.X0
     in_rows = args.XJ == 1 and args.YI == 1
-    pieces = args.pieces
 
     planes = args.workspace + thread * args.thread_bytes
     channel = args.channel
@@ -190,28 +216,29 @@ def convolve(simd, args, task, thread):
     some_bias = scratch + simd.itemsize * tile_rows * width
     table = (some_bias + simd.itemsize * tile_rows + 63) // 64 * 64
     copy_planes(simd, args, n, group, first_row, planes)
-    for panel in range(first_panel, end_panel):
-        row = group * channels + panel * tile_rows
-        valid = min(tile_rows, channels - panel * tile_rows)
-        left = args.panels + simd.itemsize * tile_rows * depth * (group * panels + panel)
-        bias = args.bias
-        if bias != 0:
-            bias += simd.itemsize * row
-            if valid < tile_rows:
-                for m in range(valid):
-                    store_scalar(simd, some_bias, m, load_scalar(simd, bias, m))
-                bias = some_bias
-        image = target + simd.itemsize * (n * args.groups * channels + row) * plane
-        for v in range(0, points, width):
-            right = planes + simd.itemsize * v
-            if in_rows and valid == tile_rows:
-                _place_vectors(simd, args, v, rows, corner + first_row * target_w, vectors, pieces, table)
-                call(kernel, (depth, left, right, offsets, image, plane, table, bias, last_limits))
-            else:
-                for piece in range(vectors * pieces):
-                    base = table + 8 * PIECE_WORDS * piece
-                    store_integer(base, 0, 0)
-                    store_integer(base, 1, simd.lanes if piece % pieces == 0 else 0)
-                    store_integer(base, 2, piece // pieces * simd.lanes)
-                call(kernel, (depth, left, right, offsets, scratch, width, table, bias, last_limits))
-                _deliver(simd, args, scratch, width, v, rows, first_row, n, row, valid, target)
+    _place_in_tile(simd, vectors, args.pieces, table)
+    table_bytes = 8 * PIECE_WORDS * vectors * args.pieces
+    for begin in range(0, points, _TILES_AT_ONCE * width):
+        end = min(points, begin + _TILES_AT_ONCE * width)
+        if in_rows:
+            corner = args.Y0 * args.target_w + args.X0 + first_row * args.target_w
+            for v in range(begin, end, width):
+                here = table + table_bytes * (1 + (v - begin) // width)
+                _place_vectors(simd, args, v, rows, corner, vectors, args.pieces, here)
+        for panel in range(first_panel, end_panel):
+            row = group * channels + panel * tile_rows
+            valid = min(tile_rows, channels - panel * tile_rows)
+            left = args.panels + simd.itemsize * tile_rows * depth * (group * panels + panel)
+            bias = args.bias
+            if bias != 0:
+                bias += simd.itemsize * row
+                bias = _whole_bias(simd, bias, valid, tile_rows, some_bias)
+            image = target + simd.itemsize * (n * args.groups * channels + row) * plane
+            for v in range(begin, end, width):
+                right = planes + simd.itemsize * v
+                if in_rows and valid == tile_rows:
+                    here = table + table_bytes * (1 + (v - begin) // width)
+                    call(kernel, (depth, left, right, offsets, image, plane, here, bias, last_limits))
+                else:
+                    call(kernel, (depth, left, right, offsets, scratch, width, table, bias, last_limits))
+                    _deliver(simd, args, scratch, width, v, rows, first_row, n, row, valid, target)

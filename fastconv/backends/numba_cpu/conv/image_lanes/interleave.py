@@ -18,6 +18,7 @@ from fastconv.backends.numba_cpu.simd import (
     mask_between,
     masked_load,
     masked_store,
+    prefetch_line,
     store,
     store_scalar,
     store_vector,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from fastconv.backends.numba_cpu.simd.numba_types import SimdType
 
 _I64 = ir.IntType(64)
+
+_AHEAD = ir.Constant(_I64, 4)
+"""Distance of prefetches, in vectors: sixteen images are too many rows for the processor to see what is read next."""
 
 
 def _images(builder: Any, simd: SimdType, base: Any, image_step: Any, images: Any, count: Any) -> list[tuple[Any, Any]]:
@@ -64,6 +68,7 @@ def _interleave(typing, simd, source, image_step, images, count, target):
         nothing = ir.Constant(vector_of(simd).llvm, None)
         rows = []
         for pointer, mask in _images(builder, simd, source, image_step, images, count):
+            prefetch_line(builder, builder.gep(pointer, [_AHEAD]), to_write=False)
             rows.append(masked_load(builder, pointer, mask, nothing, simd.simd.itemsize))
         for i, row in enumerate(transposed(builder, rows)):
             store_vector(builder, simd, row, target, ir.Constant(_I64, i * simd.simd.lanes))
@@ -82,6 +87,7 @@ def _separate(typing, simd, source, count, target, image_step, images):
         rows = [load_vector(builder, simd, source, ir.Constant(_I64, i * lanes)) for i in range(lanes)]
         places = _images(builder, simd, target, image_step, images, count)
         for row, (pointer, mask) in zip(transposed(builder, rows), places, strict=True):
+            prefetch_line(builder, builder.gep(pointer, [_AHEAD]), to_write=True)
             masked_store(builder, row, pointer, mask, simd.simd.itemsize)
         return context.get_dummy_value()
 

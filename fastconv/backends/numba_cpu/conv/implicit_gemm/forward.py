@@ -21,7 +21,8 @@ A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering cos
 target channels 4% of the time. Tiles at an edge (the last channels, the end of an image, a target with a stride) are
 computed into the workspace and then copied to the target by `deliver`.
 
-If parts of the target leave out different taps of one packed weight, the reduction goes tap by tap: conv/tap_parts.
+If parts of the target leave out different taps of one packed weight, all channels of a tap come before the next tap,
+as many taps in a chunk as fit in the cache: conv/tap_parts.
 This loop nest computes forward passes and input gradients (see lowering.py). No result depends on which thread does
 which task: each is computed by one task, in a fixed order.
 """
@@ -52,25 +53,32 @@ def workspace_bytes(simd: Simd, chunk: int, block_tiles: int, tile_rows: int, ti
 
 
 @inner
-def _gather_block(simd, args, table, taps, group, first, pixels, begin, end, gathered, runs):
-    """Gather rows ``begin`` up to ``end`` of the reduction over some taps, for a block of pixels from ``first`` on."""
-    vectors = args.tile_vectors
-    width, here = vectors * simd.lanes, end - begin
+def _gather_block(simd, args, taps, group, first, pixels, rows, gathered, runs):
+    """Gather ``rows``, a range of the reduction over the range ``taps``, for a block of pixels from ``first`` on.
+
+    If the job goes by taps, ``rows`` are those of each tap.
+    """
+    (first_tap, end_tap), (begin, end) = taps, rows
+    vectors, by_taps = args.tile_vectors, args.by_taps != 0
+    together = 1 if by_taps else end_tap - first_tap
+    width, here = vectors * simd.lanes, (end - begin) * ((end_tap - first_tap) // together)
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
     for tile in range(tiles):
         for vector in range(vectors):
             u = first + tile * width + vector * simd.lanes
             place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
             count = min(simd.lanes, pixels - u)
-            gather(simd, args, table, taps, group, u, count, begin, end, place, width, runs)
+            for t in range(first_tap, end_tap, together):
+                table = args.taps + 24 * t
+                gather(simd, args, table, together, group, u, count, begin, end, place, width, runs)
+                place += simd.itemsize * (end - begin) * width
 
 
 @inner
 def multiply_block(simd, args, task, thread):
     """Compute one block of pixels by one block of target channels in one group."""
-    blocks, panel_blocks = args.blocks, args.panel_blocks
-    rest, block = divmod(task, blocks)
-    group, panel_block = divmod(rest, panel_blocks)
+    rest, block = divmod(task, args.blocks)
+    group, panel_block = divmod(rest, args.panel_blocks)
     rows, tile_rows = args.rows, args.tile_rows
     panels = (rows + tile_rows - 1) // tile_rows
     first_panel = panel_block * args.block_panels
@@ -82,11 +90,11 @@ def multiply_block(simd, args, task, thread):
     first = block * args.block_tiles * width
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
     depth, taps, by_taps = args.depth, args.tap_count, args.by_taps
-    # The reduction runs over all taps together, or over one tap after another and skips packed taps that aren't used.
-    together = 1 if by_taps != 0 else taps
-    length, packed = depth * together, depth * max(by_taps, together)
-    steps, chunk = args.steps, args.split_steps
-    kernel, limits = args.kernel, args.limits
+    chunk = args.split_steps
+    # The reduction runs over all taps together, or over some taps one after another and skips packed taps not used.
+    together = max(1, chunk // depth) if by_taps != 0 else taps
+    packed = depth * max(by_taps, taps)
+    limits = args.limits
     plane = args.target_h * args.target_w
     # True if neighbours in the lattice are neighbours in the target, also from one row to the next.
     dense = plane == in_image
@@ -96,30 +104,32 @@ def multiply_block(simd, args, task, thread):
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
     for t in range(0, taps, together):
-        skipped = depth * load_integer(args.taps, 3 * t + 2) if by_taps != 0 else 0
+        some = min(together, taps - t)
+        apart = some if by_taps != 0 else 1
+        length = depth * some // apart
         for k in range(0, length, chunk):
             here = min(chunk, length - k)
-            _gather_block(simd, args, args.taps + 24 * t, together, group, first, pixels, k, k + here, gathered, runs)
+            _gather_block(simd, args, (t, t + some), group, first, pixels, (k, k + here), gathered, runs)
             start = ACCUMULATE if t + k > 0 else 0
-            here_limits = limits + 2 * simd.itemsize if t + together == taps and k + here == length else limits
+            here_limits = limits + 2 * simd.itemsize if t + some == taps and k + here == length else limits
             for panel in range(first_panel, end_panel):
                 row = group * rows + panel * tile_rows
-                left = args.panels
-                left += simd.itemsize * tile_rows * ((group * panels + panel) * packed + skipped + k)
+                left = args.panels + simd.itemsize * tile_rows * ((group * panels + panel) * packed + k)
                 bias = args.bias
                 if bias != 0:
                     bias += simd.itemsize * row
                 whole = panel * tile_rows + tile_rows <= rows
                 for tile in range(tiles):
                     u = first + tile * width
-                    right = gathered + simd.itemsize * tile * here * width
+                    right = gathered + simd.itemsize * tile * apart * here * width
                     n, inside = divmod(u, in_image)
                     direct = whole and dense and inside + width <= in_image
-                    operands = left, right, scratch, width, 0, 0, limits
+                    target, across, begin, addend, within = scratch, width, 0, 0, limits
                     if direct:
                         target = args.target + simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
-                        operands = left, right, target, plane, bias, start, here_limits
-                    _multiply_chunk(simd, kernel, here, steps, tile_rows, width, limits, operands)
+                        across, begin, addend, within = plane, start, bias, here_limits
+                    operands = left, right, target, across, addend, begin, within
+                    _multiply_chunk(simd, args, (t, apart), here, width, operands)
                     if not direct:
                         count = min(width, pixels - u)
                         valid = min(tile_rows, rows - panel * tile_rows)
@@ -127,14 +137,22 @@ def multiply_block(simd, args, task, thread):
 
 
 @inner
-def _multiply_chunk(simd, kernel, depth, steps, tile_rows, width, limits, operands):
-    """Compute a tile of a chunk of the reduction, ``steps`` steps at a time; the last ones apply the limits."""
-    left, right, target, plane, bias, start, last_limits = operands
-    for k in range(0, depth, steps):
-        here = min(steps, depth - k)
-        a, b = left + simd.itemsize * k * tile_rows, right + simd.itemsize * k * width
-        within = last_limits if k + here == depth else limits
-        call(kernel, (here, a, b, target, plane, bias, start if k == 0 else ACCUMULATE, within))
+def _multiply_chunk(simd, args, taps, length, width, operands):
+    """Compute a tile of a chunk of the reduction, ``steps`` steps at a time; the last ones apply the limits.
+
+    ``taps`` are the first tap and the count of those whose ``length`` rows are gathered one after another.
+    """
+    left, right, target, across, bias, start, last_limits = operands
+    (first_tap, apart), tile_rows, steps, begin = taps, args.tile_rows, args.steps, start
+    for t in range(first_tap, first_tap + apart):
+        skipped = args.depth * load_integer(args.taps, 3 * t + 2) if args.by_taps != 0 else 0
+        for k in range(0, length, steps):
+            here = min(steps, length - k)
+            a = left + simd.itemsize * (skipped + k) * tile_rows
+            within = last_limits if t + 1 == first_tap + apart and k + here == length else args.limits
+            call(args.kernel, (here, a, right, target, across, bias, begin, within))
+            right += simd.itemsize * here * width
+            begin = ACCUMULATE
 
 
 @inner

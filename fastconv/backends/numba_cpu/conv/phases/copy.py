@@ -24,6 +24,8 @@ from fastconv.backends.numba_cpu.simd import (
     lanes_between,
     load_scalar,
     load_where,
+    prefetch,
+    store,
     store_scalar,
     store_where,
     zeros,
@@ -37,7 +39,10 @@ def _read_vectors(simd, image, step, row, run, width):
     first, end = run
     for j in range(0, width, simd.lanes):
         value = load_every(simd, step, image + simd.itemsize * step * j, first - j, end - j)
-        store_where(simd, row, j, lanes_between(simd, 0, width - j), value)
+        if width - j >= simd.lanes:
+            store(simd, row, j, value)
+        else:
+            store_where(simd, row, j, lanes_between(simd, 0, width - j), value)
 
 
 @inner
@@ -82,6 +87,13 @@ def _write_run(simd, image, step, row, end):
             store_scalar(simd, image, step * j, load_scalar(simd, row, j))
 
 
+@inner
+def _prefetch_row(simd, image, width, part, parts):
+    """Prefetch one of ``parts`` parts of the lines of a row: a row is read or written once for each part."""
+    for j in range(part * simd.lanes, width, parts * simd.lanes):
+        prefetch(simd, image, j)
+
+
 @task(PhaseArguments)
 def split(simd, args, plane, thread):
     """Copy a plane of an image to its mosaic."""
@@ -102,6 +114,7 @@ def split(simd, args, plane, thread):
                 y = DY * i + a + args.top
                 phase = target + size * ((a * high + i) * J + b * wide)
                 run = (first, end) if y >= 0 and y < H else (0, 0)
+                _prefetch_row(simd, source + size * (H + y) * W, W, b, DX)
                 _read_run(simd, source + size * (y * W + x), DX, phase, run, width)
 
 
@@ -119,4 +132,5 @@ def merge(simd, args, plane, thread):
         for a in range(min(DY, H)):
             for i in range((H - 1 - a) // DY + 1):
                 place = target + size * ((DY * i + a) * W + b)
+                _prefetch_row(simd, place + size * (H * W - b), W, b, DX)
                 _write_run(simd, place, DX, source + size * ((a * high + i) * J + b * wide), count)

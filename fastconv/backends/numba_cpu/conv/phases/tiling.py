@@ -113,6 +113,8 @@ def phased_tiling(simd: Simd, p: Problem, kind: Any) -> PhasedTiling | None:
     cut = kind.tiling(simd, problem)
     if cut is None:
         return None
-    chunks = ceil(p.images, images)
-    cycles = cut.cycles * p.images / images + CPU.routes.phase * numbers * p.images + CPU.routes.job * (3 * chunks - 1)
+    chunks, step = ceil(p.images, images), phases.dilation[1]
+    rows = p.groups * (p.channels * inner.size[0] + p.rows * inner.lattice[0])
+    copied = CPU.routes.phase * (1 + step) * rows * step * ceil(phases.apart[1], simd.lanes)
+    cycles = cut.cycles * p.images / images + copied * p.images + CPU.routes.job * (3 * chunks - 1)
     return PhasedTiling(cut, images, kind.tasks(problem, cut), cycles)

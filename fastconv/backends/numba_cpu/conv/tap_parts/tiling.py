@@ -24,7 +24,7 @@ def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
             # The gradient is gathered too.
             vectors = p.groups * p.rows * found.blocks * ceil(p.points, simd.lanes)
             return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows, 1))
-        found = tiling(simd, p.groups, p.rows, p.points, p.channels, row, 1, tasks, height)
+        found = tiling(simd, p.groups, p.rows, p.points, p.channels, row, 1, tasks, height, apart=True, repeats=taps)
         return replace(found, cycles=(found.cycles - found.pack) * taps)
 
     height = None if job.along_rows else cut(max(job.parts, key=lambda part: part.problem.flops)).tile_rows

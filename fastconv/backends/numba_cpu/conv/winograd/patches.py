@@ -29,6 +29,7 @@ from fastconv.backends.numba_cpu.simd import (
     bits_between,
     mask_of_bits,
     masked_load,
+    prefetch_line,
     shuffled,
     store,
     store_integer,
@@ -38,6 +39,9 @@ from fastconv.backends.numba_cpu.simd import (
 )
 
 _I64 = ir.IntType(64)
+
+CHANNELS_AHEAD = 2
+"""Distance of prefetches, in channels. Channels lie too far apart for the processor to see what is read next."""
 
 # The integers of a chunk are the number of its spans, the lanes that end one, and then for each span, with n rows of
 # m vectors that are read and m rows of m vectors that are written: the addresses of the n rows in the channel to be
@@ -76,11 +80,13 @@ def load_spans(
     mask: int,
     address: Callable[[Any, int], Any],
     count: int | None = None,
+    channel: Callable[[Any, int], Any] | None = None,
 ) -> list[Any]:
     """Return ``rows`` vectors, each merged from all spans of a chunk, with zeros where no span has a pixel.
 
     ``mask`` is the index of the mask among a span's integers, and ``count`` that of the number of its rows, if it may
-    have fewer; ``address`` gives the address of a span's row.
+    have fewer; ``address`` gives the address of a span's row. If ``channel`` gives the bytes to the next channel, the
+    same pixels `CHANNELS_AHEAD` channels on are prefetched.
     """
     kind = vector_of(simd).llvm
     slots = [cgutils.alloca_once(builder, kind) for _ in range(rows)]
@@ -95,7 +101,12 @@ def load_spans(
                 if count is not None:
                     exists = builder.icmp_signed(">", word(builder, span, count), ir.Constant(_I64, a))
                     there = mask_of_bits(builder, simd.simd.lanes, builder.select(exists, bits, ir.Constant(_I64, 0)))
-                pointer = builder.inttoptr(address(span, a), kind.as_pointer())
+                place = address(span, a)
+                if channel is not None:
+                    ahead = builder.mul(channel(span, a), ir.Constant(_I64, CHANNELS_AHEAD))
+                    later = builder.inttoptr(builder.add(place, ahead), kind.as_pointer())
+                    prefetch_line(builder, later, to_write=False)
+                pointer = builder.inttoptr(place, kind.as_pointer())
                 builder.store(masked_load(builder, pointer, there, builder.load(slot), simd.simd.itemsize), slot)
     return [builder.load(slot) for slot in slots]
 
@@ -117,8 +128,11 @@ def _transform(typing, simd, chunk, scratch, target, step):
         kept = n * across > simd.simd.instructions.registers
         columns: list[list[Any]] = []
 
-        def transform(mask: int, address: Callable[[Any, int], Any]) -> None:
-            values = emit(builder, program, load_spans(builder, simd, chunk, n, mask, address))
+        def channel(span: Any, a: int) -> Any:
+            return word(builder, span, n + a)
+
+        def transform(mask: int, address: Callable[[Any, int], Any], channel: Any = None) -> None:
+            values = emit(builder, program, load_spans(builder, simd, chunk, n, mask, address, channel=channel))
             if kept:
                 for a, value in enumerate(values):
                     place = ir.Constant(_I64, lanes * (across * a + len(columns)))
@@ -130,7 +144,7 @@ def _transform(typing, simd, chunk, scratch, target, step):
             def beside(span: Any, a: int, v: int = v) -> Any:
                 return builder.add(word(builder, span, a), ir.Constant(_I64, v * lanes * size))
 
-            transform(2 * n + v, beside)
+            transform(2 * n + v, beside, channel)
         for k in range(form.right.taps - 1):
 
             def behind(span: Any, a: int, k: int = k) -> Any:

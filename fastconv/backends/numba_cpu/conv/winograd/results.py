@@ -7,7 +7,7 @@ from llvmlite import ir
 from fastconv.backends.compiler import inner, intrinsic, types
 from fastconv.backends.numba_cpu.conv.winograd.forms.additions import additions, emit
 from fastconv.backends.numba_cpu.conv.winograd.forms.vectors import emit_numbers, interleaved, load_at
-from fastconv.backends.numba_cpu.conv.winograd.patches import chunk_at, for_spans, target_words, word
+from fastconv.backends.numba_cpu.conv.winograd.patches import CHANNELS_AHEAD, chunk_at, for_spans, target_words, word
 from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     clamped,
@@ -16,6 +16,7 @@ from fastconv.backends.numba_cpu.simd import (
     mask_of_bits,
     masked_store,
     multiply_add,
+    prefetch_line,
     vector_of,
     zeros,
 )
@@ -24,16 +25,16 @@ _I64 = ir.IntType(64)
 
 
 @intrinsic
-def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below, odd):
+def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below, plane, odd):
     """Write the tiles of results for a chunk of patches, whose sums of products lie ``step`` elements apart.
 
     ``bias`` and ``limits`` are addresses of a number and of two; the channel is ``away`` bytes from that of the chunk,
-    and rows of results are ``below`` bytes apart. The result is the vector ``odd``, with NaN in the lanes where a pixel
-    was infinite or NaN.
+    rows of results are ``below`` bytes apart, and channels ``plane`` bytes. The result is the vector ``odd``, with NaN
+    in the lanes where a pixel was infinite or NaN.
     """
 
     def generate(context, builder, signature, arguments):
-        _, source, step, bias, limits, chunk, away, below, odd = arguments
+        _, source, step, bias, limits, chunk, away, below, plane, odd = arguments
         form, lanes, size = simd.simd.form, simd.simd.lanes, simd.simd.itemsize
         program, along_rows = additions(form.down.result), additions(form.right.result)
         nothing, first = ir.Constant(vector_of(simd).llvm, None), ir.Constant(_I64, 0)
@@ -52,7 +53,7 @@ def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below
                 odd = multiply_add(builder, value, nothing, odd)
                 pixels.append(clamped(builder, builder.fadd(value, start), lowest, highest))
             rows.append(interleaved(builder, pixels))
-        words = target_words(form)
+        words, ahead = target_words(form), builder.mul(plane, ir.Constant(_I64, CHANNELS_AHEAD))
         with for_spans(builder, simd, chunk) as span:
             place, there = builder.add(word(builder, span, words), away), word(builder, span, words + 1)
             for v in range(form.right.output):
@@ -65,9 +66,11 @@ def _transform_sums(typing, simd, source, step, bias, limits, chunk, away, below
                             address = builder.add(builder.add(place, down), ir.Constant(_I64, v * lanes * size))
                             pointer = builder.inttoptr(address, row[v].type.as_pointer())
                             masked_store(builder, row[v], pointer, mask, size)
+                            later = builder.inttoptr(builder.add(address, ahead), row[v].type.as_pointer())
+                            prefetch_line(builder, later, to_write=True)
         return odd
 
-    return vector_of(simd)(simd, *[types.intp] * 7, vector_of(simd)), generate
+    return vector_of(simd)(simd, *[types.intp] * 8, vector_of(simd)), generate
 
 
 @inner
@@ -83,5 +86,5 @@ def write_pixels(simd, args, row, rows, chunks, table, width, sums, step, nowher
         for chunk in range(chunks):
             base = chunk_at(simd, table, chunk)
             here = sums + simd.itemsize * (m * width + chunk * simd.lanes)
-            odd = _transform_sums(simd, here, step, start, limits, base, m * plane, simd.itemsize * args.J, odd)
+            odd = _transform_sums(simd, here, step, start, limits, base, m * plane, simd.itemsize * args.J, plane, odd)
     return is_zero(simd, odd)

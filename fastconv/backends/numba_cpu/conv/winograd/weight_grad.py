@@ -83,31 +83,36 @@ def workspace_bytes(
 
 
 @intrinsic
-def _transform_gradients(typing, simd, chunk, away, below, target, step):
+def _transform_gradients(typing, simd, chunk, away, below, plane, target, step):
     """Write the products' factors of a chunk's tiles of gradients as vectors ``step`` elements apart.
 
-    The channel is ``away`` bytes from that of the chunk, and rows of gradients are ``below`` bytes apart.
+    The channel is ``away`` bytes from that of the chunk, rows of gradients are ``below`` bytes apart, and
+    channels ``plane`` bytes.
     """
 
     def generate(context, builder, signature, arguments):
-        _, chunk, away, below, target, step = arguments
+        _, chunk, away, below, plane, target, step = arguments
         form, lanes = simd.simd.form, simd.simd.lanes
         program, along_rows = (additions(transposed(axis.result)) for axis in (form.down, form.right))
         words = target_words(form)
         columns = []
+
+        def channel(span: Any, a: int) -> Any:
+            return plane
+
         for v in range(form.right.output):
 
             def row(span: Any, a: int, v: int = v) -> Any:
                 place = builder.add(word(builder, span, words), ir.Constant(_I64, v * lanes * simd.simd.itemsize))
                 return builder.add(builder.add(place, away), builder.mul(below, ir.Constant(_I64, a)))
 
-            columns.append(load_spans(builder, simd, chunk, form.down.output, words + 2 + v, row, words + 1))
+            columns.append(load_spans(builder, simd, chunk, form.down.output, words + 2 + v, row, words + 1, channel))
         columns = [emit(builder, program, column) for column in columns]
         numbers = [emit(builder, along_rows, separated(builder, list(row))) for row in zip(*columns, strict=True)]
         emit_factors(builder, simd, numbers.__getitem__, lambda block: transposed(block.result), target, step)
         return context.get_dummy_value()
 
-    return types.void(simd, *[types.intp] * 5), generate
+    return types.void(simd, *[types.intp] * 6), generate
 
 
 @intrinsic
@@ -163,7 +168,7 @@ def _pack_gradient(simd, args, row, rows, chunks, table, square, target, target_
         for chunk in range(chunks):
             base = chunk_at(simd, table, chunk)
             place = square + simd.itemsize * (m * steps + chunk * simd.lanes)
-            _transform_gradients(simd, base, (row + m) * plane, below, place, square_step)
+            _transform_gradients(simd, base, (row + m) * plane, below, plane, place, square_step)
     for point in range(simd.products):
         panel = target + simd.itemsize * point * target_step
         pack_squares(simd, square + simd.itemsize * point * square_step, steps, rows, steps, panel, tile_rows)
