@@ -27,6 +27,7 @@ from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.quiet import QUIET
+from fastconv.backends.short import Short
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -117,6 +118,13 @@ class Backend(ABC):
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
         """Returns how it would do ``operation``."""
         return Explanation(self.name, None, f"{operation} by backend {self.name!r}: {self.summary}")
+
+    def short(self, operation: str, geometry: Geometry, dtype: np.dtype[Any], arrays: int) -> Short | None:
+        """Returns the short program of an operation on ``arrays`` contiguous arrays; None if it has none.
+
+        A backend that has one has a table too that takes it (`fastconv.known`).
+        """
+        return None
 
     def warmup(self) -> None:  # noqa: B027, doing nothing is right for most
         """Compile ahead of time what the first calls would otherwise compile."""

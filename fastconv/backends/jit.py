@@ -280,9 +280,19 @@ def address_of(function: Callable[..., None], *arguments: Any) -> int:
     The machine code lives as long as the process. A call through an address costs a few cycles, and spares the caller
     from being compiled again for each function that it may call.
     """
+    return _address(function, types.void(*arguments))
 
+
+def function_address(function: Callable[..., int], *arguments: Any) -> int:
+    """Return the same for a function that returns a pointer-sized integer."""
+    return _address(function, types.intp(*arguments))
+
+
+def _address(function: Callable[..., Any], signature: Any) -> int:
     def compiled() -> int:
-        function_pointer = CFunc(function, (arguments, types.void), locals={}, options={"error_model": "numpy"})
+        function_pointer = CFunc(
+            function, (signature.args, signature.return_type), locals={}, options={"error_model": "numpy"}
+        )
         _keep_on_disk(function_pointer, function)
         function_pointer.compile()
         _kept.append(function_pointer)
