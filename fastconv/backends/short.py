@@ -12,5 +12,5 @@ class Short(NamedTuple):
     """A short program, in a form that the backend's own table of known calls takes (`fastconv.known`)."""
 
     program: Any
-    operands: tuple[int, ...]
-    """For each operand of the program, the number of its argument in a call, `RESULT` or `ABSENT`."""
+    operands: tuple[Any, ...]
+    """For each operand of the program, the number of its argument in a call, `RESULT`, `ABSENT`, or an array."""

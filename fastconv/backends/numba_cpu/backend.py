@@ -20,6 +20,7 @@ from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.calls import short, table
+from fastconv.backends.numba_cpu.calls.planned import PlannedConvolution
 from fastconv.backends.numba_cpu.explaining import explain
 from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NumbaBatchNorm
@@ -42,6 +43,7 @@ from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.warmup import warm
+from fastconv.backends.planned import Planned
 from fastconv.backends.short import Short
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry, PoolGeometry
@@ -144,6 +146,13 @@ class NumbaCpu(Backend):
         if jobs_done[0].left_out:
             add_padding(self._simd(y.dtype), y, w, geometry)
         return y
+
+    def plan_conv2d(self, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> Planned:
+        if 0 in (*geometry.input_shape, *geometry.output_shape):
+            return super().plan_conv2d(w, b, geometry)
+        found, jobs_done, _ = self._plans("conv2d", w.dtype, geometry)
+        apart = (jobs_done[0].exchanged and b is not None) or (jobs_done[0].left_out and not np.isfinite(w).all())
+        return super().plan_conv2d(w, b, geometry) if apart else PlannedConvolution(self, w, b, geometry, found)
 
     def short(self, operation: str, geometry: Geometry, dtype: np.dtype[Any], arrays: int) -> Short | None:
         if operation == "conv2d" and isinstance(geometry, ConvGeometry):

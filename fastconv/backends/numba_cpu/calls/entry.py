@@ -156,7 +156,7 @@ def _is_wanted(state, value):
 
 
 @inner
-def _shared(state, item):
+def shared(state, item):
     """Return the object at an address, with one more reference to it."""
     c_call(load_integer(state, INCREASE), (item,))
     return item
@@ -165,31 +165,31 @@ def _shared(state, item):
 @inner
 def _new_array(state, record):
     """Return a new array for a record's result, or 0 with Python's error set."""
-    dtype = _shared(state, load_integer(record, RESULT_DTYPE))
+    dtype = shared(state, load_integer(record, RESULT_DTYPE))
     sizes = load_integer(record, DIMS), load_integer(record, SHAPE), 0, 0, 0, 0
     return c_call(load_integer(state, NEW_ARRAY), (load_integer(state, NDARRAY), dtype, *sizes))
 
 
 @inner
-def _answer(state, record, arguments):
+def answer(state, record, arguments):
     """Return the result of a record's program in a new array, or `NotImplemented` if Python code must compute it."""
     result = _new_array(state, record)
     if result == 0 or compute(record, arguments, result):
         return result
     c_call(load_integer(state, DECREASE), (result,))
-    return _shared(state, load_integer(state, MISSED))
+    return shared(state, load_integer(state, MISSED))
 
 
 def _known_call(owner, arguments, count):
     state, key = load_integer(owner, DATA), stack_integers()
     words = _write_key(state, arguments, count, key)
     if words == 0:
-        return _shared(state, load_integer(state, MISSED))
+        return shared(state, load_integer(state, MISSED))
     value = _hash(key, words)
     record = _find(state, key, words, value & (SLOTS - 1))
     if record != 0:
-        return _answer(state, record, arguments)
-    return _shared(state, load_integer(state, NONE if _is_wanted(state, value) else MISSED))
+        return answer(state, record, arguments)
+    return shared(state, load_integer(state, NONE if _is_wanted(state, value) else MISSED))
 
 
 @once

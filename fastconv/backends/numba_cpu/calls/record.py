@@ -8,6 +8,7 @@ programs of the process. So a call copies nothing, and allocates nothing but its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ WORKSPACE_BYTES = 1 << 20
 """Size limit of a short program's workspace, in bytes."""
 
 # The first words of a record: lengths, and addresses of what follows in the record.
-KEY_WORDS, KEY, DIMS, SHAPE, DTYPE, PLACES, PLACE, STEPS, STEP, FLAGS, FLAG, STATE, HEAD = range(13)
+KEY_WORDS, KEY, DIMS, SHAPE, DTYPE, PLACES, PLACE, STEPS, STEP, FLAGS, FLAG, ITEM_BYTES, STATE, HEAD = range(14)
 
 _LINE = 64
 
@@ -48,14 +49,15 @@ class Record:
     """Holds a record, and what its addresses point to."""
 
     def __init__(
-        self, key: Sequence[int], program: Program, operands: Sequence[int], shape: Sequence[int], dtype: np.dtype
+        self, key: Sequence[int], program: Program, operands: Sequence[Any], shape: Sequence[int], dtype: np.dtype
     ) -> None:
         """Make the record of a short program.
 
         Args:
             key: the key of the calls that the record is for.
             program: a program that needs no helpers, and `WORKSPACE_BYTES` of memory at most.
-            operands: for each operand of the program, the number of its argument in a call, `RESULT` or `ABSENT`.
+            operands: for each operand of the program, the number of its argument in a call, `RESULT`, `ABSENT`, or an
+                array that is always the operand.
             shape, dtype: those of the result.
         """
         self.key = list(key)
@@ -67,10 +69,13 @@ class Record:
         start, beyond = int(args.ctypes.data), _workspace.start - jobs.nbytes
         places = []
         for place, base, offset in addresses.reshape(-1, 3).tolist():
+            operand = operands[base - 1] if base else None
             if base == 0:
                 args[place] = beyond + offset
-            elif operands[base - 1] != ABSENT:
-                places.append((start + 8 * place, operands[base - 1], offset))
+            elif isinstance(operand, np.ndarray):
+                args[place] = operand.ctypes.data + offset
+            elif operand != ABSENT:
+                places.append((start + 8 * place, operand, offset))
         run = [(task, start + offset, count) for task, offset, count, _ in steps.reshape(-1, 4).tolist()]
         tables = [np.array(part, np.int64).reshape(-1) for part in (key, shape, places, run, start + 8 * flags)]
         self.words = np.zeros(HEAD, np.int64)
@@ -78,8 +83,8 @@ class Record:
         ends = (KEY_WORDS, KEY), (DIMS, SHAPE), (PLACES, PLACE), (STEPS, STEP), (FLAGS, FLAG)
         for (many, where), count, table in zip(ends, counts, tables, strict=True):
             self.words[many], self.words[where] = count, table.ctypes.data
-        self.words[DTYPE] = id(dtype)
-        self._kept: list[object] = [program, memory, dtype, *tables]
+        self.words[DTYPE], self.words[ITEM_BYTES] = id(dtype), dtype.itemsize
+        self._kept: list[object] = [program, memory, dtype, *operands, *tables]
 
     @property
     def address(self) -> int:

@@ -15,7 +15,7 @@ from fastconv.backends.numba_cpu.calls.record import WORKSPACE_BYTES
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.pooling.plan import forward
 from fastconv.backends.numba_cpu.runtime import buffers
-from fastconv.backends.numba_cpu.runtime.program import Operation, ProgramBuilder
+from fastconv.backends.numba_cpu.runtime.program import Operation, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.runtime.thread_pool import is_short
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.short import ABSENT, RESULT, Short
@@ -30,7 +30,7 @@ def convolution(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: np.dt
     if not is_short(g.flops) or jobs[0].left_out or (jobs[0].exchanged and biased):
         return None
     builder = ProgramBuilder()
-    operands: tuple[int, ...] = 1, 0, RESULT
+    operands: tuple[Any, ...] = 1, 0, RESULT
     if jobs[0].exchanged:
         plans[0].emit(builder, *[builder.operand() for _ in operands], watch=False)
     else:
@@ -38,7 +38,7 @@ def convolution(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: np.dt
         places = [builder.operand() for _ in operands]
         for each in plans:
             each.emit(builder, *places, watch=False)
-    return _short(builder, operands, g.output_shape, dtype)
+    return _short(builder.finish(), operands, g.output_shape, dtype)
 
 
 def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
@@ -48,12 +48,14 @@ def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
     operation: Operation = forward(simd, g, kind)
     builder = ProgramBuilder()
     operation.emit(builder, builder.operand(), builder.operand(), None)
-    return _short(builder, (0, RESULT), g.output_shape, np.dtype(simd.dtype))
+    return _short(builder.finish(), (0, RESULT), g.output_shape, np.dtype(simd.dtype))
 
 
-def _short(builder: ProgramBuilder, operands: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype) -> Short | None:
-    program = builder.finish()
+def planned(program: Program, operands: tuple[Any, ...], g: ConvGeometry, dtype: np.dtype) -> Short | None:
+    """Return the program of a planned convolution as a short one, if it is."""
+    return _short(program, operands, g.output_shape, dtype) if is_short(g.flops) else None
+
+
+def _short(program: Program, operands: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype) -> Short | None:
     fits = program.helpers == 0 and program.memory <= WORKSPACE_BYTES
-    if not fits or math.prod(shape) * dtype.itemsize >= buffers.SMALLEST:
-        return None
-    return Short(program, operands)
+    return Short(program, operands) if fits and math.prod(shape) * dtype.itemsize < buffers.SMALLEST else None

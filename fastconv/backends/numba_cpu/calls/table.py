@@ -58,7 +58,7 @@ class Table:
         key, kept = [int(state[entry.OPERATION])], list[object]()
         for number, each in enumerate(arguments):
             if type(each) is np.ndarray:
-                key += array_key(each)
+                key += array_key(each.dtype, each.shape)
                 kept.append(each.dtype)
             elif type(each) is tuple:
                 key += [entry.TUPLE_TAG, len(each), *map(id, each)]
@@ -70,10 +70,14 @@ class Table:
         return key, kept
 
 
-def array_key(array: np.ndarray) -> list[int]:
-    """Return the words of an array in a key."""
-    plain = array.flags.c_contiguous + 0x100 * array.flags.aligned
-    return [entry.ARRAY_TAG, id(array.dtype), array.ndim << 32 | plain, *array.shape]
+def array_key(dtype: np.dtype, shape: Sequence[int]) -> list[int]:
+    """Return the words of a C-contiguous, aligned array in a key."""
+    return [entry.ARRAY_TAG, id(dtype), len(shape) << 32 | objects.PLAIN, *shape]
+
+
+def probe() -> bool:
+    """Return True if NumPy and the interpreter are what compiled code expects."""
+    return objects.probe() and builtin.probe()
 
 
 def new_state() -> np.ndarray:
@@ -90,7 +94,7 @@ def new_state() -> np.ndarray:
 
 def start() -> Table | None:
     """Return a new table, or None where NumPy or the interpreter are unlike what compiled code expects."""
-    return Table() if objects.probe() and builtin.probe() else None
+    return Table() if probe() else None
 
 
 def _hash(key: Sequence[int]) -> int:
