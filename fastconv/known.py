@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from fastconv.backends.short import Short
 
 Call = Callable[..., Any]
+Words = Callable[[Any], list[int]]
 
 _FIRST_CALLS = 64
 """Number of a process's calls that take the usual way: a fifth of a millisecond."""
@@ -33,19 +36,54 @@ class Table(Protocol):
     def call(self, operation: str, backend: int) -> Call:
         """Returns the function that computes known calls; its argument ``backend``, a number, may be None."""
 
-    def learn(self, operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...]) -> None:
-        """Know a call from now on; its result has this ``shape`` and the first argument's data type."""
+    def tensor_call(self, operation: str, backend: int, kind: type, exchange: int, words: Words) -> Call:
+        """Returns the same for tensors.
+
+        Args:
+            operation, backend: as in `call`.
+            kind: the class of a call's first argument.
+            exchange: address of the function of DLPack's exchange that describes a tensor.
+            words: a function that returns what a key has of a tensor.
+        """
+
+    def learn(
+        self, operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        """Know a call from now on; its result has this ``shape`` and data type."""
 
     def forget(self) -> None:
         """Forget all calls."""
 
+
+class Tensors(Protocol):
+    """Known calls on another kind of array than NumPy's; `fastconv.torch` has those on tensors."""
+
+    kind: type
+    """The class of a call's first argument."""
+
+    def use(self, table: Table) -> None:
+        """Take the functions that compute known calls from a table."""
+
+    def described(self, tensor: Any) -> np.dtype[Any] | None:
+        """Returns the data type of a tensor that a known call may have; None for what isn't one."""
+
+    def conv2d(self, *arguments: Any) -> Any: ...
+
+    def max_pool2d(self, *arguments: Any) -> Any: ...
+
+    def avg_pool2d(self, *arguments: Any) -> Any: ...
+
+
+tensors: Tensors | None = None
+"""Known calls on tensors, or None."""
 
 _starts: list[Callable[[], Table | None]] = []
 _tables: list[Table] = []
 _calls = 0
 
 
-def _unknown(*arguments: Any) -> Any:
+def unknown(*arguments: Any) -> Any:
+    """Returns `NotImplemented`; makes the table when the process has made enough calls."""
     global _calls, conv2d, max_pool2d, avg_pool2d
     _calls += 1
     if _calls >= _FIRST_CALLS and _starts:
@@ -53,13 +91,15 @@ def _unknown(*arguments: Any) -> Any:
         if table is not None:
             made = {name: table.call(name, backend) for name, backend in BACKEND.items()}
             _tables.append(table)
+            if tensors is not None:
+                tensors.use(table)
             conv2d, max_pool2d, avg_pool2d = made["conv2d"], made["max_pool2d"], made["avg_pool2d"]
     return NotImplemented
 
 
-conv2d: Call = _unknown
-max_pool2d: Call = _unknown
-avg_pool2d: Call = _unknown
+conv2d: Call = unknown
+max_pool2d: Call = unknown
+avg_pool2d: Call = unknown
 
 
 def offer(start: Callable[[], Table | None]) -> None:
@@ -67,10 +107,18 @@ def offer(start: Callable[[], Table | None]) -> None:
     _starts.append(start)
 
 
-def learn(operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...]) -> None:
+def add_tensors(calls: Tensors) -> None:
+    """Let calls on tensors be known too."""
+    global tensors
+    tensors = calls
+    for table in _tables:
+        calls.use(table)
+
+
+def learn(operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Let the table know a call from now on, as `Table.learn`."""
     for table in _tables:
-        table.learn(operation, arguments, short, shape)
+        table.learn(operation, arguments, short, shape, dtype)
 
 
 def forget() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastconv import known
@@ -59,7 +61,11 @@ def conv2d(
     Reference: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016).
     """
     arguments = input, weight, bias, stride, padding, dilation, groups, backend
-    found = known.conv2d(*arguments) if type(input) is np.ndarray else NotImplemented
+    found: Any = NotImplemented
+    if type(input) is np.ndarray:
+        found = known.conv2d(*arguments)
+    elif known.tensors is not None and type(input) is known.tensors.kind:
+        found = known.tensors.conv2d(*arguments)
     if found is not None and found is not NotImplemented:
         return found
     ops, input = taken("input", input)

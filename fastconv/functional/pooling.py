@@ -53,7 +53,11 @@ def max_pool2d(
         UnsupportedError: the backend can't do this problem.
     """
     arguments = input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, backend
-    found = known.max_pool2d(*arguments) if type(input) is np.ndarray else NotImplemented
+    found: Any = NotImplemented
+    if type(input) is np.ndarray:
+        found = known.max_pool2d(*arguments)
+    elif known.tensors is not None and type(input) is known.tensors.kind:
+        found = known.tensors.max_pool2d(*arguments)
     if found is not None and found is not NotImplemented:
         return found
     ops, input = taken("input", input)
@@ -143,7 +147,11 @@ def avg_pool2d(
     It raises what `max_pool2d` raises.
     """
     arguments = input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, backend
-    found = known.avg_pool2d(*arguments) if type(input) is np.ndarray else NotImplemented
+    found: Any = NotImplemented
+    if type(input) is np.ndarray:
+        found = known.avg_pool2d(*arguments)
+    elif known.tensors is not None and type(input) is known.tensors.kind:
+        found = known.tensors.avg_pool2d(*arguments)
     if found is not None and found is not NotImplemented:
         return found
     ops, input = taken("input", input)

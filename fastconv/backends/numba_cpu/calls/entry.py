@@ -36,7 +36,7 @@ ARRAY_TAG, TUPLE_TAG = 1, 2
 
 # The words of an operation's state.
 NDARRAY, TUPLE, NONE, MISSED, INCREASE, DECREASE, NEW_ARRAY = range(7)
-GET_CHOICE, CHOICE, BACKEND, OPERATION, TABLE, MISSES, STATE = range(7, 14)
+GET_CHOICE, CHOICE, BACKEND, OPERATION, TABLE, MISSES, EXCHANGE, CLEAR, AS_INTEGER, STATE = range(7, 17)
 
 SLOTS, PROBES = 1024, 4
 """Number of records in the table, and of neighbouring places that may have a key's record."""
@@ -64,7 +64,7 @@ def _choice(state):
 
 
 @inner
-def _write_items(key, items, count):
+def write_items(key, items, count):
     for number in range(count):
         store_integer(key, number, load_integer(items, number))
 
@@ -78,7 +78,7 @@ def write_array(array, key):
     store_integer(key, 0, ARRAY_TAG)
     store_integer(key, 1, load_integer(array, DTYPE))
     store_integer(key, 2, dims << 32 | load_integer(array, FLAGS) & PLAIN)
-    _write_items(key + 24, load_integer(array, SIZES), dims)
+    write_items(key + 24, load_integer(array, SIZES), dims)
     return 3 + dims
 
 
@@ -90,16 +90,15 @@ def _write_tuple(items, key):
         return 0
     store_integer(key, 0, TUPLE_TAG)
     store_integer(key, 1, count)
-    _write_items(key + 16, items + 8 * FIRST_ITEM, count)
+    write_items(key + 16, items + 8 * FIRST_ITEM, count)
     return 2 + count
 
 
 @inner
-def _write_key(state, arguments, count, key):
-    """Write the key of a call, and return its length; 0 for a call that has no key."""
-    words = 1
-    store_integer(key, 0, load_integer(state, OPERATION))
-    for number in range(count):
+def write_arguments(state, arguments, numbers, key, words):
+    """Write the arguments with ``numbers``, first and end, to a key; return its new length, 0 if it has none."""
+    first, end = numbers
+    for number in range(first, end):
         each, here = load_integer(arguments, number), key + 8 * words
         if words + 3 + MOST_ITEMS > MOST_WORDS:
             return 0
@@ -180,16 +179,23 @@ def answer(state, record, arguments):
     return shared(state, load_integer(state, MISSED))
 
 
-def _known_call(owner, arguments, count):
-    state, key = load_integer(owner, DATA), stack_integers()
-    words = _write_key(state, arguments, count, key)
-    if words == 0:
-        return shared(state, load_integer(state, MISSED))
+@inner
+def looked_up(state, key, words, arguments):
+    """Return the answer to the call that has a key of ``words`` words, on the arrays among ``arguments``."""
     value = _hash(key, words)
     record = _find(state, key, words, value & (SLOTS - 1))
     if record != 0:
         return answer(state, record, arguments)
     return shared(state, load_integer(state, NONE if _is_wanted(state, value) else MISSED))
+
+
+def _known_call(owner, arguments, count):
+    state, key = load_integer(owner, DATA), stack_integers()
+    store_integer(key, 0, load_integer(state, OPERATION))
+    words = write_arguments(state, arguments, (0, count), key, 1)
+    if words == 0:
+        return shared(state, load_integer(state, MISSED))
+    return looked_up(state, key, words, arguments)
 
 
 @once

@@ -5,17 +5,21 @@ Compiled code reads the table while it holds the interpreter's lock, so it sees 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv import registry
-from fastconv.backends.numba_cpu.calls import builtin, entry, objects
+from fastconv.backends.numba_cpu.calls import builtin, entry, objects, tensors
 from fastconv.backends.numba_cpu.calls.record import Record
 from fastconv.backends.short import Short
 
 _WORD = 1 << 64
+
+Shape = tuple[int, ...]
+Words = Callable[[Any], list[int]]
+"""A function that returns the words of an array in a key."""
 
 
 class Table:
@@ -25,20 +29,30 @@ class Table:
         self._slots = np.zeros(entry.SLOTS + entry.PROBES, np.int64)
         self._misses = np.zeros(entry.COUNTERS, np.int64)
         self._records: dict[int, Record] = {}
-        self._states: dict[str, np.ndarray] = {}
+        self._operations: dict[tuple[str, type], tuple[np.ndarray, Words]] = {}
 
     def call(self, operation: str, backend: int) -> Any:
         """Return the function that computes known calls of an operation, as `fastconv.known.Table.call`."""
+        state = self._state(operation, backend, np.ndarray, lambda array: array_key(array.dtype, array.shape))
+        return builtin.builtin(operation, entry.known_call(), state)
+
+    def tensor_call(self, operation: str, backend: int, kind: type, exchange: int, words: Words) -> Any:
+        """Return the same for tensors, as `fastconv.known.Table.tensor_call`."""
+        state = self._state(operation, backend, kind, words)
+        state[entry.EXCHANGE] = exchange
+        return builtin.builtin(operation, tensors.known_call(), state)
+
+    def _state(self, operation: str, backend: int, kind: type, words: Words) -> np.ndarray:
         state = new_state()
         state[entry.BACKEND], state[entry.OPERATION] = backend, state.ctypes.data
         state[entry.TABLE], state[entry.MISSES] = self._slots.ctypes.data, self._misses.ctypes.data
-        self._states[operation] = state
-        return builtin.builtin(operation, entry.known_call(), state)
+        self._operations[operation, kind] = state, words
+        return state
 
-    def learn(self, operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...]) -> None:
+    def learn(self, operation: str, arguments: Sequence[Any], short: Short, shape: Shape, dtype: np.dtype) -> None:
         """Know a call from now on, as `fastconv.known.Table.learn`."""
-        key, kept = self._key(self._states[operation], arguments)
-        record = Record(key, short.program, short.operands, shape, arguments[0].dtype)
+        key, kept = self._key(*self._operations[operation, type(arguments[0])], arguments)
+        record = Record(key, short.program, short.operands, shape, dtype)
         record.keep(*kept)
         first = _hash(key) & (entry.SLOTS - 1)
         places = range(first, first + entry.PROBES)
@@ -53,13 +67,13 @@ class Table:
         self._misses.fill(0)
         self._records.clear()
 
-    def _key(self, state: np.ndarray, arguments: Sequence[Any]) -> tuple[list[int], list[object]]:
+    def _key(self, state: np.ndarray, words: Words, arguments: Sequence[Any]) -> tuple[list[int], list[object]]:
         """Return the key of a call, as compiled code writes it, and the objects whose addresses are in it."""
         key, kept = [int(state[entry.OPERATION])], list[object]()
         for number, each in enumerate(arguments):
-            if type(each) is np.ndarray:
-                key += array_key(each.dtype, each.shape)
-                kept.append(each.dtype)
+            if hasattr(each, "dtype"):
+                key += words(each)
+                kept += [each.dtype, type(each)]
             elif type(each) is tuple:
                 key += [entry.TUPLE_TAG, len(each), *map(id, each)]
                 kept += each
@@ -85,9 +99,15 @@ def new_state() -> np.ndarray:
     state = np.zeros(entry.STATE, np.int64)
     state[entry.NDARRAY], state[entry.TUPLE] = id(np.ndarray), id(tuple)
     state[entry.NONE], state[entry.MISSED], state[entry.CHOICE] = id(None), id(NotImplemented), id(registry.choice)
-    state[entry.INCREASE], state[entry.DECREASE], state[entry.GET_CHOICE] = map(
-        objects.python_function, ("Py_IncRef", "Py_DecRef", "PyContextVar_Get")
-    )
+    functions = {
+        entry.INCREASE: "Py_IncRef",
+        entry.DECREASE: "Py_DecRef",
+        entry.GET_CHOICE: "PyContextVar_Get",
+        entry.CLEAR: "PyErr_Clear",
+        entry.AS_INTEGER: "PyLong_AsLongLong",
+    }
+    for word, name in functions.items():
+        state[word] = objects.python_function(name)
     state[entry.NEW_ARRAY] = objects.new_array_function()
     return state
 

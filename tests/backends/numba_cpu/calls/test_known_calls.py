@@ -242,7 +242,7 @@ def test_the_slow_way_where_a_probe_fails(
     assert table.start() is not None
     monkeypatch.setattr(module, name, value)
     assert table.start() is None
-    monkeypatch.setattr(known, "conv2d", known._unknown)
+    monkeypatch.setattr(known, "conv2d", known.unknown)
     monkeypatch.setattr(known, "_starts", [table.start])
     monkeypatch.setattr(known, "_tables", [])
     call = partial(fastconv.conv2d, X, W, B)
