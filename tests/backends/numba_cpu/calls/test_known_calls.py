@@ -218,7 +218,7 @@ def test_the_table_has_an_end(ran: Ran) -> None:
         g = fastconv.ConvGeometry(*shape, 1, 1, 1)
         short = registry.get("numba").short("conv2d", g, np.dtype("f4"), 2)
         assert short is not None
-        full.learn("conv2d", (np.ones(shape, "f4"), w, None, 1, 0, 1, 1, None), short, shape)
+        full.learn("conv2d", (np.ones(shape, "f4"), w, None, 1, 0, 1, 1, None), short, shape, np.dtype("f4"))
     assert len(full._records) <= entry.SLOTS + entry.PROBES
     found = [call(np.full(shape, number, "f4"), w, None, 1, 0, 1, 1, None) for number, shape in enumerate(shapes)]
     answered = {number for number, each in enumerate(found) if isinstance(each, np.ndarray)}
