@@ -166,12 +166,17 @@ def test_any_layout_out() -> None:
     assert not wide[..., 7::2].any()
 
 
+OVERLAPPING = {
+    "depthwise": ((1, 3, 8, 8), (3, 1, 3, 3), {"padding": 1, "groups": 3}),
+    "matrix": ((1, 8, 7, 9), (8, 8, 1, 1), {}),
+    "winograd": ((1, 64, 30, 30), (64, 64, 3, 3), {"padding": 1}),
+}
+
+
 @pytest.mark.parametrize("shift", [0, 1, 37, 400])
-@pytest.mark.parametrize("short", [False, True])
-def test_out_may_overlap_the_input(shift: int, short: bool) -> None:
-    shape = (1, 3, 8, 8) if short else (1, 64, 30, 30)
-    w = array(shape[1], shape[1], 3, 3)
-    plan, size = fastconv.plan_conv2d(shape, w, padding=1), int(np.prod(shape))
+@pytest.mark.parametrize(("shape", "w", "how"), OVERLAPPING.values(), ids=OVERLAPPING)
+def test_out_may_overlap_the_input(shape: Any, w: Any, how: dict[str, Any], shift: int) -> None:
+    plan, size = fastconv.plan_conv2d(shape, array(*w), **how), int(np.prod(shape))
     for first, second in ((0, shift), (shift, 0)):
         memory = array(size + 400)
         x, out = memory[first:][:size].reshape(shape), memory[second:][:size].reshape(shape)
