@@ -1,6 +1,7 @@
 """Known calls on tensors (`fastconv.known`): those that record no gradient, where nothing but plain computing goes on.
 
-A call takes 2 us so, half of which is for the questions below; otherwise a convolution takes 11 and a pooling 15.
+A pooling takes 1.9 us so and a convolution 2.9, otherwise 15 and 11. Half of it is for the questions below, and 0.7 for
+making a tensor of the result.
 """
 
 from __future__ import annotations
