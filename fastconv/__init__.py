@@ -28,6 +28,7 @@ from fastconv.errors import (
 from fastconv.explaining import explain
 from fastconv.functional import *  # noqa: F403
 from fastconv.geometry import ConvGeometry, PoolGeometry
+from fastconv.planning import Conv2dPlan
 from fastconv.registry import BackendInfo, get_backend, register_backend, set_backend, use_backend
 from fastconv.threads import get_num_threads, set_num_threads
 
@@ -43,6 +44,7 @@ __all__ = [
     "Backend",
     "BackendInfo",
     "BackendUnavailableError",
+    "Conv2dPlan",
     "ConvGeometry",
     "DeviceError",
     "DeviceMemoryError",

@@ -42,6 +42,9 @@ class ArrayOps(Protocol):
 
     def conv2d(self, x: Any, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any: ...
 
+    def plan_conv2d(self, shape: Shape, w: Any, b: Any, how: ConvParameters, backend: str | None) -> Any:
+        """Returns the `fastconv.planning.Conv2dPlan` of images of this shape, which may be unbatched."""
+
     def conv2d_input(self, size: Shape, w: Any, grad: Any, how: ConvParameters, backend: str | None) -> Any: ...
 
     def conv2d_weight(self, x: Any, size: Shape, grad: Any, how: ConvParameters, backend: str | None) -> Any: ...

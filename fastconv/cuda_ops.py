@@ -36,6 +36,10 @@ class CudaOps:
         geometry = conv_geometry(x.shape, w.shape, None if b is None else b.shape, how)
         return _runner(backend, "conv2d", geometry, x).conv2d(x, w, b, geometry)
 
+    def plan_conv2d(self, shape: Shape, w: Any, b: Any, how: ConvParameters, backend: str | None) -> NoReturn:
+        allowed = "plans are for numpy.ndarray, and for torch.Tensor on the CPU"
+        raise ArgumentTypeError("weight", type(w).__name__, allowed)
+
     def conv2d_input(self, size: Shape, w: Any, grad: Any, how: ConvParameters, backend: str | None) -> Any:
         (w, grad), _ = self.operands(weight=w, grad_output=grad)
         geometry = conv_geometry(size, w.shape, None, how)

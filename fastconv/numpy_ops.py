@@ -24,6 +24,7 @@ from fastconv.backends.base import INTEGERS
 from fastconv.backends.quiet import QUIET
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
+from fastconv.planning import Conv2dPlan
 
 _HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 _COMPUTED = (_SINGLE, np.dtype(np.float64))
@@ -41,6 +42,15 @@ class NumpyOps:
         geometry = conv_geometry(x.shape, w.shape, None if b is None else b.shape, how)
         runner = registry.resolve(backend).select("conv2d", geometry, x.dtype)
         return _rounded(runner.conv2d(x, w, b, geometry), dtype)
+
+    def plan_conv2d(
+        self, shape: Shape, w: np.ndarray, b: np.ndarray | None, how: ConvParameters, backend: str | None
+    ) -> Conv2dPlan:
+        (w, b), dtype = _operands(weight=w, bias=b)
+        geometry = conv_geometry((1, *shape)[-4:], w.shape, None if b is None else b.shape, how)
+        runner = registry.resolve(backend).select("conv2d", geometry, w.dtype)
+        w, b = w.copy(), None if b is None else b.copy()
+        return Conv2dPlan(runner.plan_conv2d(w, b, geometry), shape, dtype, runner.name)
 
     def conv2d_input(
         self, size: Shape, w: np.ndarray, grad: np.ndarray, how: ConvParameters, backend: str | None

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from fastconv import verbose
+from fastconv import known, verbose
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.errors import ArgumentTypeError, BackendUnavailableError, UnknownBackendError
 from fastconv.shield import shielded
@@ -43,7 +43,8 @@ _variants: dict[str, Backend] = {}
 """Backends asked for as "name:option", which the table of backends doesn't list."""
 _plugins: dict[str, EntryPoint] | None = None
 
-_context: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+choice: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+"""The backend that `use_backend` has chosen here, or None."""
 _environment: str | None = os.environ.get("FASTCONV_BACKEND") or None
 _default: str = _environment or "auto"
 
@@ -116,13 +117,13 @@ def use_backend(name: str) -> Iterator[None]:
         UnknownBackendError: no backend has this name.
         BackendUnavailableError: it can't run here.
     """
-    chosen, before = resolve(_checked(name)).name, _context.get()
+    chosen, before = resolve(_checked(name)).name, choice.get()
     # An interrupt right after the change finds this inside.
     try:
-        _context.set(chosen)
+        choice.set(chosen)
         yield
     finally:
-        _context.set(before)
+        choice.set(before)
 
 
 def set_backend(name: str) -> None:
@@ -137,11 +138,12 @@ def set_backend(name: str) -> None:
     """
     global _default
     _default = resolve(_checked(name)).name
+    known.forget()
 
 
 def get_backend() -> str:
     """Returns the name of the backend that a call without ``backend=`` uses here and now."""
-    return _context.get() or _default
+    return choice.get() or _default
 
 
 def register_backend(backend: Backend, *, replace: bool = False) -> None:
@@ -172,6 +174,7 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
         raise ValueError(f"backend: a backend is called {name!r} already; pass replace=True to take its place")
     _ready.clear()
     _variants.clear()
+    known.forget()
 
 
 def _checked(name: object) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fastconv
-from fastconv import registry
+from fastconv import known, registry
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.backends.chain import Gradients, Operands
 from fastconv.backends.numba_cpu.backend import NumbaCpu
@@ -142,6 +142,12 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         return piece
 
     monkeypatch.setattr(Store, "take", poisoned_take)
+
+
+@pytest.fixture(autouse=True)
+def unknown_calls() -> None:
+    """Compiled code knows no call of another test again: it would pass by what this test puts into a backend."""
+    known.forget()
 
 
 @pytest.fixture(autouse=True)

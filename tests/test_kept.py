@@ -87,5 +87,5 @@ def test_programs_hold_no_memory_for_their_runs() -> None:
     programs = list(chain._programs._young.values())
     assert len(programs) == 2
     for program in programs:
-        assert program.nbytes < 100_000 < program._memory
+        assert program.nbytes < 100_000 < program.memory
     assert chain._programs.kept_bytes == sum(program.nbytes for program in programs)

@@ -26,7 +26,9 @@ from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
+from fastconv.backends.planned import Planned
 from fastconv.backends.quiet import QUIET
+from fastconv.backends.short import Short
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -117,6 +119,17 @@ class Backend(ABC):
     def explain(self, operation: str, geometry: Geometry, dtype: Any) -> Explanation:
         """Returns how it would do ``operation``."""
         return Explanation(self.name, None, f"{operation} by backend {self.name!r}: {self.summary}")
+
+    def plan_conv2d(self, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> Planned:
+        """Returns `conv2d` by this weight and bias, which are C-contiguous and belong to what is returned."""
+        return Planned(self, w, b, geometry)
+
+    def short(self, operation: str, geometry: Geometry, dtype: np.dtype[Any], arrays: int) -> Short | None:
+        """Returns the short program of an operation on ``arrays`` contiguous arrays; None if it has none.
+
+        A backend that has one has a table too that takes it (`fastconv.known`).
+        """
+        return None
 
     def warmup(self) -> None:  # noqa: B027, doing nothing is right for most
         """Compile ahead of time what the first calls would otherwise compile."""

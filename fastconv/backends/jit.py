@@ -27,7 +27,7 @@ from numba.core.serialize import dumps
 from fastconv.backends.compiler.deferred import Deferred
 from fastconv.backends.compiler.locks import undisturbed
 from fastconv.backends.compiler.object_code import compiler_lock
-from fastconv.backends.compiler.sources import package_stamp, sources_stamp
+from fastconv.backends.compiler.store import package_stamp, sources_stamp
 from fastconv.interfaces import require
 
 # Methods of Numba's own classes that ours replace or call; Numba's manual describes none of them.

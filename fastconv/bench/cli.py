@@ -173,6 +173,23 @@ def choices(
 
 
 @app.command()
+def calls(
+    size: Annotated[int, typer.Option(min=4, help="Rows and columns of the image.")] = 8,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the image and of the result.")] = 1,
+    count: Annotated[int, typer.Option("--calls", min=1, help="Calls of a turn.")] = 2000,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each contestant; its fastest counts.")] = 15,
+) -> None:
+    """Show what a call costs besides the kernel: arrays, tensors and plans, torch and onnxruntime, in turns."""
+    from fastconv.bench.calls import measure
+
+    title = f"Calls on one image of {channels} x {size} x {size}, microseconds"
+    table = Table("operation", "contestant", "a call", "beyond the kernel", title=title, title_justify="left")
+    for cost in measure(size, channels, count, turns):
+        table.add_row(cost.operation, cost.contestant, f"{cost.seconds * 1e6:.2f}", f"{cost.beyond * 1e6:.2f}")
+    screen().print(table)
+
+
+@app.command()
 def ladder(
     runs: Annotated[int, typer.Option(min=1, help="Times that all is measured; of each rung the fastest counts.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.0, help="Seconds that each rung is repeated in a run.")] = 0.6,

@@ -19,6 +19,7 @@ from fastconv.functional.gradients import (
     max_pool2d_backward,
 )
 from fastconv.functional.lp import lp_pool1d, lp_pool2d
+from fastconv.functional.planning import plan_conv2d
 from fastconv.functional.pooling import avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from fastconv.functional.unfold import fold, unfold
 from fastconv.functional.unpool import max_unpool2d
@@ -45,5 +46,6 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "max_unpool2d",
+    "plan_conv2d",
     "unfold",
 ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from fastconv import known
 from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair, truth
 from fastconv.arrays import A, taken
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
 from fastconv.geometry import Pair, PoolParameters
+from fastconv.remembering import remember_pooling
 
 
 def max_pool2d(
@@ -48,6 +52,14 @@ def max_pool2d(
         TypeError: an argument of the wrong type; arrays of another data type.
         UnsupportedError: the backend can't do this problem.
     """
+    arguments = input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, backend
+    found: Any = NotImplemented
+    if type(input) is np.ndarray:
+        found = known.max_pool2d(*arguments)
+    elif known.tensors is not None and type(input) is known.tensors.kind:
+        found = known.tensors.max_pool2d(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
     ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     kernel = pair("kernel_size", kernel_size, 1)
@@ -61,6 +73,8 @@ def max_pool2d(
     images = input[None] if input.ndim == 3 else input
     if not truth("return_indices", return_indices):
         values = ops.max_pool2d_values(images, how, backend)
+        if found is None:
+            remember_pooling("max_pool2d", "max_pool2d_values", arguments, how)
         return values[0] if input.ndim == 3 else values
     values, indices = ops.max_pool2d(images, how, backend)
     return (values[0], indices[0]) if input.ndim == 3 else (values, indices)
@@ -132,12 +146,21 @@ def avg_pool2d(
 
     It raises what `max_pool2d` raises.
     """
+    arguments = input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, backend
+    found: Any = NotImplemented
+    if type(input) is np.ndarray:
+        found = known.avg_pool2d(*arguments)
+    elif known.tensors is not None and type(input) is known.tensors.kind:
+        found = known.tensors.avg_pool2d(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
     ops, input = taken("input", input)
     image_dims("input", input.shape, 2)
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    if input.ndim == 3:
-        return ops.avg_pool2d(input[None], how, backend)[0]
-    return ops.avg_pool2d(input, how, backend)
+    averages = ops.avg_pool2d(input[None] if input.ndim == 3 else input, how, backend)
+    if found is None:
+        remember_pooling("avg_pool2d", "avg_pool2d", arguments, how)
+    return averages[0] if input.ndim == 3 else averages
 
 
 def avg_pool1d(

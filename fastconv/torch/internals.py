@@ -85,12 +85,16 @@ def in_mode() -> bool:
 
 def is_undisturbed() -> bool:
     """Returns True if no transform, tracer or mode takes part: tensors hold numbers, and calls compute."""
-    return (
-        not torch.compiler.is_compiling()
-        and not in_transform()
-        and not in_forward_mode()
-        and not in_trace()
-        and not in_mode()
+    # The functions above in one: 0.2 us where the calls of all of them take 0.4.
+    if torch.compiler.is_compiling() or _CAUTIOUS:
+        return False
+    parts = torch._C
+    return not (
+        parts._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or parts._get_tracing_state() is not None
+        or parts._len_torch_dispatch_stack()
+        or parts._len_torch_function_stack()
     )
 
 

@@ -21,7 +21,7 @@ import torch
 
 from fastconv import machine, threads
 from fastconv._version import __version__
-from fastconv.backends.compiler.sources import package_stamp
+from fastconv.backends.compiler.store import package_stamp
 from fastconv.user_folder import cache_folder
 
 

@@ -106,6 +106,14 @@ def check_held(name: str, x: Tensor) -> None:
         )
 
 
+def array_of(name: str, x: Tensor) -> np.ndarray:
+    """Returns the elements of a dense tensor on the CPU, which has no gradient recorded, as an array."""
+    if is_zerotensor(x):
+        return torch.zeros(x.shape, dtype=x.dtype).numpy()
+    check_held(name, x)
+    return (x.resolve_neg() if x.is_neg() else x).numpy()
+
+
 def as_it_was(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Returns a saved tensor as contiguous memory that has all of its elements.
 

@@ -31,8 +31,7 @@ from fastconv.backends.base import INTEGERS, Backend, Geometry
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 from fastconv.torch import library
-from fastconv.torch.internals import is_zerotensor
-from fastconv.torch.memory import check_held, layout_of
+from fastconv.torch.memory import array_of, layout_of
 from fastconv.torch.vmap import Rule, conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
 Tensor = torch.Tensor
@@ -329,10 +328,7 @@ def _plain(operand: Any, backend: Backend, computed: torch.dtype) -> Any:
         tensor = tensor.to(computed)
     if backend.tensors:
         return tensor
-    if is_zerotensor(tensor):
-        return torch.zeros(tensor.shape, dtype=tensor.dtype).numpy()
-    check_held("an operand", tensor)
-    return (tensor.resolve_neg() if tensor.is_neg() else tensor).numpy()
+    return array_of("an operand", tensor)
 
 
 def _finished(result: Any, dtype: torch.dtype, layout: torch.memory_format) -> Tensor:

@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 
-from fastconv import registry
+from fastconv import known, registry
 from fastconv.arrays import Shape, register_kind
 from fastconv.errors import ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
+from fastconv.numpy_ops import NumpyOps
 from fastconv.torch import adaptive_autograd, autograd, chains, pool_autograd
+from fastconv.torch.known import TensorCalls
+from fastconv.torch.memory import layout_of
 from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types
+from fastconv.torch.planning import TensorConv2dPlan, array_to_compute
 
 Tensor = torch.Tensor
 
@@ -24,6 +28,17 @@ class TensorOps:
         x, w, b = under_autocast(x, w, b)
         result = chains.single(x, w, b, None, how, None, None, backend)
         return autograd.conv2d(x, w, b, *how, chosen(backend)) if result is None else result
+
+    def plan_conv2d(
+        self, shape: Shape, w: Tensor, b: Tensor | None, how: ConvParameters, backend: str | None
+    ) -> TensorConv2dPlan:
+        check_tensors(weight=w, bias=b)
+        check_types(weight=w, bias=b)
+        if not w.is_cpu:
+            raise ArgumentTypeError("weight", f"a tensor on {w.device}", "plans are for tensors on the CPU")
+        offset = None if b is None else array_to_compute("bias", b)
+        plan = NumpyOps().plan_conv2d(shape, array_to_compute("weight", w), offset, how, backend)
+        return TensorConv2dPlan(plan, w.dtype, layout_of(w))
 
     def conv2d_input(self, size: Shape, w: Tensor, grad: Tensor, how: ConvParameters, backend: str | None) -> Tensor:
         check_tensors(weight=w, grad_output=grad)
@@ -139,3 +154,4 @@ def check_tensors(**operands: Any) -> None:
 
 
 register_kind(torch.Tensor, TensorOps())
+known.add_tensors(TensorCalls())

@@ -6,11 +6,11 @@ import from here what they would import from Numba.
 
 deferred.py      functions that Numba may compile later
 kernels.py       kernels: each has a key, and an address once its code is loaded
-store.py         object code on disk
-sources.py       hashes of sources: code of other sources is out of date
+store.py         object code on disk, and hashes of the sources that it is made from
 processor.py     the processor that code is for, and object code in this process
 object_code.py   what Numba makes of a kernel; the one module here that imports it
-entry.py         kernels that Python calls
+entry.py         kernels that Python calls with integers
+builtin.py       makes a function that Python calls directly out of machine code
 arrays.py        functions of arrays that Python calls
 locks.py         the lock of all compiling, which no signal and no fork leaves taken
 """

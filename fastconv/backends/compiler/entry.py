@@ -6,31 +6,16 @@ threads can then take, does its work and comes back.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 
+from fastconv.backends.compiler.builtin import builtin
 from fastconv.backends.compiler.deferred import Kernel, cgutils, inner, intrinsic, types
 from fastconv.backends.compiler.kernels import compiled, named
 
 _I64 = ir.IntType(64)
-
-
-class _MethodDefinition(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-_METH_FASTCALL = 0x0080
-
-_kept: list[_MethodDefinition] = []
-"""Definitions that built-in functions refer to."""
 
 
 class Entry:
@@ -58,11 +43,7 @@ class Entry:
         self.call: Callable[..., int] = self._first_call
 
     def _first_call(self, *arguments: int) -> int:
-        definition = _MethodDefinition(self.__name__.encode(), self._address(), _METH_FASTCALL, None)
-        new = ctypes.pythonapi.PyCFunction_NewEx
-        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-        _kept.append(definition)
-        self.call = new(ctypes.addressof(definition), None, None)
+        self.call = builtin(self.__name__, self._address(), None)
         return self.call(*arguments)
 
 

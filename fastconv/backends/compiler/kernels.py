@@ -20,7 +20,7 @@ from fastconv.backends.compiler import store
 from fastconv.backends.compiler.deferred import Deferred, Kernel
 from fastconv.backends.compiler.locks import undisturbed
 from fastconv.backends.compiler.processor import levels, load, processor
-from fastconv.backends.compiler.sources import package_stamp
+from fastconv.backends.compiler.store import package_stamp
 from fastconv.errors import BackendUnavailableError
 
 P = ParamSpec("P")

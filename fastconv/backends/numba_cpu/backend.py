@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv import known
 from fastconv.adaptive_geometry import AdaptiveGeometry
 from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.batch_norm import BatchNorm
@@ -19,6 +20,8 @@ from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
+from fastconv.backends.numba_cpu.calls import short, table
+from fastconv.backends.numba_cpu.calls.planned import PlannedConvolution
 from fastconv.backends.numba_cpu.explaining import explain
 from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NumbaBatchNorm
@@ -35,11 +38,14 @@ from fastconv.backends.numba_cpu.pooling import adaptive as adaptive_pooling
 from fastconv.backends.numba_cpu.pooling import average as average_pooling
 from fastconv.backends.numba_cpu.pooling import integer as integer_pooling
 from fastconv.backends.numba_cpu.pooling import max as max_pooling
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, VALUES
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.warmup import warm
+from fastconv.backends.planned import Planned
+from fastconv.backends.short import Short
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
@@ -141,6 +147,24 @@ class NumbaCpu(Backend):
         if jobs_done[0].left_out:
             add_padding(self._simd(y.dtype), y, w, geometry)
         return y
+
+    def plan_conv2d(self, w: np.ndarray, b: np.ndarray | None, geometry: ConvGeometry) -> Planned:
+        if 0 in (*geometry.input_shape, *geometry.output_shape):
+            return super().plan_conv2d(w, b, geometry)
+        found, jobs_done, _ = self._plans("conv2d", w.dtype, geometry)
+        apart = (jobs_done[0].exchanged and b is not None) or (jobs_done[0].left_out and not np.isfinite(w).all())
+        return super().plan_conv2d(w, b, geometry) if apart else PlannedConvolution(self, w, b, geometry, found)
+
+    def short(self, operation: str, geometry: Geometry, dtype: np.dtype[Any], arrays: int) -> Short | None:
+        if operation == "conv2d" and isinstance(geometry, ConvGeometry):
+            if 0 in (*geometry.input_shape, *geometry.output_shape):
+                return None
+            found, jobs_done, _ = self._plans(operation, dtype, geometry)
+            return short.convolution(found, jobs_done, geometry, dtype, biased=arrays == 3)
+        kind = {"max_pool2d_values": VALUES, "avg_pool2d": AVERAGES}.get(operation)
+        if kind is not None and isinstance(geometry, PoolGeometry):
+            return short.pooling(self._simd(dtype), geometry, kind)
+        return None
 
     def plans(
         self, operation: str, simd: Simd, geometry: ConvGeometry, limits: tuple[float, float] | None = None
@@ -257,3 +281,6 @@ class NumbaCpu(Backend):
 @cache
 def _simd(instructions: InstructionSet, dtype: np.dtype) -> Simd:
     return Simd(instructions, dtype.name)
+
+
+known.offer(table.start)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Gradients, Operands
+from fastconv.backends.numba_cpu.calls import entry, planned, tensors
 from fastconv.backends.numba_cpu.runtime import thread_pool
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -57,6 +58,8 @@ def warm(backend: Any) -> None:
             geometries = [ConvGeometry(images, C, H, H, K, R, R, padding=(P,) * 4) for C, K, H, R, P in layers]
             blocks = tuple(Block(geometry, activation, pooling) for geometry in geometries)
             _warm_chain(backend, blocks, np.dtype(np.float32))
+    for call in (entry.known_call, tensors.known_call, planned.planned_call):
+        call()
     # A helper's loop is compiled when the first one starts.
     thread_pool.pool.helpers(2, 2)
 

@@ -22,6 +22,9 @@ from fastconv.backends.numba_cpu.simd import Simd
 _PAGE = 4096
 """Workspaces of threads, and shared memory, are rounded up to pages of this size, in bytes."""
 
+_LINE = 64
+"""Size of a cache line, at whose beginning a packed weight begins, in bytes."""
+
 _PLAN_BYTES, _TAP_BYTES = 4096, 128
 """Approximate sizes of a plan's Python objects without its tables, and of a tap in its problem, in bytes."""
 
@@ -145,6 +148,9 @@ class Plan(Operation):
 class Convolution(Plan):
     """This plan computes a forward pass or an input gradient: all lattice points read the same taps of the source."""
 
+    packs_weight = False
+    """True if the first step packs the weight into the memory that all threads share, and does nothing else."""
+
     def __init__(self, simd: Simd, job: Job, cut: Cut, thread_bytes: int, shared_bytes: int) -> None:
         operands = "source", "weight", "bias", "target"
         super().__init__(simd, job, cut, thread_bytes, shared_bytes, operands, "panels")
@@ -155,6 +161,27 @@ class Convolution(Plan):
         if finite or self.fallback is None:
             return finite
         return bool(self.exact().run(source, weight, bias, target))
+
+    def pack(self, weight: np.ndarray) -> np.ndarray | None:
+        """Return the weight packed for `emit_packed`; None if its numbers are such that the fallback must be used."""
+        builder = ProgramBuilder()
+        threads, (shared, own) = workers.threads_for(self._flops), self._parts
+        places = (self.arguments.words["weight"], builder.operand()), (shared, builder.operand())
+        workspace = Workspace(threads * self.thread_bytes, ((own, 0),))
+        builder.add(self.args, places, [Step(*self._first, threads)], workspace, self._INFINITE)
+        memory = np.empty(self._shared_bytes + _LINE, np.uint8)
+        panels = memory[-memory.ctypes.data % _LINE :]
+        return panels if builder.finish().run((weight, panels)) or not self._SPREADS else None
+
+    def emit_packed(self, program: ProgramBuilder, *places: Place) -> None:
+        """Add the job without its first step; ``places`` are those of source, packed weight, bias and target."""
+        threads, (shared, own) = workers.threads_for(self._flops), self._parts
+        names = self.arguments.positions("source", "bias", "target")
+        source, panels, bias, target = places
+        there = *zip(names, (source, bias, target), strict=True), (shared, panels)
+        workspace = Workspace(threads * self.thread_bytes, ((own, 0),))
+        flag = self._INFINITE if self._SPREADS else None
+        program.add(self.args, there, [Step(*self._second, threads)], workspace, flag)
 
 
 class WeightGradient(Plan):

@@ -1,8 +1,8 @@
 """This file runs jobs one after another in a single call into compiled code: a program.
 
-A step of LeNet-5 has 27 jobs. A call from Python costs some 5 us for each, and a helper that fell asleep in between 100
-and more. A program is made as a linker makes one: the arguments of all jobs stand in one array, with a list of the
-places where an address belongs. A run copies them into memory, writes the addresses, and launches the jobs.
+A step of LeNet-5 has 27 jobs: a call from Python costs 5 us for each, and a helper that fell asleep in between 100.
+A program is made as a linker makes one: the arguments of all jobs stand in one array, with a list of the places where
+an address belongs. A run copies them into memory, writes the addresses, and launches the jobs.
 
 A *buffer* holds numbers that one job writes and a later one reads. Other buffers use its memory before and after: when
 the program is complete, each buffer gets the lowest place that is free from its first use to its last.
@@ -35,7 +35,7 @@ _PAGE, _LINE = 4096, 64
 _OWN = 0
 """Number that stands for the program's own memory as a base; operands are numbered from 1."""
 
-_HEAD = 4
+HEAD = 4
 """Number of integers at a program's beginning: the counts of its words of arguments, addresses, steps and flags."""
 
 
@@ -191,8 +191,8 @@ def _run_steps(code, bases, word, memory, state, helpers, release_lock):
     words, addresses = load_integer(code, 0), load_integer(code, 1)
     steps, flags = load_integer(code, 2), load_integer(code, 3)
     for place in range(words):
-        store_integer(memory, place, load_integer(code, _HEAD + place))
-    at = _HEAD + words
+        store_integer(memory, place, load_integer(code, HEAD + place))
+    at = HEAD + words
     for _ in range(addresses):
         number, offset = load_integer(code, at + 1), load_integer(code, at + 2)
         base = memory if number == _OWN else held(load_integer(bases, number - 1), word)
@@ -227,13 +227,13 @@ class Program:
 
     def __init__(self, code: np.ndarray, memory: int, helpers: int, kept: list[Any]) -> None:
         """Take what `ProgramBuilder.finish` made; a run needs ``memory`` bytes, and at most ``helpers`` helpers."""
-        self._code, self._start = code, code.ctypes.data
-        self._memory, self._helpers, self._kept = memory, helpers, kept
+        self.code, self._start = code, code.ctypes.data
+        self.memory, self.helpers, self._kept = memory, helpers, kept
 
     @property
     def nbytes(self) -> int:
         """Return the size of the program and of all that it keeps, in bytes; the memory of a run isn't counted."""
-        return self._code.nbytes + sum(kept.nbytes for kept in self._kept)
+        return self.code.nbytes + sum(kept.nbytes for kept in self._kept)
 
     def run(self, arrays: tuple[np.ndarray | None, ...]) -> bool:
         """Run all jobs on operands that begin where the arrays do; return True if no job has set its flag."""
@@ -244,11 +244,11 @@ class Program:
         return self._launch(DIRECT, places)
 
     def _launch(self, word: int, operands: Sequence[int]) -> bool:
-        helpers = workers.pool.helpers(self._helpers + 1, self._helpers + 1) if self._helpers else 0
+        helpers = workers.pool.helpers(self.helpers + 1, self.helpers + 1) if self.helpers else 0
         pool = workers.pool.state, helpers, RELEASE
-        if self._memory <= ARGUMENTS_BYTES:
+        if self.memory <= ARGUMENTS_BYTES:
             return bool(_run.call(self._start, 0, DIRECT, word, *pool, *operands))
-        memory = buffers.scratch(self._memory)
+        memory = buffers.scratch(self.memory)
         fine = _run.call(self._start, holder(memory), addresses.word, word, *pool, *operands)
         buffers.give_back(memory)
         return bool(fine)

@@ -270,7 +270,12 @@ less than 15 us, and waking another thread takes about as long."""
 
 def threads_for(flops: int) -> int:
     """Return how many threads should do a job of ``flops`` floating-point operations, given the time to wake one."""
-    return min(get_num_threads(), _MOST_HELPERS + 1) if flops > _ALONE else 1
+    return 1 if is_short(flops) else min(get_num_threads(), _MOST_HELPERS + 1)
+
+
+def is_short(flops: int) -> bool:
+    """Return True for a job that one thread does in less time than it takes to wake another."""
+    return flops <= _ALONE
 
 
 def _renew(*_: Any) -> None:

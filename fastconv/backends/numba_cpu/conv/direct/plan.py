@@ -20,6 +20,7 @@ class DirectConvolution(Convolution):
     """This plan computes a convolution; all taps read the same planes."""
 
     arguments = DirectArguments
+    packs_weight = True
 
     def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
         p = job.problem

@@ -23,6 +23,7 @@ class BatchConvolution(Convolution):
     """
 
     arguments = BatchArguments
+    packs_weight = True
     fallback = GemmConvolution
     _SPREADS = True
 

@@ -14,6 +14,8 @@ from fastconv.backends.numba_cpu.simd import Simd
 class GemmConvolution(Convolution):
     """This plan computes a convolution as a product of the weight's panels and gathered pixels."""
 
+    packs_weight = True
+
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
         shape = cut.tile_rows, cut.tile_vectors

@@ -61,6 +61,7 @@ class WinogradConvolution(Convolution):
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
         self.args["weight_step"] = step
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
+        self.packs_weight = not cut.patches_first
         if cut.patches_first:
             self._first = few_patches.transform(formed), p.groups * tiles * passes
             self._second = few_patches.multiply(formed), self.tasks(p, cut)

@@ -1,0 +1,61 @@
+"""These functions make short programs: those that one thread runs in some microseconds, the lock of Python held.
+
+To let the lock go and take it again costs little, but a program that other threads may run at the same time needs
+memory of its own, and a thread that waits for the lock may wait for milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.numba_cpu.calls.record import WORKSPACE_BYTES
+from fastconv.backends.numba_cpu.lowering import Job
+from fastconv.backends.numba_cpu.pooling.plan import forward
+from fastconv.backends.numba_cpu.runtime import buffers
+from fastconv.backends.numba_cpu.runtime.program import Operation, Program, ProgramBuilder
+from fastconv.backends.numba_cpu.runtime.thread_pool import is_short
+from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.short import ABSENT, RESULT, Short
+from fastconv.geometry import ConvGeometry, PoolGeometry
+
+_POOLED_BYTES = 96 << 10
+"""Size limit of a short pooling's input and result, in bytes: it takes up to 10 us."""
+
+
+def convolution(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: np.dtype, biased: bool) -> Short | None:
+    """Return the short program of a forward pass, given its plans; None if it has none."""
+    if not is_short(g.flops) or jobs[0].left_out or (jobs[0].exchanged and biased):
+        return None
+    builder = ProgramBuilder()
+    operands: tuple[Any, ...] = 1, 0, RESULT
+    if jobs[0].exchanged:
+        plans[0].emit(builder, *[builder.operand() for _ in operands], watch=False)
+    else:
+        operands = 0, 1, 2 if biased else ABSENT, RESULT
+        places = [builder.operand() for _ in operands]
+        for each in plans:
+            each.emit(builder, *places, watch=False)
+    return _short(builder.finish(), operands, g.output_shape, dtype)
+
+
+def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
+    """Return the short program of a pooling; None if it has none."""
+    if g.N == 0 or g.dilation != (1, 1) or g.bytes(simd.itemsize) > _POOLED_BYTES:
+        return None
+    operation: Operation = forward(simd, g, kind)
+    builder = ProgramBuilder()
+    operation.emit(builder, builder.operand(), builder.operand(), None)
+    return _short(builder.finish(), (0, RESULT), g.output_shape, np.dtype(simd.dtype))
+
+
+def planned(program: Program, operands: tuple[Any, ...], g: ConvGeometry, dtype: np.dtype) -> Short | None:
+    """Return the program of a planned convolution as a short one, if it is."""
+    return _short(program, operands, g.output_shape, dtype) if is_short(g.flops) else None
+
+
+def _short(program: Program, operands: tuple[Any, ...], shape: tuple[int, ...], dtype: np.dtype) -> Short | None:
+    fits = program.helpers == 0 and program.memory <= WORKSPACE_BYTES
+    return Short(program, operands) if fits and math.prod(shape) * dtype.itemsize < buffers.SMALLEST else None

@@ -1,0 +1,154 @@
+"""What a call costs besides the kernel, in microseconds: small problems, all contestants in turns in one process.
+
+Each has one thread: with several, another library's threads would spin on the cores while a call is timed.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import fastconv
+import fastconv.torch
+from fastconv import registry
+from fastconv.backends.jit import jit
+from fastconv.backends.numba_cpu.calls.record import Record, compute
+from fastconv.bench.operands import Operands
+from fastconv.bench.problems import Problem, ProblemError
+from fastconv.geometry import ConvGeometry, PoolGeometry
+
+Call = Callable[[], object]
+
+KERNEL = "kernel alone"
+"""The contestant whose time is that of the compiled program, without any call from Python."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The best time of a call."""
+
+    operation: str
+    contestant: str
+    seconds: float
+    kernel: float
+    """Seconds of the kernel alone."""
+
+    @property
+    def beyond(self) -> float:
+        """Returns the seconds that a call takes beside fastconv's kernel."""
+        return self.seconds - self.kernel
+
+
+@jit
+def _repeat(record, arguments, result, times):
+    for _ in range(times):
+        compute(record, arguments, result)
+
+
+def _kernel(operation: str, geometry: ConvGeometry | PoolGeometry, arrays: list[np.ndarray]) -> Callable[[int], None]:
+    """Returns a function that runs the program of an operation as often as it is told."""
+    numba, dtype = registry.get("numba"), np.dtype(np.float32)
+    short = numba.short(operation, geometry, dtype, len(arrays))
+    if short is None:
+        raise ProblemError(f"{operation} of an image {geometry.input_shape} takes too long to tell the cost of a call")
+    record = Record([], short.program, short.operands, geometry.output_shape, dtype)
+    result, places = np.empty(geometry.output_shape, dtype), np.array([id(each) for each in arrays], np.int64)
+    record.keep(result, places, *arrays)
+    return lambda times: _repeat(record.address, places.ctypes.data, id(result), times)
+
+
+def _repeated(call: Call) -> Callable[[int], None]:
+    def repeat(times: int) -> None:
+        for _ in range(times):
+            call()
+
+    return repeat
+
+
+def _peer(problem: Problem, arrays: Operands) -> dict[str, Call]:
+    if importlib.util.find_spec("onnxruntime") is None or importlib.util.find_spec("onnx") is None:
+        return {}
+    from fastconv.bench.contestants.onnxruntime_adapter import make
+
+    return {"onnxruntime": make("", 1).prepare(problem, "forward", arrays)}
+
+
+def contestants(size: int, channels: int) -> dict[str, dict[str, Callable[[int], None]]]:
+    """Returns for each operation its contestants, as functions that make a number of calls.
+
+    Images have ``size`` x ``size`` pixels and ``channels`` channels; kernels have 3 x 3, windows 2 x 2.
+
+    Raises:
+        ProblemError: the problem takes too long to tell the cost of a call.
+    """
+    rng = np.random.default_rng(0)
+    shape = (1, channels, size, size)
+    x, w = (rng.standard_normal(each).astype(np.float32) for each in (shape, (channels, channels, 3, 3)))
+    b = rng.standard_normal(channels).astype(np.float32)
+    tx, tw, tb = map(torch.from_numpy, (x, w, b))
+    conv, pool = ConvGeometry(*shape, channels, 3, 3), PoolGeometry(*shape, 2, 2, (2, 2))
+    plan, tensors = fastconv.plan_conv2d(shape, w, b), fastconv.torch.functional.plan_conv2d(shape, tw, tb)
+    out, theirs = np.empty(plan.output_shape, np.float32), torch.nn.functional
+    found: dict[str, dict[str, Call]] = {
+        "conv2d": {
+            "arrays": lambda: fastconv.conv2d(x, w, b),
+            "plan": lambda: plan(x),
+            "plan, out=": lambda: plan(x, out=out),
+            "tensors": lambda: fastconv.conv2d(tx, tw, tb),
+            "plan, tensors": lambda: tensors(tx),
+            "torch": lambda: theirs.conv2d(tx, tw, tb),
+        },
+        "max_pool2d": {
+            "arrays": lambda: fastconv.max_pool2d(x, 2),
+            "tensors": lambda: fastconv.max_pool2d(tx, 2),
+            "torch": lambda: theirs.max_pool2d(tx, 2),
+        },
+        "avg_pool2d": {
+            "arrays": lambda: fastconv.avg_pool2d(x, 2),
+            "tensors": lambda: fastconv.avg_pool2d(tx, 2),
+            "torch": lambda: theirs.avg_pool2d(tx, 2),
+        },
+    }
+    problems = {
+        "conv2d": (Problem("calls", "conv", conv, frozenset()), "conv2d", [x, w, b]),
+        "max_pool2d": (Problem("calls", "max", pool, frozenset()), "max_pool2d_values", [x]),
+        "avg_pool2d": (Problem("calls", "avg", pool, frozenset()), "avg_pool2d", [x]),
+    }
+    every: dict[str, dict[str, Callable[[int], None]]] = {}
+    for operation, (problem, primitive, arrays) in problems.items():
+        calls = found[operation] | _peer(problem, Operands(x, w, b, out))
+        timed = {name: _repeated(call) for name, call in calls.items()}
+        every[operation] = {KERNEL: _kernel(primitive, problem.geometry, arrays), **timed}
+    return every
+
+
+def measure(size: int, channels: int, calls: int, turns: int) -> list[Cost]:
+    """Returns the best time of each contestant's call, of ``turns`` turns of ``calls`` calls each."""
+    threads = torch.get_num_threads(), fastconv.get_num_threads()
+    torch.set_num_threads(1)
+    fastconv.set_num_threads(1)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        every = contestants(size, channels)
+        timed = {(operation, name): repeat for operation, group in every.items() for name, repeat in group.items()}
+        best = dict.fromkeys(timed, float("inf"))
+        for repeat in timed.values():
+            repeat(200)  # compiles, and lets compiled code know the call
+        for _ in range(turns):
+            for key, repeat in timed.items():
+                start = time.perf_counter()
+                repeat(calls)
+                best[key] = min(best[key], (time.perf_counter() - start) / calls)
+    finally:
+        torch.set_num_threads(threads[0])
+        fastconv.set_num_threads(threads[1])
+        if collects:
+            gc.enable()
+    return [Cost(operation, name, spent, best[operation, KERNEL]) for (operation, name), spent in best.items()]

@@ -1,0 +1,127 @@
+"""Calls that a backend's compiled code knows again, and computes before any Python code looks at them.
+
+A small convolution takes half a microsecond, and the way to it through Python code takes four: the arguments are
+checked, the geometry, the backend and the plan are looked up. A call with arguments of the same types, shapes and
+values finds the same ones each time. So a function of the API asks here first. Its answer is the result;
+`NotImplemented`, and the function goes its usual way; or None, and the function also tells what it has found
+(`fastconv.remembering`). All calls take the usual way until a backend has offered a table, and the first calls of a
+process do in any case: a program that makes a few doesn't wait for the table to be compiled.
+
+What a table knows depends on the choice of a backend and on the backends that there are: `forget` must be called when
+these change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastconv.backends.short import Short
+
+Call = Callable[..., Any]
+Words = Callable[[Any], list[int]]
+
+_FIRST_CALLS = 64
+"""Number of a process's calls that take the usual way: a fifth of a millisecond."""
+
+BACKEND = {"conv2d": 7, "max_pool2d": 7, "avg_pool2d": 7}
+"""The operations whose calls may be known, and the number of their argument ``backend``, which is the last."""
+
+
+class Table(Protocol):
+    """Knows calls again."""
+
+    def call(self, operation: str, backend: int) -> Call:
+        """Returns the function that computes known calls; its argument ``backend``, a number, may be None."""
+
+    def tensor_call(self, operation: str, backend: int, kind: type, exchange: int, words: Words) -> Call:
+        """Returns the same for tensors.
+
+        Args:
+            operation, backend: as in `call`.
+            kind: the class of a call's first argument.
+            exchange: address of the function of DLPack's exchange that describes a tensor.
+            words: a function that returns what a key has of a tensor.
+        """
+
+    def learn(
+        self, operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        """Know a call from now on; its result has this ``shape`` and data type."""
+
+    def forget(self) -> None:
+        """Forget all calls."""
+
+
+class Tensors(Protocol):
+    """Known calls on another kind of array than NumPy's; `fastconv.torch` has those on tensors."""
+
+    kind: type
+    """The class of a call's first argument."""
+
+    def use(self, table: Table) -> None:
+        """Take the functions that compute known calls from a table."""
+
+    def described(self, tensor: Any) -> np.dtype[Any] | None:
+        """Returns the data type of a tensor that a known call may have; None for what isn't one."""
+
+    def conv2d(self, *arguments: Any) -> Any: ...
+
+    def max_pool2d(self, *arguments: Any) -> Any: ...
+
+    def avg_pool2d(self, *arguments: Any) -> Any: ...
+
+
+tensors: Tensors | None = None
+"""Known calls on tensors, or None."""
+
+_starts: list[Callable[[], Table | None]] = []
+_tables: list[Table] = []
+_calls = 0
+
+
+def unknown(*arguments: Any) -> Any:
+    """Returns `NotImplemented`; makes the table when the process has made enough calls."""
+    global _calls, conv2d, max_pool2d, avg_pool2d
+    _calls += 1
+    if _calls >= _FIRST_CALLS and _starts:
+        table = _starts.pop()()
+        if table is not None:
+            made = {name: table.call(name, backend) for name, backend in BACKEND.items()}
+            _tables.append(table)
+            if tensors is not None:
+                tensors.use(table)
+            conv2d, max_pool2d, avg_pool2d = made["conv2d"], made["max_pool2d"], made["avg_pool2d"]
+    return NotImplemented
+
+
+conv2d: Call = unknown
+max_pool2d: Call = unknown
+avg_pool2d: Call = unknown
+
+
+def offer(start: Callable[[], Table | None]) -> None:
+    """Offer a table; ``start`` makes it, or returns None where it can't work."""
+    _starts.append(start)
+
+
+def add_tensors(calls: Tensors) -> None:
+    """Let calls on tensors be known too."""
+    global tensors
+    tensors = calls
+    for table in _tables:
+        calls.use(table)
+
+
+def learn(operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Let the table know a call from now on, as `Table.learn`."""
+    for table in _tables:
+        table.learn(operation, arguments, short, shape, dtype)
+
+
+def forget() -> None:
+    """Forget all calls."""
+    for table in _tables:
+        table.forget()

@@ -1,0 +1,57 @@
+"""This file decides which calls compiled code may know again (`fastconv.known`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv import known, registry
+from fastconv.arguments import conv_geometry, pool_geometry
+from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
+
+_COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
+_VALUES = (type(None), bool, int, str)
+"""Types of arguments besides arrays that a call may have, and tuples of integers: their values never change."""
+
+
+def remember_conv2d(arguments: Sequence[Any], how: ConvParameters) -> None:
+    """Let compiled code know a call of `conv2d` again, which has just been computed, if it can."""
+    if all(map(_is_known, arguments)):
+        x, w, b = (None if each is None else tuple(each.shape) for each in arguments[:3])
+        assert x is not None
+        assert w is not None
+        _remember("conv2d", "conv2d", arguments, conv_geometry((1, *x)[-4:], w, b, how))
+
+
+def remember_pooling(operation: str, primitive: str, arguments: Sequence[Any], how: PoolParameters) -> None:
+    """Let compiled code know a call of a pooling again, which the backend's ``primitive`` has just computed."""
+    if all(map(_is_known, arguments)):
+        _remember(operation, primitive, arguments, pool_geometry((1, *arguments[0].shape)[-4:], how))
+
+
+def _dtype(argument: Any) -> np.dtype[Any] | None:
+    """Return the data type of an array that a known call may have; None for what isn't one."""
+    if type(argument) is not np.ndarray:
+        return None if known.tensors is None else known.tensors.described(argument)
+    flags = argument.flags
+    fits = any(argument.dtype is each for each in _COMPUTED) and flags.c_contiguous and flags.aligned
+    return argument.dtype if fits else None
+
+
+def _is_known(argument: Any) -> bool:
+    """Return True if the key of a call can say all about an argument that a backend needs to know."""
+    kind = type(argument)
+    if kind is tuple:
+        return all(type(each) is int for each in argument)
+    return kind in _VALUES or _dtype(argument) is not None
+
+
+def _remember(operation: str, primitive: str, arguments: Sequence[Any], geometry: ConvGeometry | PoolGeometry) -> None:
+    dtype = _dtype(arguments[0])
+    assert dtype is not None
+    arrays = sum(type(each) not in (*_VALUES, tuple) for each in arguments)
+    short = registry.resolve(arguments[-1]).select(primitive, geometry, dtype).short(primitive, geometry, dtype, arrays)
+    if short is not None:
+        known.learn(operation, arguments, short, geometry.output_shape[-arguments[0].ndim :], dtype)

@@ -1,0 +1,39 @@
+"""What a call costs is measured for every kind of array beside the peers, and beyond the kernel."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+import fastconv
+from fastconv.bench import calls, cli
+from fastconv.bench.problems import ProblemError
+
+
+def test_every_contestant_is_timed() -> None:
+    threads = fastconv.get_num_threads()
+    costs = calls.measure(size=6, channels=2, calls=5, turns=2)
+    assert fastconv.get_num_threads() == threads
+    names = {each.contestant for each in costs if each.operation == "conv2d"}
+    assert names == {
+        *(calls.KERNEL, "arrays", "plan", "plan, out=", "tensors", "plan, tensors", "torch", "onnxruntime")
+    }
+    for operation in ("max_pool2d", "avg_pool2d"):
+        found = {each.contestant for each in costs if each.operation == operation}
+        assert found == {calls.KERNEL, "arrays", "tensors", "torch", "onnxruntime"}
+    kernels = {each.operation: each.seconds for each in costs if each.contestant == calls.KERNEL}
+    assert all(0 < seconds < float("inf") for seconds in kernels.values())
+    assert all(each.beyond == each.seconds - kernels[each.operation] for each in costs)
+
+
+def test_a_long_problem_tells_nothing_of_calls() -> None:
+    with pytest.raises(ProblemError, match="too long"):
+        calls.measure(size=400, channels=1, calls=1, turns=1)
+
+
+def test_the_command() -> None:
+    done = CliRunner().invoke(cli.app, ["calls", "--size", "5", "--calls", "3", "--turns", "1"])
+    assert done.exit_code == 0, done.output
+    assert "beyond the kernel" in done.output
+    assert "onnxruntime" in done.output
+    assert "error: " in CliRunner().invoke(cli.app, ["calls", "--size", "400", "--turns", "1"]).output

@@ -1,0 +1,183 @@
+"""Calls on tensors that compiled code knows again give what they gave before, and only where nothing else goes on."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import fastconv
+from fastconv import known
+from fastconv.backends.numba_cpu.calls import entry
+from fastconv.torch import functional as ours
+from fastconv.torch import known as tensor_calls
+
+ENOUGH = 64 + entry.PATIENCE + 1
+"""Number of calls after which the next one is known."""
+
+X = torch.randn(2, 4, 9, 8, generator=torch.Generator().manual_seed(1))
+W, B = X[0, :3, :, :4].reshape(3, 4, 3, 3).contiguous(), X[0, 0, 0, :3].clone()
+
+
+class Counting:
+    """Counts the calls that compiled code answers."""
+
+    def __init__(self, calls: tensor_calls.TensorCalls, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answered = 0
+        for name in ("_conv2d", "_max_pool2d", "_avg_pool2d"):
+            monkeypatch.setattr(calls, name, partial(self._count, getattr(calls, name)))
+
+    def _count(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        found = call(*arguments)
+        self.answered += found is not None and found is not NotImplemented
+        return found
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    x = torch.ones(1, 1, 4, 4)
+    for _ in range(ENOUGH):
+        fastconv.max_pool2d(x, 2)
+    assert isinstance(known.tensors, tensor_calls.TensorCalls)
+    return Counting(known.tensors, monkeypatch)
+
+
+def is_known(call: Callable[[], Any], counting: Counting) -> bool:
+    """Returns True if compiled code answers a call that was made some times."""
+    for _ in range(ENOUGH):
+        call()
+    before = counting.answered
+    call()
+    return counting.answered == before + 1
+
+
+KNOWN: dict[str, Callable[..., Any]] = {
+    "conv2d": partial(ours.conv2d, X, W),
+    "bias": partial(ours.conv2d, X, W, B, 2, (1, 0)),
+    "parameters": partial(torch.no_grad()(ours.conv2d), X, nn.Parameter(W), nn.Parameter(B)),
+    "unbatched": partial(ours.conv2d, X[1], W, B, padding="same"),
+    "float64": partial(ours.conv2d, X.double(), W.double(), B.double()),
+    "view": partial(ours.conv2d, X[1:], W[1:], B[1:]),
+    "max": partial(ours.max_pool2d, X, 3, 2, 1),
+    "average": partial(ours.avg_pool2d, X, 2),
+    "max, unbatched": partial(ours.max_pool2d, X[0], (2, 3)),
+}
+
+
+@pytest.mark.parametrize("call", KNOWN.values(), ids=KNOWN)
+def test_known_calls_give_the_same(call: Callable[..., Any], counting: Counting) -> None:
+    usual = call(backend="naive")
+    assert is_known(call, counting)
+    first, second = call(), call()
+    for result in (first, second):
+        assert type(result) is torch.Tensor
+        assert result.is_contiguous()
+        assert not result.requires_grad
+        torch.testing.assert_close(result, usual)
+    assert first.data_ptr() != second.data_ptr()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_what_is_left_to_python(counting: Counting) -> None:
+    call = partial(ours.conv2d, X, W, B)
+    assert is_known(call, counting)
+    negative = torch._neg_view(X)
+    last = X.contiguous(memory_format=torch.channels_last)
+    others: list[Callable[[], Any]] = [
+        lambda: ours.conv2d(X, W.clone().requires_grad_(), B),
+        lambda: ours.conv2d(X.clone().requires_grad_(), W, B),
+        lambda: ours.conv2d(X, W, B.clone().requires_grad_()),
+        lambda: torch.func.vmap(lambda x: ours.conv2d(x, W, B))(X[None]),
+        lambda: torch.func.jvp(lambda x: ours.conv2d(x, W, B), (X,), (X,)),
+        lambda: torch.func.grad(lambda w: ours.conv2d(X, w, B).sum())(W),
+        lambda: ours.conv2d(negative, W, B),
+        lambda: ours.conv2d(last, W, B),
+        lambda: ours.conv2d(X.half(), W.half(), B.half()),
+        lambda: ours.conv2d(X[:, :, :, ::2], W, B),
+    ]
+    before = counting.answered
+    for other in others:
+        for _ in range(2 * entry.PATIENCE):
+            other()
+        assert counting.answered == before
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ours.conv2d(X, W, B).dtype is torch.bfloat16
+    assert counting.answered == before
+    assert ours.conv2d(last, W, B).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours.conv2d(negative, W, B), ours.conv2d(-X, W, B))
+    for wrong in (X.to_sparse(), X.to("meta"), X[:, :3]):
+        with pytest.raises((RuntimeError, TypeError)):
+            ours.conv2d(wrong, W, B)
+
+
+def test_modes_see_known_calls(counting: Counting) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    call = partial(ours.conv2d, X, W, B)
+    assert is_known(call, counting)
+    before = counting.answered
+    with FlopCounterMode(display=False) as counter:
+        call()
+    assert counter.get_total_flops() > 0
+    with FakeTensorMode() as mode:
+        assert type(ours.conv2d(mode.from_tensor(X), mode.from_tensor(W))).__name__ == "FakeTensor"
+    assert counting.answered == before
+
+
+def test_storages_that_shrank_are_refused(counting: Counting) -> None:
+    x = torch.zeros(3, 4, 9, 8)[1:]
+    x.copy_(X)
+    assert is_known(lambda: ours.conv2d(x, W, B), counting)
+    for size in (1000, 0):
+        x.untyped_storage().resize_(size)
+        with pytest.raises(RuntimeError, match="resized"):
+            ours.conv2d(x, W, B)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+def test_torch_compile_takes_known_calls_whole(counting: Counting) -> None:
+    assert is_known(lambda: ours.conv2d(X, W, B), counting)
+    assert is_known(lambda: ours.max_pool2d(X, 2), counting)
+    compiled = torch.compile(lambda x: ours.max_pool2d(ours.conv2d(x, W, B), 2), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(X), ours.max_pool2d(ours.conv2d(X, W, B), 2))
+
+
+def test_calls_leave_no_references_behind(counting: Counting) -> None:
+    assert is_known(lambda: ours.conv2d(X, W, B), counting)
+    call = partial(ours.conv2d, X, W, B)
+    call()
+    tracemalloc.start()
+    seen = X, W, B, None, NotImplemented, torch.float32
+    before, start = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
+    for _ in range(20_000):
+        call()
+    after, end = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert max(abs(one - other) for one, other in zip(before, after, strict=True)) < 50
+    assert end - start < 10_000
+
+
+@pytest.mark.parametrize(("name", "value"), [("_VERSION", 2), ("_DESCRIBE", 6), ("_FLOAT", 1)])
+def test_the_slow_way_where_the_exchange_is_not_understood(
+    name: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tensor_calls.exchange() != 0
+    if name != "_DESCRIBE":
+        monkeypatch.setattr(tensor_calls, name, value)
+    else:
+        monkeypatch.delattr(torch.Tensor, "__dlpack_c_exchange_api__")
+    assert tensor_calls.exchange() == 0
+    calls = tensor_calls.TensorCalls()
+    monkeypatch.setattr(known, "tensors", calls)
+    for table in known._tables:
+        calls.use(table)
+    for _ in range(ENOUGH):
+        torch.testing.assert_close(ours.conv2d(X, W, B), ours.conv2d(X, W, B, backend="naive"))
+    assert calls.conv2d(X, W, B, 1, 0, 1, 1, None) is NotImplemented
