@@ -248,7 +248,10 @@ class Program:
 
     def run_at(self, places: Sequence[int]) -> bool:
         """Run all jobs on operands at these addresses, as `run`; address 0 stands for an operand that isn't there."""
-        bases = np.array(places, np.int64)
+        return self.run_on(np.array(places, np.int64))
+
+    def run_on(self, bases: np.ndarray) -> bool:
+        """Run all jobs on operands whose addresses are in an array of int64."""
         return self._launch(_run_at, holder(bases))
 
     def _launch(self, run: Any, operands: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.direct import forward, weight_grad
@@ -20,6 +22,7 @@ class DirectConvolution(Convolution):
     """This plan computes a convolution; all taps read the same planes."""
 
     arguments = DirectArguments
+    packs = True
 
     def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
         p = job.problem
@@ -34,9 +37,10 @@ class DirectConvolution(Convolution):
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> DirectTiling | None:
         """Return the cheapest tiling of a problem, or None if a single row takes too much memory."""
-        return direct_tiling(
+        found = direct_tiling(
             simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps)
         )
+        return replace(found, cycles=found.cycles - found.pack) if found is not None and p.kept else found
 
     @staticmethod
     def tasks(p: Problem, cut: DirectTiling) -> int:

@@ -37,6 +37,8 @@ class DirectTiling:
     splits: int = 1
     split_steps: int = 0
     """Number of blocks in each part, counted through all images."""
+    pack: float = 0
+    """The part of ``cycles`` in which the weight is packed."""
 
     @property
     def fields(self) -> dict[str, int]:
@@ -111,7 +113,7 @@ def direct_tiling(
     tile_rows, vectors = tile.shape
     panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
     wanted_tasks = TASKS if cycles > CPU.gemm.small else 1
-    cycles += CPU.gemm.pack * groups * panels * tile_rows * channels * taps
+    pack = CPU.gemm.pack * groups * panels * tile_rows * channels * taps
     block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,
@@ -124,8 +126,9 @@ def direct_tiling(
         -(-panels // block_panels),
         channel,
         _pieces(simd, plane_w),
-        cycles,
+        cycles + pack,
         rows * I * J / (panels * tile_rows * blocks * tiles_across * vectors * simd.lanes),
+        pack=pack,
     )
 
 

@@ -24,6 +24,7 @@ class BatchConvolution(Convolution):
 
     arguments = BatchArguments
     fallback = GemmConvolution
+    packs = True
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:

@@ -35,7 +35,7 @@ class WinogradConvolution(Convolution):
     arguments = WinogradArguments
     fallback = GemmConvolution
     form: ClassVar[Form]
-    costs_weight = True
+    packs = costs_weight = True
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: WinogradTiling) -> None:
@@ -64,6 +64,7 @@ class WinogradConvolution(Convolution):
         if cut.patches_first:
             self._first = few_patches.transform(formed), p.groups * tiles * passes
             self._second = few_patches.multiply(formed), self.tasks(p, cut)
+            self.packs = False
         else:
             self._first = kernels.transform_weight(formed), p.groups * cut.panels
             self._second = forward.multiply(formed), self.tasks(p, cut)
@@ -76,7 +77,8 @@ class WinogradConvolution(Convolution):
         if not is_for(cls.form, p.kernel):
             return None
         pieces = cls.form.pieces(p.kernel)
-        return winograd_tiling(form_simd(simd, cls.form), p.images, p.groups, p.rows, p.channels, p.lattice, pieces)
+        sizes = p.images, p.groups, p.rows, p.channels, p.lattice, pieces
+        return winograd_tiling(form_simd(simd, cls.form), *sizes, kept=p.kept)
 
     @classmethod
     def of(cls, simd: Simd, job: Job, cut: Any) -> Any:
