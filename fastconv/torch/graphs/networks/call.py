@@ -18,7 +18,7 @@ from fastconv.torch.memory import DTYPES, is_plain
 
 Tensor = torch.Tensor
 
-_MOST_SIZES = 8
+_MOST_SIZES = 4
 """Most sizes of images whose programs are kept; each has packed weights of its own."""
 
 

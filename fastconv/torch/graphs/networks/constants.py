@@ -49,7 +49,7 @@ class Constants:
         """Return the constants, for images of the type of ``like``; None where compiled code can't use them."""
         found: list[Tensor] = []
         for source in self._sources:
-            of = [operands[at] if at >= 0 else None for at in source.operands]
+            of: list[Any] = [operands[at] if at >= 0 else None for at in source.operands]
             if len(of) == 1:
                 made: Sequence[Tensor] | None = [of[0].detach()]
             elif len(of) == 4:

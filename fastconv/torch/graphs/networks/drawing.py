@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fastconv.backends.block import Activation
+from fastconv.backends.block import Activation, Block
 from fastconv.backends.network import Arranged, Convolved, Mapped, Operation, Outline, Shape
 
 
@@ -25,10 +25,14 @@ class Drawing:
         self.shapes.append(shape)
         return len(self.shapes) - 1
 
+    def same(self, value: int) -> int:
+        """Add an operation whose result is a value, so that an activation of the one leaves the other as it is."""
+        return self.add(Arranged(((value, 0, self.shapes[value][1]),)), self.shapes[value])
+
     def activate(self, value: int, activation: Activation, *, alone: bool) -> int:
         """Add an activation; with ``alone`` nothing else reads the value, so that its operation can activate it."""
         operation = self._operation(value) if alone else None
-        if isinstance(operation, Convolved) and operation.block.activation is operation.block.pool is None:
+        if isinstance(operation, Convolved) and operation.block.activation is None and operation.block.pool is None:
             self._change(value, replace(operation, block=replace(operation.block, activation=activation)))
             return value
         if isinstance(operation, Mapped) and operation.activation is None:
@@ -42,12 +46,11 @@ class Drawing:
             operation = self._operation(value) if only else None
             if value <= residual or self.shapes[value] != self.shapes[residual]:
                 continue
-            if isinstance(operation, Convolved) and operation.block.activation is operation.block.pool is None:
-                if not operation.block.residual:
-                    block = replace(operation.block, residual=True)
-                    self._change(value, replace(operation, block=block, residual=residual))
-                    return value
-            elif isinstance(operation, Mapped) and operation.activation is operation.residual is None:
+            if isinstance(operation, Convolved) and _takes_residual(operation.block):
+                block = replace(operation.block, residual=True)
+                self._change(value, replace(operation, block=block, residual=residual))
+                return value
+            if isinstance(operation, Mapped) and operation.activation is None and operation.residual is None:
                 self._change(value, replace(operation, residual=residual))
                 return value
         return self.add(Mapped(one, residual=other), self.shapes[one])
@@ -56,9 +59,7 @@ class Drawing:
         """Return the outline, with a result for each wanted value."""
         results: list[int] = []
         for value in wanted:
-            if value < self._given or value in results:
-                value = self.add(Arranged(((value, 0, self.shapes[value][1]),)), self.shapes[value])
-            results.append(value)
+            results.append(self.same(value) if value < self._given or value in results else value)
         operations = tuple(self._operations)
         return Outline(tuple(self.shapes), self._given, operations, len(self.parameters), tuple(results))
 
@@ -67,3 +68,7 @@ class Drawing:
 
     def _change(self, value: int, operation: Operation) -> None:
         self._operations[value - self._given] = operation
+
+
+def _takes_residual(block: Block) -> bool:
+    return block.activation is None and block.pool is None and not block.residual

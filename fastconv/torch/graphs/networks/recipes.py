@@ -89,7 +89,7 @@ class Means:
         _, _, *plane = drawing.shapes[value]
         wanted = [own if size is None else size for own, size in zip(plane, self.size, strict=True)]
         if wanted == plane:
-            return value
+            return drawing.same(value)
         if any(size < 1 or own % size for own, size in zip(plane, wanted, strict=True)):
             raise ArgumentError("output_size", wanted, f"it must divide {plane}")
         kernel = plane[0] // wanted[0], plane[1] // wanted[1]
@@ -186,12 +186,11 @@ class Flat:
     """Images as features."""
 
     def __call__(self, drawing: Drawing, alone: tuple[bool, ...], value: int) -> int:
-        return _flat(drawing, value)
+        flat = _flat(drawing, value)
+        return drawing.same(value) if flat == value else flat
 
 
-Recipe = (
-    Blocks | Linear | Windows | Means | Activated | Sum | Scaled | Normalised | Joined | Part | Shuffled | Flat
-)
+Recipe = Blocks | Linear | Windows | Means | Activated | Sum | Scaled | Normalised | Joined | Part | Shuffled | Flat
 
 
 def _flat(drawing: Drawing, value: int) -> int:

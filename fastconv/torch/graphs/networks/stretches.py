@@ -13,6 +13,7 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from fastconv.torch.graphs.networks.call import NetworkCall
+from fastconv.torch.graphs.networks.readers import read
 from fastconv.torch.graphs.networks.reading import Reading
 
 _FEWEST = 2
@@ -38,10 +39,10 @@ def _stretches(graph: Graph) -> list[Reading]:
     """Returns the stretches of a graph, in order."""
     found = [Reading()]
     for node in graph.nodes:
-        if node.op in ("placeholder", "get_attr") or found[-1].takes(node):
+        if node.op in ("placeholder", "get_attr") or found[-1].takes(node, read):
             continue
         found.append(Reading())
-        if not found[-1].takes(node):
+        if not found[-1].takes(node, read):
             found[-1] = Reading()
     return [reading for reading in found if reading.nodes]
 

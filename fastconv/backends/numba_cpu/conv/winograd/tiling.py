@@ -142,7 +142,7 @@ def winograd_tiling(
 ) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
-    The kernel has ``pieces`` pieces of the form's taps. Transformed weights that are ``kept`` for later runs cost nothing.
+    The kernel has ``pieces`` pieces of the form's taps. Transforming weights that are ``kept`` for later runs is free.
     """
     sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces, kept)
     tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)

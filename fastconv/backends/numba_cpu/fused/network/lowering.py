@@ -95,7 +95,7 @@ class NetworkLowering:
     def _beside(self, number: int) -> Place | None:
         """Return the place of a value whose channels lie side by side, or None."""
         (first, *more), (images, _, *plane) = self._runs[number], self._outline.shapes[number]
-        if more or (images > 1 and first.count < first.channels):
+        if more or (images > 1 and first.length < first.channels):
             return None
         return first.buffer + first.first * math.prod(plane) * self._simd.itemsize
 
@@ -156,10 +156,10 @@ class NetworkLowering:
         for value, first, count in operation.channels:
             for run in _cut(self._runs[value], first, count):
                 last = found[-1] if found else None
-                if last is not None and run == (last.buffer, last.channels, last.first + last.count, run.count):
-                    found[-1] = last._replace(count=last.count + run.count)
+                if last is not None and run == (last.buffer, last.channels, last.first + last.length, run.length):
+                    found[-1] = last._replace(length=last.length + run.length)
                 elif last is not None and self._follows(last, run, self._outline.shapes[value]):
-                    found[-1] = Run(last.buffer, last.channels + run.channels, last.first, last.count + run.count)
+                    found[-1] = Run(last.buffer, last.channels + run.channels, last.first, last.length + run.length)
                 else:
                     found.append(run)
         return found
@@ -169,15 +169,15 @@ class NetworkLowering:
         if shape[0] > 1:
             return False
         plane = shape[2] * shape[3] * self._simd.itemsize
-        return last.buffer + (last.first + last.count) * plane == run.buffer + run.first * plane
+        return last.buffer + (last.first + last.length) * plane == run.buffer + run.first * plane
 
 
 def _cut(runs: Sequence[Run], first: int, count: int) -> list[Run]:
     """Return the part of some runs from channel ``first`` on."""
     found, at = [], 0
     for run in runs:
-        begin, end = max(first, at), min(first + count, at + run.count)
+        begin, end = max(first, at), min(first + count, at + run.length)
         if begin < end:
-            found.append(run._replace(first=run.first + begin - at, count=end - begin))
-        at += run.count
+            found.append(run._replace(first=run.first + begin - at, length=end - begin))
+        at += run.length
     return found

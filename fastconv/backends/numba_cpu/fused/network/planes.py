@@ -47,7 +47,8 @@ class Run(NamedTuple):
     channels: int
     """The channels of the buffer."""
     first: int
-    count: int
+    length: int
+    """The number of the run's channels."""
 
 
 class PlanesArguments(Arguments):
@@ -139,6 +140,6 @@ def record(
     operands: list[tuple[int, Place | None]] = list(zip(_OPERANDS, places, strict=True))
     for number, run in enumerate(runs):
         at = MOST_WORDS + _RUN_WORDS * number
-        words[at + 1 : at + 3] = run.channels * pixels, run.count
+        words[at + 1 : at + 3] = run.channels * pixels, run.length
         operands.append((at, run.buffer + run.first * pixels * simd.itemsize))
     program.add(words, operands, [Step(_task(activation or NONE)(simd), -(-planes // task_planes), get_num_threads())])
