@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from fastconv.backends.network import Arranged, Convolved, Mapped, Outline, Pooled, Reshaped
 from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.fused.lowering import Forward, Lowering
-from fastconv.backends.numba_cpu.fused.network import planes
+from fastconv.backends.numba_cpu.fused.network import dense, planes
 from fastconv.backends.numba_cpu.fused.network.planes import Run
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, VALUES
@@ -113,7 +113,16 @@ class NetworkLowering:
             self._copy(number, home)
 
     def _convolve(self, number: int, operation: Convolved) -> None:
-        bias, residual = operation.bias, operation.residual
+        block, bias, residual = operation.block, operation.bias, operation.residual
+        if dense.is_for(block.geometry) and block.pool is None and residual is None:
+            places = (
+                self._place(operation.source),
+                self._parameters[operation.weight],
+                None if bias is None else self._parameters[bias],
+                self._target(number),
+            )
+            dense.record(self._program, self._simd, block.geometry, block.activation, places)
+            return
         at = Forward(
             x=self._place(operation.source),
             w=self._parameters[operation.weight],
@@ -122,7 +131,7 @@ class NetworkLowering:
             result=self._target(number),
             saved=None,
         )
-        self._blocks.forward(operation.block, at)
+        self._blocks.forward(block, at)
 
     def _map(self, number: int, operation: Mapped) -> None:
         factors, scale, shift, residual, activation = (
