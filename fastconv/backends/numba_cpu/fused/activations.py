@@ -108,13 +108,15 @@ class HardSigmoid(Activation):
     """This activation is min(max(x + 3, 0), 6) / 6; its derivative is 1/6 between -3 and 3, and 0 elsewhere."""
 
     reads_input = True
+    SIXTH = 0.16666667163372040
+    """1/6 as float32 has it, by which torch multiplies gradients in float64 too."""
 
     def forward(self, x: Lanes) -> Lanes:
         return (x + 3.0).clamp(0.0, 6.0) / 6.0
 
     def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
         nothing = Lanes(grad.builder, grad.constant(0.0))
-        return nothing.replaced(saved.below(3.0), grad / 6.0).replaced(saved.at_most(-3.0), 0.0)
+        return nothing.replaced(saved.below(3.0), grad * self.SIXTH).replaced(saved.at_most(-3.0), 0.0)
 
 
 class LeakyRelu(Activation):

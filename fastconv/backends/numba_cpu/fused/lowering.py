@@ -29,6 +29,7 @@ from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.network.panels import Panels
+from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.gemm.arguments import NO_LIMITS
@@ -66,31 +67,6 @@ class Planner(Protocol):
         The third value says whether the jobs write every element of the result.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Saved:
-    """Says what a block saves for its gradients, besides its result."""
-
-    indices: bool
-    """The indices of max pooling, int64."""
-    numbers: bool
-    """The activation's inputs, or its results before they are averaged, as its gradient reads them."""
-
-    @classmethod
-    def of(cls, block: Block) -> Saved:
-        """Return what the gradients of ``block`` need."""
-        reads_input = block.activation is not None and ACTIVATIONS[block.activation].reads_input
-        averaged = block.pool == "avg" and block.activation is not None
-        return cls(block.pool == "max", reads_input or averaged)
-
-    def nbytes(self, block: Block, itemsize: int) -> int:
-        """Return the size of what is saved, in bytes; the indices stand first."""
-        return self.numbers_at(block) + (math.prod(block.geometry.output_shape) * itemsize if self.numbers else 0)
-
-    def numbers_at(self, block: Block) -> int:
-        """Return how far the numbers are from the beginning, in bytes."""
-        return 8 * math.prod(block.result_shape) if self.indices else 0
 
 
 @dataclass(frozen=True)

@@ -246,12 +246,9 @@ class Program:
         """Run all jobs on operands that begin where the arrays do; return True if no job has set its flag."""
         return self._launch(_run_on, holders(arrays))
 
-    def run_at(self, places: Sequence[int]) -> bool:
+    def run_at(self, places: Sequence[int] | np.ndarray) -> bool:
         """Run all jobs on operands at these addresses, as `run`; address 0 stands for an operand that isn't there."""
-        return self.run_on(np.array(places, np.int64))
-
-    def run_on(self, bases: np.ndarray) -> bool:
-        """Run all jobs on operands whose addresses are in an array of int64."""
+        bases = np.asarray(places, np.int64)
         return self._launch(_run_at, holder(bases))
 
     def _launch(self, run: Any, operands: Any) -> bool:

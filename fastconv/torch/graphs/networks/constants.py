@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fastconv.torch.graphs.folding import folded, scale_and_shift
+from fastconv.torch.graphs import folding
 from fastconv.torch.memory import is_alike, layout_of
 
 Tensor = torch.Tensor
@@ -53,9 +53,9 @@ class Constants:
             if len(of) == 1:
                 made: Sequence[Tensor] | None = [of[0].detach()]
             elif len(of) == 4:
-                made = scale_and_shift(of, source.eps, like.dtype)
+                made = folding.scale_and_shift(of, source.eps, like.dtype)
             else:
-                made = folded(of, source.eps) if of[0].dtype is like.dtype else None
+                made = folding.folded(of, source.eps) if of[0].dtype is like.dtype else None
             if made is None or not all(map(_is_usable, made, [like] * len(made))):
                 return None
             found += made

@@ -37,7 +37,7 @@ class NumbaNetwork(Network):
         moving = [0] * (outline.given + len(outline.results))
         fixed = addresses_of(self._kept) if self._kept else []
         bases = np.array([*moving, *fixed, memory.ctypes.data], np.int64)
-        if not packing.run_on(bases) and not self._exact:
+        if not packing.run_at(bases) and not self._exact:
             # A weight whose products would spread is left to algorithms without such products.
             self._exact = True
             self._prepare()
@@ -70,4 +70,4 @@ class NumbaNetwork(Network):
         bases = self._bases.copy()
         bases[: len(images)] = addresses_of(images)
         bases[len(images) : len(images) + len(results)] = addresses_of(results)
-        return program.run_on(bases)
+        return program.run_at(bases)
