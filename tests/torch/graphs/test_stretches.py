@@ -297,6 +297,25 @@ def test_gradients_are_recorded_where_they_are_wanted() -> None:
 
 
 @torch.no_grad()
+def test_gradients_that_a_model_records_by_itself() -> None:
+    def function(m: Any, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return m.second(F.max_pool2d(m.down(m.first(x)), 3))
+
+    model, x = Model(function).double().eval(), _images(2)
+    mine = copy.deepcopy(model)
+    with ran() as runs:
+        for each, of in ((compiled(mine), mine), (model, model)):
+            found = each(x)
+            with torch.enable_grad():
+                found.square().sum().backward()
+            of.found = {name: p.grad for name, p in of.named_parameters() if p.grad is not None}
+    assert not runs
+    assert len(mine.found) == 5
+    assert_alike(mine.found, model.found, 1e-9)
+
+
+@torch.no_grad()
 def test_tensors_of_another_kind() -> None:
     """Images in channels_last, under autocast, and in half precision are torch's."""
     model = _model("concatenation").float()

@@ -131,7 +131,7 @@ class Reading:
         if value not in self._fresh:
             return False
         same = [each for each, number in self.values.items() if number == value]
-        return all(user in (by, *same) for each in same for user in each.users) and self.readers(value) == 0
+        return all(user in (by, *same) for each in same for user in each.users)
 
     def same(self, node: Node, other: Any) -> bool:
         """Have a call stand for what it got."""
