@@ -8,7 +8,12 @@ import numpy as np
 
 from fastconv.backends.numba_cpu.conv.direct import forward, weight_grad
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
-from fastconv.backends.numba_cpu.conv.direct.tiling import DirectTiling, direct_tiling, direct_weight_tiling
+from fastconv.backends.numba_cpu.conv.direct.tiling import (
+    DirectTiling,
+    direct_tiling,
+    direct_weight_tiling,
+    pack_cycles,
+)
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
 from fastconv.backends.numba_cpu.gemm import elementwise, micro_kernel, packing
@@ -40,7 +45,10 @@ class DirectConvolution(Convolution):
         found = direct_tiling(
             simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps)
         )
-        return replace(found, cycles=found.cycles - found.pack) if found is not None and p.kept else found
+        if found is None or not p.kept:
+            return found
+        packed = pack_cycles(p.groups * found.panels * found.tile_rows * p.channels * len(p.taps))
+        return replace(found, cycles=found.cycles - packed)
 
     @staticmethod
     def tasks(p: Problem, cut: DirectTiling) -> int:

@@ -37,8 +37,6 @@ class DirectTiling:
     splits: int = 1
     split_steps: int = 0
     """Number of blocks in each part, counted through all images."""
-    pack: float = 0
-    """The part of ``cycles`` in which the weight is packed."""
 
     @property
     def fields(self) -> dict[str, int]:
@@ -113,7 +111,7 @@ def direct_tiling(
     tile_rows, vectors = tile.shape
     panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
     wanted_tasks = TASKS if cycles > CPU.gemm.small else 1
-    pack = CPU.gemm.pack * groups * panels * tile_rows * channels * taps
+    cycles += pack_cycles(groups * panels * tile_rows * channels * taps)
     block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,
@@ -126,10 +124,14 @@ def direct_tiling(
         -(-panels // block_panels),
         channel,
         _pieces(simd, plane_w),
-        cycles + pack,
+        cycles,
         rows * I * J / (panels * tile_rows * blocks * tiles_across * vectors * simd.lanes),
-        pack=pack,
     )
+
+
+def pack_cycles(numbers: int) -> float:
+    """Return the cycles to pack a weight of ``numbers`` numbers, those of missing rows included."""
+    return CPU.gemm.pack * numbers
 
 
 @lru_cache(maxsize=1024)
