@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from fastconv import registry
@@ -9,6 +10,7 @@ from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.batch_norm import BatchNorm
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
+from fastconv.backends.network import Network, Outline
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 
 ORDER = ("numba", "im2col", "naive")
@@ -52,6 +54,9 @@ class Auto(Backend):
 
     def chain(self, blocks: tuple[Block, ...], dtype: Any) -> Chain | None:
         return self.select("conv2d", blocks[0].geometry, dtype).chain(blocks, dtype)
+
+    def network(self, outline: Outline, dtype: Any, parameters: Sequence[Any]) -> Network | None:
+        return self.select("network", None, dtype).network(outline, dtype, parameters)
 
     def batch_norm(self, shape: tuple[int, ...], activation: Activation | None, dtype: Any) -> BatchNorm | None:
         return self.select("batch_norm", None, dtype).batch_norm(shape, activation, dtype)

@@ -15,6 +15,7 @@ To add a backend, subclass `Backend`, fill in the primitives and register it (`f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
+from fastconv.backends.network import Network, Outline
 from fastconv.backends.planned import Planned
 from fastconv.backends.quiet import QUIET
 from fastconv.backends.short import Short
@@ -146,6 +148,13 @@ class Backend(ABC):
         """Returns the blocks, one behind another, as one step forward and one backward; None if it has no such steps.
 
         Arrays are of ``dtype``. The results equal those of the primitives and activations up to rounding.
+        """
+        return None
+
+    def network(self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Array]) -> Network | None:
+        """Returns the network of an outline, which keeps what it makes of the parameters; None if it can't do one.
+
+        Arrays are of ``dtype``, C-contiguous, and the parameters must not change.
         """
         return None
 

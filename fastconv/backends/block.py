@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
-Activation = Literal["relu", "relu6", "tanh", "silu", "hardswish", "sigmoid"]
+Activation = Literal["relu", "relu6", "tanh", "silu", "hardswish", "sigmoid", "hardsigmoid", "leaky_relu"]
 """Names of activations, as in `torch.nn.functional`."""
 
 Pooling = Literal["max", "avg"]

@@ -55,7 +55,8 @@ def conv2d_block(
     Args:
         input: (N, C, H, W), or (C, H, W) unbatched.
         weight, bias, stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
-        activation: "relu", "relu6", "tanh", "silu", "hardswish", "sigmoid" or None.
+        activation: "relu", "relu6", "tanh", "silu", "hardswish", "sigmoid", "hardsigmoid", "leaky_relu" (of torch's
+            default slope) or None.
         pool: "max", "avg" or None.
         residual: (N, K, P, Q), or (K, P, Q) unbatched, added to the convolution's result before the activation.
 

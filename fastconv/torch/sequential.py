@@ -30,6 +30,7 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.SiLU: "silu",
     nn.Hardswish: "hardswish",
     nn.Sigmoid: "sigmoid",
+    nn.Hardsigmoid: "hardsigmoid",
 }
 
 
@@ -37,11 +38,11 @@ class Sequential(Unscriptable, nn.Sequential, metaclass=StandIn, of=nn.Sequentia
     """`torch.nn.Sequential`; layers of fastconv's that follow one another run as one step forwards and one backwards.
 
     Such a run begins with a `Conv2d` or `ConvBlock2d` and takes in those that follow on the same backend: activations
-    after a convolution or a linear layer (nn.ReLU, nn.ReLU6, nn.Tanh, nn.Sigmoid, nn.SiLU and nn.Hardswish), poolings
-    of 2 x 2 windows, nn.Flatten(), and nn.Linear after that. It needs a backend with such a step (`numba`), contiguous
-    float32 or float64 images (N, C, H, W) on the CPU, and layers without hooks. Other layers are called one by one,
-    with the same result to rounding; under autocast, torch.compile, transforms and tracers all are. Gradients of any
-    order exist.
+    after a convolution or a linear layer (nn.ReLU, nn.ReLU6, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Hardswish,
+    nn.Hardsigmoid), poolings of 2 x 2 windows, nn.Flatten(), and nn.Linear after that. It needs a backend with such a
+    step (`numba`), contiguous float32 or float64 images (N, C, H, W) on the CPU, and layers without hooks. Other layers
+    are called one by one, with the same result to rounding; under autocast, torch.compile, transforms and tracers all
+    are. Gradients of any order exist.
 
     Raises what its layers raise.
     """

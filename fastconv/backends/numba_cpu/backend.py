@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from fastconv.backends.chain import Chain
 from fastconv.backends.compiler import kernels
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
+from fastconv.backends.network import Convolved, Mapped, Network, Outline, Pooled
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.calls import short, table
@@ -27,6 +29,7 @@ from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NumbaBatchNorm
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
+from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork
 from fastconv.backends.numba_cpu.infinities import (
     add_padding,
     add_padding_to_weight,
@@ -118,12 +121,19 @@ class NumbaCpu(Backend):
         return explain(self._simd(np.dtype(dtype)), operation, geometry, self.algorithm, get_num_threads())
 
     def _make_plans(
-        self, operation: str, dtype: np.dtype, geometry: ConvGeometry, limits: tuple[float, float] | None = None
+        self,
+        operation: str,
+        dtype: np.dtype,
+        geometry: ConvGeometry,
+        limits: tuple[float, float] | None = None,
+        kept: bool = False,
     ) -> tuple[list[Any], list[Job], bool]:
         simd = self._simd(dtype)
         found, complete = chosen_jobs(simd, operation, geometry, self.algorithm)
         if limits is not None:
             found = [replace(job, limits=limits) for job in found]
+        if kept:
+            found = [replace(job, problem=replace(job.problem, kept=True)) for job in found]
         return [planner.plan(simd, job, self.algorithm) for job in found], found, complete
 
     def warmup(self) -> None:
@@ -167,10 +177,16 @@ class NumbaCpu(Backend):
         return None
 
     def plans(
-        self, operation: str, simd: Simd, geometry: ConvGeometry, limits: tuple[float, float] | None = None
+        self,
+        operation: str,
+        simd: Simd,
+        geometry: ConvGeometry,
+        limits: tuple[float, float] | None = None,
+        *,
+        kept: bool = False,
     ) -> tuple[list[Any], list[Job], bool]:
         """Return the plans of an operation, as `fused.lowering.Planner` describes."""
-        return self._plans(operation, np.dtype(simd.dtype), geometry, limits)
+        return self._plans(operation, np.dtype(simd.dtype), geometry, limits, kept)
 
     def chain(self, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> Chain | None:
         shapes = [shape for block in blocks for shape in (block.geometry.input_shape, block.result_shape)]
@@ -182,6 +198,18 @@ class NumbaCpu(Backend):
             if any(self.refuses(part, block.geometry, dtype) for part in ("conv2d", "conv2d_input", "conv2d_weight")):
                 return None
         return NumbaChain(self, self._simd(dtype), blocks)
+
+    def network(self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Any]) -> Network | None:
+        if any(0 in shape for shape in outline.shapes):
+            return None
+        for operation in outline.operations:
+            if isinstance(operation, Convolved) and self.chain((operation.block,), dtype) is None:
+                return None
+            if isinstance(operation, Pooled) and operation.geometry.dilation != (1, 1):
+                return None
+            if isinstance(operation, Mapped) and operation.activation not in (None, *ACTIVATIONS):
+                return None
+        return NumbaNetwork(self, self._simd(dtype), outline, parameters)
 
     def batch_norm(
         self, shape: tuple[int, ...], activation: Activation | None, dtype: np.dtype[Any]

@@ -36,6 +36,9 @@ class Problem:
     backward: bool = False
     """True if this is an input gradient, which reads columns of the weight: rows are neighbours in memory."""
 
+    kept: bool = False
+    """True if the packed weight is kept for later runs, so that its cost doesn't count."""
+
     def __hash__(self) -> int:
         return self._hash
 

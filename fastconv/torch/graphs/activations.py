@@ -36,13 +36,16 @@ _FORMS = (
     _Form("tanh_", (), "tanh"),
     _Form(F.silu, (), "silu"),
     _Form(F.hardswish, (), "hardswish"),
+    _Form(F.hardsigmoid, (), "hardsigmoid"),
+    _Form(F.leaky_relu, (), "leaky_relu"),
+    _Form(F.leaky_relu, (0.01,), "leaky_relu"),
     _Form(torch.sigmoid, (), "sigmoid"),
     _Form(torch.sigmoid_, (), "sigmoid"),
     _Form(F.sigmoid, (), "sigmoid"),
     _Form("sigmoid", (), "sigmoid"),
     _Form("sigmoid_", (), "sigmoid"),
 )
-_ALLOWED_INPLACE = (F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish)
+_ALLOWED_INPLACE = (F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish, F.hardsigmoid, F.leaky_relu)
 """Functions whose last argument says whether they write into the first."""
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.fx import GraphModule
 
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.checkpoints import put_checkpoints
 from fastconv.torch.graphs.either import put_either
+from fastconv.torch.graphs.networks.stretches import put_networks
 from fastconv.torch.graphs.norms import put_norms
 from fastconv.torch.graphs.runs import put_steps
 
@@ -19,7 +22,7 @@ def backend(graph: GraphModule, example_inputs: Sequence[Any], **settings: Any) 
 
     Args:
         graph: calls of torch's functions, which this function changes.
-        example_inputs: not looked at, since what arrives is seen when the graph runs.
+        example_inputs: they say whether gradients are recorded; torch.compile gives a graph anew where that changes.
         settings: the ``mode`` and ``options`` of torch.compile, if any are given.
 
     Raises:
@@ -27,15 +30,18 @@ def backend(graph: GraphModule, example_inputs: Sequence[Any], **settings: Any) 
     """
     for name, value in settings.items():
         raise ArgumentError(name, repr(value), 'torch.compile(model, backend="fastconv") has no such setting')
-    _rewrite(graph)
+    recorded = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in example_inputs)
+    _rewrite(graph, recorded=recorded)
     return graph.forward
 
 
-def _rewrite(module: GraphModule) -> None:
-    """Replace calls in a graph, and in the graphs of its checkpoints."""
+def _rewrite(module: GraphModule, *, recorded: bool) -> None:
+    """Replace calls in a graph, and in the graphs of its checkpoints; ``recorded`` says that it records gradients."""
     put_norms(module.graph)
     put_steps(module.graph)
     put_either(module.graph)
     for body in put_checkpoints(module):
-        _rewrite(body)
+        _rewrite(body, recorded=recorded)
+    if not recorded:
+        put_networks(module.graph)
     module.recompile()

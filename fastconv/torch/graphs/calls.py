@@ -53,7 +53,7 @@ _SIGNATURES = {
     **{function: inspect.signature(function) for function in (theirs.batch_norm, theirs.dropout)},
     theirs.linear: inspect.signature(_linear),
 }
-_ADDITIONS = operator.add, operator.iadd, torch.add
+ADDITIONS = operator.add, operator.iadd, torch.add
 _FRESH = torch.conv2d, theirs.batch_norm
 """Functions whose results share no memory with another tensor."""
 
@@ -67,12 +67,17 @@ def arguments(node: Node, *functions: Any) -> dict[str, Any] | None:
     """
     if node.op != "call_function" or node.target not in functions:
         return None
+    return bound(node, node.target)
+
+
+def bound(node: Node, function: Any) -> dict[str, Any] | None:
+    """Returns a call's arguments by the names that a function of torch's gives them, or None if they don't fit it."""
     try:
-        bound = _SIGNATURES[node.target].bind(*node.args, **node.kwargs)
+        given = _SIGNATURES[function].bind(*node.args, **node.kwargs)
     except TypeError:
         return None
-    bound.apply_defaults()
-    return bound.arguments
+    given.apply_defaults()
+    return given.arguments
 
 
 def convolution(call: dict[str, Any], weight: Any) -> ConvParameters | None:
@@ -99,7 +104,7 @@ def addition(node: Node, summand: Node) -> Node | None:
 
     A call that writes into the other tensor is none of these, unless only the call itself reads that.
     """
-    if node.op != "call_function" or node.target not in _ADDITIONS or len(node.args) != 2 or node.kwargs:
+    if node.op != "call_function" or node.target not in ADDITIONS or len(node.args) != 2 or node.kwargs:
         return None
     first, second = node.args
     if not (isinstance(first, Node) and isinstance(second, Node)) or first is second:
@@ -141,6 +146,11 @@ def sizes(node: Any) -> tuple[int, ...] | None:
     """Returns the shape of the tensor that a node stands for, in which sizes may be symbols, or None without one."""
     example = node.meta.get("example_value") if isinstance(node, Node) else None
     return tuple(example.shape) if isinstance(example, torch.Tensor) else None
+
+
+def is_given(value: Any) -> bool:
+    """Returns True for a tensor that a graph gets, and doesn't compute."""
+    return isinstance(value, Node) and value.op in ("placeholder", "get_attr")
 
 
 def _is_constant(value: Any) -> bool:

@@ -38,12 +38,12 @@ class Either:
     """A function of torch's that fastconv's counterpart stands in for where that is as fast or faster."""
 
     def __init__(self, theirs: Callable[..., Any], mine: Callable[..., Any]) -> None:
-        self._theirs, self._mine = theirs, mine
+        self.theirs, self._mine = theirs, mine
         self.__name__ = f"{theirs.__name__}_or_fastconv"
 
     def __call__(self, input: Tensor, *arguments: Any, **further: Any) -> Any:
         """Returns the result, which is the same to rounding."""
-        function = self._mine if _is_ours(input, arguments) else self._theirs
+        function = self._mine if _is_ours(input, arguments) else self.theirs
         return function(input, *arguments, **further)
 
 

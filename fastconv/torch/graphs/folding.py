@@ -11,7 +11,7 @@ some elements, at which every change of a whole weight shows; a change of single
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from fastconv.torch.memory import version
 
 Tensor = torch.Tensor
 
-_COMPARED = 61
+_COMPARED = 17
 """Number of elements of a weight that are compared. A prime: a step through the weight meets all places of a filter."""
 
 _SMALLEST = 2.0**-64
@@ -39,7 +39,7 @@ class Folding:
     def __init__(self, epsilons: Sequence[float]) -> None:
         """Fold as many normalisations as there are ``epsilons``."""
         self._epsilons = tuple(epsilons)
-        self._kept: tuple[torch.dtype, _Watch, list[Tensor] | None] | None = None
+        self._kept: tuple[torch.dtype, Watch, list[Tensor] | None] | None = None
 
     def parameters(self, dtype: torch.dtype, sources: Sequence[Tensor | None]) -> list[Tensor] | None:
         """Returns the folded weight and bias of each convolution, or None where normalising is the only way.
@@ -50,52 +50,72 @@ class Folding:
         """
         kept = self._kept
         if kept is None or kept[0] is not dtype or not kept[1].is_same(sources):
-            if not all(source is None or _is_watched(source) for source in sources):
+            if not all(source is None or is_watched(source) for source in sources):
                 return None
-            kept = self._kept = dtype, _Watch(sources), self._made(dtype, sources)
+            kept = self._kept = dtype, Watch(sources, range(0, len(sources), EACH)), self._made(dtype, sources)
         return kept[2]
 
     def _made(self, dtype: torch.dtype, sources: Sequence[Tensor | None]) -> list[Tensor] | None:
         found: list[Tensor] = []
         for at, eps in enumerate(self._epsilons):
             of: Any = sources[at * EACH : (at + 1) * EACH]
-            folded = _folded(of, eps) if of[0].dtype is dtype else None
-            if folded is None:
+            made = folded(of, eps) if of[0].dtype is dtype else None
+            if made is None:
                 return None
-            found += folded
+            found += made
         return found
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def _folded(of: Sequence[Any], eps: float) -> tuple[Tensor, Tensor] | None:
-    """Returns the folded weight and bias, or None if they aren't finite or would lose digits."""
-    w, b, mean, var, gamma, beta = of
-    scale = (var.double() + eps).rsqrt()
-    if gamma is not None:
-        scale *= gamma
-    shift = -mean * scale if b is None else (b.double() - mean) * scale
-    if beta is not None:
-        shift += beta
+def folded(of: Sequence[Any], eps: float) -> tuple[Tensor, Tensor] | None:
+    """Returns the folded weight and bias, or None if they aren't finite or would lose digits.
+
+    ``of`` are the `EACH` tensors of a fold.
+    """
+    w, b, *_ = of
+    scale, shift = _factors(of[2:], b, eps)
     weight, bias = w.detach() * scale.to(w.dtype)[:, None, None, None], shift.to(w.dtype)
     sizes = scale.abs()
     is_safe = bool(((sizes >= _SMALLEST) | (sizes == 0)).all())
     return (weight, bias) if is_safe and bool(weight.isfinite().all()) and bool(bias.isfinite().all()) else None
 
 
-class _Watch:
+@torch.inference_mode(False)
+@torch.no_grad()
+def scale_and_shift(of: Sequence[Any], eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    """Returns what a normalisation by mean, variance, gamma and beta multiplies by and adds; None if not finite."""
+    scale, shift = (each.to(dtype) for each in _factors(of, None, eps))
+    return (scale, shift) if bool(scale.isfinite().all()) and bool(shift.isfinite().all()) else None
+
+
+def _factors(of: Sequence[Any], b: Tensor | None, eps: float) -> tuple[Tensor, Tensor]:
+    """Returns in float64 what a normalisation multiplies by and adds, behind a bias ``b``."""
+    mean, var, gamma, beta = of
+    scale = (var.double() + eps).rsqrt()
+    if gamma is not None:
+        scale *= gamma
+    shift = -mean * scale if b is None else (b.double() - mean) * scale
+    if beta is not None:
+        shift += beta
+    return scale, shift
+
+
+class Watch:
     """Tells whether tensors still have the elements that they had when the watch was made.
 
     It keeps their memory, so that no other tensor can come to lie at the same address. Their shapes, strides and
-    data types are what torch.compile looks at before each call. A look takes 5 us for three convolutions.
+    data types are what torch.compile looks at before each call. A look takes 4 us for three convolutions.
     """
 
-    def __init__(self, sources: Sequence[Tensor | None]) -> None:
+    def __init__(self, sources: Sequence[Tensor | None], weights: Collection[int]) -> None:
+        """Watch tensors, those of the numbers ``weights`` by some of their elements and their counts of changes."""
+        self._weights = list(weights)
         kinds: dict[Any, list[Any]] = {}
         for number, x in enumerate(sources):
             if x is not None:
                 elements = x.detach().as_strided((x.numel(),), (1,)).numpy()
-                step = max(1, elements.size // _COMPARED) if number % EACH == 0 else 1
+                step = max(1, elements.size // _COMPARED) if number in weights else 1
                 kinds.setdefault(elements.dtype, []).append(elements[::step])
         self._elements = list(kinds.values())
         self._before = self._contents()
@@ -107,13 +127,13 @@ class _Watch:
 
     def _identity(self, sources: Sequence[Tensor | None]) -> tuple[list[Any], ...]:
         addresses = [0 if x is None else x.data_ptr() for x in sources]
-        return list(map(id, sources)), addresses, list(map(version, sources[::EACH]))
+        return list(map(id, sources)), addresses, [version(sources[at]) for at in self._weights]
 
     def _contents(self) -> list[bytes]:
         return [np.concatenate(each).tobytes() for each in self._elements]
 
 
-def _is_watched(x: Tensor) -> bool:
+def is_watched(x: Tensor) -> bool:
     """Returns True if a tensor's changes can be seen: torch counts none of an inference tensor."""
     return (
         type(x) in (Tensor, torch.nn.Parameter)

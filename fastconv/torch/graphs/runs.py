@@ -24,6 +24,7 @@ from fastconv.torch.graphs.calls import (
     follows,
     have_same_sizes,
     is_flattening,
+    is_given,
     pooling,
     sizes,
 )
@@ -112,20 +113,15 @@ class _Run:
 
     def _takes_norm(self, node: Node, call: dict[str, Any]) -> bool:
         last = self.parts[-1]
-        if call["training"] is not False or type(call["eps"]) is not float or not _is_given(call["running_mean"]):
+        if call["training"] is not False or type(call["eps"]) is not float or not is_given(call["running_mean"]):
             return False
         # A weight that the graph computes would be folded again in each call, which costs more than it saves.
-        if not _is_given(call["running_var"]) or not _is_given(_arguments(last.call)["weight"]):
+        if not is_given(call["running_var"]) or not is_given(_arguments(last.call)["weight"]):
             return False
         if (last.norm, last.activation, last.pool, last.sum) != (None, None, None, None):
             return False
         last.norm = node
         return True
-
-
-def _is_given(value: Any) -> bool:
-    """Returns True for a tensor that a graph gets, and doesn't compute."""
-    return isinstance(value, Node) and value.op in ("placeholder", "get_attr")
 
 
 def put_steps(graph: Graph) -> None:

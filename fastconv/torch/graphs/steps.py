@@ -68,8 +68,8 @@ class Step:
             folded: the same without batch normalisations, given also the weight and the bias of each part.
         """
         self._flat, self._separate, self._folded = flat, separate, folded
+        self.parts = tuple(parts)
         self._stages = tuple([part.stage for part in parts])
-        self._parts = tuple(parts)
         self._residuals = [part.residual for part in parts if part.residual is not None]
         normalised = [part for part in parts if part.eps is not None]
         self._folding = Folding([part.eps for part in normalised if part.eps is not None])
@@ -98,14 +98,14 @@ class Step:
         if self._normalises and torch.is_grad_enabled() and any(map(_is_recorded, operands)):
             return None
         operands = (*operands, None)
-        if any(operands[part.weight].shape != part.stage.weight for part in self._parts):
+        if any(operands[part.weight].shape != part.stage.weight for part in self.parts):
             return None
         folded = self._folding.parameters(dtype, [operands[at] for at in self._sources]) if self._normalises else []
         if folded is None or self._keeps_run:
             return folded  # type: ignore[return-value]
         found: list[Tensor | None] = []
         pairs = iter(folded)
-        for part in self._parts:
+        for part in self.parts:
             found += [operands[part.weight], operands[part.bias]] if part.eps is None else [next(pairs), next(pairs)]
         return found
 

@@ -44,7 +44,7 @@ def test_equal_and_kept() -> None:
     """One graph serves all sizes, in which a weight is folded once; the first size has a graph of its own."""
     model, x = _network(), torch.randn(4, 3, 9, 9, dtype=torch.float64)
     run = compiled(model)
-    with chained() as runs, patch.object(folding, "_folded", wraps=folding._folded) as folded:
+    with chained() as runs, patch.object(folding, "folded", wraps=folding.folded) as folded:
         for n in (2, 3, 4, 4, 3):
             assert_alike(run(x[:n]), model(x[:n]), 1e-12)
     assert folded.call_count == 2 * 2
@@ -70,7 +70,7 @@ def test_the_choice_of_a_backend_counts_at_each_call(ran: list[Any]) -> None:
 def test_forms(affine: bool, bias: bool, dtype: torch.dtype, layout: torch.memory_format) -> None:
     model = _network(bias, affine=affine, eps=0.1).to(dtype).to(memory_format=layout)
     x = _images().to(dtype).contiguous(memory_format=layout)
-    with patch.object(folding, "_folded", wraps=folding._folded) as folded:
+    with patch.object(folding, "folded", wraps=folding.folded) as folded:
         y = compiled(model)(x)
     assert folded.call_count == 2
     assert_alike(y, model(x), 1e-12 if dtype is torch.float64 else 1e-5)
@@ -199,7 +199,7 @@ def test_tensors_whose_changes_are_not_counted() -> None:
     with torch.inference_mode():
         model = _network()
     x = _images()
-    with torch.inference_mode(), patch.object(folding, "_folded", wraps=folding._folded) as folded:
+    with torch.inference_mode(), patch.object(folding, "folded", wraps=folding.folded) as folded:
         run = compiled(model)
         assert_alike(run(x), model(x), 1e-12)
         model[0].weight.mul_(2.0)
@@ -211,7 +211,7 @@ def test_tensors_whose_changes_are_not_counted() -> None:
 def test_weights_that_are_computed_in_each_call() -> None:
     model, x = _network(), _images()
     nn.utils.parametrizations.weight_norm(model[0])
-    with patch.object(folding, "_folded", wraps=folding._folded) as folded:
+    with patch.object(folding, "folded", wraps=folding.folded) as folded:
         run = compiled(model)
         for _ in range(2):
             assert_alike(run(x), model(x), 1e-12)

@@ -16,8 +16,8 @@ from tests.torch.graphs.networks import MODELS
 STEPS = {
     "Sequential": ["step"],
     "Tutorial": ["step", "log_softmax"],
-    "Residual": ["step", "step", "step", "mean", "linear"],
-    "Shared": ["step", "step", "flip", "step"],
+    "Residual": ["network"],
+    "Shared": ["network", "getitem", "getitem", "flip", "step"],
 }
 """The calls of each model's graph in eval mode."""
 
@@ -59,7 +59,7 @@ APART: dict[str, tuple[Callable[[Any, Tensor], Any], list[Any]]] = {
     "its own weight": (lambda conv, x: F.conv2d(y := conv(x), y[:1, :, :3, :3]), [PLAIN]),
     "itself as its weight": (lambda conv, x: F.conv2d(y := conv(x), y), [PLAIN, PLAIN]),
     "its own bias": (lambda conv, x: F.conv2d(y := conv(x), torch.ones(4, 4, 1, 1), y[0, :, 0, 0]), [PLAIN]),
-    "leaky": (lambda conv, x: F.leaky_relu(conv(x)), [PLAIN]),
+    "another slope": (lambda conv, x: F.leaky_relu(conv(x), 0.2), [PLAIN]),
     "tanh behind a pool": (lambda conv, x: torch.tanh(F.max_pool2d(conv(x), 2)), [(None, "max")]),
     "relu behind an average": (lambda conv, x: F.relu(F.avg_pool2d(conv(x), 2)), [(None, "avg")]),
     "windows of 3": (lambda conv, x: F.max_pool2d(conv(x), 3), [PLAIN]),
@@ -153,6 +153,9 @@ FORMS: dict[str, tuple[Callable[[Tensor], Tensor], Any]] = {
     "F.silu": (F.silu, ("silu", None)),
     "nn.SiLU": (nn.SiLU(inplace=True), ("silu", None)),
     "nn.Hardswish": (nn.Hardswish(), ("hardswish", None)),
+    "nn.Hardsigmoid": (nn.Hardsigmoid(inplace=True), ("hardsigmoid", None)),
+    "nn.LeakyReLU": (nn.LeakyReLU(), ("leaky_relu", None)),
+    "F.leaky_relu": (F.leaky_relu, ("leaky_relu", None)),
     "nn.Sigmoid": (nn.Sigmoid(), ("sigmoid", None)),
     "F.max_pool2d": (lambda y: F.max_pool2d(y, (2, 2), [], 0), (None, "max")),
     "torch.max_pool2d": (lambda y: torch.max_pool2d(y, 2, stride=[2, 2]), (None, "max")),

@@ -55,7 +55,7 @@ class PlannedConvolution(Planned):
             x, w, b, y = [builder.operand() for _ in range(4)]
             for plan, panels in self._parts:
                 if panels is not None:
-                    plan.emit_packed(builder, x, builder.operand(), b, y)
+                    plan.record_packed(builder, x, builder.operand(), b, y)
                 elif plan.job.exchanged:
                     plan.emit(builder, w, x, y, watch=False)
                 else:
@@ -66,7 +66,7 @@ class PlannedConvolution(Planned):
 
 def _packed(plan: Any, w: Any) -> tuple[Any, Any]:
     """Return a plan and its packed weight, None if it packs none; the fallback where the weight asks for it."""
-    if not isinstance(plan, Convolution) or not plan.packs_weight:
+    if not isinstance(plan, Convolution) or not plan.packs:
         return plan, None
     panels = plan.pack(w)
     return (plan, panels) if panels is not None else _packed(plan.exact(), w)

@@ -58,6 +58,12 @@ class Plan(Operation):
     """The kind of plan that recomputes a result with infinity or NaN: its sums have only the terms of the definition.
     None if that holds for this kind of plan too."""
 
+    packs: bool = False
+    """True if the first step does nothing but write to shared memory what the second reads of the weight."""
+
+    keeps: bool = True
+    """False if what a plan that ``packs`` writes is too large for a network to keep it."""
+
     costs_weight: ClassVar[bool] = False
     """True if the predicted cycles of its tilings include what is done to the weight."""
 
@@ -102,6 +108,11 @@ class Plan(Operation):
         for name, value in values.items():
             self.args[name] = value
 
+    @property
+    def spreads(self) -> bool:
+        """Return True if a number that isn't finite may spread to results that don't depend on it."""
+        return self._SPREADS
+
     def _share(self, size: int, argument: str) -> None:
         """Reserve ``size`` bytes that all threads share; ``argument`` is the name of the argument for their address."""
         self._shared_bytes = _page_after(size)
@@ -121,6 +132,11 @@ class Plan(Operation):
     def tasks(p: Problem, cut: Any) -> int:
         """Return the number of tasks of the step that does the multiply-adds, for a problem and its tiling."""
         raise NotImplementedError
+
+    @property
+    def panels_bytes(self) -> int:
+        """Return the size of the memory that a plan which ``packs`` writes the weight to, in bytes."""
+        return self._shared_bytes
 
     def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
         threads = workers.threads_for(self._flops)
@@ -148,12 +164,27 @@ class Plan(Operation):
 class Convolution(Plan):
     """This plan computes a forward pass or an input gradient: all lattice points read the same taps of the source."""
 
-    packs_weight = False
-    """True if the first step packs the weight into the memory that all threads share, and does nothing else."""
-
     def __init__(self, simd: Simd, job: Job, cut: Cut, thread_bytes: int, shared_bytes: int) -> None:
         operands = "source", "weight", "bias", "target"
         super().__init__(simd, job, cut, thread_bytes, shared_bytes, operands, "panels")
+
+    def record_packing(self, program: ProgramBuilder, weight: Place, panels: Place) -> None:
+        """Add the step that packs the weight to a program; the plan is one that ``packs``."""
+        self._record_step(program, self._first, {"weight": weight, "panels": panels})
+
+    def record_packed(
+        self, program: ProgramBuilder, source: Place, panels: Place, bias: Place | None, target: Place
+    ) -> None:
+        """Add the convolution by a weight that `record_packing` packed to a program."""
+        places = {"source": source, "panels": panels, "bias": bias, "target": target}
+        self._record_step(program, self._second, places)
+
+    def _record_step(self, program: ProgramBuilder, step: tuple[int, int], places: dict[str, Place | None]) -> None:
+        threads = workers.threads_for(self._flops)
+        workspace = Workspace(threads * self.thread_bytes, ((self._parts[1], 0),))
+        there = zip(self.arguments.positions(*places), places.values(), strict=True)
+        program.add(self.args, there, [Step(*step, threads)], workspace, self._INFINITE if self._SPREADS else None)
+        program.keep(self)
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; return False if the weight had NaN or infinity."""
@@ -163,25 +194,12 @@ class Convolution(Plan):
         return bool(self.exact().run(source, weight, bias, target))
 
     def pack(self, weight: np.ndarray) -> np.ndarray | None:
-        """Return the weight packed for `emit_packed`; None if its numbers are such that the fallback must be used."""
-        builder = ProgramBuilder()
-        threads, (shared, own) = workers.threads_for(self._flops), self._parts
-        places = (self.arguments.words["weight"], builder.operand()), (shared, builder.operand())
-        workspace = Workspace(threads * self.thread_bytes, ((own, 0),))
-        builder.add(self.args, places, [Step(*self._first, threads)], workspace, self._INFINITE)
-        memory = np.empty(self._shared_bytes + _LINE, np.uint8)
+        """Return the weight as `record_packing` packs it; None if its numbers ask for the fallback."""
+        program = ProgramBuilder()
+        self.record_packing(program, program.operand(), program.operand())
+        memory = np.empty(self.panels_bytes + _LINE, np.uint8)
         panels = memory[-memory.ctypes.data % _LINE :]
-        return panels if builder.finish().run((weight, panels)) or not self._SPREADS else None
-
-    def emit_packed(self, program: ProgramBuilder, *places: Place) -> None:
-        """Add the job without its first step; ``places`` are those of source, packed weight, bias and target."""
-        threads, (shared, own) = workers.threads_for(self._flops), self._parts
-        names = self.arguments.positions("source", "bias", "target")
-        source, panels, bias, target = places
-        there = *zip(names, (source, bias, target), strict=True), (shared, panels)
-        workspace = Workspace(threads * self.thread_bytes, ((own, 0),))
-        flag = self._INFINITE if self._SPREADS else None
-        program.add(self.args, there, [Step(*self._second, threads)], workspace, flag)
+        return panels if program.finish().run((weight, panels)) else None
 
 
 class WeightGradient(Plan):

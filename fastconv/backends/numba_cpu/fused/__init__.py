@@ -3,9 +3,11 @@
 activations.py       the activations: formula, gradient, and what the gradient reads
 lanes.py             formulas in Python's operators, emitted as vector instructions
 post_op.py           a pass over an array: adds a residual, applies an activation; its gradient
+saved.py             what a block saves for its gradients
 lowering.py          writes the jobs of a block into a program, some images at a time
 chain.py             makes the programs of several blocks in a row: one forward pass, one backward pass
 bias_grad.py         the bias gradient
+network/             a whole network, without gradients
 batch_norm/          batch normalisation in training, with a residual and an activation
 finite_check.py      tells whether an array holds infinities or NaN
 sparse_grad/         weight and input gradients through max pooling, from the argmax of each window alone

@@ -3,6 +3,7 @@
     relu       max(x, 0)                          relu6      min(max(x, 0), 6)
     tanh       (exp 2x - 1) / (exp 2x + 1)        silu       x / (1 + exp(-x))
     sigmoid    1 / (1 + exp(-x))                  hardswish  x min(max(x + 3, 0), 6) / 6
+    leaky_relu max(x, 0) + min(x, 0) / 100        hardsigmoid  min(max(x + 3, 0), 6) / 6
 
 The formulas are those of `torch.nn.functional`, whose names they have. To add one, write its class, with a row in
 `ACTIVATIONS` and its name in `fastconv.backends.block.Activation`.
@@ -102,6 +103,34 @@ class HardSwish(Activation):
         return grad.replaced(saved.below(3.0), inside).replaced(saved.at_most(-3.0), 0.0)
 
 
+class HardSigmoid(Activation):
+    """This activation is min(max(x + 3, 0), 6) / 6; its derivative is 1/6 between -3 and 3, and 0 elsewhere."""
+
+    reads_input = True
+    SIXTH = 0.16666667163372040
+    """1/6 as float32 has it, by which torch multiplies gradients in float64 too."""
+
+    def forward(self, x: Lanes) -> Lanes:
+        return (x + 3.0).clamp(0.0, 6.0) / 6.0
+
+    def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
+        nothing = Lanes(grad.builder, grad.constant(0.0))
+        return nothing.replaced(saved.below(3.0), grad * self.SIXTH).replaced(saved.at_most(-3.0), 0.0)
+
+
+class LeakyRelu(Activation):
+    """This activation is x above 0, and elsewhere x times the slope that torch takes by default."""
+
+    reads_input = True
+    SLOPE = 0.01
+
+    def forward(self, x: Lanes) -> Lanes:
+        return x.replaced(x.at_most(0.0), x * self.SLOPE)
+
+    def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
+        return (grad * self.SLOPE).replaced(saved.above(0.0), grad)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Clamp(0.0, math.inf),
     "relu6": Clamp(0.0, 6.0),
@@ -109,6 +138,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": Silu(),
     "hardswish": HardSwish(),
     "sigmoid": Sigmoid(),
+    "hardsigmoid": HardSigmoid(),
+    "leaky_relu": LeakyRelu(),
 }
 """The activations by their names in `torch.nn.functional`."""
 

@@ -11,7 +11,8 @@ import numpy as np
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner, Saved
+from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
+from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.addresses import addresses_of
 from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder

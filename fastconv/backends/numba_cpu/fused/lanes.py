@@ -82,6 +82,10 @@ class Lanes:
         """Return a mask of the lanes less than ``bound``; NaN is not."""
         return self.builder.fcmp_ordered("<", self.value, self.constant(bound))
 
+    def above(self, bound: float) -> Any:
+        """Return a mask of the lanes greater than ``bound``; NaN is not."""
+        return self.builder.fcmp_ordered(">", self.value, self.constant(bound))
+
     def at_least(self, bound: float) -> Any:
         """Return a mask of the lanes that are ``bound`` or more; NaN is not."""
         return self.builder.fcmp_ordered(">=", self.value, self.constant(bound))

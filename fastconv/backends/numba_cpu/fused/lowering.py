@@ -28,6 +28,8 @@ from fastconv.backends.block import Block, pairs_of
 from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
+from fastconv.backends.numba_cpu.fused.network.panels import Panels
+from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.gemm.arguments import NO_LIMITS
@@ -51,39 +53,20 @@ class Planner(Protocol):
     """Name of the algorithm that all plans must take, or None where the planner chooses."""
 
     def plans(
-        self, operation: str, simd: Simd, geometry: ConvGeometry, limits: tuple[float, float] | None = None
+        self,
+        operation: str,
+        simd: Simd,
+        geometry: ConvGeometry,
+        limits: tuple[float, float] | None = None,
+        *,
+        kept: bool = False,
     ) -> tuple[list[Any], list[Job], bool]:
         """Return the plans for "conv2d", "conv2d_input" or "conv2d_weight", and their jobs.
 
-        ``limits`` are the limits of a convolution's results. The third value says whether the jobs write every element
-        of the result.
+        ``limits`` are the limits of a convolution's results, ``kept`` says that packed weights are kept for later runs.
+        The third value says whether the jobs write every element of the result.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Saved:
-    """Says what a block saves for its gradients, besides its result."""
-
-    indices: bool
-    """The indices of max pooling, int64."""
-    numbers: bool
-    """The activation's inputs, or its results before they are averaged, as its gradient reads them."""
-
-    @classmethod
-    def of(cls, block: Block) -> Saved:
-        """Return what the gradients of ``block`` need."""
-        reads_input = block.activation is not None and ACTIVATIONS[block.activation].reads_input
-        averaged = block.pool == "avg" and block.activation is not None
-        return cls(block.pool == "max", reads_input or averaged)
-
-    def nbytes(self, block: Block, itemsize: int) -> int:
-        """Return the size of what is saved, in bytes; the indices stand first."""
-        return self.numbers_at(block) + (math.prod(block.geometry.output_shape) * itemsize if self.numbers else 0)
-
-    def numbers_at(self, block: Block) -> int:
-        """Return how far the numbers are from the beginning, in bytes."""
-        return 8 * math.prod(block.result_shape) if self.indices else 0
 
 
 @dataclass(frozen=True)
@@ -124,9 +107,9 @@ def slabs(g: ConvGeometry, itemsize: int) -> tuple[tuple[int, ConvGeometry], ...
 class Lowering:
     """Writes the jobs of blocks into a program."""
 
-    def __init__(self, program: ProgramBuilder, planner: Planner, simd: Simd) -> None:
-        """Write to ``program``; ``planner`` makes the plans of the convolutions."""
-        self.program, self.planner, self.simd = program, planner, simd
+    def __init__(self, program: ProgramBuilder, planner: Planner, simd: Simd, panels: Panels | None = None) -> None:
+        """Write to ``program``; ``planner`` makes the plans of the convolutions, and ``panels`` keep their weights."""
+        self.program, self.planner, self.simd, self.panels = program, planner, simd, panels
 
     def _buffer(self, numbers: int) -> Place:
         return self.program.buffer(numbers * self.simd.itemsize)
@@ -173,11 +156,13 @@ class Lowering:
         if numbers is not None and not reads_input:
             y, numbers = numbers, None
         limits = activation.limits if activation is not None and at.residual is None else None
-        (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits)
+        (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits, kept=self.panels is not None)
         if job.exchanged:
             plan.record(program, at.w, at.x, y)
             if at.b is not None or limits is not None:
                 elementwise.record_bias(program, simd, y, at.b, (g.N, g.K), limits or NO_LIMITS)
+        elif self.panels is not None:
+            self.panels.record(plan, at.x, at.w, at.b, y)
         else:
             plan.record(program, at.x, at.w, at.b, y)
         if at.residual is not None or (activation is not None and limits is None):

@@ -214,12 +214,14 @@ def _run(arguments):
 
     Its arguments are: the address of its code; the `holder` of its memory, or 0 for some on the stack; the word that
     holders of memory and of operands have addresses in (`held`); the state of a pool, its helpers and `RELEASE`; the
-    holder of each operand.
+    address of an array with the holder of each operand, or 0 where these follow.
     """
     code, memory, word = load_integer(arguments, 0), load_integer(arguments, 1), load_integer(arguments, 2)
     memory = stack_integers() if memory == 0 else (held(memory, word) + _LINE - 1) // _LINE * _LINE
     word, state, helpers = load_integer(arguments, 3), load_integer(arguments, 4), load_integer(arguments, 5)
-    return _run_steps(code, arguments + 7 * 8, word, memory, state, helpers, load_integer(arguments, 6))
+    bases = load_integer(arguments, 7)
+    bases = arguments + 8 * 8 if bases == 0 else bases
+    return _run_steps(code, bases, word, memory, state, helpers, load_integer(arguments, 6))
 
 
 class Program:
@@ -237,19 +239,24 @@ class Program:
 
     def run(self, arrays: tuple[np.ndarray | None, ...]) -> bool:
         """Run all jobs on operands that begin where the arrays do; return True if no job has set its flag."""
-        return self._launch(addresses.word, holders(arrays))
+        return self._launch(addresses.word, 0, holders(arrays))
 
-    def run_at(self, places: Sequence[int]) -> bool:
-        """Run all jobs on operands at these addresses, as `run`; address 0 stands for an operand that isn't there."""
-        return self._launch(DIRECT, places)
+    def run_at(self, places: Sequence[int] | np.ndarray) -> bool:
+        """Run all jobs on operands at these addresses, as `run`; address 0 stands for an operand that isn't there.
 
-    def _launch(self, word: int, operands: Sequence[int]) -> bool:
+        ``places`` may be an array of 64-bit integers.
+        """
+        if isinstance(places, np.ndarray):
+            return self._launch(DIRECT, places.ctypes.data, ())
+        return self._launch(DIRECT, 0, places)
+
+    def _launch(self, word: int, bases: int, operands: Sequence[int]) -> bool:
         helpers = workers.pool.helpers(self.helpers + 1, self.helpers + 1) if self.helpers else 0
         pool = workers.pool.state, helpers, RELEASE
         if self.memory <= ARGUMENTS_BYTES:
-            return bool(_run.call(self._start, 0, DIRECT, word, *pool, *operands))
+            return bool(_run.call(self._start, 0, DIRECT, word, *pool, bases, *operands))
         memory = buffers.scratch(self.memory)
-        fine = _run.call(self._start, holder(memory), addresses.word, word, *pool, *operands)
+        fine = _run.call(self._start, holder(memory), addresses.word, word, *pool, bases, *operands)
         buffers.give_back(memory)
         return bool(fine)
 

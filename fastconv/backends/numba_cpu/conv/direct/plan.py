@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.direct import forward, weight_grad
 from fastconv.backends.numba_cpu.conv.direct.arguments import DirectArguments
-from fastconv.backends.numba_cpu.conv.direct.tiling import DirectTiling, direct_tiling, direct_weight_tiling
+from fastconv.backends.numba_cpu.conv.direct.tiling import (
+    DirectTiling,
+    direct_tiling,
+    direct_weight_tiling,
+    pack_cycles,
+)
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
 from fastconv.backends.numba_cpu.gemm import elementwise, micro_kernel, packing
@@ -20,7 +27,7 @@ class DirectConvolution(Convolution):
     """This plan computes a convolution; all taps read the same planes."""
 
     arguments = DirectArguments
-    packs_weight = True
+    packs = True
 
     def __init__(self, simd: Simd, job: Job, cut: DirectTiling) -> None:
         p = job.problem
@@ -35,9 +42,13 @@ class DirectConvolution(Convolution):
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> DirectTiling | None:
         """Return the cheapest tiling of a problem, or None if a single row takes too much memory."""
-        return direct_tiling(
+        found = direct_tiling(
             simd, p.images, p.groups, p.rows, p.channels, p.lattice, p.reach, len(p.phases), len(p.taps)
         )
+        if found is None or not p.kept:
+            return found
+        packed = pack_cycles(p.groups * found.panels * found.tile_rows * p.channels * len(p.taps))
+        return replace(found, cycles=found.cycles - packed)
 
     @staticmethod
     def tasks(p: Problem, cut: DirectTiling) -> int:

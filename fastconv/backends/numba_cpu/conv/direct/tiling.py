@@ -111,7 +111,7 @@ def direct_tiling(
     tile_rows, vectors = tile.shape
     panels, tiles_across = -(-rows // tile_rows), -(-points // (vectors * simd.lanes))
     wanted_tasks = TASKS if cycles > CPU.gemm.small else 1
-    cycles += CPU.gemm.pack * groups * panels * tile_rows * channels * taps
+    cycles += pack_cycles(groups * panels * tile_rows * channels * taps)
     block_panels = -(-panels // min(panels, -(-wanted_tasks // (images * groups * blocks))))
     return DirectTiling(
         tile_rows,
@@ -127,6 +127,11 @@ def direct_tiling(
         cycles,
         rows * I * J / (panels * tile_rows * blocks * tiles_across * vectors * simd.lanes),
     )
+
+
+def pack_cycles(numbers: int) -> float:
+    """Return the cycles to pack a weight of ``numbers`` numbers, those of missing rows included."""
+    return CPU.gemm.pack * numbers
 
 
 @lru_cache(maxsize=1024)

@@ -23,8 +23,8 @@ class BatchConvolution(Convolution):
     """
 
     arguments = BatchArguments
-    packs_weight = True
     fallback = GemmConvolution
+    packs = True
     _SPREADS = True
 
     def __init__(self, simd: Simd, job: Job, cut: BatchTiling) -> None:

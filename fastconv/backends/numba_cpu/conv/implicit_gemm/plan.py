@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
 from fastconv.backends.numba_cpu.gemm import micro_kernel, packing
@@ -14,7 +16,7 @@ from fastconv.backends.numba_cpu.simd import Simd
 class GemmConvolution(Convolution):
     """This plan computes a convolution as a product of the weight's panels and gathered pixels."""
 
-    packs_weight = True
+    packs = True
 
     def __init__(self, simd: Simd, job: Job, cut: Tiling) -> None:
         p = job.problem
@@ -30,7 +32,8 @@ class GemmConvolution(Convolution):
         """Return the cheapest tiling of a problem; there always is one."""
         taps = len(p.taps)
         row, apart = (p.lattice[1], p.source_step[1]), p.target_step != (1, 1)
-        return tiling(simd, p.groups, p.rows, p.points, p.channels * taps, row, taps, apart=apart)
+        found = tiling(simd, p.groups, p.rows, p.points, p.channels * taps, row, taps, apart=apart)
+        return replace(found, cycles=found.cycles - found.pack) if p.kept else found
 
     @staticmethod
     def tasks(p: Problem, cut: Tiling) -> int:

@@ -30,6 +30,8 @@ _OPERANDS = PhaseArguments.positions("image", "mosaic")
 class _Phased(Operation):
     """This class holds the plans of the mosaics, and the arguments of the copies."""
 
+    packs, spreads = False, True
+
     def __init__(self, simd: Simd, job: Job, cut: PhasedTiling, kind: Any) -> None:
         super().__init__()
         p, phases = job.problem, phases_of(job.problem)

@@ -45,7 +45,7 @@ def phases_of(p: Problem) -> Phases | None:
         for dy, dx, t in p.taps
     )
     sizes, lattice = (rows.size, columns.size), (rows.points, columns.points)
-    problem = replace(p, size=sizes, lattice=lattice, taps=taps)
+    problem = replace(p, size=sizes, lattice=lattice, taps=taps, kept=False)
     return Phases((down, right), (rows.start, columns.start), (rows.apart, columns.apart), problem)
 
 

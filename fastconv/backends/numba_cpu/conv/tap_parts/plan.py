@@ -48,7 +48,7 @@ class ConvolutionInParts(Convolution):
     """This plan computes a forward pass or an input gradient, split into rectangles of the target."""
 
     arguments = PartsArguments
-    packs_weight = True
+    packs = True
 
     def __init__(self, simd: Simd, job: Job) -> None:
         cuts, p = part_tilings(simd, job), job.problem

@@ -60,6 +60,8 @@ class _Sizes:
     channels: int
     lattice: tuple[int, int]
     pieces: int
+    kept: bool
+    """Whether transformed weights are kept for later runs."""
 
     @cached_property
     def across(self) -> int:
@@ -118,7 +120,7 @@ class _Sizes:
         reads = self.read * self.channels * self.pieces * (1 if patches_first else panel_blocks)
         work = tiles * (multiply + vectors * (reads + own.transform * self.rows))
         if not patches_first:
-            return self.groups * (work + tiles * stream + kernels + stream)
+            return self.groups * (work + tiles * stream + (0 if self.kept else kernels + stream))
         moved = self.patch_bytes(width)
         if moved > COST.patch_bytes:
             return math.inf
@@ -128,13 +130,21 @@ class _Sizes:
 
 @lru_cache(maxsize=1024)
 def winograd_tiling(
-    simd: FormSimd, images: int, groups: int, rows: int, channels: int, lattice: tuple[int, int], pieces: int
+    simd: FormSimd,
+    images: int,
+    groups: int,
+    rows: int,
+    channels: int,
+    lattice: tuple[int, int],
+    pieces: int,
+    *,
+    kept: bool = False,
 ) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
-    The kernel has ``pieces`` pieces of the form's taps.
+    The kernel has ``pieces`` pieces of the form's taps. Transforming weights that are ``kept`` for later runs is free.
     """
-    sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces)
+    sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces, kept)
     tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)
     scale = groups * sizes.patches
     found = cheapest(tiles, lambda tile: sizes.cost(tile, False), scale=scale)

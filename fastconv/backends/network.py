@@ -1,0 +1,132 @@
+"""A network is a list of operations on images, which a backend computes in one call, without gradients.
+
+Values are images (N, C, H, W), numbered: first those that the network is given, then the result of each operation.
+Features (N, C) are images of one pixel. Parameters (weights, biases, factors) are numbered for themselves.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.block import Activation, Block, Pooling
+from fastconv.geometry import PoolGeometry
+
+Shape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Convolved:
+    """This operation is a block: a convolution with what follows it. A linear layer convolves images of one pixel."""
+
+    block: Block
+    source: int
+    weight: int
+    """The number of the parameter (K, C / G, R, S)."""
+    bias: int | None
+    """The number of the parameter (K,), or None."""
+    residual: int | None = None
+    """The value that is added before the activation."""
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return (self.source,) if self.residual is None else (self.source, self.residual)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """This operation pools windows of images."""
+
+    geometry: PoolGeometry
+    kind: Pooling
+    source: int
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return (self.source,)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """This operation is f(x factor + shift + residual), number by number; what is None is left out."""
+
+    source: int
+    factors: int | None = None
+    """A value (N, C, 1, 1), by which channels are multiplied."""
+    scale: int | None = None
+    """A parameter (C,), the factors of all images."""
+    shift: int | None = None
+    """A parameter (C,)."""
+    residual: int | None = None
+    """A value of the source's shape."""
+    activation: Activation | None = None
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return tuple([each for each in (self.source, self.factors, self.residual) if each is not None])
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """This operation has channels of other values as its own: concatenation, a part of the channels, a shuffle."""
+
+    channels: tuple[tuple[int, int, int], ...]
+    """Runs of channels: a value, its first channel in the run, and the number of channels."""
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return tuple([value for value, _, _ in self.channels])
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """This operation has the source's numbers in another shape, as flattening does."""
+
+    source: int
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return (self.source,)
+
+
+Operation = Convolved | Pooled | Mapped | Arranged | Reshaped
+
+
+@dataclass(frozen=True)
+class Outline:
+    """An outline describes a network for one size of its images."""
+
+    shapes: tuple[Shape, ...]
+    """The shape of each value."""
+    given: int
+    """The number of values that the network is given."""
+    operations: tuple[Operation, ...]
+    parameters: int
+    """The number of parameters."""
+    results: tuple[int, ...]
+    """The values that are wanted; each is an operation's."""
+
+
+class Network(ABC):
+    """A network computes the operations of an outline with parameters that stay as they are."""
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """Returns an array for results, with undefined content."""
+        return np.empty(shape, dtype)
+
+    @abstractmethod
+    def run(self, images: Sequence[Any], results: Sequence[Any]) -> bool:
+        """Fill the results from the images: C-contiguous NumPy arrays, or torch tensors on the CPU.
+
+        Returns False where numbers that aren't finite may have spread to results that don't depend on them; the
+        primitives must then compute all of it.
+        """

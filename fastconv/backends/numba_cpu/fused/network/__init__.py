@@ -1,0 +1,8 @@
+"""This folder runs a whole network, or a stretch of one, as one program.
+
+lowering.py     writes the jobs of a network's operations into a program
+planes.py       a pass over the planes of images: gathers channels, scales, shifts, adds a residual, activates
+dense.py        a linear layer of few images
+panels.py       weights that are packed or transformed once, for all runs
+plan.py         makes the programs of a network for its parameters, and runs them
+"""

@@ -1,0 +1,192 @@
+"""This file writes the jobs of a network's operations into a program.
+
+A value is where its channels are: runs of channels in buffers. To concatenate, split or shuffle is to list other runs;
+numbers are copied where a convolution or a pooling wants all channels side by side. For one image, the parts of a
+concatenation are written where they belong, and nothing is copied at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fastconv.backends.network import Arranged, Convolved, Mapped, Outline, Pooled, Reshaped
+from fastconv.backends.numba_cpu.fused import post_op
+from fastconv.backends.numba_cpu.fused.lowering import Forward, Lowering
+from fastconv.backends.numba_cpu.fused.network import dense, planes
+from fastconv.backends.numba_cpu.fused.network.planes import Run
+from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, VALUES
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
+from fastconv.backends.numba_cpu.simd import Simd
+
+
+class NetworkLowering:
+    """Writes the jobs of an outline into a program."""
+
+    def __init__(self, outline: Outline, program: ProgramBuilder, blocks: Lowering, simd: Simd) -> None:
+        self._outline, self._program, self._blocks, self._simd = outline, program, blocks, simd
+        self._runs: list[list[Run]] = []
+        self._parameters: Sequence[Place] = ()
+        self._homes: dict[int, Place] = {}
+
+    def record(self, images: Sequence[Place], parameters: Sequence[Place], results: Sequence[Place]) -> None:
+        """Write all jobs."""
+        outline = self._outline
+        self._parameters = parameters
+        self._homes = dict(zip(outline.results, results, strict=True))
+        self._find_homes()
+        self._runs = [[Run(place, shape[1], 0, shape[1])] for place, shape in zip(images, outline.shapes, strict=False)]
+        for number, operation in enumerate(outline.operations, outline.given):
+            match operation:
+                case Convolved():
+                    self._convolve(number, operation)
+                case Pooled():
+                    kind = AVERAGES if operation.kind == "avg" else VALUES
+                    source, target = self._place(operation.source), self._target(number)
+                    pooling(self._simd, operation.geometry, kind).record(self._program, source, target, None)
+                case Mapped():
+                    self._map(number, operation)
+                case Arranged():
+                    self._runs.append(self._arranged(operation))
+                    self._settle(number)
+                case Reshaped():
+                    shape = outline.shapes[number]
+                    self._runs.append([Run(self._place(operation.source), shape[1], 0, shape[1])])
+                    self._settle(number)
+
+    def _find_homes(self) -> None:
+        """Choose the places of values that are parts of a concatenation, or a result in another shape."""
+        outline, given = self._outline, self._outline.given
+        for number in reversed(range(given, len(outline.shapes))):
+            operation = outline.operations[number - given]
+            sources = operation.sources
+            free = all(source >= given and source not in self._homes for source in sources)
+            if isinstance(operation, Reshaped) and number in self._homes and free:
+                self._homes[sources[0]] = self._homes[number]
+            if not isinstance(operation, Arranged) or outline.shapes[number][0] > 1 or not free:
+                continue
+            whole = all((first, count) == (0, outline.shapes[at][1]) for at, first, count in operation.channels)
+            if len(sources) < 2 or len(set(sources)) < len(sources) or not whole:
+                continue
+            place = self._homes.get(number) or self._buffer(number)
+            for source in sources:
+                self._homes[source] = place
+                place += math.prod(outline.shapes[source]) * self._simd.itemsize
+
+    def _buffer(self, number: int) -> Place:
+        return self._program.buffer(math.prod(self._outline.shapes[number]) * self._simd.itemsize)
+
+    def _target(self, number: int) -> Place:
+        """Return where an operation writes all channels of its result, side by side."""
+        place = self._homes.get(number) or self._buffer(number)
+        channels = self._outline.shapes[number][1]
+        self._runs.append([Run(place, channels, 0, channels)])
+        return place
+
+    def _place(self, number: int) -> Place:
+        """Return where all channels of a value are, side by side; they are copied there if they aren't."""
+        place = self._beside(number)
+        if place is None:
+            place = self._homes.get(number) or self._buffer(number)
+            self._copy(number, place)
+        return place
+
+    def _beside(self, number: int) -> Place | None:
+        """Return the place of a value whose channels lie side by side, or None."""
+        (first, *more), (images, _, *plane) = self._runs[number], self._outline.shapes[number]
+        if more or (images > 1 and first.length < first.channels):
+            return None
+        return first.buffer + first.first * math.prod(plane) * self._simd.itemsize
+
+    def _copy(self, number: int, place: Place) -> None:
+        """Copy a value to a place, where it is from then on."""
+        images, channels, *plane = self._outline.shapes[number]
+        shape = images, channels, math.prod(plane)
+        planes.record(self._program, self._simd, self._runs[number], shape, (None, None, None, None, place))
+        self._runs[number] = [Run(place, channels, 0, channels)]
+
+    def _settle(self, number: int) -> None:
+        """Copy a value to its home, if it has one and isn't there."""
+        home = self._homes.get(number)
+        if home is not None and self._beside(number) != home:
+            self._copy(number, home)
+
+    def _convolve(self, number: int, operation: Convolved) -> None:
+        block, bias, residual = operation.block, operation.bias, operation.residual
+        if dense.is_for(block.geometry) and block.pool is None and residual is None:
+            places = (
+                self._place(operation.source),
+                self._parameters[operation.weight],
+                None if bias is None else self._parameters[bias],
+                self._target(number),
+            )
+            dense.record(self._program, self._simd, block.geometry, block.activation, places)
+            return
+        at = Forward(
+            x=self._place(operation.source),
+            w=self._parameters[operation.weight],
+            b=None if bias is None else self._parameters[bias],
+            residual=None if residual is None else self._place(residual),
+            result=self._target(number),
+            saved=None,
+        )
+        self._blocks.forward(block, at)
+
+    def _map(self, number: int, operation: Mapped) -> None:
+        factors, scale, shift, residual, activation = (
+            operation.factors,
+            operation.scale,
+            operation.shift,
+            operation.residual,
+            operation.activation,
+        )
+        images, channels, *plane = self._outline.shapes[number]
+        added = None if residual is None else self._place(residual)
+        beside = self._beside(operation.source)
+        if (factors, scale, shift) == (None, None, None) and beside is not None:
+            count = math.prod(self._outline.shapes[number])
+            target = self._target(number)
+            post_op.record_forward(self._program, self._simd, activation, beside, target, count, residual=added)
+            return
+        places = (
+            None if factors is None else self._place(factors),
+            None if scale is None else self._parameters[scale],
+            None if shift is None else self._parameters[shift],
+            added,
+            self._target(number),
+        )
+        runs, shape = self._runs[operation.source], (images, channels, math.prod(plane))
+        planes.record(self._program, self._simd, runs, shape, places, activation)
+
+    def _arranged(self, operation: Arranged) -> list[Run]:
+        """Return the runs of an arrangement, those that lie side by side merged."""
+        found: list[Run] = []
+        for value, first, count in operation.channels:
+            for run in _cut(self._runs[value], first, count):
+                last = found[-1] if found else None
+                if last is not None and run == (last.buffer, last.channels, last.first + last.length, run.length):
+                    found[-1] = last._replace(length=last.length + run.length)
+                elif last is not None and self._follows(last, run, self._outline.shapes[value]):
+                    found[-1] = Run(last.buffer, last.channels + run.channels, last.first, last.length + run.length)
+                else:
+                    found.append(run)
+        return found
+
+    def _follows(self, last: Run, run: Run, shape: tuple[int, int, int, int]) -> bool:
+        """Return True if the channels of a single image lie in memory right behind those of ``last``."""
+        if shape[0] > 1:
+            return False
+        plane = shape[2] * shape[3] * self._simd.itemsize
+        return last.buffer + (last.first + last.length) * plane == run.buffer + run.first * plane
+
+
+def _cut(runs: Sequence[Run], first: int, count: int) -> list[Run]:
+    """Return the part of some runs from channel ``first`` on."""
+    found, at = [], 0
+    for run in runs:
+        begin, end = max(first, at), min(first + count, at + run.length)
+        if begin < end:
+            found.append(run._replace(first=run.first + begin - at, length=end - begin))
+        at += run.length
+    return found

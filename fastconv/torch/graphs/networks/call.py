@@ -1,0 +1,121 @@
+"""A network's call: one run of a program where no gradient is recorded, and else the calls one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from fastconv import registry
+from fastconv.backends.base import Backend
+from fastconv.backends.network import Network
+from fastconv.errors import ArgumentError
+from fastconv.torch.graphs.folding import Watch, is_watched
+from fastconv.torch.graphs.networks.drawing import Drawing
+from fastconv.torch.graphs.networks.reading import Reading
+from fastconv.torch.memory import DTYPES, is_plain
+
+Tensor = torch.Tensor
+
+_MOST_SIZES = 4
+"""Most sizes of images whose programs are kept; each has packed weights of its own."""
+
+
+class _Program(NamedTuple):
+    """A network for one size of images, and the shapes of its results."""
+
+    network: Network
+    shapes: list[tuple[int, ...]]
+
+
+class _Kept(NamedTuple):
+    """What was made of parameters, which stay as they are."""
+
+    dtype: torch.dtype
+    backend: Backend
+    watch: Watch
+    constants: list[Tensor] | None
+    """None where compiled code can't use them."""
+    programs: dict[tuple[torch.Size, ...], _Program | None]
+
+
+class NetworkCall:
+    """Calls of a graph that run as a network."""
+
+    def __init__(
+        self, reading: Reading, wanted: Sequence[int], flat: Sequence[bool], apart: Callable[..., Any]
+    ) -> None:
+        """Make a call of what was read.
+
+        Args:
+            reading: the calls.
+            wanted: the values of the results.
+            flat: for each result, whether it is features (N, C).
+            apart: runs the calls one by one, given the operands.
+        """
+        self._wanted, self._flat, self._apart = wanted, flat, apart
+        self._constants = reading.constants
+        self._images = [reading.operands.index(each) for each in reading.images]
+        self._places = [reading.values[each] for each in reading.images]
+        self._parameters = reading.constants.operands
+        alone = [
+            tuple([reading.readers(source) == 1 and source not in wanted for source in line.sources])
+            for line in reading.lines
+        ]
+        self._lines = list(zip(reading.lines, alone, strict=True))
+        self._kept: _Kept | None = None
+        self.__name__ = "network"
+
+    def __call__(self, *operands: Any) -> Any:
+        """Returns the result, or a tuple of several."""
+        images = [operands[at] for at in self._images]
+        if not all(map(is_plain, images)):
+            return self._apart(*operands)
+        parameters = [operands[at] for at in self._parameters]
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (*images, *parameters)):
+            return self._apart(*operands)
+        program = self._program(images, parameters, operands)
+        if program is None:
+            return self._apart(*operands)
+        network, shapes = program
+        results = [torch.from_numpy(network.empty(shape, DTYPES[images[0].dtype])) for shape in shapes]
+        if not network.run(images, results):
+            return self._apart(*operands)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _program(self, images: list[Tensor], parameters: list[Tensor], operands: Sequence[Any]) -> _Program | None:
+        kept, backend, dtype = self._kept, registry.resolve(None), images[0].dtype
+        if any(each.dtype is not dtype for each in images):
+            return None
+        if kept is None or kept.backend is not backend or kept.dtype is not dtype or not kept.watch.is_same(parameters):
+            if not all(map(is_watched, parameters)):
+                return None
+            weights = [at for at, each in enumerate(parameters) if each.ndim > 1]
+            made = self._constants.make(images[0], operands)
+            kept = self._kept = _Kept(dtype, backend, Watch(parameters, weights), made, {})
+        if kept.constants is None:
+            return None
+        sizes = tuple([each.shape for each in images])
+        if sizes not in kept.programs:
+            if len(kept.programs) >= _MOST_SIZES:
+                kept.programs.pop(next(iter(kept.programs)), None)
+            kept.programs[sizes] = self._made(kept, sizes)
+        return kept.programs.get(sizes)
+
+    def _made(self, kept: _Kept, sizes: Sequence[torch.Size]) -> _Program | None:
+        """Returns the program for these sizes, or None if the calls don't fit one another or the backend has none."""
+        assert kept.constants is not None
+        drawing = Drawing([(N, C, H, W) for N, C, H, W in sizes], [tuple(each.shape) for each in kept.constants])
+        values = dict(zip(self._places, range(len(sizes)), strict=True))
+        try:
+            for line, alone in self._lines:
+                values[line.target] = line.recipe(drawing, alone, *[values[source] for source in line.sources])
+        except ArgumentError:
+            return None
+        outline = drawing.finish([values[each] for each in self._wanted])
+        network = kept.backend.network(outline, DTYPES[kept.dtype], kept.constants)
+        if network is None:
+            return None
+        shapes = [outline.shapes[result] for result in outline.results]
+        return _Program(network, [shape[:2] if flat else shape for shape, flat in zip(shapes, self._flat, strict=True)])

@@ -1,0 +1,79 @@
+"""Finds the stretches of a graph that a network can hold, and puts one call in the place of each.
+
+A stretch is calls that directly follow one another in the graph, so that nothing can happen between them. What a
+network can't hold ends the stretch. In a stretch all results are fresh: it writes to no tensor that something else
+reads, and no result is a view of another.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+
+from fastconv.torch.graphs.networks.call import NetworkCall
+from fastconv.torch.graphs.networks.readers import read
+from fastconv.torch.graphs.networks.reading import Reading
+
+_FEWEST = 2
+"""The fewest recipes of a stretch: one alone is as fast by itself."""
+
+_UNSEEN = "_log_api_usage_once"
+"""A function of torch's that computes nothing, which torchvision's layers call."""
+
+
+def put_networks(graph: Graph) -> None:
+    """Replace the calls of each stretch by one call of a network."""
+    for node in list(graph.nodes):
+        if getattr(node.target, "__name__", "") == _UNSEEN and not node.users:
+            graph.erase_node(node)
+    # The last first: a stretch refers to the calls whose results it reads.
+    for reading in reversed(_stretches(graph)):
+        results = reading.results()
+        if len(reading.lines) >= _FEWEST and results:
+            _replace(graph, reading, results)
+
+
+def _stretches(graph: Graph) -> list[Reading]:
+    """Returns the stretches of a graph, in order."""
+    found = [Reading()]
+    for node in graph.nodes:
+        if node.op in ("placeholder", "get_attr") or found[-1].takes(node, read):
+            continue
+        found.append(Reading())
+        if not found[-1].takes(node, read):
+            found[-1] = Reading()
+    return [reading for reading in found if reading.nodes]
+
+
+def _replace(graph: Graph, reading: Reading, results: list[Node]) -> None:
+    wanted = [reading.values[node] for node in results]
+    flat = [node.meta["example_value"].ndim == 2 for node in results]
+    call = NetworkCall(reading, wanted, flat, _extracted(reading, results).forward)
+    with graph.inserting_after(reading.nodes[-1]):
+        new = graph.call_function(call, tuple(reading.operands))
+    if len(results) == 1:
+        new.meta = dict(results[0].meta)
+        results[0].replace_all_uses_with(new, delete_user_cb=lambda user: user not in reading.nodes)
+    else:
+        after = new
+        for number, node in enumerate(results):
+            with graph.inserting_after(after):
+                after = graph.call_function(operator.getitem, (new, number))
+            after.meta = dict(node.meta)
+            node.replace_all_uses_with(after, delete_user_cb=lambda user: user not in reading.nodes)
+    for each in reversed(reading.nodes):
+        graph.erase_node(each)
+
+
+def _extracted(reading: Reading, results: list[Node]) -> GraphModule:
+    """Returns the calls of a stretch as a function of its operands."""
+    graph = Graph()
+    copies = {each: graph.placeholder(f"operand_{at}") for at, each in enumerate(reading.operands)}
+    for node in reading.nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+        copies[node].meta = {}  # fake tensors, which refer to the model's
+    found = [copies[node] for node in results]
+    graph.output(found[0] if len(found) == 1 else tuple(found))
+    return GraphModule(torch.nn.Module(), graph)

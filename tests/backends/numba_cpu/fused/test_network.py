@@ -1,0 +1,115 @@
+"""The jobs of networks besides those of blocks, on every instruction set: passes over planes, and linear layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastconv.backends.numba_cpu.fused.network import dense, planes
+from fastconv.backends.numba_cpu.fused.network.planes import Run
+from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set
+from fastconv.geometry import ConvGeometry
+
+
+@pytest.fixture(params=instruction_set.ALL)
+def simd(request: pytest.FixtureRequest, dtype: str) -> Simd:
+    return Simd(instruction_set.ALL[request.param], dtype)
+
+
+def _numbers(simd: Simd, *shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(simd.dtype)
+
+
+RUNS = {
+    "whole": [(0, 0, 6)],
+    "parts of two": [(1, 2, 3), (0, 1, 4)],
+    "channel by channel": [(0, 5, 1), (1, 0, 1), (0, 4, 1), (1, 0, 1)],
+}
+"""Runs of channels: which of two arrays, the first channel, and the number of them."""
+
+
+def _gathered(arrays: tuple[np.ndarray, ...], runs: list[tuple[int, int, int]]) -> np.ndarray:
+    return np.concatenate([arrays[which][:, first : first + length] for which, first, length in runs], 1)
+
+
+@pytest.mark.parametrize("runs", RUNS)
+@pytest.mark.parametrize("plane", [1, 49, 200])
+def test_a_copy_has_the_same_bits(runs: str, plane: int, simd: Simd) -> None:
+    """Infinities, NaN and -0 too; 200 planes of 200 pixels are several tasks."""
+    images = 40 if plane == 200 else 3
+    arrays = _numbers(simd, images, 6, plane), _numbers(simd, images, 5, plane)
+    for array in arrays:
+        array.reshape(-1)[:4] = np.inf, -np.inf, np.nan, -0.0
+    expected = _gathered(arrays, RUNS[runs])
+    found = np.full_like(expected, 7.0)
+    program = ProgramBuilder()
+    sources, target = [program.operand() for _ in arrays], program.operand()
+    _record(program, simd, sources, RUNS[runs], expected.shape, (None, None, None, None, target))
+    assert program.finish().run((*arrays, found))
+    assert found.tobytes() == expected.tobytes()
+
+
+def _record(
+    program: ProgramBuilder,
+    simd: Simd,
+    sources: list[Place],
+    runs: list[tuple[int, int, int]],
+    shape: tuple[int, ...],
+    places: tuple[Place | None, Place | None, Place | None, Place | None, Place],
+    activation: str | None = None,
+) -> None:
+    described = [Run(sources[which], (6, 5)[which], first, length) for which, first, length in runs]
+    planes.record(program, simd, described, (shape[0], shape[1], shape[2]), places, activation)
+
+
+@pytest.mark.parametrize("used", ["factors", "scale and shift", "residual", "all"])
+def test_what_is_done_to_planes(used: str, simd: Simd) -> None:
+    runs, arrays = RUNS["parts of two"], (_numbers(simd, 3, 6, 21), _numbers(simd, 3, 5, 21))
+    factors, scale, shift, residual = (
+        _numbers(simd, 3, 7) if used in ("factors", "all") else None,
+        _numbers(simd, 7) if used in ("scale and shift", "all") else None,
+        _numbers(simd, 7) + 1 if used in ("scale and shift", "all") else None,
+        _numbers(simd, 3, 7, 21) if used in ("residual", "all") else None,
+    )
+    expected = _gathered(arrays, runs).astype(np.float64)
+    expected = expected * (1.0 if factors is None else factors[:, :, None])
+    expected = expected * (1.0 if scale is None else scale[:, None]) + (0.0 if shift is None else shift[:, None])
+    expected = np.maximum(expected + (0.0 if residual is None else residual), 0.0)
+    found = np.full((3, 7, 21), 7.0, simd.dtype)
+    program = ProgramBuilder()
+    sources = [program.operand() for _ in arrays]
+    given = [program.operand() for _ in range(4)]
+    _record(
+        program, simd, sources, runs, (3, 7, 21), (given[0], given[1], given[2], given[3], program.operand()), "relu"
+    )
+    assert program.finish().run((*arrays, factors, scale, shift, residual, found))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=30 * np.finfo(simd.dtype).eps)
+
+
+@pytest.mark.parametrize(("images", "rows", "depth"), [(1, 1, 1), (1, 16, 64), (2, 37, 129), (8, 40, 31)])
+@pytest.mark.parametrize("activation", [None, "relu", "hardswish"])
+def test_linear_layers(images: int, rows: int, depth: int, activation: str | None, simd: Simd) -> None:
+    """Rows that don't fill the last task, lanes that don't fill the last vector, with and without bias."""
+    x, w, b = _numbers(simd, images, depth), _numbers(simd, rows, depth, 1), _numbers(simd, rows)
+    geometry = ConvGeometry(images, depth, 1, 1, rows, 1, 1, (1, 1), (0, 0, 0, 0), (1, 1), 1)
+    assert dense.is_for(geometry)
+    for bias in (b, None):
+        program = ProgramBuilder()
+        places = [program.operand() for _ in range(4)]
+        dense.record(program, simd, geometry, activation, (places[0], places[1], places[2], places[3]))
+        found = np.full(images * rows + 20, 7.0, simd.dtype)
+        assert program.finish().run((x, w, bias, found))
+        exact = torch.from_numpy(x).double() @ torch.from_numpy(w[..., 0]).double().T
+        exact = exact if bias is None else exact + torch.from_numpy(bias).double()
+        expected = exact if activation is None else getattr(F, activation)(exact)
+        result, behind = found[: images * rows].reshape(images, rows), found[images * rows :]
+        np.testing.assert_allclose(result, expected.numpy(), rtol=0, atol=depth * np.finfo(simd.dtype).eps * 8)
+        assert (behind == 7.0).all()
+
+
+def test_what_is_no_linear_layer_of_few_images() -> None:
+    for sizes in ((9, 4, 1, 1, 5, 1, 1), (1, 4, 2, 2, 5, 1, 1), (1, 4, 3, 3, 5, 3, 3)):
+        assert not dense.is_for(ConvGeometry(*sizes, (1, 1), (0, 0, 0, 0), (1, 1), 1))
