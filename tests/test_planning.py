@@ -55,7 +55,7 @@ LAYERS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "batch": ((32, 6, 8, 8), (8, 6, 5, 5), {}),
     "matrix": ((1, 64, 7, 7), (64, 64, 1, 1), {}),
     "depthwise": ((1, 8, 9, 9), (8, 1, 3, 3), {"groups": 8}),
-    "mosaics": ((2, 64, 32, 32), (64, 64, 3, 3), {"padding": 4, "dilation": 4}),
+    "mosaics": ((2, 64, 32, 32), (64, 64, 3, 3), {"padding": 4, "dilation": 4, "backend": "numba:winograd"}),
     "parts": ((4, 128, 8, 8), (64, 128, 3, 3), {"padding": 6, "dilation": 6}),
     "dense": ((1, 16, 5, 5), (120, 16, 5, 5), {}),
     "two threads": ((2, 32, 28, 28), (64, 32, 3, 3), {"padding": 1}),

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import known
-from fastconv.adaptive_geometry import AdaptiveGeometry
-from fastconv.backends.base import Backend, Geometry
+from fastconv.backends.base import Geometry
 from fastconv.backends.batch_norm import BatchNorm
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
@@ -37,10 +36,7 @@ from fastconv.backends.numba_cpu.infinities import (
     spread_taps,
 )
 from fastconv.backends.numba_cpu.lowering import Job, jobs
-from fastconv.backends.numba_cpu.pooling import adaptive as adaptive_pooling
-from fastconv.backends.numba_cpu.pooling import average as average_pooling
-from fastconv.backends.numba_cpu.pooling import integer as integer_pooling
-from fastconv.backends.numba_cpu.pooling import max as max_pooling
+from fastconv.backends.numba_cpu.pooling.primitives import Poolings
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, VALUES
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.runtime import buffers
@@ -66,7 +62,7 @@ def _bytes_of(made: tuple[list[Any], list[Job], bool]) -> int:
     return sum(each.nbytes for each in made[0])
 
 
-class NumbaCpu(Backend):
+class NumbaCpu(Poolings):
     """This backend runs vector kernels on all threads; ``instructions`` are by default the best of the processor."""
 
     summary: ClassVar[str] = "vector kernels on all cores, written in Python (Numba)"
@@ -266,44 +262,6 @@ class NumbaCpu(Backend):
         sums = buffers.empty((K,), grad.dtype)
         bias_gradient(self._simd(grad.dtype), N, K, P * Q).execute(_contiguous(grad), sums)
         return sums
-
-    def max_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> tuple[np.ndarray, np.ndarray]:
-        if x.dtype.kind != "f":
-            return integer_pooling.max_pool2d(x, geometry)
-        return max_pooling.max_pool2d(self._simd(x.dtype), x, geometry)
-
-    def max_pool2d_values(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
-        if x.dtype.kind != "f":
-            return integer_pooling.max_pool2d(x, geometry)[0]
-        return max_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry)
-
-    def max_pool2d_backward(self, grad: np.ndarray, indices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        simd = self._simd(grad.dtype)
-        return max_pooling.max_pool2d_backward(simd, grad, indices, size)
-
-    def avg_pool2d(self, x: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
-        return average_pooling.avg_pool2d(self._simd(x.dtype), x, geometry)
-
-    def avg_pool2d_backward(self, grad: np.ndarray, geometry: PoolGeometry) -> np.ndarray:
-        simd = self._simd(grad.dtype)
-        return average_pooling.avg_pool2d_backward(simd, grad, geometry)
-
-    def adaptive_max_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> tuple[np.ndarray, np.ndarray]:
-        if x.dtype.kind != "f":
-            return super().adaptive_max_pool2d(x, geometry)
-        return adaptive_pooling.max_pool2d(self._simd(x.dtype), x, geometry)
-
-    def adaptive_max_pool2d_values(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
-        if x.dtype.kind != "f":
-            return super().adaptive_max_pool2d_values(x, geometry)
-        return adaptive_pooling.max_pool2d_values(self._simd(x.dtype), x, geometry)
-
-    def adaptive_avg_pool2d(self, x: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
-        return adaptive_pooling.avg_pool2d(self._simd(x.dtype), x, geometry)
-
-    def adaptive_avg_pool2d_backward(self, grad: np.ndarray, geometry: AdaptiveGeometry) -> np.ndarray:
-        simd = self._simd(grad.dtype)
-        return adaptive_pooling.avg_pool2d_backward(simd, grad, geometry)
 
 
 @cache

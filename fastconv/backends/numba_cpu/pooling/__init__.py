@@ -1,5 +1,6 @@
-"""This folder computes max and average pooling: the backend calls max.py, average.py, adaptive.py and integer.py.
+"""This folder computes max and average pooling.
 
+primitives.py     the poolings of the backend, which max.py, average.py, adaptive.py and integer.py compute
 plan.py           chooses the kernel for a pooling, and makes the tables that it needs
 operation.py      a compiled task, its arguments (arguments.py), and the split of the work into tasks
 windows/          vectors of windows: their state, and how they are read and written
