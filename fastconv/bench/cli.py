@@ -190,6 +190,21 @@ def calls(
 
 
 @app.command()
+def starts(
+    runs: Annotated[int, typer.Option(min=1, help="Processes that find their kernels; the median counts.")] = 7,
+    cold: Annotated[int, typer.Option(min=0, help="Processes that compile all they need.")] = 1,
+) -> None:
+    """Show what a new process waits for before its first result: a convolution, and a training step of LeNet-5."""
+    from fastconv.bench.starts import measure
+
+    table = Table("start", "kernels found", "seconds", title="Starts of processes", title_justify="left")
+    for start in measure(runs, cold):
+        if start.seconds:
+            table.add_row(start.what, start.found, f"{start.median:.2f}")
+    screen().print(table)
+
+
+@app.command()
 def ladder(
     runs: Annotated[int, typer.Option(min=1, help="Times that all is measured; of each rung the fastest counts.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.0, help="Seconds that each rung is repeated in a run.")] = 0.6,

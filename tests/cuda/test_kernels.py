@@ -27,29 +27,6 @@ def test_names_tell_kernels_apart() -> None:
     assert other.name == "direct.correlate(float64, 4, 1, False)"
 
 
-def test_kept_code_is_read_as_it_was_written(tmp_path: Path) -> None:
-    file = tmp_path / "kernel.cubin"
-    assert kernels._read(file) is None
-    kernels._write(file, b"entry\nmachine code")
-    assert kernels._read(file) == b"entry\nmachine code"
-    assert [each.name for each in tmp_path.iterdir()] == [file.name]
-
-
-@pytest.mark.parametrize(
-    "damage", [lambda c: c[:20], lambda c: c[:-1], lambda c: c[:40] + b"?" + c[41:], lambda c: b""]
-)
-def test_damaged_code_counts_as_none(damage, tmp_path: Path) -> None:
-    file = tmp_path / "kernel.cubin"
-    kernels._write(file, b"entry\nmachine code of some length")
-    file.write_bytes(damage(file.read_bytes()))
-    assert kernels._read(file) is None
-
-
-def test_a_folder_that_cannot_be_written_costs_no_error(tmp_path: Path) -> None:
-    kernels._write(tmp_path / "missing" / "kernel.cubin", b"code")
-    assert list(tmp_path.iterdir()) == []
-
-
 LOADING = """
 import cuda.core
 from tests.cuda import gate

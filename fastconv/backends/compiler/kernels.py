@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
@@ -66,14 +67,13 @@ def _address(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
     package = make.__module__.rpartition(".")[0]
     key = f"{text_of(make)}{text_of(constants)}"
     name = f"{make.__name__.strip('_')}_{_digest(key)}"
-    here, file = _folder_of(package), f"{_prefix(package)}.{name}.o"
+    here, file = folder_of(package), f"{_prefix(package)}.{name}.o"
     places = store.folders(here)
     code = store.read(places, file) or store.read_bundled(here, levels(), f"{sources(package)}.{name}.o")
     if code is None:
         code = _compile(make, constants, name)
-        kept = store.writable(places)
+        kept = store.keep(places, file, code)
         if kept:
-            store.write(kept / file, code)
             store.tidy(kept, f"{_package_digest(package)}.*.o", _prefix(package))
     return load(code, name)
 
@@ -84,12 +84,20 @@ def _compile(make: Callable[..., Kernel], constants: tuple[Any, ...], name: str)
     except Exception as error:  # Numba is missing, too old or broken
         what = f"the kernel {make.__name__!r} is not on disk, and Numba, which would compile it, can't be imported"
         raise BackendUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
+    _announce()
     return object_code(make(*constants), name)
+
+
+@cache
+def _announce() -> None:
+    """Tell a user at a terminal, once, what is waited for: a first convolution takes some seconds to compile."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        print("fastconv compiles kernels, once for this machine ...", file=sys.stderr, flush=True)
 
 
 def unavailable(package: str) -> str | None:
     """Return why a package's kernels can't be had here, or None: there is code on disk, or Numba can be imported."""
-    here = _folder_of(package)
+    here = folder_of(package)
     if store.holds_any(here, levels(), sources(package)) or any(
         next(place.glob(f"{_prefix(package)}.*"), None) for place in store.folders(here)
     ):
@@ -138,14 +146,15 @@ def _root(package: str) -> str:
 
 
 @cache
-def _folder_of(package: str) -> Path:
+def folder_of(package: str) -> Path:
+    """Return the folder of the package whose files a package's kernels are made from."""
     return Path(str(importlib.resources.files(_root(package))))
 
 
 @cache
 def _package_digest(package: str) -> str:
     """Return a text for the place of a package: several versions may share a folder."""
-    return _digest(str(_folder_of(package)))[:8]
+    return _digest(str(folder_of(package)))[:8]
 
 
 @cache

@@ -11,6 +11,7 @@ import hashlib
 import importlib.resources
 import os
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from functools import cache
@@ -37,7 +38,7 @@ def folders(package: Path) -> tuple[Path, ...]:
 
 
 @cache
-def writable(places: tuple[Path, ...]) -> Path | None:
+def _writable(places: tuple[Path, ...]) -> Path | None:
     """Return the first of some folders that can be written to, or None."""
     for found in places:
         with suppress(OSError):
@@ -80,18 +81,22 @@ def holds_any(package: Path, levels: tuple[str, ...], prefix: str) -> bool:
     return False
 
 
-def write(file: Path, code: bytes) -> None:
-    """Keep code in a file, where it is possible; a full disk costs the next process some time, no more."""
-    with (
-        suppress(OSError),
-        tempfile.NamedTemporaryFile(dir=file.parent, suffix=_UNFINISHED, delete=False) as aside,
-    ):
+def keep(places: tuple[Path, ...], name: str, code: bytes) -> Path | None:
+    """Write code to a file in the first folder that can be written to, and return the folder, None if there is none.
+
+    A full disk costs the next process some time, no more.
+    """
+    kept = _writable(places)
+    if kept:
+        aside = kept / f"{name}.{os.getpid()}.{threading.get_ident()}{_UNFINISHED}"
         try:
-            aside.write(hashlib.sha256(code).digest() + code)
-            aside.close()
-            os.replace(aside.name, file)
+            with aside.open("xb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(aside, kept / name)
         except OSError:
-            Path(aside.name).unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.unlink()
+    return kept
 
 
 def tidy(kept: Path, pattern: str, current: str) -> None:

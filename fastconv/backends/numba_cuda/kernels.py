@@ -8,12 +8,9 @@ takes a second; a file that was damaged counts as none.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,9 +18,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from fastconv.backends.compiler import store
 from fastconv.backends.numba_cuda.errors import translated
 from fastconv.backends.numba_cuda.target import SIMULATED, cuda, types
-from fastconv.user_folder import cache_folder
 
 Capability = tuple[int, int]
 
@@ -88,15 +85,13 @@ class Kernel:
     def _load(self, capability: Capability) -> Any:
         from cuda.core import ObjectCode
 
-        folder = _folder()
-        file = folder / f"fastconv-{self._digest(capability)}.cubin" if folder else None
-        code = _read(file) if file else None
+        places, file = store.folders(Path(__file__).parent), f"fastconv-{self._digest(capability)}.cubin"
+        code = store.read(places, file)
         if code is None:
             ptx = self.ptx(capability)
             code = assembled(ptx, capability)[0]
             code = _entry(ptx).encode() + b"\n" + code
-            if file:
-                _write(file, code)
+            store.keep(places, file, code)
         entry, _, machine = code.partition(b"\n")
         return ObjectCode.from_cubin(machine).get_kernel(entry.decode())
 
@@ -197,34 +192,3 @@ def _stamp() -> str:
     for file in sorted(Path(__file__).parent.glob("*.py")):
         stamp.update(file.read_bytes())
     return stamp.hexdigest()
-
-
-@cache
-def _folder() -> Path | None:
-    """Returns the folder for machine code: Numba's cache folder, else beside the sources, else the user's, or None."""
-    own = numba.config.CACHE_DIR
-    for folder in (Path(own),) if own else (Path(__file__).parent / "__pycache__", cache_folder()):
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-    return None
-
-
-def _read(file: Path) -> bytes | None:
-    with suppress(OSError):
-        check, code = (content := file.read_bytes())[:32], content[32:]
-        if hashlib.sha256(code).digest() == check:
-            return code
-    return None
-
-
-def _write(file: Path, code: bytes) -> None:
-    # A full disk costs the next process a second, no more.
-    with suppress(OSError), tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as aside:
-        try:
-            aside.write(hashlib.sha256(code).digest() + code)
-            aside.close()
-            os.replace(aside.name, file)
-        except OSError:
-            Path(aside.name).unlink(missing_ok=True)
