@@ -103,7 +103,7 @@ def test_max_pooling(dtype: str, case: PoolCase) -> None:
         return  # torch puts the gradient of a window of padding anywhere
     expected = oracle.gradients(right, (leaf,), exact(grad))[0]
     assert_close(x.grad, expected, dtype, "cuda", "backward")
-    # by the indices alone, as for whoever doesn't know the pooling
+    # by the indices alone, as for a caller who doesn't know the pooling
     scattered = G.max_pool2d_backward(grad, indices, tuple(x.shape), backend="cuda")
     assert_close(scattered, expected, dtype, "cuda", "by indices")
 

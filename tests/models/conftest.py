@@ -22,7 +22,7 @@ ToIdx = Callable[..., bytes]
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing outside ``tmp_path`` is read or written: no cache, runs or data of whoever runs the tests."""
+    """Nothing outside ``tmp_path`` is read or written: no cache, runs or data of the user who runs the tests."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("fastconv.models.data.mnist.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("fastconv.models.data.mnist.MIRRORS", ())

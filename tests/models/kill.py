@@ -51,7 +51,7 @@ def kill_and_compare(folder: Path, times: int, seed: int) -> Iterator[str]:
 
 
 def _killed(run: Path, output: Path, after: float) -> str:
-    """The files that a training killed ``after`` so many seconds left."""
+    """The files that a training left that was killed ``after`` some seconds."""
     child = start(output, *_words(run), slow=SLOW)
     child.join(after)
     child.kill()

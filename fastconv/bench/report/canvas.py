@@ -44,7 +44,7 @@ def marker(label: str, look: Look, size: float = 6) -> Line2D:
 def sheet(
     width: float, height: float, title: str, footnote: str, handles: Sequence[Artist] = ()
 ) -> tuple[Figure, float]:
-    """A figure with a body of so many inches, title and legend above it and footnote below; and where the body begins,
+    """A figure whose body has a height in inches, title and legend above it and footnote below; and where the body begins,
     in inches from the top."""
     columns = max(1, int(width / 2.2))
     header = 0.5 + 0.22 * -(-len(handles) // columns)

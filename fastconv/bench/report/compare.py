@@ -33,7 +33,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Interval:
-    """A time and where it may lie, in seconds or in torch's times, as so many ``bursts`` tell."""
+    """A time and where it may lie, in seconds or in torch's times, as ``bursts`` of this number tell."""
 
     low: float
     time: float

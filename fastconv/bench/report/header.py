@@ -15,7 +15,7 @@ _BYTES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 
 LIMIT = (
     "The limit of a problem is the time that its arithmetic takes at the peak rate, or its bytes (each operand and "
-    "result moved once) at the bandwidth measured for so many bytes, whichever is longer. A result can pass 100% "
+    "result moved once) at the bandwidth measured for this size, whichever is longer. A result can pass 100% "
     "where data stays in a nearer cache than its size suggests, or the algorithm does less arithmetic than the "
     "definition. Each time is that of one call in the best burst; the spread says how far the median burst is above it."
 )

@@ -30,7 +30,8 @@ COMPARED = 5
 """Steps whose losses must agree; later ones part by rounding that training has amplified."""
 
 AGREEMENT = 1e-2
-"""Relative: two float32 trainings part by 1e-6 to 1e-4 in so many steps, a wrong gradient by 1 to 100%."""
+"""Relative difference of losses: two float32 trainings part by 1e-6 to 1e-4 in these steps, a wrong gradient by 1 to
+100%."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def attempts(
 
 
 def attempt(network: str, backend: str, seed: int, dataset: str, folder: Path | None, threads: int) -> Attempt:
-    """In this process, on so many cores."""
+    """In this process, on this number of cores."""
     keep_to(threads)
     import torch
 

@@ -68,8 +68,8 @@ def test_it_runs_where_it_is_asked_for_and_only_there(depthwise: NumbaCpu, simd:
     g = image(4, 9, 9, 4, 3, 3, groups=4)
     kinds = {type(depthwise._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
     assert kinds == {DepthwiseConvolution}
-    (adjoint,), _, _ = depthwise._plans("conv2d_weight", np.dtype(simd.dtype), g)
-    assert type(adjoint) is DepthwiseWeightGradient
+    (gradient,), _, _ = depthwise._plans("conv2d_weight", np.dtype(simd.dtype), g)
+    assert type(gradient) is DepthwiseWeightGradient
     others = [image(4, 9, 9, 4, 3, 3, groups=2), image(2, 9, 9, 2, 7, 7, groups=2)]
     for other in [*others, image(2, 9, 9, 2, 3, 3, groups=2, stride=(1, 3))]:
         assert "one channel" in str(depthwise.refuses("conv2d", other, simd.dtype))

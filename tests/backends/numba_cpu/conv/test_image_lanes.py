@@ -80,8 +80,8 @@ def test_it_runs_where_it_is_asked_for(batch: NumbaCpu, simd: Simd) -> None:
     g = image(4, 9, 9, 4, 3, 3)
     kinds = {type(batch._plans(each, np.dtype(simd.dtype), g)[0][0]) for each in ("conv2d", "conv2d_input")}
     assert kinds == {BatchConvolution}
-    (adjoint,), _, _ = batch._plans("conv2d_weight", np.dtype(simd.dtype), g)
-    assert type(adjoint) is BatchWeightGradient
+    (gradient,), _, _ = batch._plans("conv2d_weight", np.dtype(simd.dtype), g)
+    assert type(gradient) is BatchWeightGradient
     assert "3 MiB" in str(batch.refuses("conv2d", image(1, 3, 1 << 19, 1, 3, 3), simd.dtype))
 
 
