@@ -44,8 +44,10 @@ def marker(label: str, look: Look, size: float = 6) -> Line2D:
 def sheet(
     width: float, height: float, title: str, footnote: str, handles: Sequence[Artist] = ()
 ) -> tuple[Figure, float]:
-    """A figure whose body has a height in inches, title and legend above it and footnote below; and where the body begins,
-    in inches from the top."""
+    """A figure with a title and a legend above its body and a footnote below, and where the body begins.
+
+    All sizes are in inches; the beginning is counted from the top.
+    """
     columns = max(1, int(width / 2.2))
     header = 0.5 + 0.22 * -(-len(handles) // columns)
     footnote = textwrap.fill(footnote, int(width * 15))
