@@ -9,7 +9,7 @@ import numpy as np
 from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.chain import Gradients, Operands
 from fastconv.backends.numba_cpu.calls import entry, planned, tensors
-from fastconv.backends.numba_cpu.runtime import thread_pool
+from fastconv.backends.numba_cpu.runtime import host_team, thread_pool
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 _COMMON_CONVOLUTIONS = [
@@ -26,12 +26,13 @@ _COMMON_POOLINGS = [
     for size, kernel, stride, padding in ((28, 2, 2, 0), (28, 3, 2, 1), (28, 3, 1, 1), (7, 7, 7, 0))
 ]
 _COMMON_BLOCKS: list[tuple[Activation, Pooling]] = [("relu", "max"), ("tanh", "avg")]
-_DIGITS: list[tuple[Activation, Pooling, list[tuple[int, int, int, int, int]]]] = [
-    ("tanh", "avg", [(1, 6, 28, 5, 2), (6, 16, 14, 5, 0)]),
-    ("relu", "max", [(1, 30, 28, 5, 0)]),
-    ("relu", "max", [(1, 32, 28, 5, 2), (32, 64, 14, 5, 2)]),
+_DIGITS: list[tuple[Activation, Pooling, list[tuple[int, int, int, int, int]], list[tuple[int, int, int]]]] = [
+    ("tanh", "avg", [(1, 6, 28, 5, 2), (6, 16, 14, 5, 0)], [(16, 120, 5), (120, 84, 1), (84, 10, 1)]),
+    ("relu", "max", [(1, 30, 28, 5, 0)], [(30, 100, 12), (100, 10, 1)]),
+    ("relu", "max", [(1, 32, 28, 3, 1), (32, 64, 14, 3, 1)], [(64, 10, 7)]),
 ]
-"""Networks for digits: the channels, filters, size, kernel and padding of each layer."""
+"""Networks for digits: the activation and the pooling, the channels, filters, size, kernel and padding of each
+convolution, and the channels, filters and size of each dense layer behind them, whose kernel covers the image."""
 
 
 def warm(backend: Any) -> None:
@@ -54,11 +55,17 @@ def warm(backend: Any) -> None:
         for activation, pooling in _COMMON_BLOCKS:
             _warm_chain(backend, (Block(ConvGeometry(1, 1, 5, 5, 1, 2, 2), activation, pooling),), dtype)
     for images in (1, 100):
-        for activation, pooling, layers in _DIGITS:
-            geometries = [ConvGeometry(images, C, H, H, K, R, R, padding=(P,) * 4) for C, K, H, R, P in layers]
-            blocks = tuple(Block(geometry, activation, pooling) for geometry in geometries)
+        for activation, pooling, layers, dense in _DIGITS:
+            pooled = [ConvGeometry(images, C, H, H, K, R, R, padding=(P,) * 4) for C, K, H, R, P in layers]
+            covered = [ConvGeometry(images, C, H, H, K, H, H) for C, K, H in dense]
+            hidden = [Block(geometry, activation, None) for geometry in covered[:-1]]
+            blocks = (
+                *[Block(geometry, activation, pooling) for geometry in pooled],
+                *hidden,
+                Block(covered[-1], None, None),
+            )
             _warm_chain(backend, blocks, np.dtype(np.float32))
-    for call in (entry.known_call, tensors.known_call, planned.planned_call):
+    for call in (entry.known_call, tensors.known_call, planned.planned_call, host_team.member_address):
         call()
     # A helper's loop is compiled when the first one starts.
     thread_pool.pool.helpers(2, 2)

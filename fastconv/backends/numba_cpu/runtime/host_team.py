@@ -91,7 +91,8 @@ def _member(state):
 
 
 @compiled
-def _member_address() -> Kernel:
+def member_address() -> Kernel:
+    """Return the address of the loop of a member of the team."""
     return integers(_member)
 
 
@@ -118,7 +119,7 @@ def run_on_team(state, helpers):
 def join(words: np.ndarray, team: HostTeam | None) -> None:
     """Write the host's team, or that there is none, to a pool's state."""
     if team is not None:
-        words[MEMBER] = _member_address()
+        words[MEMBER] = member_address()
         words[SIZE], words[CLOCK] = team.size, team.clock
         words[LATE] = -_WITHOUT_TEAM
     # Last: another thread may launch a job at this moment.
