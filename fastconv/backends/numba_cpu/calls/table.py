@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import registry
 from fastconv.backends.compiler import builtin
+from fastconv.backends.compiler.locks import undisturbed
 from fastconv.backends.numba_cpu.calls import entry, objects, tensors
 from fastconv.backends.numba_cpu.calls.record import Record
 from fastconv.backends.short import Short
@@ -55,6 +56,11 @@ class Table:
         key, kept = self._key(*self._operations[operation, type(arguments[0])], arguments)
         record = Record(key, short.program, short.operands, shape, dtype)
         record.keep(*kept)
+        undisturbed(lambda: self._put(record))
+
+    def _put(self, record: Record) -> None:
+        # One thread at a time: where two put or forget records in turns, a slot would point to one that is gone.
+        key = record.key
         first = _hash(key) & (entry.SLOTS - 1)
         places = range(first, first + entry.PROBES)
         free = [place for place in places if place not in self._records or self._records[place].key == key]
@@ -64,6 +70,9 @@ class Table:
 
     def forget(self) -> None:
         """Forget all calls."""
+        undisturbed(self._clear)
+
+    def _clear(self) -> None:
         self._slots.fill(0)
         self._misses.fill(0)
         self._records.clear()
