@@ -16,7 +16,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := fastconv bench models tests
+SOURCES := fastconv bench models tests .ci
 BENCH ?= --set mnist
 CORE := tests/test_functions.py tests/test_geometry.py tests/test_layouts.py tests/test_registry.py \
     tests/test_explaining.py tests/torch/test_operators.py tests/torch/test_convert.py

@@ -63,7 +63,11 @@ def notebook() -> str:
     cells = [_markdown(_BEGIN), _code(_SETUP)]
     for path in sorted((ROOT / "fastconv" / "ladder").glob("rung0[1-6]_*.py")):
         heading, code = _parts(path)
-        cells += [_markdown(heading), _code(code), _code(_FIRST if "rung01" in path.name else "measure(conv2d, layer)\n")]
+        cells += [
+            _markdown(heading),
+            _code(code),
+            _code(_FIRST if "rung01" in path.name else "measure(conv2d, layer)\n"),
+        ]
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number:02}"
     whole = {
@@ -86,7 +90,9 @@ def _parts(path: Path) -> tuple[str, str]:
     lines = text.splitlines(keepends=True)
     dropped = set(range(tree.body[0].lineno, (tree.body[0].end_lineno or 0) + 1))
     for each in tree.body:
-        own = isinstance(each, ast.ImportFrom) and (each.module or "").startswith(("__future__", "fastconv.ladder.rung"))
+        own = isinstance(each, ast.ImportFrom) and (each.module or "").startswith(
+            ("__future__", "fastconv.ladder.rung")
+        )
         if own:
             dropped |= set(range(each.lineno, (each.end_lineno or 0) + 1))
     code = "".join(line for number, line in enumerate(lines, 1) if number not in dropped).strip()
