@@ -22,23 +22,24 @@ def also_hold(lock: Any) -> None:
     _in_order.append(lock)
 
 
-_at_work: set[int] = set()
-"""Identifiers of the threads that are inside `undisturbed`: at most one at a time, and those that wait for it."""
+_at_work = 0
+"""Identifier of the thread that does the work of `undisturbed`, or 0."""
 
 
 def undisturbed(work: Callable[[], T]) -> T:
     """Return ``work()``, done with the lock taken, where no signal can interrupt it."""
 
     def locked() -> T:
+        global _at_work
         with compiling:
-            _at_work.add(threading.get_ident())
+            _at_work = threading.get_ident()
             try:
                 return work()
             finally:
-                _at_work.discard(threading.get_ident())
+                _at_work = 0
 
-    # A thread that compiles already has the lock, which another thread would wait for.
-    return work() if threading.get_ident() in _at_work else shielded(locked)
+    # A thread that is at work has the lock, which another thread would wait for.
+    return work() if threading.get_ident() == _at_work else shielded(locked)
 
 
 def _take_all() -> None:

@@ -1,12 +1,15 @@
 """This package is the fast backend for CPUs. Its folders are levels; each folder's ``__init__`` names its files.
 
+What makes machine code of its kernels, and keeps it, is in fastconv/backends/compiler.
+
 simd/            vectors for Numba: instruction sets, types, loads, arithmetic
 gemm/            a matrix product in registers and caches: micro-kernel, packing, tiling
 conv/            convolutions and weight gradients built on it, one folder for each algorithm
 pooling/         max and average pooling, and their gradients
 tuning/          the cost model of a processor, and how work is split into tasks and parts
 runtime/         threads, reused memory, calls into compiled code, programs of many jobs
-fused/           convolution, activation and pooling as one program, in the forward and the backward pass
+fused/           convolution, activation and pooling as one program, in the forward and the backward pass; networks
+calls/           calls that compiled code knows again, and planned convolutions
 problem.py       what a job computes, by any algorithm
 lowering.py      turns a convolution's geometry and a pass into jobs; routes.py chooses between several ways
 algorithms.py    the table of algorithms; planner.py compares what they would cost
