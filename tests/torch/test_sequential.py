@@ -1,10 +1,9 @@
-"""Layers that run together: torch's results and gradients, when they do and when they must not."""
+"""Layers that run together: torch's results and gradients."""
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from unittest import mock
 
 import pytest
@@ -12,88 +11,10 @@ import torch
 from torch import nn
 
 import fastconv
-from fastconv import registry
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.backends.numba_cpu.runtime.program import Program
-from fastconv.torch import AvgPool2d, Conv2d, ConvBlock2d, MaxPool2d, Sequential, chain_autograd, chains, sequential
-from tests.runs import lengths
-
-Layers = Callable[[str], list[nn.Module]]
-
-CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
-    "lenet5": (
-        (3, 1, 28, 28),
-        lambda b: [
-            ConvBlock2d(1, 6, 5, padding=2, activation="tanh", pool="avg", backend=b),
-            ConvBlock2d(6, 16, 5, activation="tanh", pool="avg", backend=b),
-            ConvBlock2d(16, 12, 5, activation="tanh", backend=b),
-            nn.Flatten(),
-            nn.Linear(12, 8),
-            nn.Tanh(),
-            nn.Linear(8, 5),
-        ],
-    ),
-    "max pooling, no bias": (
-        (5, 2, 12, 10),
-        lambda b: [
-            ConvBlock2d(2, 8, 3, bias=False, activation="relu", pool="max", backend=b),
-            ConvBlock2d(8, 5, 3, padding=1, bias=False, activation=None, pool="max", backend=b),
-            nn.Flatten(),
-            nn.Linear(5 * 2 * 2, 7, bias=False),
-            nn.ReLU(),
-        ],
-    ),
-    "single layers": (
-        (2, 3, 13, 11),
-        lambda b: [
-            Conv2d(3, 4, 3, padding="same", backend=b),
-            nn.ReLU(inplace=True),
-            MaxPool2d(2, backend=b),
-            Conv2d(4, 4, (1, 2), backend=b),
-            AvgPool2d((2, 2), 2, backend=b),
-            Conv2d(4, 6, 2, backend=b),
-            nn.Tanh(),
-            nn.Flatten(),
-        ],
-    ),
-    "strides, groups, dilation": (
-        (3, 4, 13, 14),
-        lambda b: [
-            ConvBlock2d(4, 8, 3, stride=(2, 1), padding=1, groups=2, activation="relu", backend=b),
-            ConvBlock2d(8, 8, 3, dilation=(1, 2), padding=2, groups=8, activation="tanh", backend=b),
-            ConvBlock2d(8, 3, 1, stride=3, activation="relu", backend=b),
-        ],
-    ),
-    "one pixel": (
-        (4, 6, 1, 1),
-        lambda b: [ConvBlock2d(6, 5, 1, activation="relu", backend=b), nn.Flatten(), nn.Linear(5, 3)],
-    ),
-}
-
-
-def model(case: str, backend: str, dtype: torch.dtype = torch.float64) -> Sequential:
-    torch.manual_seed(1)
-    return Sequential(*CASES[case][1](backend)).to(dtype)
-
-
-def images(case: str, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.randn(CASES[case][0], generator=torch.Generator().manual_seed(2), dtype=dtype)
-
-
-def separate(of: nn.Module) -> nn.Sequential:
-    """The same layers, in float64, each of them by im2col."""
-    layers = copy.deepcopy(list(of.children()))
-    for layer in layers:
-        if hasattr(layer, "backend"):
-            layer.backend = "im2col"
-    return nn.Sequential(*layers).double()
-
-
-def assert_near(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    scale = float(expected.detach().abs().max()) if expected.numel() else 0.0
-    tolerance = 1e-11 if actual.dtype == torch.float64 else 2e-5
-    assert actual.shape == expected.shape
-    torch.testing.assert_close(actual.double(), expected.double(), rtol=0, atol=tolerance * scale)
+from fastconv.torch import Conv2d, ConvBlock2d, Sequential, chain_autograd, chains, sequential
+from tests.torch.together import CASES, assert_near, images, model, runs_together, separate
 
 
 @pytest.fixture
@@ -107,10 +28,6 @@ def no_detour() -> Iterator[None]:
 
     with mock.patch.object(Program, "run_at", checked):
         yield
-
-
-def runs_together(y: torch.Tensor) -> bool:
-    return type(y.grad_fn).__name__ == "_ChainedBackward"
 
 
 @pytest.mark.parametrize("wants_x", [True, False])
@@ -295,107 +212,6 @@ def test_a_weight_changed_between_the_passes_is_told() -> None:
         y.sum().backward()
 
 
-LISTENERS: dict[str, Callable[[nn.Module], object]] = {
-    "forward hook": lambda layer: layer.register_forward_hook(lambda *_: None),
-    "forward pre-hook": lambda layer: layer.register_forward_pre_hook(lambda *_: None),
-    "backward hook": lambda layer: layer.register_full_backward_hook(lambda *_: None),
-    "backward pre-hook": lambda layer: layer.register_full_backward_pre_hook(lambda *_: None),
-}
-
-
-@pytest.mark.parametrize("listener", LISTENERS)
-@pytest.mark.parametrize("which", [0, 1, 4])
-def test_layers_that_somebody_listens_to_are_called(which: int, listener: str) -> None:
-    mine = model("lenet5", "numba")
-    x = images("lenet5").requires_grad_()
-    together = mine(x)
-    called: list[nn.Module] = []
-    forward = type(mine[which]).forward
-    LISTENERS[listener](mine[which])
-    with mock.patch.object(type(mine[which]), "forward", lambda self, x: called.append(self) or forward(self, x)):
-        y = mine(x)
-    assert mine[which] in called
-    torch.testing.assert_close(y, together)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*deprecated")  # torch's own, on the way to forward mode
-def test_where_layers_are_called_one_by_one() -> None:
-    mine = model("lenet5", "numba", torch.float32)
-    x = images("lenet5", torch.float32)
-    expected = mine(x)
-    assert runs_together(expected)
-    apart = torch.stack([x, x], -1)[..., 0]  # not contiguous: the first layer's result is
-    assert not chains.is_plain(apart)
-    assert lengths(mine, apart) == [6]
-    torch.testing.assert_close(mine(apart), expected)
-    with mock.patch.object(chain_autograd, "apply", side_effect=AssertionError("they ran together")):
-        with torch.autocast("cpu", torch.bfloat16):
-            assert mine(x).dtype == torch.bfloat16
-        parameters = dict(mine.named_parameters())
-        found = torch.func.grad(lambda p: torch.func.functional_call(mine, p, (x,)).square().sum())(parameters)
-        with torch.autograd.forward_ad.dual_level():
-            mine(torch.autograd.forward_ad.make_dual(x, x))
-    reference = torch.autograd.grad(expected.square().sum(), list(mine.parameters()))
-    for one, other in zip(found.values(), reference, strict=True):
-        torch.testing.assert_close(one, other)
-    mine[0].padding_mode = "circular"  # torch pads, and the convolution of what it gives is a run of its own
-    assert lengths(mine, x) == [1, 6]
-    short = Sequential(mine[0], mine[1])
-    mine[0].padding_mode = "zeros"
-    assert short(x[0]).shape == (16, 5, 5)
-
-
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated")  # torch's own, while it compiles a Function
-def test_a_graph_that_is_compiled_has_the_layers_operators() -> None:
-    mine = model("max pooling, no bias", "numba", torch.float32)
-    x = images("max pooling, no bias", torch.float32)
-    torch.testing.assert_close(torch.compile(mine, backend="aot_eager", fullgraph=True)(x), mine(x))
-    exported = torch.export.export(mine, (x,))
-    names = {str(node.target) for node in exported.graph.nodes}
-    assert {"fastconv.conv2d.default", "fastconv.max_pool2d.default"} <= names, names
-    torch.testing.assert_close(exported.module()(x), mine(x))
-
-
-def test_a_run_ends_where_the_backend_changes() -> None:
-    mine = model("lenet5", "numba")
-    expected = mine(images("lenet5"))
-    mine[1].backend = "im2col"
-    with mock.patch.object(chain_autograd, "apply", wraps=chain_autograd.apply) as runs:
-        y = mine(images("lenet5"))
-    assert [call.args[0].layers for call in runs.call_args_list] == [1, 5]
-    torch.testing.assert_close(y, expected)
-
-
-def test_a_forced_algorithm_is_kept_to() -> None:
-    mine = model("lenet5", "numba:gemm")
-    torch.testing.assert_close(mine(images("lenet5")), model("lenet5", "numba")(images("lenet5")))
-    refused = model("strides, groups, dilation", "numba:winograd")
-    with pytest.raises(fastconv.UnsupportedError, match="winograd"):
-        refused(images("strides, groups, dilation"))
-
-
-@pytest.mark.parametrize(
-    ("shape", "error"),
-    [((2, 2, 28, 28), RuntimeError), ((2, 1, 27, 4), RuntimeError), ((2, 1, 32, 32), RuntimeError)],
-)
-def test_images_that_do_not_fit_are_refused_by_the_layer(shape: tuple[int, ...], error: type[Exception]) -> None:
-    mine = model("lenet5", "numba")
-    x = torch.randn(shape, dtype=torch.float64)
-    with pytest.raises(error) as theirs:
-        nn.Sequential(*mine)(x)
-    with pytest.raises(error) as found:
-        mine(x)
-    assert str(found.value) == str(theirs.value)
-
-
-def test_empty_batches_and_other_types() -> None:
-    mine = model("lenet5", "numba")
-    assert mine(torch.empty(0, 1, 28, 28, dtype=torch.float64)).shape == (0, 5)
-    with pytest.raises(RuntimeError):
-        mine(torch.randn(1, 1, 28, 28))
-    assert mine.bfloat16()(torch.randn(1, 1, 28, 28, dtype=torch.bfloat16)).dtype == torch.bfloat16
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.usefixtures("no_detour")
 def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) -> None:
@@ -423,8 +239,3 @@ def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) 
             fastconv.conv2d(x, w.to(torch.bfloat16), b, 2, 1, groups=2, backend="numba")
         fastconv.conv2d(x, w, b, 2, 1, groups=2, backend="im2col")
         assert runs.call_count == 2
-
-
-def test_auto_runs_layers_together_too() -> None:
-    mine = model("lenet5", "auto")
-    assert runs_together(mine(images("lenet5"))) == (registry.get("numba").unavailable() is None)
