@@ -30,7 +30,7 @@ class Entry:
             def entry(own, objects, count):
                 integers = memory(count)
                 for i in range(count):
-                    write(integers, i, integer_of(objects, i))
+                    store_integer(integers, i, integer_of(load_integer(objects, i)))
                 state = leave()
                 result = work(integers)
                 come_back(state)
@@ -55,7 +55,7 @@ def _python(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
 
 @intrinsic
 def memory(typing, count):
-    """Return the address of ``count`` integers on the stack."""
+    """Return the address of ``count`` 64-bit integers on the stack, valid until the calling function returns."""
 
     def generate(context, builder, signature, arguments):
         return builder.ptrtoint(builder.alloca(_I64, arguments[0]), _I64)
@@ -64,8 +64,19 @@ def memory(typing, count):
 
 
 @intrinsic
-def write(typing, base, index, value):
-    """Write integer ``index`` of those at ``base``."""
+def load_integer(typing, base, index):
+    """Load 64-bit integer ``index`` of the array at ``base``."""
+
+    def generate(context, builder, signature, arguments):
+        base, index = arguments
+        return builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@intrinsic
+def store_integer(typing, base, index, value):
+    """Write ``value`` to 64-bit integer ``index`` of the array at ``base``."""
 
     def generate(context, builder, signature, arguments):
         base, index, value = arguments
@@ -76,15 +87,13 @@ def write(typing, base, index, value):
 
 
 @intrinsic
-def integer_of(typing, objects, index):
-    """Return the integer that object ``index`` of an array is."""
+def integer_of(typing, item):
+    """Return the integer that the object at an address is."""
 
     def generate(context, builder, signature, arguments):
-        base, index = arguments
-        found = builder.load(builder.gep(builder.inttoptr(base, _I64.as_pointer()), [index]))
-        return _python(builder, "PyLong_AsLongLong", _I64, found)
+        return _python(builder, "PyLong_AsLongLong", _I64, arguments[0])
 
-    return types.intp(types.intp, types.intp), generate
+    return types.intp(types.intp), generate
 
 
 @intrinsic

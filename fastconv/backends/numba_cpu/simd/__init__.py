@@ -18,6 +18,7 @@ arguments.py         the arguments of a compiled task, as named integers in memo
 task.py              functions that are compiled as tasks
 """
 
+from fastconv.backends.compiler.entry import load_integer, store_integer
 from fastconv.backends.numba_cpu.simd.emit import (
     broadcast_value,
     clamped,
@@ -38,13 +39,11 @@ from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.simd.kinds import mask_of, vector_of, vector_type
 from fastconv.backends.numba_cpu.simd.memory import (
     load,
-    load_integer,
     load_scalar,
     load_where,
     prefetch,
     stack_integers,
     store,
-    store_integer,
     store_scalar,
     store_where,
     transpose,

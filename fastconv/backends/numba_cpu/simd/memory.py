@@ -1,4 +1,4 @@
-"""These intrinsics load and store vectors, single elements and integers in compiled code.
+"""These intrinsics load and store vectors and single elements in compiled code.
 
 Addresses are integers, in bytes; indices count elements. Loads and stores assume only that addresses are aligned to one
 element: on processors of the last ten years an unaligned vector costs the same as an aligned one unless it crosses a
@@ -91,29 +91,6 @@ def store_scalar(typing, simd, base, index, value):
         return context.get_dummy_value()
 
     return types.void(simd, types.intp, types.intp, simd.scalar), generate
-
-
-@intrinsic
-def load_integer(typing, base, index):
-    """Load 64-bit integer ``index`` of the array at ``base``."""
-
-    def generate(context, builder, signature, arguments):
-        base, index = arguments
-        return builder.load(builder.gep(builder.inttoptr(base, I64.as_pointer()), [index]))
-
-    return types.intp(types.intp, types.intp), generate
-
-
-@intrinsic
-def store_integer(typing, base, index, value):
-    """Write ``value`` to 64-bit integer ``index`` of the array at ``base``."""
-
-    def generate(context, builder, signature, arguments):
-        base, index, value = arguments
-        builder.store(value, builder.gep(builder.inttoptr(base, I64.as_pointer()), [index]))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp), generate
 
 
 @intrinsic
