@@ -43,6 +43,8 @@ BROKEN = {
 LISTING = """
 import sys, numpy as np, fastconv
 from fastconv.__main__ import main
+from fastconv.backends.compiler import store
+store.read_bundled, store.holds_any = lambda *_: None, lambda *_: False
 state = {each.name: each for each in fastconv.backends()}
 x = np.ones((1, 1, 4, 4), np.float32)
 assert fastconv.conv2d(x, x[..., :2, :2]).tolist() == [[[[4.0] * 3] * 3]]
@@ -56,7 +58,7 @@ print(each.available, each.reason)
 def test_a_broken_package_is_listed_with_the_reason(
     file: str | None, content: str, broken: str, reason: str, tmp_path: Path
 ) -> None:
-    """With kernels on disk, the backend `numba` would be there without its compiler."""
+    """With kernels on disk or in a bundle, the backend `numba` would be there without its compiler."""
     path = os.pathsep.join([str(tmp_path), *sys.path])
     env = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
     if file is None:

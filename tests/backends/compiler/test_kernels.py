@@ -279,7 +279,9 @@ FIRST_RESULT = """
 import sys
 import numpy as np
 import fastconv
+from fastconv.backends.compiler import store
 
+store.read_bundled = lambda *_: None
 x, w = np.ones((1, 3, 9, 9), "f4"), np.ones((2, 3, 3, 3), "f4")
 y = fastconv.conv2d(x, w, padding=1)
 fastconv.conv2d_input(x.shape, w, y, padding=1)
