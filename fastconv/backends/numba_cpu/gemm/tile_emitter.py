@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
+from fastconv.backends.compiler import cgutils
 from fastconv.backends.numba_cpu.simd import (
     broadcast_value,
     clamped,
@@ -222,11 +223,11 @@ class Tile:
     def finish_with_bias(self, bias: Any, limits: Any, write: Callable[[int, list[Any]], None]) -> None:
         """Emit the epilogue of sums that start from the bias, or from 0 if there is no bias."""
         builder = self.builder
-        with builder.if_else(builder.icmp_signed("!=", bias, self.number(0))) as (biased, plain):
-            with biased:
-                self.finish(lambda i, j: self.spread(bias, self.number(i)), limits, write)
-            with plain:
-                self.finish(lambda i, j: ir.Constant(self.kind, None), limits, write)
+        # Zeros stand for no bias: a second epilogue without one would make the kernels a third longer.
+        zeros = cgutils.global_constant(builder, "no_bias", ir.Constant(ir.ArrayType(self.kind.element, self.rows), None))
+        none = builder.icmp_signed("==", bias, self.number(0))
+        given = builder.select(none, builder.ptrtoint(zeros, _I64), bias)
+        self.finish(lambda i, j: self.spread(given, self.number(i)), limits, write)
 
     def _place(self, step: Any, i: int, j: int) -> Any:
         """Return the index of vector (i, j) of the tile in a row-major matrix with rows ``step`` elements apart."""

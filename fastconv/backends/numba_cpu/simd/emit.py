@@ -121,9 +121,12 @@ def transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 def clamped(builder: Any, value: Any, lowest: Any, highest: Any) -> Any:
-    """Return ``value`` with lanes below ``lowest`` or above ``highest`` replaced by these; NaN stays NaN."""
-    value = builder.select(builder.fcmp_ordered("<", value, lowest), lowest, value)
-    return builder.select(builder.fcmp_ordered(">", value, highest), highest, value)
+    """Return ``value`` with lanes below ``lowest`` or above ``highest`` replaced by these; NaN stays NaN.
+
+    x86's maximum and minimum are just these: of a NaN and a number they return the second operand.
+    """
+    value = builder.select(builder.fcmp_ordered(">", lowest, value), lowest, value)
+    return builder.select(builder.fcmp_ordered("<", highest, value), highest, value)
 
 
 def _suffix(kind: ir.VectorType) -> str:

@@ -199,6 +199,9 @@ ZEN4 = CostModel(
     ),
     matmul=MatmulCosts(
         steps=192,
+        near_bytes=32 << 10,
+        fewest=24,
+        load=1.2,
         in_place=96,
         scattered=0.5,
         column=30,

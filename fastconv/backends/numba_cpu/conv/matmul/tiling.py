@@ -166,21 +166,20 @@ def _cut(
     """Return the tiling with the fewest cycles; None if b is too large, or its rows would evict each other from L1."""
     if depth * width * simd.itemsize > COST.most_bytes:
         return None
-    steps = -(-depth // -(-depth // COST.steps))
-    chunks = -(-depth // steps)
-
     def cost(tile: Ranked) -> float:
         tile_rows, vectors = tile.shape
+        steps = _steps(simd, depth, vectors, width)
         # Rows of a weight are as long as the reduction.
-        if not _fits(simd, steps, vectors, width) or (by_rows and not _fits(simd, tile_rows, 1, depth)):
+        if steps is None or (by_rows and tile_rows > _rows_in_cache(simd, 1, depth)):
             return math.inf
+        chunks = -(-depth // steps)
         whole, rest = divmod(columns, vectors * simd.lanes)
         last = -(-rest // simd.lanes)
         cycles = 0.0
         for height, many in ((tile_rows, rows // tile_rows), (rows % tile_rows, 1)):
             for across, count in ((vectors, whole), (last, 1)):
                 if height and across:
-                    step = CPU.issue.step(height, across)
+                    step = max(CPU.issue.step(height, across), COST.load * (height + across))
                     cycles += (
                         many * count * (depth * step + chunks * (CPU.gemm.tile + CPU.gemm.write * height * across))
                     )
@@ -190,6 +189,8 @@ def _cut(
     if found is None:
         return None
     cycles, (tile_rows, vectors) = found[0], found[1].shape
+    steps = _steps(simd, depth, vectors, width)
+    assert steps is not None
     panels, tiles = -(-rows // tile_rows), -(-columns // (vectors * simd.lanes))
     cycles *= products
     if transposed:
@@ -226,12 +227,20 @@ def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
     return ranked(found)
 
 
-def _fits(simd: Simd, steps: int, vectors: int, width: int) -> bool:
-    """Return True if ``steps`` rows of a tile's columns fit in the L1 cache together."""
+def _steps(simd: Simd, depth: int, vectors: int, width: int) -> int | None:
+    """Return the steps of the reduction at a time: as many as a tile's columns stay in the L1 cache for.
+
+    Return None where those are so few that sums would be read and written all the time.
+    """
+    fit = COST.near_bytes // (vectors * simd.lanes * simd.itemsize)
+    most = min(COST.steps, fit, _rows_in_cache(simd, vectors, width))
+    return None if most < min(depth, COST.fewest) else -(-depth // -(-depth // most))
+
+
+def _rows_in_cache(simd: Simd, vectors: int, width: int) -> int:
+    """Return how many rows of some vectors, ``width`` elements apart, fit in the sets of the L1 cache that they meet."""
     row = width * simd.itemsize
-    if row % COST.line:
-        return True  # rows then spread over all sets
     sets = COST.sets // math.gcd(COST.sets, row // COST.line)
-    if sets == COST.sets:
-        return True
-    return steps * -(-vectors * simd.lanes * simd.itemsize // COST.line) <= sets * COST.ways
+    if row % COST.line or sets == COST.sets:
+        return COST.steps  # rows are in all sets
+    return sets * COST.ways // -(-vectors * simd.lanes * simd.itemsize // COST.line)
