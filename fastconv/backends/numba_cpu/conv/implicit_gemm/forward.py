@@ -30,7 +30,13 @@ which task: each is computed by one task, in a fixed order.
 from __future__ import annotations
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
+from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import (
+    INSIDE_WORDS,
+    RUN_WORDS,
+    copy_plain,
+    gather,
+    is_plain,
+)
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.gemm.write_run import write_run
@@ -63,7 +69,15 @@ def _gather_block(simd, args, taps, group, first, pixels, rows, gathered, runs):
     together = 1 if by_taps else end_tap - first_tap
     width, here = vectors * simd.lanes, (end - begin) * ((end_tap - first_tap) // together)
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
+    in_image, channels = args.I * args.J, args.depth * args.groups
+    plain = is_plain(args)
     for tile in range(tiles):
+        n, inside = divmod(first + tile * width, in_image)
+        if plain and inside + width <= in_image:
+            place = (n * channels + group * args.depth) * in_image + inside
+            target = gathered + simd.itemsize * tile * here * width
+            copy_plain(simd, args.source, in_image, begin, end, place, target, width)
+            continue
         for vector in range(vectors):
             u = first + tile * width + vector * simd.lanes
             place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)

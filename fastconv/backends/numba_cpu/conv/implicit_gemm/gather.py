@@ -34,6 +34,26 @@ RUN_WORDS, INSIDE_WORDS = 6, 4
 
 
 @inner
+def is_plain(args):
+    """Return True if each lattice point reads the one source pixel at its own place."""
+    alone = args.tap_count == 1 and load_integer(args.taps, 0) == 0 and load_integer(args.taps, 1) == 0
+    return alone and args.DI == 1 and args.DJ == 1 and args.I == args.H and args.J == args.W
+
+
+@inner
+def copy_plain(simd, source, plane, low, high, place, target, width):
+    """Copy ``width`` pixels side by side, whole vectors, of the channels ``low`` up to ``high``.
+
+    All vectors of a channel are copied before the next channel's: planes that are a multiple of 4 KiB apart meet in few
+    sets of the caches, and a line that two vectors share would be read twice.
+    """
+    for d in range(low, high):
+        for v in range(0, width, simd.lanes):
+            prefetch(simd, source, place + d * plane + width + v)
+            store(simd, target, (d - low) * width + v, load(simd, source, place + d * plane + v))
+
+
+@inner
 def gather(simd, args, table, taps, group, u, count, first, end, target, step, runs):
     """Gather rows ``first`` up to ``end`` of the reduction at the lattice points u up to u + count, at most a vector.
 
