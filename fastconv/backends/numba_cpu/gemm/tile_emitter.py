@@ -224,7 +224,9 @@ class Tile:
         """Emit the epilogue of sums that start from the bias, or from 0 if there is no bias."""
         builder = self.builder
         # Zeros stand for no bias: a second epilogue without one would make the kernels a third longer.
-        zeros = cgutils.global_constant(builder, "no_bias", ir.Constant(ir.ArrayType(self.kind.element, self.rows), None))
+        zeros = cgutils.global_constant(
+            builder, "no_bias", ir.Constant(ir.ArrayType(self.kind.element, self.rows), None)
+        )
         none = builder.icmp_signed("==", bias, self.number(0))
         given = builder.select(none, builder.ptrtoint(zeros, _I64), bias)
         self.finish(lambda i, j: self.spread(given, self.number(i)), limits, write)

@@ -202,6 +202,7 @@ ZEN4 = CostModel(
         near_bytes=32 << 10,
         fewest=24,
         load=1.2,
+        fewest_rows=128,
         in_place=96,
         scattered=0.5,
         column=30,

@@ -31,6 +31,6 @@ class MatrixArguments(ConvArguments):
     depth_step: int
     """Elements between columns of a."""
     pixels: int
-    """Steps of a weight gradient's sum: pixels of the image."""
-    transposed: int
-    """Address of the transposed source, in a weight gradient."""
+    """Pixels of an image, in a weight gradient."""
+    chunks: int
+    """Number of parts of an image's pixels, in a weight gradient."""

@@ -9,14 +9,13 @@ has; of b it reads whole vectors, and at the end of a row only the numbers that 
 columns stay in the L1 cache for all rows, unless the distance between b's rows puts them into few of its sets, which
 the tiling excludes.
 
-A weight gradient is a product along the rows of both operands. It reads one of them transposed; all threads make this
-transpose first.
-
-A task takes a block of columns and of rows, of one group of an image:
+A task of a convolution (product.py) takes a block of columns and of rows, of one group of an image:
 
     for KC steps
         for tiles of columns
             for tiles of rows        one micro-kernel call
+
+A weight gradient (weight_grad.py) is a product along the rows of both operands, of which it transposes one.
 """
 
 from __future__ import annotations
@@ -24,18 +23,8 @@ from __future__ import annotations
 from llvmlite import ir
 
 from fastconv.backends.compiler import Kernel, cgutils, compiled, integers, intrinsic, types
-from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE, Tile
-from fastconv.backends.numba_cpu.simd import (
-    Simd,
-    call,
-    load_integer,
-    load_scalar,
-    mask_between,
-    store_scalar,
-    transpose,
-)
-from fastconv.backends.numba_cpu.simd.task import task
+from fastconv.backends.numba_cpu.gemm.tile_emitter import Tile
+from fastconv.backends.numba_cpu.simd import Simd, mask_between
 
 _I64 = ir.IntType(64)
 
@@ -80,50 +69,3 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, whole, types.UniTuple(types.intp, 12)), generate
-
-
-@task(MatrixArguments)
-def transpose_block(simd, args, task, thread):
-    """Transpose a vector of pixels of all source channels into rows of channels."""
-    pixels, depth = args.pixels, args.depth
-    source, target = args.source, args.transposed
-    width, size, lanes = args.width, simd.itemsize, simd.lanes
-    first = task * lanes
-    if pixels < lanes:
-        for p in range(pixels):
-            for c in range(depth):
-                store_scalar(simd, target, p * width + c, load_scalar(simd, source, c * pixels + p))
-        return
-    # The last task does some pixels again, rather than read beyond the end of the rows.
-    first = min(first, pixels - lanes)
-    for c in range(0, depth, lanes):
-        corner = source + size * (c * pixels + first)
-        transpose(simd, corner, pixels, min(lanes, depth - c), target + size * (first * width + c), width)
-
-
-@task(MatrixArguments)
-def correlate(simd, args, task, thread):
-    """Compute a block of target channels by a block of source channels: a sum along the pixels of the only image."""
-    panel_block, block = divmod(task, args.blocks)
-    rows, columns, width, pixels = args.rows, args.points, args.width, args.pixels
-    tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
-    first_row = panel_block * args.block_panels * tile_rows
-    end_row = min(rows, first_row + args.block_panels * tile_rows)
-    first_column = block * args.block_tiles * tile_width
-    end_column = min(columns, first_column + args.block_tiles * tile_width)
-    row_step, depth_step = args.row_step, args.depth_step
-    steps, kernels, size = args.steps, args.kernel, simd.itemsize
-    # The first limits are infinite: a dense layer's bias and activation are applied after the sum.
-    limits = args.limits
-    for k in range(0, pixels, steps):
-        here = min(steps, pixels - k)
-        start = ACCUMULATE if k > 0 else 0
-        for j in range(first_column, end_column, tile_width):
-            there = min(tile_width, columns - j)
-            rest = there - (there - 1) // simd.lanes * simd.lanes
-            b = args.transposed + size * (k * width + j)
-            for i in range(first_row, end_row, tile_rows):
-                kernel = load_integer(kernels, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
-                a = args.grad + size * (i * row_step + k * depth_step)
-                c = args.target + size * (i * columns + j)
-                call(kernel, (here, a, row_step, depth_step, b, width, rest, c, columns, 0, start, limits))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.direct import weight_grad as correlate
-from fastconv.backends.numba_cpu.conv.matmul import kernel, product
+from fastconv.backends.numba_cpu.conv.matmul import kernel, product, weight_grad
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, matrix_tiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
@@ -55,20 +55,17 @@ class MatrixConvolution(Convolution):
 
 
 class MatrixWeightGradient(WeightGradient):
-    """This plan is a weight gradient as a product of two matrices; the source is transposed first."""
+    """This plan is a weight gradient as a product of two matrices; the source is transposed a chunk at a time."""
 
     arguments = MatrixArguments
 
     def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
         p = job.problem
         pixels = math.prod(p.lattice)
-        super().__init__(simd, job, cut, 0)
-        self._share(pixels * cut.width * simd.itemsize, "transposed")
-        self.args["pixels"] = self.args["row_step"] = pixels
-        self.args["depth_step"] = 1
+        super().__init__(simd, job, cut, weight_grad.workspace_bytes(simd, cut.steps, cut.width))
+        self._set({"pixels": pixels, "chunks": -(-pixels // cut.steps)})
         self._kernels = _kernels(self.args, simd, cut, p.rows)
-        self._first = kernel.transpose_block(simd), -(-pixels // simd.lanes)
-        self._second = kernel.correlate(simd), self.tasks(p, cut)
+        self._first = weight_grad.correlate(simd), self.tasks(p, cut)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
@@ -78,7 +75,7 @@ class MatrixWeightGradient(WeightGradient):
     @staticmethod
     def tasks(p: Problem, cut: MatrixTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
-        return cut.blocks * cut.panel_blocks
+        return p.groups * cut.splits * cut.blocks * cut.panel_blocks
 
 
 def _weight_steps(job: Job) -> tuple[int, int] | None:

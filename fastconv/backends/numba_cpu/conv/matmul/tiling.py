@@ -11,7 +11,7 @@ from fastconv.backends.numba_cpu.gemm.tiling import gather_cycles
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
 
 COST = CPU.matmul
 
@@ -35,7 +35,7 @@ class MatrixTiling:
     width: int
     """Elements between rows of b."""
     piece: int = 0
-    """Number of channels that a task gathers; 0 if b is an image, or a transposed one."""
+    """Number of channels that a task gathers; 0 if b is an image, or transposed."""
     split_steps: int = 0
     """Steps of the reduction whose tiles are added up before they are written to the target."""
     span: int = 0
@@ -61,6 +61,7 @@ class MatrixTiling:
             "width": self.width,
             "piece": self.piece,
             "span": self.span,
+            "splits": self.splits,
             "split_steps": self.split_steps or self.steps,
         }
 
@@ -129,13 +130,78 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
 
 @lru_cache(maxsize=1024)
 def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-    """Return the tiling of the weight gradient of a 1 x 1 convolution, of one image and group; None for others."""
-    if not _is_product(p) or p.images != 1 or p.groups != 1:
+    """Return the tiling of the weight gradient of a 1 x 1 convolution, None for other kernels.
+
+    Its steps are an image's pixels, ``split_steps`` of a part its chunks of at most ``steps`` pixels.
+    """
+    if not _is_product(p):
         return None
-    width = -(-p.channels // simd.lanes) * simd.lanes
-    # An odd number of vectors, so that rows of the transpose are in all of the cache's sets.
-    width += simd.lanes * (width // simd.lanes % 2 == 0)
-    return _cut(simd, 1, p.rows, p.channels, math.prod(p.lattice), width, transposed=True)
+    pixels, columns = math.prod(p.lattice), p.channels
+
+    def cost(tile: Ranked) -> float:
+        if tile.shape[0] > _rows_in_cache(simd, 1, pixels):
+            return math.inf
+        chunks = -(-pixels // _chunk(simd, pixels, tile.shape[1]))
+        return _tile_cycles(simd, tile.shape, p.rows, columns, pixels, chunks)
+
+    images = p.images * p.groups
+    found = cheapest(_tiles_of(simd), cost, scale=p.rows * columns * pixels / simd.lanes)
+    if found is None:
+        return None
+    cycles, (tile_rows, vectors) = images * found[0], found[1].shape
+    steps, wanted = _chunk(simd, pixels, vectors), TASKS if images * found[0] > CPU.gemm.small else 1
+    panels, tiles = -(-p.rows // tile_rows), -(-columns // (vectors * simd.lanes))
+    fit = max(1, CPU.gemm.block_bytes // (steps * vectors * simd.lanes * simd.itemsize))
+    blocks = -(-tiles // min(tiles, fit))
+    block_tiles = -(-tiles // blocks)
+    blocks = -(-tiles // block_tiles)
+    most_splits = max(1, CPU.gemm.parts_bytes // (p.groups * p.rows * columns * simd.itemsize))
+    others = p.groups * blocks
+    splits, split_steps = parts_of(p.images * -(-pixels // steps), min(most_splits, ceil(wanted, others)))
+    # Each block of rows transposes the source again.
+    most_blocks = max(1, p.rows // COST.fewest_rows)
+    panel_blocks = min(panels, most_blocks, ceil(wanted, others * splits))
+    block_panels = -(-panels // panel_blocks)
+    panel_blocks = -(-panels // block_panels)
+    cycles += CPU.gemm.transpose * panel_blocks * images * pixels * -(-columns // simd.lanes)
+    width = block_tiles * vectors
+    return MatrixTiling(
+        tile_rows,
+        vectors,
+        columns,
+        steps,
+        block_tiles,
+        blocks,
+        block_panels,
+        panel_blocks,
+        cycles,
+        columns / (-(-columns // simd.lanes) * simd.lanes),
+        # An odd number of vectors, so that rows of the transpose are in all of the cache's sets.
+        (width | 1) * simd.lanes,
+        split_steps=split_steps,
+        splits=splits,
+    )
+
+
+def _chunk(simd: Simd, pixels: int, vectors: int) -> int:
+    """Return the size of the chunks of an image's pixels, the largest, for tiles of some vectors."""
+    most = max(simd.lanes, min(CPU.gemm.pixels, COST.near_bytes // (vectors * simd.lanes * simd.itemsize)))
+    return -(-pixels // -(-pixels // most))
+
+
+def _tile_cycles(simd: Simd, shape: tuple[int, ...], rows: int, columns: int, depth: int, chunks: int) -> float:
+    """Return the cycles of all tiles of a product of rows x columns, whose depth is done in chunks."""
+    tile_rows, vectors = shape
+    whole, rest = divmod(columns, vectors * simd.lanes)
+    last = -(-rest // simd.lanes)
+    cycles = 0.0
+    for height, many in ((tile_rows, rows // tile_rows), (rows % tile_rows, 1)):
+        for across, count in ((vectors, whole), (last, 1)):
+            if height and across:
+                step = max(CPU.issue.step(height, across), COST.load * (height + across))
+                tile = CPU.gemm.tile + CPU.gemm.write * height * across
+                cycles += many * count * (depth * step + chunks * tile)
+    return cycles
 
 
 def _cut_columns(simd: Simd, p: Problem, products: int, columns: int, depth: int, width: int) -> MatrixTiling | None:
@@ -161,29 +227,18 @@ def _cut(
     width: int,
     *,
     by_rows: bool = True,
-    transposed: bool = False,
 ) -> MatrixTiling | None:
     """Return the tiling with the fewest cycles; None if b is too large, or its rows would evict each other from L1."""
     if depth * width * simd.itemsize > COST.most_bytes:
         return None
+
     def cost(tile: Ranked) -> float:
         tile_rows, vectors = tile.shape
         steps = _steps(simd, depth, vectors, width)
         # Rows of a weight are as long as the reduction.
         if steps is None or (by_rows and tile_rows > _rows_in_cache(simd, 1, depth)):
             return math.inf
-        chunks = -(-depth // steps)
-        whole, rest = divmod(columns, vectors * simd.lanes)
-        last = -(-rest // simd.lanes)
-        cycles = 0.0
-        for height, many in ((tile_rows, rows // tile_rows), (rows % tile_rows, 1)):
-            for across, count in ((vectors, whole), (last, 1)):
-                if height and across:
-                    step = max(CPU.issue.step(height, across), COST.load * (height + across))
-                    cycles += (
-                        many * count * (depth * step + chunks * (CPU.gemm.tile + CPU.gemm.write * height * across))
-                    )
-        return cycles
+        return _tile_cycles(simd, tile.shape, rows, columns, depth, -(-depth // steps))
 
     found = cheapest(_tiles_of(simd), cost, scale=rows * columns * depth / simd.lanes)
     if found is None:
@@ -193,8 +248,6 @@ def _cut(
     assert steps is not None
     panels, tiles = -(-rows // tile_rows), -(-columns // (vectors * simd.lanes))
     cycles *= products
-    if transposed:
-        cycles += CPU.gemm.transpose * depth * width / simd.lanes
     wanted = TASKS if cycles > CPU.gemm.small else 1
     blocks = min(tiles, max(1, -(-wanted // products)))
     block_tiles = -(-tiles // blocks)
