@@ -76,7 +76,32 @@ def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
     cut = plan(matrix, "conv2d", dense, simd).cut
     assert isinstance(cut, matrix_tiles.MatrixTiling)
     assert cut.steps < dense.C
-    assert cut.blocks * cut.panel_blocks > 4
+    assert cut.splits > 1
+    assert cut.blocks > 1
+
+
+def test_chunks_parts_and_blocks_of_a_weight_gradient(matrix: NumbaCpu, simd: Simd) -> None:
+    """Chunks end with their image and have any length; parts have as many of them as come out."""
+    sides = [(1, 1), (1, 3), (7, 7), (9, 11), (31, 31), (1, 1031)]
+    some = [image(simd.lanes + 4, *side, 6, 1, 1, N=3, groups=2 if side == (7, 7) else 1) for side in sides]
+    assert_all_exact(matrix, some, simd)
+    parts, wide, high = (
+        image(3 * simd.lanes, 40, 41, 70, 1, 1, N=5),
+        image(900, 14, 14, 300, 1, 1, N=2),
+        image(3, 14, 14, 900, 1, 1, N=2),
+    )
+    for g in (parts, wide, high):
+        assert_same_bits(matrix, g, simd.dtype)
+    cut = plan(matrix, "conv2d_weight", parts, simd).cut
+    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert cut.steps < 40 * 41
+    assert cut.splits > 4
+    cut = plan(matrix, "conv2d_weight", wide, simd).cut
+    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert cut.blocks > 1
+    cut = plan(matrix, "conv2d_weight", high, simd).cut
+    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert cut.panel_blocks > 1
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -105,8 +130,8 @@ def test_what_it_is_not_for(simd: Simd) -> None:
         return [cut is not None for cut in both]
 
     assert taken(image(3, 4, 5, 3, 1, 1)) == [True, True]
-    assert taken(image(3, 4, 5, 3, 1, 1, N=2)) == [True, False]
-    assert taken(image(4, 4, 5, 4, 1, 1, groups=2)) == [True, False]
+    assert taken(image(3, 4, 5, 3, 1, 1, N=2)) == [True, True]
+    assert taken(image(4, 4, 5, 4, 1, 1, groups=2)) == [True, True]
     assert taken(image(3, 4, 5, 3, 1, 1, stride=(2, 1))) == [True, False]
     assert taken(image(3, 4, 5, 3, 1, 1, padding=(0, 1, 0, 0))) == [True, False]
     assert taken(image(3, 4, 5, 3, 3, 3)) == [True, False]

@@ -152,12 +152,12 @@ def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     steps, wanted = _chunk(simd, pixels, vectors), TASKS if images * found[0] > CPU.gemm.small else 1
     panels, tiles = -(-p.rows // tile_rows), -(-columns // (vectors * simd.lanes))
     fit = max(1, CPU.gemm.block_bytes // (steps * vectors * simd.lanes * simd.itemsize))
-    blocks = -(-tiles // min(tiles, fit))
-    block_tiles = -(-tiles // blocks)
+    chunks = p.images * -(-pixels // steps)
+    most_splits = min(chunks, max(1, CPU.gemm.parts_bytes // (p.groups * p.rows * columns * simd.itemsize)))
+    block_tiles = -(-tiles // max(-(-tiles // fit), min(tiles, ceil(wanted, p.groups * most_splits))))
     blocks = -(-tiles // block_tiles)
-    most_splits = max(1, CPU.gemm.parts_bytes // (p.groups * p.rows * columns * simd.itemsize))
     others = p.groups * blocks
-    splits, split_steps = parts_of(p.images * -(-pixels // steps), min(most_splits, ceil(wanted, others)))
+    splits, split_steps = parts_of(chunks, min(most_splits, ceil(wanted, others)))
     # Each block of rows transposes the source again.
     most_blocks = max(1, p.rows // COST.fewest_rows)
     panel_blocks = min(panels, most_blocks, ceil(wanted, others * splits))
@@ -291,7 +291,7 @@ def _steps(simd: Simd, depth: int, vectors: int, width: int) -> int | None:
 
 
 def _rows_in_cache(simd: Simd, vectors: int, width: int) -> int:
-    """Return how many rows of some vectors, ``width`` elements apart, fit in the sets of the L1 cache that they meet."""
+    """Return how many rows of some vectors, ``width`` elements apart, fit in the L1 cache's sets that they meet."""
     row = width * simd.itemsize
     sets = COST.sets // math.gcd(COST.sets, row // COST.line)
     if row % COST.line or sets == COST.sets:
