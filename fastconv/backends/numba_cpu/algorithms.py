@@ -43,8 +43,8 @@ ALGORITHMS = {
     "matrix": Algorithm(
         MatrixConvolution,
         MatrixWeightGradient,
-        "pixels that take 8 MiB at most under all taps; weight gradients of 1 x 1 kernels without stride, and "
-        "of kernels as large as the image",
+        "pixels that take 8 MiB at most under all taps; weight gradients of images whose rows under a kernel, a vector "
+        "of channels, take 384 KiB at most",
     ),
     "depthwise": Algorithm(
         DepthwiseConvolution,

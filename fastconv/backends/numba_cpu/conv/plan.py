@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.gemm import reduce
+from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments, limits_of
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
@@ -220,10 +220,29 @@ class WeightGradient(Plan):
         if parts:
             self._second = reduce.add_parts(simd), reduce.tasks(self.numbers)
 
+    @property
+    def multiplies_zeros(self) -> bool:
+        """Return True if numbers are multiplied by zeros besides the definition's products.
+
+        An infinite number then gives a false NaN, for which the result is searched; the ``fallback`` computes it again.
+        """
+        return False
+
     def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
         """Fill ``target`` with the weight gradient."""
-        if not self.execute(source, grad, target) and self.fallback is not None:
+        finite = self.execute(source, grad, target)
+        if self.multiplies_zeros:
+            finite = not np.isnan(target).any()
+        if not finite and self.fallback is not None:
             self.exact().run(source, grad, target)
+
+    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
+        """Record the plan as a job of a program, whose flag is set if false NaN must be replaced by the fallback."""
+        super().record(program, *places, watch=watch)
+        if self.multiplies_zeros:
+            *_, target = places
+            assert target is not None
+            elementwise.record_look(program, self.simd, target, self.numbers)
 
 
 def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:

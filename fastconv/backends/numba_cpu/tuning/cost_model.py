@@ -160,6 +160,8 @@ class MatmulCosts:
     load: float
     """Cycles of each number of a and vector of b that a step reads, if these take longer than its multiply-adds. Tiles
     of 14 x 1 vectors reach 71% of the peak on layers where those of 14 x 2 reach 88%."""
+    order: float
+    """Cycles in which a number of a weight gradient by taps is put into the weight's order."""
     fewest_rows: int
     """Rows of a weight gradient for which a task transposes the source, at least."""
     in_place: int

@@ -202,6 +202,7 @@ ZEN4 = CostModel(
         near_bytes=32 << 10,
         fewest=24,
         load=1.2,
+        order=3.0,
         fewest_rows=128,
         in_place=96,
         scattered=0.5,

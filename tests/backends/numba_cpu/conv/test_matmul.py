@@ -10,7 +10,8 @@ from fastconv.backends.chain import Operands
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
 from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, MatrixWeightGradient
-from fastconv.backends.numba_cpu.conv.matmul.tiling import matrix_tiling, matrix_weight_tiling
+from fastconv.backends.numba_cpu.conv.matmul.tiling import matrix_tiling
+from fastconv.backends.numba_cpu.conv.matmul.weight_tiling import WeightTiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Plan
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.lowering import jobs
@@ -73,18 +74,22 @@ def test_long_sums_and_many_blocks(matrix: NumbaCpu, simd: Simd) -> None:
     assert isinstance(cut, matrix_tiles.MatrixTiling)
     assert cut.blocks * cut.panel_blocks > 4
     assert cut.blocks > 1
-    cut = plan(matrix, "conv2d", dense, simd).cut
-    assert isinstance(cut, matrix_tiles.MatrixTiling)
+    assert isinstance(cut := plan(matrix, "conv2d", dense, simd).cut, WeightTiling)
     assert cut.steps < dense.C
     assert cut.splits > 1
     assert cut.blocks > 1
 
 
-def test_chunks_parts_and_blocks_of_a_weight_gradient(matrix: NumbaCpu, simd: Simd) -> None:
-    """Chunks end with their image and have any length; parts have as many of them as come out."""
+def weight_cut(numba: NumbaCpu, g: ConvGeometry, simd: Simd) -> WeightTiling:
+    cut = plan(numba, "conv2d_weight", g, simd).cut
+    assert isinstance(cut, WeightTiling)
+    return cut
+
+
+def test_blocks_of_a_pointwise_weight_gradient(matrix: NumbaCpu, simd: Simd) -> None:
+    """Blocks end with their image and have any length; parts have as many of them as come out."""
     sides = [(1, 1), (1, 3), (7, 7), (9, 11), (31, 31), (1, 1031)]
-    some = [image(simd.lanes + 4, *side, 6, 1, 1, N=3, groups=2 if side == (7, 7) else 1) for side in sides]
-    assert_all_exact(matrix, some, simd)
+    assert_all_exact(matrix, (image(simd.lanes + 4, *side, 6, 1, 1, N=3, groups=2) for side in sides), simd)
     parts, wide, high = (
         image(3 * simd.lanes, 40, 41, 70, 1, 1, N=5),
         image(900, 14, 14, 300, 1, 1, N=2),
@@ -92,16 +97,36 @@ def test_chunks_parts_and_blocks_of_a_weight_gradient(matrix: NumbaCpu, simd: Si
     )
     for g in (parts, wide, high):
         assert_same_bits(matrix, g, simd.dtype)
-    cut = plan(matrix, "conv2d_weight", parts, simd).cut
-    assert isinstance(cut, matrix_tiles.MatrixTiling)
-    assert cut.steps < 40 * 41
-    assert cut.splits > 4
-    cut = plan(matrix, "conv2d_weight", wide, simd).cut
-    assert isinstance(cut, matrix_tiles.MatrixTiling)
-    assert cut.blocks > 1
-    cut = plan(matrix, "conv2d_weight", high, simd).cut
-    assert isinstance(cut, matrix_tiles.MatrixTiling)
-    assert cut.panel_blocks > 1
+    assert weight_cut(matrix, parts, simd).block_rows < 40 * 41
+    assert weight_cut(matrix, parts, simd).splits > 4
+    assert weight_cut(matrix, wide, simd).blocks > 1
+    assert weight_cut(matrix, high, simd).panel_blocks > 1
+
+
+BY_TAPS = [
+    image(5, 9, 7, 9, 3, 3, N=3, stride=(2, 2), padding=(1, 1, 1, 1)),
+    image(6, 17, 19, 9, 3, 2, N=2, stride=(1, 3), padding=(0, 2, 5, 0), groups=3),
+    image(4, 7, 9, 10, 2, 3, dilation=(3, 2), padding=(2, 3, 0, 5), groups=2),
+    image(33, 7, 7, 9, 1, 1, N=3, stride=(2, 2)),
+    image(3, 5, 5, 9, 1, 1, N=2, stride=(1, 2), padding=(1, 0, 1, 2)),
+    image(3, 3, 2, 4, 5, 5, N=2, padding=(4, 4, 4, 4)),
+    image(7, 40, 90, 5, 3, 3, stride=(2, 1), padding=(1, 1, 1, 1)),
+    image(40, 95, 30, 35, 3, 3, N=2, stride=(2, 2), padding=(1, 1, 1, 1)),
+]
+"""Weight gradients of several taps, or of pixels apart: blocks of one row and of several, and blocks in the padding."""
+
+
+@pytest.mark.parametrize("g", BY_TAPS, ids=str)
+def test_weight_gradients_by_taps(g: ConvGeometry, matrix: NumbaCpu, simd: Simd) -> None:
+    assert_all_exact(matrix, [g], simd)
+    assert_special_values_travel(matrix, g, simd, np.inf)
+    assert_same_bits(matrix, g, simd.dtype)
+
+
+def test_blocks_by_taps(matrix: NumbaCpu, simd: Simd) -> None:
+    assert weight_cut(matrix, BY_TAPS[0], simd).block_rows > 1
+    assert -(-48 // weight_cut(matrix, BY_TAPS[-1], simd).block_rows) > 2
+    assert weight_cut(matrix, BY_TAPS[-1], simd).splits > 1
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -132,9 +157,8 @@ def test_what_it_is_not_for(simd: Simd) -> None:
     assert taken(image(3, 4, 5, 3, 1, 1)) == [True, True]
     assert taken(image(3, 4, 5, 3, 1, 1, N=2)) == [True, True]
     assert taken(image(4, 4, 5, 4, 1, 1, groups=2)) == [True, True]
-    assert taken(image(3, 4, 5, 3, 1, 1, stride=(2, 1))) == [True, False]
-    assert taken(image(3, 4, 5, 3, 1, 1, padding=(0, 1, 0, 0))) == [True, False]
-    assert taken(image(3, 4, 5, 3, 3, 3)) == [True, False]
+    assert taken(image(3, 4, 5, 3, 3, 3)) == [True, True]
+    assert not taken(image(3, 4, 2**14, 3, 3, 3))[1], "a row takes more than 384 KiB"
     # Rows are multiples of 4 KiB apart, or b takes more than 8 MiB.
     page = 4096 // simd.itemsize
     assert taken(image(3, 1, 2 * page, 3, 1, 1))[0], "a few"

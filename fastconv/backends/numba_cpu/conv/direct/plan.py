@@ -16,10 +16,9 @@ from fastconv.backends.numba_cpu.conv.direct.tiling import (
 )
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
-from fastconv.backends.numba_cpu.gemm import elementwise, micro_kernel, packing
+from fastconv.backends.numba_cpu.gemm import micro_kernel, packing
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
-from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 
 
@@ -90,19 +89,10 @@ class DirectWeightGradient(WeightGradient):
         """Return the number of tasks; see `Plan.tasks`."""
         return cut.splits * p.groups * cut.panel_blocks
 
-    def run(self, source: np.ndarray, grad: np.ndarray, target: np.ndarray) -> None:
-        """Fill ``target`` with the weight gradient."""
-        self.execute(source, grad, target)
-        # After the ends of rows pixels are multiplied by zeros, so an infinite pixel gives a false NaN.
-        if np.isnan(target).any():
-            self.exact().run(source, grad, target)
-
-    def record(self, program: ProgramBuilder, *places: Place | None, watch: bool = False) -> None:
-        """Record the plan as a job of a program, whose flag is set if the weight gradient has NaN."""
-        super().record(program, *places, watch=watch)
-        *_, target = places
-        assert target is not None
-        elementwise.record_look(program, self.simd, target, self.numbers)
+    @property
+    def multiplies_zeros(self) -> bool:
+        """Return True: after the ends of rows pixels are multiplied by zeros."""
+        return True
 
 
 def _describe_planes(args: np.ndarray, cut: DirectTiling, p: Problem) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,13 @@ class MatrixArguments(ConvArguments):
     """Elements between rows of a."""
     depth_step: int
     """Elements between columns of a."""
-    pixels: int
-    """Pixels of an image, in a weight gradient."""
-    chunks: int
-    """Number of parts of an image's pixels, in a weight gradient."""
+    block_rows: int
+    """Lattice rows of a block of a weight gradient, for which the source is transposed together."""
+    image_blocks: int
+    """Number of such blocks in an image."""
+    first_y: int
+    """Row of the first tap, for the first lattice row."""
+    reach: int
+    """Distance from the first to the last row of taps."""
+    plain: int
+    """1 if each lattice point of a weight gradient reads the one pixel at its own place."""

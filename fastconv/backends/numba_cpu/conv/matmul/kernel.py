@@ -46,6 +46,38 @@ def kernel(simd: Simd, rows: int, vectors: int, whole: bool) -> Kernel:
     return integers(matrix_kernel)
 
 
+@compiled
+def scattered(simd: Simd, rows: int, vectors: int, whole: bool) -> Kernel:
+    """Return the address of the kernel for a tile whose rows of b lie anywhere, compiled at the first call.
+
+    It takes ten integers. depth, a, row_step, rest, c, step, start, limits: as in `kernel`; steps of a are neighbours.
+    b, table: its address, and the address of the index of each row of b.
+    """
+
+    def scattered_kernel(depth, a, row_step, b, table, rest, c, step, start, limits):
+        _scattered_tile(simd, rows, vectors, whole, (depth, a, row_step, b, table, rest, c, step, start, limits))
+
+    return integers(scattered_kernel)
+
+
+@intrinsic(prefer_literal=True)
+def _scattered_tile(typing, simd, rows, vectors, whole, values):
+    """Emit the body of `scattered`."""
+    shape = rows.literal_value, vectors.literal_value
+
+    def generate(context, builder, signature, arguments):
+        tile = Tile(builder, simd, *shape)
+        depth, a, row_step, b, table, rest, c, step, start, limits = cgutils.unpack_tuple(builder, arguments[4], 10)
+        if not whole.literal_value:
+            tile.mask = mask_between(builder, simd.simd.lanes, tile.number(0), rest)
+        begins = [builder.mul(row_step, tile.number(i)) for i in range(shape[0])]
+        tile.reduce(depth, a, b, lambda k: tile.integer(table, k), lambda k, i: builder.add(k, begins[i]))
+        tile.finish_matrix(c, step, tile.number(0), start, limits)
+        return context.get_dummy_value()
+
+    return types.void(simd, rows, vectors, whole, types.UniTuple(types.intp, 10)), generate
+
+
 @intrinsic(prefer_literal=True)
 def _matrix_tile(typing, simd, rows, vectors, whole, values):
     """Emit the body of `kernel`."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.direct import weight_grad as correlate
+from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.matmul import kernel, product, weight_grad
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
-from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, matrix_tiling, matrix_weight_tiling
+from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, is_product, matrix_tiling
+from fastconv.backends.numba_cpu.conv.matmul.weight_tiling import WeightTiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
@@ -35,7 +37,7 @@ class MatrixConvolution(Convolution):
         values = {"row_step": row_step, "depth_step": depth_step, "pack_tasks": packed, "columns": before}
         self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
         self._set({"alone": alone, "points": cut.columns - alone})
-        self._kernels = _kernels(self.args, simd, replace(cut, columns=cut.columns - alone), p.rows)
+        self._kernels = _kernels(self.args, simd, kernel.kernel, replace(cut, columns=cut.columns - alone), p.rows)
         if alone:
             self._dots = _dots(self.args, simd, cut, p.rows)
         if cut.piece:
@@ -55,25 +57,40 @@ class MatrixConvolution(Convolution):
 
 
 class MatrixWeightGradient(WeightGradient):
-    """This plan is a weight gradient as a product of two matrices; the source is transposed a chunk at a time."""
+    """This plan is a weight gradient as a product of two matrices for each tap; the source is transposed."""
 
     arguments = MatrixArguments
+    fallback = GemmWeightGradient
 
-    def __init__(self, simd: Simd, job: Job, cut: MatrixTiling) -> None:
-        p = job.problem
-        pixels = math.prod(p.lattice)
-        super().__init__(simd, job, cut, weight_grad.workspace_bytes(simd, cut.steps, cut.width))
-        self._set({"pixels": pixels, "chunks": -(-pixels // cut.steps)})
-        self._kernels = _kernels(self.args, simd, cut, p.rows)
+    def __init__(self, simd: Simd, job: Job, cut: WeightTiling) -> None:
+        p, taps = job.problem, len(job.problem.taps)
+        rows = (cut.block_rows - 1) * cut.step + cut.reach + 1
+        points = cut.block_rows * cut.lattice[1]
+        plain = is_product(p)
+        own = weight_grad.workspace_bytes(simd, p.channels, rows * cut.size[1], cut.width, points, taps)
+        super().__init__(simd, job, cut, own)
+        axes = zip(p.grid, p.lattice, p.source_step, p.size, strict=True)
+        self._inside = all(tap[0] >= 0 and tap[-1] + (points - 1) * step < size for tap, points, step, size in axes)
+        (height, width), (I, J) = cut.size, cut.lattice
+        self._set({"H": height, "W": width, "I": I, "J": J, "DI": cut.step, "plain": int(plain)})
+        self._kernels = _kernels(self.args, simd, kernel.kernel if plain else kernel.scattered, cut, p.rows)
         self._first = weight_grad.correlate(simd), self.tasks(p, cut)
+        if taps > 1:
+            self._share(cut.splits * self.numbers * simd.itemsize, "partial")
+            self._second = weight_grad.add_taps(simd), p.groups * p.rows
+
+    @property
+    def multiplies_zeros(self) -> bool:
+        """Return True if a tap meets padding."""
+        return not self._inside
 
     @staticmethod
-    def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-        """Return the cheapest tiling, or None if a tap reads another place than the output pixel's."""
+    def tiling(simd: Simd, p: Problem) -> WeightTiling | None:
+        """Return the cheapest tiling, or None if the lattice is a part, or the rows of a block take too much memory."""
         return matrix_weight_tiling(simd, p)
 
     @staticmethod
-    def tasks(p: Problem, cut: MatrixTiling) -> int:
+    def tasks(p: Problem, cut: WeightTiling) -> int:
         """Return the number of tasks, as `Plan.tasks`."""
         return p.groups * cut.splits * cut.blocks * cut.panel_blocks
 
@@ -102,11 +119,13 @@ def _dots(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndar
     return dots
 
 
-def _kernels(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
+def _kernels(
+    args: np.ndarray, simd: Simd, kind: Callable[..., int], cut: MatrixTiling | WeightTiling, rows: int
+) -> np.ndarray:
     """Put a table of four kernels into the arguments: for whole tiles, fewer columns, fewer rows, and fewer of both."""
     heights = cut.tile_rows, rows % cut.tile_rows or cut.tile_rows
     rest = cut.columns % (cut.tile_vectors * simd.lanes) or cut.tile_vectors * simd.lanes
     widths = (cut.tile_vectors, True), (-(-rest // simd.lanes), rest % simd.lanes == 0)
-    kernels = np.array([kernel.kernel(simd, height, *width) for height in heights for width in widths], np.int64)
+    kernels = np.array([kind(simd, height, *width) for height in heights for width in widths], np.int64)
     args["kernel"] = kernels.ctypes.data
     return kernels

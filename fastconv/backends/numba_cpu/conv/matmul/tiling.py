@@ -11,7 +11,7 @@ from fastconv.backends.numba_cpu.gemm.tiling import gather_cycles
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil, parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import TASKS, tasks_for
 
 COST = CPU.matmul
 
@@ -35,7 +35,7 @@ class MatrixTiling:
     width: int
     """Elements between rows of b."""
     piece: int = 0
-    """Number of channels that a task gathers; 0 if b is an image, or transposed."""
+    """Number of channels that a task gathers; 0 if b is an image."""
     split_steps: int = 0
     """Steps of the reduction whose tiles are added up before they are written to the target."""
     span: int = 0
@@ -45,6 +45,7 @@ class MatrixTiling:
     alone: bool = False
     """True if tiles are cut for all columns but the last, which is computed alone if the weight is read by rows."""
     splits: int = 1
+    """Number of parts of the reduction."""
 
     @property
     def fields(self) -> dict[str, int]:
@@ -61,7 +62,6 @@ class MatrixTiling:
             "width": self.width,
             "piece": self.piece,
             "span": self.span,
-            "splits": self.splits,
             "split_steps": self.split_steps or self.steps,
         }
 
@@ -70,7 +70,7 @@ class MatrixTiling:
         return f"tiles of {self.tile_rows} x {self.tile_vectors} vectors, {self.used:.0%} of them wanted, {how}"
 
 
-def _is_product(p: Problem) -> bool:
+def is_product(p: Problem) -> bool:
     """Return True if each target pixel is computed from the source pixel at its own place alone."""
     return (
         len(p.taps) == 1
@@ -89,7 +89,7 @@ def matrix_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
     Return None if they must be gathered and take too much memory.
     """
     found = []
-    if _is_product(p):
+    if is_product(p):
         pixels = math.prod(p.lattice)
         found.append(_cut_columns(simd, p, p.images * p.groups, pixels, p.channels, pixels))
     if not found or p.images > 1:
@@ -128,68 +128,7 @@ def _gathered(simd: Simd, p: Problem) -> MatrixTiling | None:
     return replace(cut, cycles=cycles, piece=piece, span=span, split_steps=chunk, pack=pack)
 
 
-@lru_cache(maxsize=1024)
-def matrix_weight_tiling(simd: Simd, p: Problem) -> MatrixTiling | None:
-    """Return the tiling of the weight gradient of a 1 x 1 convolution, None for other kernels.
-
-    Its steps are an image's pixels, ``split_steps`` of a part its chunks of at most ``steps`` pixels.
-    """
-    if not _is_product(p):
-        return None
-    pixels, columns = math.prod(p.lattice), p.channels
-
-    def cost(tile: Ranked) -> float:
-        if tile.shape[0] > _rows_in_cache(simd, 1, pixels):
-            return math.inf
-        chunks = -(-pixels // _chunk(simd, pixels, tile.shape[1]))
-        return _tile_cycles(simd, tile.shape, p.rows, columns, pixels, chunks)
-
-    images = p.images * p.groups
-    found = cheapest(_tiles_of(simd), cost, scale=p.rows * columns * pixels / simd.lanes)
-    if found is None:
-        return None
-    cycles, (tile_rows, vectors) = images * found[0], found[1].shape
-    steps, wanted = _chunk(simd, pixels, vectors), TASKS if images * found[0] > CPU.gemm.small else 1
-    panels, tiles = -(-p.rows // tile_rows), -(-columns // (vectors * simd.lanes))
-    fit = max(1, CPU.gemm.block_bytes // (steps * vectors * simd.lanes * simd.itemsize))
-    chunks = p.images * -(-pixels // steps)
-    most_splits = min(chunks, max(1, CPU.gemm.parts_bytes // (p.groups * p.rows * columns * simd.itemsize)))
-    block_tiles = -(-tiles // max(-(-tiles // fit), min(tiles, ceil(wanted, p.groups * most_splits))))
-    blocks = -(-tiles // block_tiles)
-    others = p.groups * blocks
-    splits, split_steps = parts_of(chunks, min(most_splits, ceil(wanted, others)))
-    # Each block of rows transposes the source again.
-    most_blocks = max(1, p.rows // COST.fewest_rows)
-    panel_blocks = min(panels, most_blocks, ceil(wanted, others * splits))
-    block_panels = -(-panels // panel_blocks)
-    panel_blocks = -(-panels // block_panels)
-    cycles += CPU.gemm.transpose * panel_blocks * images * pixels * -(-columns // simd.lanes)
-    width = block_tiles * vectors
-    return MatrixTiling(
-        tile_rows,
-        vectors,
-        columns,
-        steps,
-        block_tiles,
-        blocks,
-        block_panels,
-        panel_blocks,
-        cycles,
-        columns / (-(-columns // simd.lanes) * simd.lanes),
-        # An odd number of vectors, so that rows of the transpose are in all of the cache's sets.
-        (width | 1) * simd.lanes,
-        split_steps=split_steps,
-        splits=splits,
-    )
-
-
-def _chunk(simd: Simd, pixels: int, vectors: int) -> int:
-    """Return the size of the chunks of an image's pixels, the largest, for tiles of some vectors."""
-    most = max(simd.lanes, min(CPU.gemm.pixels, COST.near_bytes // (vectors * simd.lanes * simd.itemsize)))
-    return -(-pixels // -(-pixels // most))
-
-
-def _tile_cycles(simd: Simd, shape: tuple[int, ...], rows: int, columns: int, depth: int, chunks: int) -> float:
+def tile_cycles(simd: Simd, shape: tuple[int, ...], rows: int, columns: int, depth: int, chunks: int) -> float:
     """Return the cycles of all tiles of a product of rows x columns, whose depth is done in chunks."""
     tile_rows, vectors = shape
     whole, rest = divmod(columns, vectors * simd.lanes)
@@ -236,11 +175,11 @@ def _cut(
         tile_rows, vectors = tile.shape
         steps = _steps(simd, depth, vectors, width)
         # Rows of a weight are as long as the reduction.
-        if steps is None or (by_rows and tile_rows > _rows_in_cache(simd, 1, depth)):
+        if steps is None or (by_rows and tile_rows > rows_in_cache(simd, 1, depth)):
             return math.inf
-        return _tile_cycles(simd, tile.shape, rows, columns, depth, -(-depth // steps))
+        return tile_cycles(simd, tile.shape, rows, columns, depth, -(-depth // steps))
 
-    found = cheapest(_tiles_of(simd), cost, scale=rows * columns * depth / simd.lanes)
+    found = cheapest(tiles_of(simd), cost, scale=rows * columns * depth / simd.lanes)
     if found is None:
         return None
     cycles, (tile_rows, vectors) = found[0], found[1].shape
@@ -270,7 +209,7 @@ def _cut(
 
 
 @cache
-def _tiles_of(simd: Simd) -> tuple[Ranked, ...]:
+def tiles_of(simd: Simd) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the cycles of a vector of products."""
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
@@ -286,11 +225,11 @@ def _steps(simd: Simd, depth: int, vectors: int, width: int) -> int | None:
     Return None where those are so few that sums would be read and written all the time.
     """
     fit = COST.near_bytes // (vectors * simd.lanes * simd.itemsize)
-    most = min(COST.steps, fit, _rows_in_cache(simd, vectors, width))
+    most = min(COST.steps, fit, rows_in_cache(simd, vectors, width))
     return None if most < min(depth, COST.fewest) else -(-depth // -(-depth // most))
 
 
-def _rows_in_cache(simd: Simd, vectors: int, width: int) -> int:
+def rows_in_cache(simd: Simd, vectors: int, width: int) -> int:
     """Return how many rows of some vectors, ``width`` elements apart, fit in the L1 cache's sets that they meet."""
     row = width * simd.itemsize
     sets = COST.sets // math.gcd(COST.sets, row // COST.line)
