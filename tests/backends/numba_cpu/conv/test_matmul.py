@@ -111,7 +111,7 @@ BY_TAPS = [
     image(3, 5, 5, 9, 1, 1, N=2, stride=(1, 2), padding=(1, 0, 1, 2)),
     image(3, 3, 2, 4, 5, 5, N=2, padding=(4, 4, 4, 4)),
     image(7, 40, 90, 5, 3, 3, stride=(2, 1), padding=(1, 1, 1, 1)),
-    image(40, 95, 30, 35, 3, 3, N=2, stride=(2, 2), padding=(1, 1, 1, 1)),
+    image(20, 95, 30, 35, 3, 3, N=6, stride=(2, 2), padding=(1, 1, 1, 1)),
 ]
 """Weight gradients of several taps, or of pixels apart: blocks of one row and of several, and blocks in the padding."""
 
