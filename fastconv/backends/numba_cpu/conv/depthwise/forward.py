@@ -163,9 +163,11 @@ def convolve(simd, args, task, thread):
         for m in range(rows):
             weight = args.weight
             weight += size * (group * args.weight_group + m * args.weight_row)
-            for t in range(taps):
-                store_scalar(simd, weights, t, load_scalar(simd, weight, load_integer(places, 3 * t + 2)))
-            if not is_finite(simd, weights, taps):
+            if args.in_order == 0:
+                for t in range(taps):
+                    store_scalar(simd, weights, t, load_scalar(simd, weight, load_integer(places, 3 * t + 2)))
+                weight = weights
+            if not is_finite(simd, weight, taps):
                 args.infinite = 1
             bias = args.bias
             if bias != 0:
@@ -179,5 +181,5 @@ def convolve(simd, args, task, thread):
                     here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
                     bits = bits_between(simd, 0, J - j)
                     there = target + apart * j
-                    operands = source, address_of_arguments(args), offsets, nowhere, here, weights, bias, there, bits
+                    operands = source, address_of_arguments(args), offsets, nowhere, here, weight, bias, there, bits
                     call(kernel, (*operands, row, stop, ahead))
