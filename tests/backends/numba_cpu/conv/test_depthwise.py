@@ -35,6 +35,8 @@ def test_kernels_dilations_and_paddings(depthwise: NumbaCpu, simd: Simd) -> None
     some += [image(2, 9, 11, 2, 3, 3, groups=2, dilation=pair) for pair in ((2, 2), (1, 4), (3, 1))]
     some += [image(2, 7, 9, 2, 3, 3, groups=2, padding=sides) for sides in ((0, 0, 0, 0), (4, 3, 5, 4), (0, 2, 3, 0))]
     some += [image(2, 9, 40, 2, 3, 3, groups=2, stride=pair) for pair in ((2, 1), (3, 2), (1, 2))]
+    some += [image(2, 17, 20, 2, 5, 5, groups=2, stride=pair) for pair in ((2, 2), (3, 1), (4, 2))]
+    some += [image(2, 17, 20, 2, R, 3, groups=2, stride=(2, 1)) for R in (2, 4, 7)]
     assert_all_exact(depthwise, some, simd)
 
 
