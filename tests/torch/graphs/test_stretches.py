@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import fastconv
 from fastconv.backends.numba_cpu.fused.network import slabs
 from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork
+from fastconv.torch.graphs.networks.stretches import as_a_function
 from tests.torch.graphs.compiling import assert_alike, captured, compiled, steps_of
 
 
@@ -160,6 +161,16 @@ def test_one_network(name: str) -> None:
             assert torch.equal(x, before)
     assert runs == [True] * 4
     assert all([name for name in steps_of([graph]) if name != "getitem"] == ["network"] for graph in graphs)
+
+
+@pytest.mark.parametrize("name", ONE)
+@torch.no_grad()
+def test_a_graph_of_one_network_with_one_result_needs_no_code(name: str) -> None:
+    with captured() as graphs:
+        compiled(_model(name))(_images(2))
+    several = "getitem" in steps_of(graphs)
+    assert several == (name == "several results")
+    assert (as_a_function(graphs[0].graph) is None) == several
 
 
 @torch.no_grad()
