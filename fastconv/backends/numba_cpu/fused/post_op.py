@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from fastconv.backends.compiler import Kernel, compiled, integers
 from fastconv.backends.numba_cpu.fused.activations import NONE, apply, differentiate
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd, add, lanes_between, load, load_where, store, store_where, zeros
@@ -65,6 +66,25 @@ def _forward_task(name: str) -> Task:
             store_where(simd, target, i, there, apply(simd, name, value))
 
     return apply_chunk
+
+
+@compiled
+def in_place(simd: Simd, name: str) -> Kernel:
+    """Return the address of the function that applies the activation ``name``, which is compiled at the first call.
+
+    It takes two integers: the address of the numbers, and how many they are.
+    """
+
+    def activate(numbers, count):
+        whole = count // simd.lanes * simd.lanes
+        for i in range(0, whole, simd.lanes):
+            store(simd, numbers, i, apply(simd, name, load(simd, numbers, i)))
+        if whole < count:
+            there = lanes_between(simd, 0, count - whole)
+            value = load_where(simd, numbers, whole, there, zeros(simd))
+            store_where(simd, numbers, whole, there, apply(simd, name, value))
+
+    return integers(activate)
 
 
 @cache
