@@ -115,7 +115,7 @@ def test_it_is_the_planners_choice_for_depthwise() -> None:
     "g",
     [
         image(40, 7, 7, 40, 5, 5, N=2, groups=40),
-        image(2, 90, 75, 2, 3, 3, groups=2),
+        image(2, 400, 203, 2, 3, 3, groups=2),
         image(3, 31, 33, 3, 3, 3, groups=3, stride=(2, 2)),
         image(2, 9, 17, 4, 3, 3, N=3, groups=2, padding=(0, 0, 0, 0)),
     ],
@@ -127,6 +127,7 @@ def test_an_activation_has_the_bits_of_a_pass_of_its_own(g: ConvGeometry, simd: 
     (plan,), _, _ = depthwise.plans("conv2d", simd, g)
     activated = plan.activated(lambda: post_op.in_place(simd, "silu"))
     assert isinstance(activated, DepthwiseConvolution)
+    assert (plan.cut.blocks > 1) == (g.H == 400)
     expected, found = np.empty(g.output_shape, simd.dtype), np.full((*g.output_shape[:3], g.Q), 7.0, simd.dtype)
     program = ProgramBuilder()
     places = [program.operand() for _ in range(4)]
