@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
-from fastconv.backends.compiler.entry import Entry
-from fastconv.backends.numba_cpu.runtime.pool_state import FRAME, FUNCTION, LAST, TAKEN, TASKS, do_tasks
-from fastconv.backends.numba_cpu.simd import Simd, instruction_set, load_integer, store_integer
-from fastconv.backends.numba_cpu.simd.arguments import Arguments
-from fastconv.backends.numba_cpu.simd.task import task
+from fastconv.backends.numba_cpu.runtime.host_team import member_address
+from fastconv.backends.numba_cpu.runtime.pool_state import CLOCK, FUNCTION, HELPERS, LAST, NUMBER, TAKEN, TASKS
 
 COUNT = 7
 
 
-class NoteArguments(Arguments):
-    """Lists the arguments of a task that notes its number."""
-
-    notes: int
-    count: int
-
-
-@task(NoteArguments)
-def _note(simd, args, task, thread):
-    store_integer(args.notes, args.count, task)
-    args.count += 1
-
-
-@Entry
-def _do_tasks(arguments):
-    do_tasks(load_integer(arguments, 0), load_integer(arguments, 1))
-    return 0
+def _address(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -48,9 +32,15 @@ def test_even_threads_begin_with_the_first_task_and_odd_ones_with_the_last(
     slot: int, taken: tuple[int, int], expected: list[int]
 ) -> None:
     """Of the job's tasks some are ``taken`` already, from the first on and from the last on."""
-    notes, state = np.full(COUNT, -1), np.zeros(64, np.int64)
-    args = NoteArguments.new(notes=notes.ctypes.data)
-    state[FUNCTION] = _note(Simd(instruction_set.ALL["portable"], "float32"))
-    state[[FRAME, TASKS, TAKEN]] = args.ctypes.data, COUNT, taken[0] + LAST * taken[1]
-    _do_tasks.call(state.ctypes.data, slot)
-    assert notes[: int(args["count"][0])].tolist() == expected
+    done: list[tuple[int, int]] = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    def note(frame: int, task: int, thread: int) -> None:
+        done.append((task, thread))
+
+    number, clock = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: slot), ctypes.CFUNCTYPE(ctypes.c_double)(lambda: 0.0)
+    state = np.zeros(64, np.int64)
+    state[[FUNCTION, NUMBER, CLOCK]] = [_address(function) for function in (note, number, clock)]
+    state[[TASKS, HELPERS, TAKEN]] = COUNT, 3, taken[0] + LAST * taken[1]
+    ctypes.CFUNCTYPE(None, ctypes.c_int64)(member_address())(state.ctypes.data)
+    assert done == [(task, slot) for task in expected]
