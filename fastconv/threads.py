@@ -46,6 +46,8 @@ class HostTeam(NamedTuple):
     """``omp_get_max_threads``."""
     clock: int
     """``omp_get_wtime``."""
+    number: int
+    """``omp_get_thread_num``."""
 
 
 host_team: HostTeam | None = None

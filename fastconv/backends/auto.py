@@ -55,8 +55,10 @@ class Auto(Backend):
     def chain(self, blocks: tuple[Block, ...], dtype: Any) -> Chain | None:
         return self.select("conv2d", blocks[0].geometry, dtype).chain(blocks, dtype)
 
-    def network(self, outline: Outline, dtype: Any, parameters: Sequence[Any]) -> Network | None:
-        return self.select("network", None, dtype).network(outline, dtype, parameters)
+    def network(
+        self, outline: Outline, dtype: Any, parameters: Sequence[Any], watched: Sequence[Any] = ()
+    ) -> Network | None:
+        return self.select("network", None, dtype).network(outline, dtype, parameters, watched)
 
     def batch_norm(self, shape: tuple[int, ...], activation: Activation | None, dtype: Any) -> BatchNorm | None:
         return self.select("batch_norm", None, dtype).batch_norm(shape, activation, dtype)

@@ -151,10 +151,13 @@ class Backend(ABC):
         """
         return None
 
-    def network(self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Array]) -> Network | None:
+    def network(
+        self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Array], watched: Sequence[np.ndarray] = ()
+    ) -> Network | None:
         """Returns the network of an outline, which keeps what it makes of the parameters; None if it can't do one.
 
-        Arrays are of ``dtype``, C-contiguous, and the parameters must not change.
+        Arrays are of ``dtype``, C-contiguous, and the parameters must not change. Each run looks whether the numbers of
+        the arrays ``watched`` have changed: one-dimensional ones of float32 or float64, with any stride.
         """
         return None
 

@@ -127,6 +127,6 @@ class Network(ABC):
     def run(self, images: Sequence[Any], results: Sequence[Any]) -> bool:
         """Fill the results from the images: C-contiguous NumPy arrays, or torch tensors on the CPU.
 
-        Returns False where numbers that aren't finite may have spread to results that don't depend on them; the
-        primitives must then compute all of it.
+        Returns False where numbers that aren't finite may have spread to results that don't depend on them, so that the
+        primitives must compute all of it, and where a watched array has other numbers than when the network was made.
         """

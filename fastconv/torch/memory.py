@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,18 @@ def _is_channels_last(x: Tensor) -> bool:
 def version(x: Tensor | None) -> int:
     """Returns how often a tensor was changed in place."""
     return 0 if x is None or x.is_inference() else x._version
+
+
+_VERSION = operator.attrgetter("_version")
+
+
+def versions(tensors: Iterable[Tensor]) -> list[int]:
+    """Returns the `version` of each tensor."""
+    tensors = list(tensors)
+    try:
+        return list(map(_VERSION, tensors))  # a third of the time
+    except RuntimeError:
+        return [version(x) for x in tensors]
 
 
 def has_storage(x: Tensor) -> bool:

@@ -21,9 +21,8 @@ def lend() -> None:
         try:
             # Loaded by torch already: a second copy would have a team of its own.
             loaded = ctypes.CDLL(str(library), mode=os.RTLD_NOLOAD | os.RTLD_LOCAL)
-            names = loaded.GOMP_parallel, loaded.omp_get_max_threads, loaded.omp_get_wtime
+            names = loaded.GOMP_parallel, loaded.omp_get_max_threads, loaded.omp_get_wtime, loaded.omp_get_thread_num
         except (AttributeError, OSError):
             continue
-        parallel, size, clock = (ctypes.cast(name, ctypes.c_void_p).value or 0 for name in names)
-        threads.host_team = threads.HostTeam(parallel, size, clock)
+        threads.host_team = threads.HostTeam(*[ctypes.cast(name, ctypes.c_void_p).value or 0 for name in names])
         return

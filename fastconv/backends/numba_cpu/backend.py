@@ -195,7 +195,9 @@ class NumbaCpu(Poolings):
                 return None
         return NumbaChain(self, self._simd(dtype), blocks)
 
-    def network(self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Any]) -> Network | None:
+    def network(
+        self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Any], watched: Sequence[np.ndarray] = ()
+    ) -> Network | None:
         if any(0 in shape for shape in outline.shapes):
             return None
         for operation in outline.operations:
@@ -205,7 +207,7 @@ class NumbaCpu(Poolings):
                 return None
             if isinstance(operation, Mapped) and operation.activation not in (None, *ACTIVATIONS):
                 return None
-        return NumbaNetwork(self, self._simd(dtype), outline, parameters)
+        return NumbaNetwork(self, self._simd(dtype), outline, parameters, watched)
 
     def batch_norm(
         self, shape: tuple[int, ...], activation: Activation | None, dtype: np.dtype[Any]

@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.checkpoints import put_checkpoints
 from fastconv.torch.graphs.either import put_either
-from fastconv.torch.graphs.networks.stretches import put_networks
+from fastconv.torch.graphs.networks.stretches import as_a_function, put_networks
 from fastconv.torch.graphs.norms import put_norms
 from fastconv.torch.graphs.runs import put_steps
 
@@ -32,7 +32,7 @@ def backend(graph: GraphModule, example_inputs: Sequence[Any], **settings: Any) 
         raise ArgumentError(name, repr(value), 'torch.compile(model, backend="fastconv") has no such setting')
     recorded = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in example_inputs)
     _rewrite(graph, recorded=recorded)
-    return graph.forward
+    return as_a_function(graph.graph) or graph.forward
 
 
 def _rewrite(module: GraphModule, *, recorded: bool) -> None:

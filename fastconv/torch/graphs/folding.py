@@ -11,13 +11,13 @@ some elements, at which every change of a whole weight shows; a change of single
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from fastconv.torch.memory import version
+from fastconv.torch.memory import versions
 
 Tensor = torch.Tensor
 
@@ -27,6 +27,8 @@ _COMPARED = 17
 _SMALLEST = 2.0**-64
 """Smallest size of a factor other than 0: smaller ones could make weights that float32 has fewer digits for."""
 
+
+_ADDRESS = Tensor.data_ptr
 
 EACH = 6
 """Number of tensors that a fold reads: a convolution's weight and bias, and a batch normalisation's mean, variance,
@@ -48,11 +50,11 @@ class Folding:
         than the images' ``dtype``, and for tensors whose changes can't be seen. ``sources`` has `EACH` tensors for each
         convolution. The same list is returned until something changes.
         """
-        kept = self._kept
-        if kept is None or kept[0] is not dtype or not kept[1].is_same(sources):
-            if not all(source is None or is_watched(source) for source in sources):
+        kept, there = self._kept, [source for source in sources if source is not None]
+        if kept is None or kept[0] is not dtype or not kept[1].is_same(there):
+            if not all(map(is_watched, there)):
                 return None
-            kept = self._kept = dtype, Watch(sources, range(0, len(sources), EACH)), self._made(dtype, sources)
+            kept = self._kept = dtype, Watch(there), self._made(dtype, sources)
         return kept[2]
 
     def _made(self, dtype: torch.dtype, sources: Sequence[Tensor | None]) -> list[Tensor] | None:
@@ -108,29 +110,35 @@ class Watch:
     data types are what torch.compile looks at before each call. A look takes 4 us for three convolutions.
     """
 
-    def __init__(self, sources: Sequence[Tensor | None], weights: Collection[int]) -> None:
-        """Watch tensors, those of the numbers ``weights`` by some of their elements and their counts of changes."""
-        self._weights = list(weights)
-        kinds: dict[Any, list[Any]] = {}
-        for number, x in enumerate(sources):
-            if x is not None:
-                elements = x.detach().as_strided((x.numel(),), (1,)).numpy()
-                step = max(1, elements.size // _COMPARED) if number in weights else 1
-                kinds.setdefault(elements.dtype, []).append(elements[::step])
-        self._elements = list(kinds.values())
+    def __init__(self, sources: Sequence[Tensor]) -> None:
+        """Watch tensors, those of more than one axis by some of their elements and their counts of changes."""
+        self._weights = [number for number, x in enumerate(sources) if x.ndim > 1]
+        self.elements: list[np.ndarray] = []
+        """The elements that are compared, of each tensor: views of its memory."""
+        kinds: dict[Any, list[np.ndarray]] = {}
+        for x in sources:
+            elements = x.detach().as_strided((x.numel(),), (1,)).numpy()
+            step = max(1, elements.size // _COMPARED) if x.ndim > 1 else 1
+            self.elements.append(elements[::step])
+            kinds.setdefault(elements.dtype, []).append(elements[::step])
+        self._alike = list(kinds.values())
         self._before = self._contents()
         # By number: torch.utils.swap_tensors refuses tensors that something refers to, even weakly.
         self._who = self._identity(sources)
 
-    def is_same(self, sources: Sequence[Tensor | None]) -> bool:
-        return self._identity(sources) == self._who and self._contents() == self._before
+    def is_same(self, sources: Sequence[Tensor]) -> bool:
+        return self.are_those(sources) and self._contents() == self._before
 
-    def _identity(self, sources: Sequence[Tensor | None]) -> tuple[list[Any], ...]:
-        addresses = [0 if x is None else x.data_ptr() for x in sources]
-        return list(map(id, sources)), addresses, [version(sources[at]) for at in self._weights]
+    def are_those(self, sources: Sequence[Tensor]) -> bool:
+        """Returns True if `is_same` but for the elements, at which `elements` lets others look."""
+        return self._identity(sources) == self._who
+
+    def _identity(self, sources: Sequence[Tensor]) -> tuple[list[int], ...]:
+        counts = versions([sources[at] for at in self._weights])
+        return list(map(id, sources)), list(map(_ADDRESS, sources)), counts
 
     def _contents(self) -> list[bytes]:
-        return [np.concatenate(each).tobytes() for each in self._elements]
+        return [np.concatenate(each).tobytes() for each in self._alike]
 
 
 def is_watched(x: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fastconv
+from fastconv.backends.numba_cpu.fused.network import slabs
 from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork
+from fastconv.torch.graphs.networks.stretches import as_a_function
 from tests.torch.graphs.compiling import assert_alike, captured, compiled, steps_of
 
 
@@ -160,6 +163,16 @@ def test_one_network(name: str) -> None:
     assert all([name for name in steps_of([graph]) if name != "getitem"] == ["network"] for graph in graphs)
 
 
+@pytest.mark.parametrize("name", ONE)
+@torch.no_grad()
+def test_a_graph_of_one_network_with_one_result_needs_no_code(name: str) -> None:
+    with captured() as graphs:
+        compiled(_model(name))(_images(2))
+    several = "getitem" in steps_of(graphs)
+    assert several or name != "several results"
+    assert (as_a_function(graphs[0].graph) is None) == several
+
+
 @torch.no_grad()
 def test_what_gives_its_argument_is_a_value_of_its_own() -> None:
     model, x = _model("same"), _images(2)
@@ -251,6 +264,41 @@ def test_weights_that_change(change: Callable[[Any], None], which: str) -> None:
         after = model(x)
         assert float((before - after).abs().max()) > 1e-6
         assert_alike(run(x), after, 1e-12)
+    # What torch has no count of shows in a run, which is done again.
+    assert runs == ([True, False, True] if change is _by_numpy else [True] * 2)
+
+
+@pytest.mark.parametrize("place", [0, 1, 39])
+@torch.no_grad()
+def test_a_number_of_a_vector_that_changes_unseen_by_torch(place: int) -> None:
+    """Statistics, biases and the other vectors are compared whole, for the sizes that were there and for new ones."""
+    norm = nn.BatchNorm2d(40)
+    layers = nn.Sequential(nn.Conv2d(3, 40, 3), norm, nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(40, 5, 1)).double().eval()
+    run = compiled(layers)
+    for number, vector in enumerate(each for each in layers.state_dict().values() if each.ndim == 1):
+        run(torch.randn(2, 3, 9, 9, dtype=torch.float64))
+        vector.numpy()[min(place, len(vector) - 1)] += 0.5
+        with ran() as runs:
+            for x in (torch.randn(2 + number % 2, 3, 9, 9, dtype=torch.float64), torch.randn(2, 3, 9, 9).double()):
+                assert_alike(run(x), layers(x), 1e-12)
+        assert runs[-1]
+
+
+@pytest.mark.parametrize("size", [1, 30_000, 100_000])
+@pytest.mark.parametrize("name", ONE)
+@torch.no_grad()
+def test_slabs(name: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slabs of one image, and of more images the further on: the results are those of the whole batch."""
+    monkeypatch.setattr(slabs, "SLAB_BYTES", size)
+    monkeypatch.setattr(slabs, "_BUSY", math.inf)
+    model = _model(name)
+    run = compiled(model)
+    with ran() as runs:
+        for n in (6, 5):
+            x = _images(n)
+            before = x.clone()
+            assert_alike(run(x), model(x), 1e-12)
+            assert torch.equal(x, before)
     assert runs == [True] * 2
 
 

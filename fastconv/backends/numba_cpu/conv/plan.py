@@ -7,6 +7,7 @@ tiling of a problem, its predicted cost, and the number of tasks; the planner co
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -185,6 +186,13 @@ class Convolution(Plan):
         there = zip(self.arguments.positions(*places), places.values(), strict=True)
         program.add(self.args, there, [Step(*step, threads)], workspace, self._INFINITE if self._SPREADS else None)
         program.keep(self)
+
+    def activated(self, function: Callable[[], int]) -> Convolution | None:
+        """Return the plan that applies a function to its results, or None where that takes a job of its own.
+
+        ``function`` returns the address of a compiled one, of an address and a count of numbers, which changes these.
+        """
+        return None
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; return False if the weight had NaN or infinity."""

@@ -2,7 +2,7 @@
 
 Two functions are not instructions. With n = round(x / log 2) and r = x - n log 2, so that |r| <= log(2) / 2,
 
-    exp x   =  2^n + 2^n (exp r - 1)
+    exp x   =  2^n + 2^n (exp r - 1)          (1 + exp x) / 2  =  2^(n - 1) + 2^(n - 1) (exp r - 1) + 1 / 2
     tanh x  =  t / (t + 2),     t = exp(2 x) - 1 = 2^n (exp r - 1) + (2^n - 1)
 
 with exp r - 1 by its Taylor series, 7 terms for float32 and 13 for float64. Nothing cancels in t, however small x is,
@@ -15,6 +15,7 @@ place of exp.
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from llvmlite import ir
@@ -25,6 +26,10 @@ from fastconv.backends.numba_cpu.simd import clamped, multiply_add
 _LOG2_HIGH, _LOG2_REST = 0.693359375, -2.121944400546905827679e-4
 """Parts of log 2. The first has 10 bits, so that n times it is exact; the second is rounded from more digits than the
 difference of two float64 numbers has."""
+
+
+_LARGEST = math.log(sys.float_info.max)
+"""From here on e^x is infinite in float64, for torch too."""
 
 
 class Lanes:
@@ -132,14 +137,18 @@ def _power_of_two(n: Lanes) -> Lanes:
     return n._new(builder.bitcast(builder.shl(exponent, whole(mantissa)), n.value.type))
 
 
-def exp(x: Lanes) -> Lanes:
-    """Return e^x within 2 units in the last place; infinity where that is too large, 0 where too small."""
-    # Beyond these limits the result is infinity or 0, and the halves of n are still exponents of normal numbers.
-    most = 130.0 if x.is_single else 800.0
-    n, minus_one = _reduced(x.clamp(-most, most))
-    half = Lanes(x.builder, (n * 0.5).apply("floor"))
-    first = _power_of_two(half)
-    return first.times_plus(minus_one, first) * _power_of_two(n - half)
+def half_of_one_plus_exp(x: Lanes) -> Lanes:
+    """Return (1 + e^x) / 2 within 2 units in the last place; infinity where that is too large.
+
+    Of a sum with 1 the small powers don't matter, and half of the largest one is a power of two with an exponent, so
+    that one such power will do.
+    """
+    n, minus_one = _reduced(x)
+    half = _power_of_two(n - 1.0)
+    found = half.times_plus(minus_one, half) + 0.5
+    least, most = (-80.0, 89.0) if x.is_single else (-700.0, _LARGEST)
+    # Beyond these limits the power has no meaning. A comparison with NaN is false, so NaN is not replaced.
+    return found.replaced(x.below(least), 0.5).replaced(x.above(most), math.inf)
 
 
 def tanh(x: Lanes) -> Lanes:

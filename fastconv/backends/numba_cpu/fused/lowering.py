@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from fastconv.backends.block import Block, pairs_of
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
+from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS, NONE
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.network.panels import Panels
 from fastconv.backends.numba_cpu.fused.saved import Saved
@@ -157,6 +157,10 @@ class Lowering:
             y, numbers = numbers, None
         limits = activation.limits if activation is not None and at.residual is None else None
         (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits, kept=self.panels is not None)
+        follows = at.residual is not None or (activation is not None and limits is None)
+        if follows and at.residual is None and numbers is None and not job.exchanged:
+            activated = plan.activated(lambda: post_op.in_place(simd, block.activation or NONE))
+            plan, follows = (plan, True) if activated is None else (activated, False)
         if job.exchanged:
             plan.record(program, at.w, at.x, y)
             if at.b is not None or limits is not None:
@@ -165,7 +169,7 @@ class Lowering:
             self.panels.record(plan, at.x, at.w, at.b, y)
         else:
             plan.record(program, at.x, at.w, at.b, y)
-        if at.residual is not None or (activation is not None and limits is None):
+        if follows:
             count, name = math.prod(g.output_shape), block.activation
             post_op.record_forward(program, simd, name, y, y, count, residual=at.residual, saved=numbers)
         return y

@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 
 from fastconv.backends.compiler import Kernel, compiled, inner, integers, intrinsic, types
-from fastconv.backends.numba_cpu.runtime.atomics import atomic_add, atomic_load, atomic_store
+from fastconv.backends.numba_cpu.runtime.atomics import atomic_load, atomic_store
 from fastconv.backends.numba_cpu.runtime.floating_mode import floating_mode, set_floating_mode
 from fastconv.backends.numba_cpu.runtime.pool_state import (
     CLOCK,
@@ -18,8 +18,8 @@ from fastconv.backends.numba_cpu.runtime.pool_state import (
     LATE,
     MEMBER,
     MODE,
+    NUMBER,
     SIZE,
-    SLOT,
     STARTED,
     TEAM,
     do_tasks,
@@ -57,8 +57,8 @@ def run_team(typing, parallel, member, state):
 
 
 @intrinsic
-def team_size(typing, most_threads):
-    """Return the number of threads of the caller's team; ``most_threads`` is the address of ``omp_get_max_threads``."""
+def count_of(typing, function):
+    """Return the C int that the function of no arguments at an address returns."""
 
     def generate(context, builder, signature, arguments):
         return builder.sext(_call(builder, arguments[0], _I32), _I64)
@@ -78,7 +78,7 @@ def nanoseconds(typing, clock):
 
 
 def _member(state):
-    slot = atomic_add(state, SLOT, 1)
+    slot = count_of(load_integer(state, NUMBER))
     if slot > atomic_load(state, HELPERS):
         return
     now = nanoseconds(load_integer(state, CLOCK))
@@ -106,12 +106,11 @@ def run_on_team(state, helpers):
     parallel = atomic_load(state, TEAM)
     if parallel == 0:
         return False
-    size = team_size(load_integer(state, SIZE))
+    size = count_of(load_integer(state, SIZE))
     now = nanoseconds(load_integer(state, CLOCK))
     if not helpers < size <= 2 * (helpers + 1) or now - atomic_load(state, LATE) < _WITHOUT_TEAM:
         return False
     store_integer(state, STARTED, now)
-    atomic_store(state, SLOT, 0)
     run_team(parallel, load_integer(state, MEMBER), state)
     return True
 
@@ -120,7 +119,7 @@ def join(words: np.ndarray, team: HostTeam | None) -> None:
     """Write the host's team, or that there is none, to a pool's state."""
     if team is not None:
         words[MEMBER] = member_address()
-        words[SIZE], words[CLOCK] = team.size, team.clock
+        words[SIZE], words[CLOCK], words[NUMBER] = team.size, team.clock, team.number
         words[LATE] = -_WITHOUT_TEAM
     # Last: another thread may launch a job at this moment.
     words[TEAM] = 0 if team is None else team.parallel

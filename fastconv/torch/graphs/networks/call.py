@@ -75,29 +75,38 @@ class NetworkCall:
         parameters = [operands[at] for at in self._parameters]
         if torch.is_grad_enabled() and any(each.requires_grad for each in (*images, *parameters)):
             return self._apart(*operands)
-        program = self._program(images, parameters, operands)
-        if program is None:
-            return self._apart(*operands)
-        network, shapes = program
-        results = [torch.from_numpy(network.empty(shape, DTYPES[images[0].dtype])) for shape in shapes]
-        if not network.run(images, results):
-            return self._apart(*operands)
-        return results[0] if len(results) == 1 else tuple(results)
+        for _ in range(2):
+            program = self._program(images, parameters, operands)
+            if program is None:
+                break
+            network, shapes = program
+            results = [torch.from_numpy(network.empty(shape, DTYPES[images[0].dtype])) for shape in shapes]
+            if network.run(images, results):
+                return results[0] if len(results) == 1 else tuple(results)
+            if self._kept is None or self._kept.watch.is_same(parameters):
+                break  # numbers that aren't finite
+            self._kept = None
+        return self._apart(*operands)
 
     def _program(self, images: list[Tensor], parameters: list[Tensor], operands: Sequence[Any]) -> _Program | None:
-        kept, backend, dtype = self._kept, registry.resolve(None), images[0].dtype
+        """Returns the program for images of these sizes, whose run says whether what was kept has changed since."""
+        backend, dtype = registry.resolve(None), images[0].dtype
         if any(each.dtype is not dtype for each in images):
             return None
-        if kept is None or kept.backend is not backend or kept.dtype is not dtype or not kept.watch.is_same(parameters):
-            if not all(map(is_watched, parameters)):
-                return None
-            weights = [at for at, each in enumerate(parameters) if each.ndim > 1]
-            made = self._constants.make(images[0], operands)
-            kept = self._kept = _Kept(dtype, backend, Watch(parameters, weights), made, {})
-        if kept.constants is None:
+        sizes, kept = tuple([each.shape for each in images]), self._kept
+        if kept is not None and kept.backend is backend and kept.dtype is dtype:
+            found = kept.programs.get(sizes)
+            if kept.watch.are_those(parameters) if found else kept.watch.is_same(parameters):
+                return found or self._added(kept, sizes)
+        if not all(map(is_watched, parameters)):
             return None
-        sizes = tuple([each.shape for each in images])
-        if sizes not in kept.programs:
+        made = self._constants.make(images[0], operands)
+        kept = self._kept = _Kept(dtype, backend, Watch(parameters), made, {})
+        return self._added(kept, sizes)
+
+    def _added(self, kept: _Kept, sizes: tuple[torch.Size, ...]) -> _Program | None:
+        """Returns the program for these sizes, which is made and kept where it is new."""
+        if kept.constants is not None and sizes not in kept.programs:
             if len(kept.programs) >= _MOST_SIZES:
                 kept.programs.pop(next(iter(kept.programs)), None)
             kept.programs[sizes] = self._made(kept, sizes)
@@ -114,7 +123,7 @@ class NetworkCall:
         except ArgumentError:
             return None
         outline = drawing.finish([values[each] for each in self._wanted])
-        network = kept.backend.network(outline, DTYPES[kept.dtype], kept.constants)
+        network = kept.backend.network(outline, DTYPES[kept.dtype], kept.constants, kept.watch.elements)
         if network is None:
             return None
         shapes = [outline.shapes[result] for result in outline.results]

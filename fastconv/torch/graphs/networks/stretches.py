@@ -8,6 +8,8 @@ reads, and no result is a view of another.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.fx import Graph, GraphModule, Node
@@ -33,6 +35,24 @@ def put_networks(graph: Graph) -> None:
         results = reading.results()
         if len(reading.lines) >= _FEWEST and results:
             _replace(graph, reading, results)
+
+
+def as_a_function(graph: Graph) -> Callable[..., Any] | None:
+    """Returns the function of a graph that is one network with one result and nothing else; None for other graphs.
+
+    torch.fx's own code for MobileNetV3 takes 10 us, since it names and forgets each of 211 operands.
+    """
+    given = [node for node in graph.nodes if node.op == "placeholder"]
+    call, *more = [node for node in graph.nodes if node.op not in ("placeholder", "output")] or [None]
+    results = next(node.args[0] for node in reversed(graph.nodes) if node.op == "output")
+    if call is None or more or not isinstance(call.target, NetworkCall) or tuple(results) != (call,):
+        return None
+    network, places = call.target, [given.index(each) for each in call.args]
+
+    def run(*operands: Any) -> tuple[Any]:
+        return (network(*[operands[place] for place in places]),)
+
+    return run
 
 
 def _stretches(graph: Graph) -> list[Reading]:

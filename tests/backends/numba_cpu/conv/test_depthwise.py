@@ -8,7 +8,9 @@ import pytest
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv.depthwise.plan import DepthwiseConvolution, DepthwiseWeightGradient
+from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.problem import Problem
+from fastconv.backends.numba_cpu.runtime.program import ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -35,6 +37,8 @@ def test_kernels_dilations_and_paddings(depthwise: NumbaCpu, simd: Simd) -> None
     some += [image(2, 9, 11, 2, 3, 3, groups=2, dilation=pair) for pair in ((2, 2), (1, 4), (3, 1))]
     some += [image(2, 7, 9, 2, 3, 3, groups=2, padding=sides) for sides in ((0, 0, 0, 0), (4, 3, 5, 4), (0, 2, 3, 0))]
     some += [image(2, 9, 40, 2, 3, 3, groups=2, stride=pair) for pair in ((2, 1), (3, 2), (1, 2))]
+    some += [image(2, 17, 20, 2, 5, 5, groups=2, stride=pair) for pair in ((2, 2), (3, 1), (4, 2))]
+    some += [image(2, 17, 20, 2, R, 3, groups=2, stride=(2, 1)) for R in (2, 4, 7)]
     assert_all_exact(depthwise, some, simd)
 
 
@@ -105,3 +109,32 @@ def test_it_is_the_planners_choice_for_depthwise() -> None:
         best = planner.choose(simd, Problem(8, 64, 1, 1, (28, 28), (28, 28), (1, 1), taps), None, weight=weight)
         assert best is not None
         assert best.algorithm == "depthwise"
+
+
+@pytest.mark.parametrize(
+    "g",
+    [
+        image(40, 7, 7, 40, 5, 5, N=2, groups=40),
+        image(2, 400, 203, 2, 3, 3, groups=2),
+        image(3, 31, 33, 3, 3, 3, groups=3, stride=(2, 2)),
+        image(2, 9, 17, 4, 3, 3, N=3, groups=2, padding=(0, 0, 0, 0)),
+    ],
+    ids=["small planes", "rows of planes", "stride", "two filters a channel"],
+)
+def test_an_activation_has_the_bits_of_a_pass_of_its_own(g: ConvGeometry, simd: Simd, depthwise: NumbaCpu) -> None:
+    rng = np.random.default_rng(3)
+    x, w, b = (rng.normal(size=size).astype(simd.dtype) for size in (g.input_shape, g.weight_shape, (g.K,)))
+    (plan,), _, _ = depthwise.plans("conv2d", simd, g)
+    activated = plan.activated(lambda: post_op.in_place(simd, "silu"))
+    assert isinstance(activated, DepthwiseConvolution)
+    assert (plan.cut.blocks > 1) == (g.H == 400)
+    expected, found = np.empty(g.output_shape, simd.dtype), np.full((*g.output_shape[:3], g.Q), 7.0, simd.dtype)
+    program = ProgramBuilder()
+    places = [program.operand() for _ in range(4)]
+    plan.record(program, *places)
+    post_op.record_forward(program, simd, "silu", places[3], places[3], expected.size)
+    assert program.finish().run((x, w, b, expected))
+    assert activated.run(x, w, b, found)
+    assert found.tobytes() == expected.tobytes()
+    assert plan.run(x, w, b, found)
+    assert found.tobytes() != expected.tobytes()

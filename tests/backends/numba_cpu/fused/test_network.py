@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fastconv.backends.numba_cpu.fused.network import dense, planes
+from fastconv.backends.numba_cpu.fused.network.look import Look
 from fastconv.backends.numba_cpu.fused.network.planes import Run
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
@@ -113,3 +114,23 @@ def test_linear_layers(images: int, rows: int, depth: int, activation: str | Non
 def test_what_is_no_linear_layer_of_few_images() -> None:
     for sizes in ((9, 4, 1, 1, 5, 1, 1), (1, 4, 2, 2, 5, 1, 1), (1, 4, 3, 3, 5, 3, 3)):
         assert not dense.is_for(ConvGeometry(*sizes, (1, 1), (0, 0, 0, 0), (1, 1), 1))
+
+
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_look_sees_every_element_that_changes(kind: type, step: int, simd: Simd) -> None:
+    """Only the last bit of one element changes, of one array among some; what lies in between is not compared."""
+    arrays = [np.random.default_rng(n).normal(size=(1 + 7 * n) * step).astype(kind) for n in range(40)]
+    arrays[3][0], arrays[4][0] = np.nan, -0.0
+    program = ProgramBuilder()
+    Look([array[::step] for array in arrays]).record(program, simd)
+    look = program.finish()
+    assert look.run(())
+    for array in arrays[3:6]:
+        for at in range(len(array)):
+            words = array.view(np.int32)
+            for word in range(at * array.itemsize // 4, (at + 1) * array.itemsize // 4):
+                words[word] ^= 1
+                assert look.run(()) == (at % step != 0)
+                words[word] ^= 1
+    assert look.run(())

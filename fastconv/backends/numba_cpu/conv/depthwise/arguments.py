@@ -16,3 +16,5 @@ class PlaneArguments(ConvArguments):
     """Planes, or target channels of a weight gradient, in a task."""
     block_rows: int
     """Lattice rows in a block."""
+    activation: int
+    """Address of a function of an address and a count, which activates numbers in place, or 0."""

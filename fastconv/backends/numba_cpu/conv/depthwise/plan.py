@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 from fastconv.backends.numba_cpu.conv.depthwise import forward, weight_grad
@@ -28,6 +30,16 @@ class DepthwiseConvolution(Convolution):
         self._offsets = tap_offsets(self.args, p)
         self.args["kernel"] = forward.convolve_kernel(simd, shape_of(p.grid, p.source_step, p.target_step))
         self._first = forward.convolve(simd), self.tasks(p, cut)
+        # 960 planes of 7 x 7 have few products, but take one thread 28 us.
+        self._flops = max(self._flops, round(2 * simd.lanes * cut.cycles))
+
+    def activated(self, function: Callable[[], int]) -> DepthwiseConvolution | None:
+        if self.job.problem.target_step != (1, 1) or self.job.problem.lattice != self.job.target[2:]:
+            return None
+        plan = copy.copy(self)
+        plan.args, plan._alone = self.args.copy(), {}
+        plan.args["activation"] = function()
+        return plan
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:

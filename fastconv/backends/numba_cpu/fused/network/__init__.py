@@ -4,5 +4,7 @@ lowering.py     writes the jobs of a network's operations into a program
 planes.py       a pass over the planes of images: gathers channels, scales, shifts, adds a residual, activates
 dense.py        a linear layer of few images
 panels.py       weights that are packed or transformed once, for all runs
+slabs.py        cuts a batch into slabs of images, where values are large
+look.py         a look whether arrays have changed since the network was made
 plan.py         makes the programs of a network for its parameters, and runs them
 """

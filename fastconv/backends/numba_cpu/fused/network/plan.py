@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from fastconv.backends.network import Network, Outline
 from fastconv.backends.numba_cpu.fused.lowering import Lowering, Planner
+from fastconv.backends.numba_cpu.fused.network.look import Look
 from fastconv.backends.numba_cpu.fused.network.lowering import NetworkLowering
 from fastconv.backends.numba_cpu.fused.network.panels import Panels
+from fastconv.backends.numba_cpu.fused.network.slabs import sections
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.addresses import addresses_of
-from fastconv.backends.numba_cpu.runtime.program import Program, ProgramBuilder
+from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.threads import get_num_threads
 
@@ -21,9 +24,17 @@ from fastconv.threads import get_num_threads
 class NumbaNetwork(Network):
     """Runs a network as one program; each number of threads has a program of its own."""
 
-    def __init__(self, planner: Planner, simd: Simd, outline: Outline, parameters: Sequence[Any]) -> None:
-        """Pack the weights, which takes as long as some runs."""
+    def __init__(
+        self,
+        planner: Planner,
+        simd: Simd,
+        outline: Outline,
+        parameters: Sequence[Any],
+        watched: Sequence[np.ndarray] = (),
+    ) -> None:
+        """Pack the weights, which takes as long as some runs; each run looks at the arrays ``watched``."""
         self._planner, self._simd, self._outline, self._kept = planner, simd, outline, parameters
+        self._look = Look(watched)
         self._exact = False
         self._programs: dict[int, Program] = {}
         self._bases = np.zeros(0, np.int64)
@@ -54,10 +65,28 @@ class NumbaNetwork(Network):
             parameters = [builder.operand() for _ in range(outline.parameters)]
             memory = builder.operand()
         program, packing = builders
+        self._look.record(program, self._simd)
         panels = Panels(program, packing, memory, exact=self._exact)
-        blocks = Lowering(program, self._planner, self._simd, panels)
-        NetworkLowering(outline, program, blocks, self._simd).record(images, parameters, results)
+        places = {**dict(enumerate(images)), **dict(zip(outline.results, results, strict=True))}
+        self._record(program, Lowering(program, self._planner, self._simd, panels), places, parameters)
         return program.finish(), packing.finish(), panels.size
+
+    def _record(
+        self, program: ProgramBuilder, blocks: Lowering, places: dict[int, Place], parameters: Sequence[Place]
+    ) -> None:
+        """Write all jobs; ``places`` has the places of the images and results, and gets those of other values."""
+        outline, size = self._outline, self._simd.itemsize
+        numbers = [math.prod(shape) for shape in outline.shapes]
+        for section in sections(outline, size):
+            for value in section.results:
+                places.setdefault(value, program.buffer(numbers[value] * size))
+            batch = outline.shapes[0][0]
+            for first in range(0, batch, section.images):
+                slab = [
+                    [places[value] + first * (numbers[value] // batch) * size for value in values]
+                    for values in (section.sources, section.results)
+                ]
+                NetworkLowering(section.outline, program, blocks, self._simd).record(slab[0], parameters, slab[1])
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)

@@ -23,9 +23,11 @@ from fastconv.backends.numba_cpu.simd import (
     broadcast,
     fused,
     lanes_between,
+    load,
     load_integer,
     load_scalar,
     load_where,
+    store,
     store_where,
     zeros,
 )
@@ -101,14 +103,22 @@ def _task(name: str) -> Task:
                 factor = fused(simd, factor, broadcast(simd, load_scalar(simd, scale, c)), broadcast(simd, -0.0))
             if shift != 0:
                 summand = broadcast(simd, load_scalar(simd, shift, c))
-            for i in range(0, pixels, simd.lanes):
+            whole, here = pixels // simd.lanes * simd.lanes, plane * pixels
+            for i in range(0, whole, simd.lanes):
+                value = load(simd, source, begin + i)
+                if scaled:
+                    value = fused(simd, value, factor, summand)
+                if residual != 0:
+                    value = add(simd, value, load(simd, residual, here + i))
+                store(simd, target, here + i, apply(simd, name, value))
+            for i in range(whole, pixels, simd.lanes):
                 there = lanes_between(simd, 0, pixels - i)
                 value = load_where(simd, source, begin + i, there, zeros(simd))
                 if scaled:
                     value = fused(simd, value, factor, summand)
                 if residual != 0:
-                    value = add(simd, value, load_where(simd, residual, plane * pixels + i, there, zeros(simd)))
-                store_where(simd, target, plane * pixels + i, there, apply(simd, name, value))
+                    value = add(simd, value, load_where(simd, residual, here + i, there, zeros(simd)))
+                store_where(simd, target, here + i, there, apply(simd, name, value))
 
     return map_planes
 
