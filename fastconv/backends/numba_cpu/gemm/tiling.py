@@ -96,7 +96,8 @@ def tiling(
     block_panels = ceil(panels, min(panels, ceil(wanted, groups * blocks)))
     panel_blocks = -(-panels // block_panels)
     gather = gather_cycles(simd, row[0], steps / taps, row[1]) * groups * panel_blocks * tiles * vectors * depth
-    tile = depth * tile_rows * vectors + passes * (COST.tile + COST.write * tile_rows * vectors)
+    step = CPU.issue.far_step(tile_rows, vectors)
+    tile = depth * step + passes * (COST.tile + COST.write * tile_rows * vectors)
     pack = COST.pack * groups * panels * tile_rows * depth
     return Tiling(
         tile_rows,

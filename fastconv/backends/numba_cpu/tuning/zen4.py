@@ -25,6 +25,7 @@ ZEN4 = CostModel(
     issue=IssueCosts(
         accumulators=8,
         load=0.1,
+        read=1.2,
     ),
     gemm=GemmCosts(
         tile=40,
@@ -201,7 +202,6 @@ ZEN4 = CostModel(
         steps=192,
         near_bytes=32 << 10,
         fewest=24,
-        load=1.2,
         order=3.0,
         fewest_rows=128,
         in_place=96,

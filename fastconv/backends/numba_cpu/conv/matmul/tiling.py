@@ -137,7 +137,7 @@ def tile_cycles(simd: Simd, shape: tuple[int, ...], rows: int, columns: int, dep
     for height, many in ((tile_rows, rows // tile_rows), (rows % tile_rows, 1)):
         for across, count in ((vectors, whole), (last, 1)):
             if height and across:
-                step = max(CPU.issue.step(height, across), COST.load * (height + across))
+                step = CPU.issue.far_step(height, across)
                 tile = CPU.gemm.tile + CPU.gemm.write * height * across
                 cycles += many * count * (depth * step + chunks * tile)
     return cycles
