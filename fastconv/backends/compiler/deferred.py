@@ -47,7 +47,8 @@ class Kernel:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    """A class for each argument: ``int``, or a class of named integers, whose address the argument is."""
+    """A class for each argument: ``int``, or a class of named integers, whose address the argument is. Or a constant,
+    such as the kind of the vectors, which callers don't give."""
     returns: bool = False
     """True if it returns an integer."""
 
