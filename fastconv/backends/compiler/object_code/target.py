@@ -1,4 +1,4 @@
-"""Kernels are compiled for a target of Numba's that knows integers, tuples and loops, and nothing of arrays.
+"""Kernels are compiled for a target of Numba's that knows numbers, tuples and loops, and nothing of arrays.
 
 Numba's own target fills its registries with all of NumPy first, which takes half a second, and tries a dozen rules of
 arrays for each sum of two integers. Ours has what Numba registers for all targets.
@@ -10,16 +10,17 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
+# What these modules register is all that kernels need.
 import numba.cpython.builtins
 import numba.cpython.numbers
 import numba.cpython.rangeobj
-import numba.cpython.tupleobj  # noqa: F401  # what these register is all that kernels need
+import numba.cpython.tupleobj  # noqa: F401
 from numba.core import types, typing
 from numba.core.cpu import CPUContext
-from numba.core.imputils import builtin_registry as lowerings
 from numba.core.registry import CPUTarget
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_registry
-from numba.core.typing.templates import builtin_registry as rules
+from numba.core.typing import mathdecl
+from numba.cpython import mathimpl
 
 from fastconv.backends.compiler.object_code.inner import Inner
 from fastconv.backends.compiler.object_code.library import KernelLibrary
@@ -34,7 +35,8 @@ class _Kernels(CPU):
 
 class _Typing(typing.Context):
     def load_additional_registries(self) -> None:
-        """Load nothing: the rules of integers, tuples and loops are built in."""
+        """Load the rules of Python's mathematical functions; those of numbers, tuples and loops are built in."""
+        self.install_registry(mathdecl.registry)
 
     def resolve_function_type(self, function: Any, arguments: Any, named: Any) -> Any:
         """Return the signature of a call, which is found once for operators and intrinsics."""
@@ -59,13 +61,15 @@ class _Lowering(CPUContext):
         self._internal_codegen._library_class = KernelLibrary
 
     def load_additional_registries(self) -> None:
-        """Load nothing, for the same reason."""
+        """Load how the same functions are lowered."""
+        self.install_registry(mathimpl.registry)
 
     def refresh(self) -> None:
         """Load what was registered since the last time: Numba asks at each call of an intrinsic."""
         global _registered
+        registries = *self._registries, *self.typing_context._registries
         registered = [
-            len(each) for each in (*vars(lowerings).values(), *vars(rules).values()) if isinstance(each, list)
+            len(each) for registry in registries for each in vars(registry).values() if isinstance(each, list)
         ]
         if registered != _registered:
             _registered = registered
@@ -78,7 +82,7 @@ class _Lowering(CPUContext):
         return _sizes[kind]
 
 
-_registered: list[int] = []
+_registered: list[int] | None = None
 """How many rules and lowerings Numba's registries had at the last time."""
 _sizes: dict[Any, int] = {}
 
