@@ -1,6 +1,6 @@
 """Functions for Numba are marked here as such, and become Numba's own when it first compiles one that refers to them.
 
-Numba sees a `Deferred` function as the object that object_code.py makes of it.
+Numba sees a `Deferred` function as the object that object_code/ makes of it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import Any
 
 import numba
 from llvmlite import ir
-from numba import typeof
 from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic, typeof_impl
@@ -94,7 +93,7 @@ def _object_code(kernel: Kernel, name: str) -> bytes:
 
 def _numba_type(argument: Any) -> Any:
     if not isinstance(argument, type):
-        return typeof(argument)
+        return kernels_target.typing_context.resolve_value_type(argument)
     named: Any = argument
     return types.intp if argument is int else named.numba_type()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core.compiler import Compiler, CompilerBase
 from numba.core.dispatcher import Dispatcher, _FunctionCompiler
 from numba.core.registry import CPUDispatcher
 
@@ -30,13 +29,11 @@ _ALWAYS = {
 class Inner(CPUDispatcher):
     """This is a function for compiled code of Numba's own target to call."""
 
-    passes: type[CompilerBase] = Compiler
-    """What it is compiled by."""
-
-    def __init__(self, function: Any, **options: Any) -> None:
-        """Take further options of `numba.njit`."""
-        super().__init__(function, targetoptions=_ALWAYS | options, pipeline_class=self.passes)
-        self._compiler: Any = _InnerCompiler(function, self.targetdescr, self.targetoptions, self.locals, self.passes)
+    def __init__(self, function: Any, passes: Any = None, **options: Any) -> None:
+        """Take what compiles the function, if not Numba's own compiler, and further options of `numba.njit`."""
+        super().__init__(function, targetoptions=_ALWAYS | options)
+        passes = passes or self._compiler.pipeline_class
+        self._compiler: Any = _InnerCompiler(function, self.targetdescr, self.targetoptions, self.locals, passes)
 
     def add_overload(self, result: Any) -> None:
         """Keep what was compiled; there is no machine code that Python could call."""

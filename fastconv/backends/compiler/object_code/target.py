@@ -101,7 +101,10 @@ class InnerOfKernel(Inner):
     """This is a function for kernels to call."""
 
     targetdescr = _Target(_NAME)
-    passes = KernelCompiler
+
+    def __init__(self, function: Any, **options: Any) -> None:
+        """Take further options of `numba.njit`."""
+        super().__init__(function, KernelCompiler, **options)
 
 
 def _jit(**options: Any) -> Callable[..., Any]:
