@@ -70,12 +70,20 @@ def in_trace() -> bool:
 
 def in_transform() -> bool:
     """Returns True inside a transform of `torch.func` (vmap, grad, jvp ...), whose tensors are wrappers."""
-    return _CAUTIOUS or torch._C._are_functorch_transforms_active()
+    return _may_be() if _CAUTIOUS else torch._C._are_functorch_transforms_active()
 
 
 def in_forward_mode() -> bool:
     """Returns True where forward-mode derivatives may travel with the tensors."""
-    return _CAUTIOUS or forward_ad._current_level >= 0
+    return _may_be() if _CAUTIOUS else forward_ad._current_level >= 0
+
+
+def _may_be() -> bool:
+    """Returns the answer that leads to the slower way, except while torch.compile traces.
+
+    The slower way has a Function in the backward pass of another one, which torch.compile refuses.
+    """
+    return not torch.compiler.is_compiling()
 
 
 def in_mode() -> bool:

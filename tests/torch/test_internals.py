@@ -29,6 +29,16 @@ def test_the_slower_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(_step(model, x), expected)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:torch._dynamo")
+def test_the_slower_way_is_compiled_to_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internals, "_CAUTIOUS", True)
+    torch._dynamo.reset()
+    layer = fc.Conv2d(1, 2, 3).double()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x = torch.randn(2, 1, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(_step(compiled, x), _step(layer, x))
+
+
 @pytest.mark.parametrize("name", ["_len_torch_dispatch_stack", "_are_functorch_transforms_active"])
 def test_what_is_missing_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not internals._is_cautious()

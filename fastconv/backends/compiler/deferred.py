@@ -1,6 +1,6 @@
 """Functions for Numba are marked here as such, and become Numba's own when it first compiles one that refers to them.
 
-Numba sees a `Deferred` function as the object that object_code.py makes of it.
+Numba sees a `Deferred` function as the object that object_code/ makes of it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Kernel:
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
-    """A class for each argument: ``int``, or a class of named integers, whose address the argument is."""
+    """A class for each argument: ``int``, or a class of named integers, whose address the argument is. Or a constant,
+    such as the kind of the vectors, which callers don't give."""
     returns: bool = False
     """True if it returns an integer."""
 

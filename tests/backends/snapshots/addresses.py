@@ -13,10 +13,13 @@ asked_for: list[str] = []
 """Names of all functions that were asked for, in order."""
 
 
-def name_of(function: Callable[..., Any]) -> str:
-    """Returns a function's name, and what it was made for: the values around it that it refers to."""
+def name_of(kernel: Kernel) -> str:
+    """Returns a kernel's name, and what it was made for: constant arguments, and values around it that it refers to."""
+    function = kernel.function
     names, cells = function.__code__.co_freevars, function.__closure__ or ()
-    made_for = sorted(_text(name, cell.cell_contents) for name, cell in zip(names, cells, strict=True))
+    around = [(name, cell.cell_contents) for name, cell in zip(names, cells, strict=True)]
+    constants = [("", argument) for argument in kernel.arguments if not isinstance(argument, type)]
+    made_for = sorted(_text(name, value) for name, value in around + constants)
     return f"{function.__name__}({', '.join(text for text in made_for if text)})"
 
 
@@ -34,7 +37,7 @@ def do_not_compile() -> None:
     """
 
     def only_noted(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
-        asked_for.append(name_of(make(*constants).function))
+        asked_for.append(name_of(make(*constants)))
         return len(asked_for)
 
     kernels._address = only_noted
@@ -45,7 +48,7 @@ def note_compiled() -> None:
     address = kernels._address
 
     def noted(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
-        asked_for.append(name_of(make(*constants).function))
+        asked_for.append(name_of(make(*constants)))
         return address(make, constants)
 
     kernels._address = noted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastconv.backends.compiler import Kernel, compiled, inner, named
+from fastconv.backends.compiler import Kernel, compiled, named
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 
 Task = Callable[[Any], int]
@@ -20,13 +20,8 @@ def task(arguments: type[Arguments]) -> Callable[[Callable[..., None]], Task]:
     """
 
     def decorate(body: Callable[..., None]) -> Task:
-        called = inner(body)
-
         def make(simd: Any) -> Kernel:
-            def run(args, number, thread):
-                called(simd, args, number, thread)
-
-            return Kernel(named(run, body), (arguments, int, int))
+            return Kernel(body, (simd, arguments, int, int))
 
         make.__module__ = body.__module__
         return compiled(named(make, body))

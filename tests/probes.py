@@ -1,0 +1,44 @@
+"""Probes are tried at import: does another package's memory, or a private function of it, look as fastconv expects?
+
+Where one fails, calls take a slower way, which gives the same results. ``FAILING_PROBES=1 make test`` has all of them
+fail, so that every test goes that way.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastconv import threads
+from fastconv.backends.numba_cpu.calls import objects
+from fastconv.backends.numba_cpu.runtime import addresses
+from fastconv.torch import internals, known, team
+
+FAIL = bool(os.environ.get("FAILING_PROBES"))
+"""Whether all probes are to fail."""
+
+FAILED: tuple[tuple[Any, str, Any], ...] = (
+    (addresses, "word", addresses.DIRECT),
+    (objects, "probe", lambda: False),
+    (known, "exchange", lambda: 0),
+    (internals, "_CAUTIOUS", True),
+    (team, "lend", lambda: None),
+    (threads, "host_team", None),
+)
+"""Each probe as a module and the name of what it found, or of what looks, and its value where it fails."""
+
+FAST_WAYS = (
+    "tests/backends/numba_cpu/calls/",
+    "tests/torch/test_internals.py",
+    "tests/torch/test_known_calls.py",
+    "tests/torch/test_sequential.py",
+    "tests/torch/test_team.py",
+)
+"""Tests of the ways that failing probes close: known calls, layers that run together, torch's own threads."""
+
+
+def fail_all() -> None:
+    """Has all probes fail, in this process from now on."""
+    for module, name, value in FAILED:
+        assert hasattr(module, name), f"{module.__name__} has no {name} any more"
+        setattr(module, name, value)
