@@ -14,6 +14,7 @@ from fastconv.backends.block import Activation
 from fastconv.backends.numba_cpu.fused import lowering as blocks
 from fastconv.geometry import ConvGeometry
 from fastconv.torch import ConvBlock2d, conv2d_block
+from fastconv.torch.separate import activated
 
 ACTIVATIONS = ["relu", "tanh", None]
 POOLS = ["max", "avg", None]
@@ -31,7 +32,7 @@ def separately(
     y = reference.conv2d(x, w, b, **how)
     y = y if residual is None else y + residual
     if activation is not None:
-        y = getattr(reference, activation)(y)
+        y = activated(y, activation)
     return y if pool is None else getattr(reference, f"{pool}_pool2d")(y, 2)
 
 
