@@ -34,6 +34,9 @@ class Activation(ABC):
     reads_input: bool = False
     """True if the gradient is computed from the activation's inputs, False if from its results."""
 
+    has_exp: bool = False
+    """True if the formulas have an exponential, so that storing and loading a gradient is cheaper than doing it twice."""
+
     @abstractmethod
     def forward(self, x: Lanes) -> Lanes:
         """Return the activation's results."""
@@ -63,6 +66,8 @@ class Clamp(Activation):
 class Tanh(Activation):
     """This activation is the hyperbolic tangent y, with the derivative 1 - y^2."""
 
+    has_exp = True
+
     def forward(self, x: Lanes) -> Lanes:
         return tanh(x)
 
@@ -72,6 +77,8 @@ class Tanh(Activation):
 
 class Sigmoid(Activation):
     """This activation is y = 1 / (1 + exp(-x)), with the derivative y (1 - y)."""
+
+    has_exp = True
 
     def forward(self, x: Lanes) -> Lanes:
         return 1.0 / (1.0 + exp(-x))
@@ -83,7 +90,7 @@ class Sigmoid(Activation):
 class Silu(Activation):
     """This activation is x s with s = 1 / (1 + exp(-x)), with the derivative s (1 + x (1 - s))."""
 
-    reads_input = True
+    reads_input = has_exp = True
 
     def forward(self, x: Lanes) -> Lanes:
         return x / (1.0 + exp(-x))
@@ -137,7 +144,7 @@ class LeakyRelu(Activation):
 class Gelu(Activation):
     """This activation is x P(X <= x) of a normal X with the density p(x); its derivative is P(X <= x) + x p(x)."""
 
-    reads_input = True
+    reads_input = has_exp = True
 
     def forward(self, x: Lanes) -> Lanes:
         return x * density_and_probability(x)[1]
@@ -150,7 +157,7 @@ class Gelu(Activation):
 class GeluTanh(Activation):
     """This activation is x s with s = 1 / (1 + exp(-u)), u = a (x + b x^3); its derivative is s + x u' s (1 - s)."""
 
-    reads_input = True
+    reads_input = has_exp = True
     A, B = 2 * math.sqrt(2 / math.pi), 0.044715
 
     def forward(self, x: Lanes) -> Lanes:
