@@ -35,7 +35,7 @@ class Activation(ABC):
     """True if the gradient is computed from the activation's inputs, False if from its results."""
 
     has_exp: bool = False
-    """True if the formulas have an exponential, so that storing and loading a gradient is cheaper than doing it twice."""
+    """True if the formulas have an exponential: to store and load a gradient is cheaper than to compute it twice."""
 
     @abstractmethod
     def forward(self, x: Lanes) -> Lanes:
