@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.torch.graphs.compiling import assert_alike, compiled
-from tests.torch.test_networks import NETWORKS, models, still
+from tests.torch.test_networks import NETWORKS, still
 
 STEPS = 20
 ROUNDING = 1e-6
@@ -33,21 +33,9 @@ SIZES = 8, 6
 the last layers: with three, DenseNet's normalisations make a loss that is 0.6 off of a rounding."""
 
 
-def _of(name: str) -> Callable[[], nn.Module]:
-    return lambda: models.get_model(name, weights=None, num_classes=7)
-
-
-TWELVE: dict[str, Callable[[], nn.Module]] = {
-    **{
-        name: NETWORKS[name][0]
-        for name in (
-            *("alexnet", "efficientnet_b0", "googlenet", "mobilenet_v2", "mobilenet_v3_small"),
-            *("resnet18", "resnext50", "shufflenet_v2", "squeezenet1_1", "vgg16"),
-        )
-    },
-    "resnet50": _of("resnet50"),
-    "mnasnet0_5": _of("mnasnet0_5"),
-}
+STEADY = "alexnet", "resnet18", "squeezenet1_1"
+"""Networks whose rounding doesn't grow to the size of the losses within the steps. With images of 32 pixels, ResNet-50
+and MNASNet go from first gradients that are 1e-12 off to other losses; `test_networks.py` has others for four steps."""
 
 
 def _batches(network: str, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
@@ -88,9 +76,9 @@ def _distance(found: list[Tensor], exact: list[Tensor]) -> float:
 
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # theirs, about themselves
-@pytest.mark.parametrize("network", TWELVE)
+@pytest.mark.parametrize("network", STEADY)
 def test_losses_over_twenty_steps(network: str) -> None:
-    single = still(TWELVE[network]())
+    single = still(NETWORKS[network][0]())
     mine_single, theirs = copy.deepcopy(single), copy.deepcopy(single).double()
     mine = copy.deepcopy(theirs)
     batches = _batches(network, torch.float64)
