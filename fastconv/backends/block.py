@@ -7,8 +7,10 @@ from typing import Literal, get_args
 
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
-Activation = Literal["relu", "relu6", "tanh", "silu", "hardswish", "sigmoid", "hardsigmoid", "leaky_relu"]
-"""Names of activations, as in `torch.nn.functional`."""
+Activation = Literal[
+    "relu", "relu6", "tanh", "silu", "hardswish", "sigmoid", "hardsigmoid", "leaky_relu", "gelu", "gelu_tanh"
+]
+"""Names of activations, as in `torch.nn.functional`, whose gelu with ``approximate="tanh"`` is "gelu_tanh"."""
 
 Pooling = Literal["max", "avg"]
 

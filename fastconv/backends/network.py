@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.block import Activation, Block, Pooling
-from fastconv.geometry import PoolGeometry
+from fastconv.geometry import ConvGeometry, PoolGeometry
 
 Shape = tuple[int, int, int, int]
 
@@ -36,6 +36,21 @@ class Convolved:
     def sources(self) -> tuple[int, ...]:
         """Returns the values that the operation reads."""
         return (self.source,) if self.residual is None else (self.source, self.residual)
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """This operation is a transposed convolution without bias: the input gradient of a convolution, used forwards."""
+
+    geometry: ConvGeometry
+    source: int
+    weight: int
+    """The number of the parameter (K, C / G, R, S), where the source has K channels and the result C."""
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return (self.source,)
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,7 @@ class Reshaped:
         return (self.source,)
 
 
-Operation = Convolved | Pooled | Mapped | Arranged | Reshaped
+Operation = Convolved | Transposed | Pooled | Mapped | Arranged | Reshaped
 
 
 @dataclass(frozen=True)

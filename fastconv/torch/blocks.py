@@ -30,7 +30,7 @@ from fastconv.errors import ArgumentValueError
 from fastconv.geometry import ConvParameters
 from fastconv.torch import chains
 from fastconv.torch.modules import Conv2d
-from fastconv.torch.separate import separately
+from fastconv.torch.separate import activated, separately
 from fastconv.torch.tensor_ops import check_tensors, chosen, under_autocast
 
 Tensor = torch.Tensor
@@ -56,7 +56,7 @@ def conv2d_block(
         input: (N, C, H, W), or (C, H, W) unbatched.
         weight, bias, stride, padding, dilation, groups, backend: as in `fastconv.conv2d`.
         activation: "relu", "relu6", "tanh", "silu", "hardswish", "sigmoid", "hardsigmoid", "leaky_relu" (of torch's
-            default slope) or None.
+            default slope), "gelu", "gelu_tanh" (gelu with ``approximate="tanh"``) or None.
         pool: "max", "avg" or None.
         residual: (N, K, P, Q), or (K, P, Q) unbatched, added to the convolution's result before the activation.
 
@@ -125,7 +125,7 @@ class ConvBlock2d(Conv2d):
 
     def _followed(self, y: Tensor) -> Tensor:
         if self.activation is not None:
-            y = getattr(torch.nn.functional, self.activation)(y)
+            y = activated(y, self.activation)
         return y if self.pool is None else getattr(torch.nn.functional, f"{self.pool}_pool2d")(y, 2)
 
     def extra_repr(self) -> str:

@@ -19,7 +19,7 @@ from fastconv.backends.batch_norm import BatchNorm, NormGradients, NormOperands
 from fastconv.backends.block import Activation
 from fastconv.torch.internals import apply_directly, is_undisturbed
 from fastconv.torch.memory import DTYPES, as_it_was, has_storage, is_alike, is_plain, version
-from fastconv.torch.separate import gradients_again
+from fastconv.torch.separate import activated, gradients_again
 
 Tensor = torch.Tensor
 
@@ -73,7 +73,7 @@ def _separately(
     if residual is not None:
         y = y + residual
     if norm.activation is not None:
-        y = getattr(F, norm.activation)(y)
+        y = activated(y, norm.activation)
     return y
 
 

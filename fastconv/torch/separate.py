@@ -27,10 +27,18 @@ def separately(
     if residual is not None:
         y = y + residual
     if activation is not None:
-        y = getattr(torch.nn.functional, activation)(y)
+        y = activated(y, activation)
     if pool == "max":
         return pool_autograd.max_pool2d(y, *PAIRS, how[-1])[0]
     return y if pool is None else pool_autograd.avg_pool2d(y, *PAIRS, True, None, how[-1])
+
+
+def activated(y: Tensor, activation: str) -> Tensor:
+    """Returns torch's result of an activation."""
+    if activation == "gelu_tanh":
+        return torch.nn.functional.gelu(y, approximate="tanh")
+    result: Tensor = getattr(torch.nn.functional, activation)(y)
+    return result
 
 
 def gradients_again(

@@ -33,12 +33,15 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.Hardsigmoid: "hardsigmoid",
 }
 
+_GELUS: dict[str, Activation] = {"none": "gelu", "tanh": "gelu_tanh"}
+"""torch's two forms of GELU, by the argument ``approximate``."""
+
 
 class Sequential(Unscriptable, nn.Sequential, metaclass=StandIn, of=nn.Sequential):
     """`torch.nn.Sequential`; layers of fastconv's that follow one another run as one step forwards and one backwards.
 
     Such a run begins with a `Conv2d` or `ConvBlock2d` and takes in those that follow on the same backend: activations
-    after a convolution or a linear layer (nn.ReLU, nn.ReLU6, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Hardswish,
+    after a convolution or a linear layer (nn.ReLU, nn.ReLU6, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.GELU, nn.Hardswish,
     nn.Hardsigmoid), poolings of 2 x 2 windows, nn.Flatten(), and nn.Linear after that. It needs a backend with such a
     step (`numba`), contiguous float32 or float64 images (N, C, H, W) on the CPU, and layers without hooks. Other layers
     are called one by one, with the same result to rounding; under autocast, torch.compile, transforms and tracers all
@@ -128,7 +131,7 @@ def _convolution_stage(
 def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: bool) -> bool:
     """Let the last stage do an activation's or a pooling's work too; returns False if it can't."""
     last = stages[-1]
-    activation = _ACTIVATIONS.get(type(layer))
+    activation = _activation(layer)
     if activation is not None:
         if last.activation is not None or last.pool is not None:
             return False
@@ -139,6 +142,13 @@ def _join(stages: list[Stage], layer: Any, backend: Backend | None, *, flat: boo
         return False
     stages[-1] = last._replace(pool=pool)
     return True
+
+
+def _activation(layer: Any) -> Activation | None:
+    """Which activation a layer is, if it is one."""
+    if type(layer) is nn.GELU:
+        return _GELUS.get(layer.approximate)
+    return _ACTIVATIONS.get(type(layer))
 
 
 def _pool(layer: Any) -> Pooling | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 import fastconv
 from fastconv.backends.block import ACTIVATIONS
 from fastconv.torch.norms import Norm, batch_norm
+from fastconv.torch.separate import activated
 
 SHAPES = ((3, 5, 7, 9), (2, 3, 33, 31), (70, 2, 8, 8), (2, 1, 1, 1))
 """Planes shorter and longer than four vectors, channels longer than what is summed at once, one pixel."""
@@ -20,7 +21,7 @@ SHAPES = ((3, 5, 7, 9), (2, 3, 33, 31), (70, 2, 8, 8), (2, 1, 1, 1))
 def theirs(norm: Norm, x: Tensor, residual: Any, gamma: Any, beta: Any, mean: Any, var: Any) -> Tensor:
     y = F.batch_norm(x, mean, var, gamma, beta, True, norm.momentum, norm.eps)
     y = y if residual is None else y + residual
-    return y if norm.activation is None else getattr(F, norm.activation)(y)
+    return y if norm.activation is None else activated(y, norm.activation)
 
 
 def operands(shape: tuple[int, ...], dtype: torch.dtype, *, residual: bool, affine: bool) -> list[Tensor | None]:

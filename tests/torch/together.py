@@ -48,6 +48,20 @@ CASES: dict[str, tuple[tuple[int, ...], Layers]] = {
             nn.Flatten(),
         ],
     ),
+    "activations": (
+        (2, 3, 7, 6),
+        lambda b: [
+            Conv2d(3, 4, 3, backend=b),
+            nn.GELU(),
+            Conv2d(4, 5, 2, backend=b),
+            nn.GELU("tanh"),
+            Conv2d(5, 4, 1, backend=b),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(4 * 4 * 3, 6),
+            nn.Hardswish(),
+        ],
+    ),
     "strides, groups, dilation": (
         (3, 4, 13, 14),
         lambda b: [

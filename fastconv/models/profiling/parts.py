@@ -38,7 +38,7 @@ OPERATORS = {
     "activations": r"aten::(relu|tanh|sigmoid)_?|(Relu|Tanh|Sigmoid)Backward\d",
     "linear layers": r"aten::(linear|addmm|mm)|(Linear|Addmm|Mm|T)Backward\d",
     "loss": r"aten::(cross_entropy_loss|nll_loss|log_softmax)\w*|(NllLoss|LogSoftmax|Nll)\w*Backward\d",
-    "optimiser": r"Optimizer\..*",
+    "optimiser": r"Optimizer\..*|aten::(_fused_(adamw|sgd)|_foreach_add)_",
 }
 """Patterns of the operators' whole names, for each part."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastconv.models.data.dataset import Dataset
+from fastconv.models.data.images import Images
 from fastconv.models.training.augmentation import Augmentation
 from fastconv.models.training.distributed import ALONE, Group
 from fastconv.models.training.settings import Settings
@@ -51,7 +52,12 @@ class Batches:
         for joint, seed in list(zip(torch.split(order, self._size), seeds.tolist(), strict=True))[done:]:
             mine = self._group.share(joint)
             if self._augmentation is None or moves is None:
-                images = self._images[mine]
+                images = _taken(self._images, mine)
             else:
                 images = self._augmentation.batch(mine, moves)
             yield Batch(images, self._labels[mine], len(joint), seed)
+
+
+def _taken(images: Images, which: Tensor) -> Tensor:
+    """Returns some images; of a tensor by a function that takes a third of the time of indexing."""
+    return torch.index_select(images, 0, which) if isinstance(images, Tensor) else images[which]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from fastconv.models.recipes import ImageShape
 from fastconv.models.training import precision
 from fastconv.models.training.batches import Batch, Batches
 from fastconv.models.training.distributed import ALONE, Group
+from fastconv.models.training.fused_step import FusedStep
 from fastconv.models.training.schedules import factor
 from fastconv.models.training.settings import Settings
 from fastconv.models.training.stopping import StopWish
@@ -54,17 +55,21 @@ class Training:
     scaler: GradScaler | None
     computing: AbstractContextManager[object]
     group: Group
+    step: FusedStep = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", FusedStep(self.optimizer))
 
     def learn(self, batch: Batch) -> Tensor:
         """Returns the loss after one step at the present learning rate; its mean over the processes is the batch's
         loss."""
-        self.optimizer.zero_grad()
+        self.step.clear()
         with self.computing:
             logits = self.forward(batch.images)
         loss = self._loss(logits.to(batch.images.dtype), batch)
         if self.scaler is None:
             backward(loss)
-            self.optimizer.step()
+            self.step()
         else:
             backward(self.scaler.scale(loss))
             self.scaler.step(self.optimizer)

@@ -19,6 +19,8 @@ class _Form(NamedTuple):
     further: tuple[Any, ...]
     """The arguments that it must have besides the tensor, "inplace" left out."""
     activation: Activation
+    keywords: tuple[tuple[str, Any], ...] = ()
+    """The arguments that it must have by name, "inplace" left out."""
 
 
 _FORMS = (
@@ -44,6 +46,9 @@ _FORMS = (
     _Form(F.sigmoid, (), "sigmoid"),
     _Form("sigmoid", (), "sigmoid"),
     _Form("sigmoid_", (), "sigmoid"),
+    _Form(F.gelu, (), "gelu"),
+    _Form(F.gelu, (), "gelu", (("approximate", "none"),)),
+    _Form(F.gelu, (), "gelu_tanh", (("approximate", "tanh"),)),
 )
 _ALLOWED_INPLACE = (F.relu, F.relu6, F.hardtanh, F.silu, F.hardswish, F.hardsigmoid, F.leaky_relu)
 """Functions whose last argument says whether they write into the first."""
@@ -54,9 +59,8 @@ def activation_of(node: Node) -> Activation | None:
     further = node.args[1:]
     if node.target in _ALLOWED_INPLACE and further and isinstance(further[-1], bool):
         further = further[:-1]
-    if set(node.kwargs) - {"inplace"}:
-        return None
+    keywords = tuple([each for each in node.kwargs.items() if each[0] != "inplace"])
     for form in _FORMS:
-        if form.target == node.target and form.further == further:
+        if form.target == node.target and (form.further, form.keywords) == (further, keywords):
             return form.activation
     return None

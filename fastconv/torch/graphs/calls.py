@@ -13,10 +13,10 @@ from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from fastconv import functional as mine
-from fastconv.arguments import conv_parameters
+from fastconv.arguments import conv_parameters, pair
 from fastconv.backends.block import Pooling
 from fastconv.errors import ArgumentError, ArgumentTypeError
-from fastconv.geometry import ConvParameters
+from fastconv.geometry import ConvParameters, PoolParameters
 from fastconv.torch.pairs import pooling_in_pairs
 
 theirs = torch.nn.functional
@@ -84,13 +84,28 @@ def convolution(call: dict[str, Any], weight: Any) -> ConvParameters | None:
     """Returns the parameters of a convolution by a weight (K, C / G, R, S), or None if they aren't all constants."""
     how = [call[name] for name in ("stride", "padding", "dilation", "groups")]
     kernel = sizes(weight)
-    if kernel is None or len(kernel) != 4 or not all(_is_constant(each) for each in (kernel, *how)):
+    if kernel is None or len(kernel) != 4 or not all(is_constant(each) for each in (kernel, *how)):
         return None
     stride, padding, dilation = (tuple(each) if isinstance(each, list) else each for each in how[:3])
     try:
         return conv_parameters(kernel[2:], stride, padding, dilation, how[3])
     except (ArgumentError, ArgumentTypeError):
         return None
+
+
+def windows(call: dict[str, Any]) -> PoolParameters | None:
+    """Returns a pooling's parameters, or None if they aren't constants that are allowed."""
+    try:
+        kernel = pair("kernel_size", call["kernel_size"], 1)
+        stride = call["stride"]
+        steps = kernel if stride in (None, (), []) else pair("stride", stride, 1)
+        padding, dilation = pair("padding", call["padding"], 0), pair("dilation", call.get("dilation", 1), 1)
+    except (ArgumentError, ArgumentTypeError):
+        return None
+    further = call.get("count_include_pad", True), call.get("divisor_override")
+    if type(call["ceil_mode"]) is not bool or type(further[0]) is not bool or type(further[1]) not in (int, type(None)):
+        return None
+    return PoolParameters(kernel, steps, padding, dilation, call["ceil_mode"], *further)
 
 
 def pooling(node: Node) -> Pooling | None:
@@ -153,5 +168,6 @@ def is_given(value: Any) -> bool:
     return isinstance(value, Node) and value.op in ("placeholder", "get_attr")
 
 
-def _is_constant(value: Any) -> bool:
+def is_constant(value: Any) -> bool:
+    """Returns True for a number or a word, or several, that a graph has in it."""
     return all(type(each) in (int, str) for each in (value if isinstance(value, (tuple, list)) else (value,)))

@@ -46,6 +46,7 @@ class Layers(nn.Module):
         self.third = nn.Conv2d(16, 8, 3, padding=1)
         self.down, self.deep = nn.Conv2d(8, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8)
         self.squeeze, self.excite = nn.Conv2d(8, 3, 1), nn.Conv2d(3, 8, 1)
+        self.up, self.grouped = nn.ConvTranspose2d(8, 8, 4, 2, 1), nn.ConvTranspose2d(8, 16, 3, 2, 1, 1, 4, False, 2)
         self.norm, self.wide = nn.BatchNorm2d(8), nn.BatchNorm2d(16)
         self.linear, self.head = nn.Linear(8, 21), nn.Linear(21, 5, bias=False)
         for norm in (self.norm, self.wide):
@@ -91,6 +92,19 @@ def _pooled(m: Any, x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(F.leaky_relu(z), (1, None))
 
 
+def _enlarged(m: Any, x: Tensor) -> Tensor:
+    """With a bias and without, in groups, with a normalisation and activations behind them."""
+    y = F.relu(m.wide(m.grouped(m.second(x))))
+    return m.up(F.leaky_relu(m.up(F.gelu(m.third(y)))))
+
+
+def _split(m: Any, x: Tensor) -> Tensor:
+    y = m.third(torch.cat([x, m.first(x)], 1))
+    few, more = y.split([3, 5], 1)
+    a, b, c = torch.split(y, [2, 2, 4], dim=-3)
+    return m.third(torch.cat([torch.tanh(more), few, a, F.gelu(c, approximate="tanh"), b], 1))
+
+
 def _classified(m: Any, x: Tensor) -> Tensor:
     y = F.dropout(torch.flatten(F.adaptive_avg_pool2d(m.down(x), (1, 1)), 1), 0.5, False)
     return m.head(F.relu(m.linear(y), inplace=True))
@@ -123,6 +137,8 @@ ONE: dict[str, Callable[[Any, Tensor], Any]] = {
     "concatenations of concatenations": _dense,
     "channel shuffle": _shuffled,
     "poolings": _pooled,
+    "transposed convolutions": _enlarged,
+    "channels in several parts": _split,
     "linear layers": _classified,
     "residuals": _residual,
     "several results": _several,

@@ -4,8 +4,10 @@
     tanh       (exp 2x - 1) / (exp 2x + 1)        silu       x / (1 + exp(-x))
     sigmoid    1 / (1 + exp(-x))                  hardswish  x min(max(x + 3, 0), 6) / 6
     leaky_relu max(x, 0) + min(x, 0) / 100        hardsigmoid  min(max(x + 3, 0), 6) / 6
+    gelu       x P(X <= x), X normal              gelu_tanh    x / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3)))
 
-The formulas are those of `torch.nn.functional`, whose names they have. To add one, write its class, with a row in
+The formulas are those of `torch.nn.functional`, whose names they have; gelu_tanh is its gelu with approximate="tanh",
+which writes it as x (1 + tanh(...)) / 2. To add one, write its class, with a row in
 `ACTIVATIONS` and its name in `fastconv.backends.block.Activation`.
 
 relu and relu6 only limit the results, which every algorithm's epilogue does while these are in registers. The others
@@ -19,6 +21,7 @@ from abc import ABC, abstractmethod
 
 from fastconv.backends.compiler import intrinsic
 from fastconv.backends.numba_cpu.fused.lanes import Lanes, half_of_one_plus_exp, tanh
+from fastconv.backends.numba_cpu.fused.normal import density_and_probability
 from fastconv.backends.numba_cpu.simd import vector_of
 
 
@@ -30,6 +33,9 @@ class Activation(ABC):
 
     reads_input: bool = False
     """True if the gradient is computed from the activation's inputs, False if from its results."""
+
+    has_exp: bool = False
+    """True if the formulas have an exponential: to store and load a gradient is cheaper than to compute it twice."""
 
     @abstractmethod
     def forward(self, x: Lanes) -> Lanes:
@@ -60,6 +66,8 @@ class Clamp(Activation):
 class Tanh(Activation):
     """This activation is the hyperbolic tangent y, with the derivative 1 - y^2."""
 
+    has_exp = True
+
     def forward(self, x: Lanes) -> Lanes:
         return tanh(x)
 
@@ -69,6 +77,8 @@ class Tanh(Activation):
 
 class Sigmoid(Activation):
     """This activation is y = 1 / (1 + exp(-x)), with the derivative y (1 - y)."""
+
+    has_exp = True
 
     def forward(self, x: Lanes) -> Lanes:
         return 0.5 / half_of_one_plus_exp(-x)
@@ -80,7 +90,7 @@ class Sigmoid(Activation):
 class Silu(Activation):
     """This activation is x s with s = 1 / (1 + exp(-x)), with the derivative s (1 + x (1 - s))."""
 
-    reads_input = True
+    reads_input = has_exp = True
 
     def forward(self, x: Lanes) -> Lanes:
         return x * 0.5 / half_of_one_plus_exp(-x)
@@ -131,6 +141,40 @@ class LeakyRelu(Activation):
         return (grad * self.SLOPE).replaced(saved.above(0.0), grad)
 
 
+class Gelu(Activation):
+    """This activation is x P(X <= x) of a normal X with the density p(x); its derivative is P(X <= x) + x p(x)."""
+
+    reads_input = has_exp = True
+
+    def forward(self, x: Lanes) -> Lanes:
+        return x * density_and_probability(x)[1]
+
+    def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
+        density, probability = density_and_probability(saved)
+        return grad * saved.times_plus(density, probability)
+
+
+class GeluTanh(Activation):
+    """This activation is x s with s = 1 / (1 + exp(-u)), u = a (x + b x^3); its derivative is s + x u' s (1 - s)."""
+
+    reads_input = has_exp = True
+    A, B = 2 * math.sqrt(2 / math.pi), 0.044715
+
+    def forward(self, x: Lanes) -> Lanes:
+        return x / (1.0 + exp(-self._exponent(x)))
+
+    def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
+        # x u' grows as x^3, so 1 - s must not cancel: it is t / (1 + t) where s = 1 / (1 + t), and the other way round.
+        u = self._exponent(saved)
+        t = exp(-Lanes(u.builder, u.apply("fabs")))
+        larger = 1.0 / (1.0 + t)
+        slope = saved * (saved * saved).times_plus(3 * self.A * self.B, self.A)
+        return grad * (slope * (t * larger * larger) + larger.replaced(u.below(0.0), t * larger))
+
+    def _exponent(self, x: Lanes) -> Lanes:
+        return x * (x * x).times_plus(self.A * self.B, self.A)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Clamp(0.0, math.inf),
     "relu6": Clamp(0.0, 6.0),
@@ -140,8 +184,10 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Sigmoid(),
     "hardsigmoid": HardSigmoid(),
     "leaky_relu": LeakyRelu(),
+    "gelu": Gelu(),
+    "gelu_tanh": GeluTanh(),
 }
-"""The activations by their names in `torch.nn.functional`."""
+"""The activations by their names in `fastconv.backends.block.Activation`."""
 
 NONE = "none"
 """Stands in compiled code for the lack of an activation."""

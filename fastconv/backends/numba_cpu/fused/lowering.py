@@ -192,7 +192,8 @@ class Lowering:
                 sums = biases + number * g.K * size
                 self._bias(part, change if pooled is None else pooled, sums, pooled=pooled is not None)
             if at.x is not None:
-                self._input(conv, change, at, at.x + first * math.prod(conv.input_shape[1:]) * size)
+                begin = at.x + first * math.prod(conv.input_shape[1:]) * size
+                self.input_gradient(conv, change, at.forward.w, begin)
             if weights is not None:
                 x = at.forward.x + first * math.prod(conv.input_shape[1:]) * size
                 self._weight(conv, x, change, weights + number * numbers * size)
@@ -243,16 +244,17 @@ class Lowering:
         N, K, P, Q = part.result_shape if pooled else part.geometry.output_shape
         bias_gradient(self.simd, N, K, P * Q).record(self.program, grad, target)
 
-    def _input(self, g: ConvGeometry, grad: Place, at: Backward, target: Place) -> None:
+    def input_gradient(self, g: ConvGeometry, grad: Place, w: Place, target: Place) -> None:
+        """Write the jobs that compute a convolution's input gradient, also a transposed convolution."""
         plans, jobs, complete = self.planner.plans("conv2d_input", self.simd, g)
         if not complete:
             elementwise.record_clear(self.program, self.simd, target, math.prod(g.input_shape))
         for plan, job in zip(plans, jobs, strict=True):
             if job.exchanged:
-                plan.record(self.program, at.forward.w, grad, None, target)
+                plan.record(self.program, w, grad, None, target)
             else:
                 # Computed as a convolution, it multiplies an infinite weight by zeros beyond the gradient's edges.
-                plan.record(self.program, grad, at.forward.w, None, target, watch=True)
+                plan.record(self.program, grad, w, None, target, watch=True)
 
     def _weight(self, g: ConvGeometry, x: Place, grad: Place, target: Place) -> None:
         (plan,), (job,), _ = self.planner.plans("conv2d_weight", self.simd, g)

@@ -5,6 +5,7 @@ A tuple of parts, and channels that are two axes, are no values of a network: wh
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,10 +16,18 @@ from torch.fx import Node
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from fastconv.arguments import pair
-from fastconv.errors import ArgumentError, ArgumentTypeError
-from fastconv.geometry import PoolParameters
 from fastconv.torch.graphs.activations import activation_of
-from fastconv.torch.graphs.calls import ADDITIONS, arguments, bound, have_same_sizes, is_flattening, sizes
+from fastconv.torch.graphs.calls import (
+    ADDITIONS,
+    arguments,
+    bound,
+    convolution,
+    have_same_sizes,
+    is_constant,
+    is_flattening,
+    sizes,
+    windows,
+)
 from fastconv.torch.graphs.either import Either
 from fastconv.torch.graphs.networks import recipes
 from fastconv.torch.graphs.networks.constants import Source
@@ -104,12 +113,26 @@ def _either(reading: Reading, node: Node) -> bool:
             return False
         return reading.writes(node, recipes.Means(pairs), value)
     if theirs in (F.max_pool2d, torch.max_pool2d):
-        how = _windows(rest) if rest.pop("return_indices") is False else None
+        how = windows(rest) if rest.pop("return_indices") is False else None
         return how is not None and reading.writes(node, recipes.Windows("max", how), value)
+    if theirs is torch.conv_transpose2d:
+        return _transposed(reading, node, value, rest)
     if theirs is F.avg_pool2d:
-        how = _windows(rest)
+        how = windows(rest)
         return how is not None and reading.writes(node, recipes.Windows("avg", how), value)
     return False
+
+
+def _transposed(reading: Reading, node: Node, value: int | None, call: dict[str, Any]) -> bool:
+    how, places = convolution(call, call["weight"]), _places(reading, [call["weight"], call["bias"]])
+    if how is None or places is None or not is_constant(call["output_padding"]):
+        return False
+    extra = pair("output_padding", call["output_padding"], 0)
+    # A whole stride or more would open windows that the images have no pixel for.
+    if any(more >= step for more, step in zip(extra, how.stride, strict=True)):
+        return False
+    weight, bias = _raw(reading, places[0]), None if places[1] < 0 else _raw(reading, places[1])
+    return reading.writes(node, recipes.Transposed(weight, bias, how, extra), value)
 
 
 def _mean(reading: Reading, node: Node) -> bool:
@@ -138,12 +161,18 @@ def _parts(reading: Reading, node: Node) -> bool:
     shape = sizes(node.args[0])
     if further or axis not in (1, -3) or len(node.args) < 2 or len(shape or ()) != 4 or shape is None:
         return False
-    count, channels, value = node.args[1], shape[1], reading.value(node.args[0])
-    if type(count) is not int or type(channels) is not int or value is None:
+    count: Any = node.args[1]
+    channels, value = shape[1], reading.value(node.args[0])
+    if not is_constant(count) or type(channels) is not int or value is None:
         return False
-    size = count if node.target in (torch.split, "split") else -(-channels // count)
-    ends = tuple([(first, min(channels, first + size)) for first in range(0, channels, size)])
-    reading.others[node] = Parts(value, ends)
+    if isinstance(count, (tuple, list)):
+        if 0 in count:
+            return False
+        ends = list(itertools.accumulate(count))
+    else:
+        size = count if node.target in (torch.split, "split") else -(-channels // count)
+        ends = [min(channels, first + size) for first in range(0, channels, size)]
+    reading.others[node] = Parts(value, tuple(itertools.pairwise([0, *ends])))
     return True
 
 
@@ -239,21 +268,6 @@ def _is_in_place(node: Node) -> bool:
     """Returns True if an activation may be written into its argument."""
     name = node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", "_"))
     return name.endswith("_") or node.kwargs.get("inplace", False) is not False or node.args[-1] is True
-
-
-def _windows(call: dict[str, Any]) -> PoolParameters | None:
-    """Returns a pooling's parameters, or None if they aren't constants that are allowed."""
-    try:
-        kernel = pair("kernel_size", call["kernel_size"], 1)
-        stride = call["stride"]
-        steps = kernel if stride in (None, (), []) else pair("stride", stride, 1)
-        padding, dilation = pair("padding", call["padding"], 0), pair("dilation", call.get("dilation", 1), 1)
-    except (ArgumentError, ArgumentTypeError):
-        return None
-    further = call.get("count_include_pad", True), call.get("divisor_override")
-    if type(call["ceil_mode"]) is not bool or type(further[0]) is not bool or type(further[1]) not in (int, type(None)):
-        return None
-    return PoolParameters(kernel, steps, padding, dilation, call["ceil_mode"], *further)
 
 
 _READERS: dict[Any, Callable[[Reading, Node], bool]] = {

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fastconv.arguments import make_conv_geometry, make_pool_geometry
+from fastconv.arguments import make_conv_geometry, make_pool_geometry, transposed_input_size
+from fastconv.backends import network
 from fastconv.backends.block import Activation, Block, Pooling
 from fastconv.backends.network import Arranged, Convolved, Mapped, Pooled, Reshaped
 from fastconv.errors import ArgumentError
-from fastconv.geometry import PoolParameters
+from fastconv.geometry import ConvParameters, Pair, PoolParameters
 from fastconv.torch.chains import POINT, Stage
 from fastconv.torch.graphs.networks.drawing import Drawing
 
@@ -65,6 +66,23 @@ class Linear:
         shape = drawing.parameters[self.weight]
         layer = Layer(Stage(shape, POINT, None, None), self.weight, self.bias)
         return Blocks((layer,))(drawing, alone, value)
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """A transposed convolution, with an output padding below the stride."""
+
+    weight: int
+    bias: int | None
+    how: ConvParameters
+    output_padding: Pair
+
+    def __call__(self, drawing: Drawing, alone: tuple[bool, ...], value: int) -> int:
+        weight, bias = drawing.parameters[self.weight], None if self.bias is None else drawing.parameters[self.bias]
+        size = transposed_input_size(drawing.shapes[value], weight, bias, self.how, self.output_padding)
+        geometry = make_conv_geometry(size, weight, None, self.how)
+        value = drawing.add(network.Transposed(geometry, value, self.weight), geometry.input_shape)
+        return value if self.bias is None else drawing.add(Mapped(value, shift=self.bias), geometry.input_shape)
 
 
 @dataclass(frozen=True)
@@ -190,7 +208,21 @@ class Flat:
         return drawing.same(value) if flat == value else flat
 
 
-Recipe = Blocks | Linear | Windows | Means | Activated | Sum | Scaled | Normalised | Joined | Part | Shuffled | Flat
+Recipe = (
+    Blocks
+    | Linear
+    | Transposed
+    | Windows
+    | Means
+    | Activated
+    | Sum
+    | Scaled
+    | Normalised
+    | Joined
+    | Part
+    | Shuffled
+    | Flat
+)
 
 
 def _flat(drawing: Drawing, value: int) -> int:

@@ -5,7 +5,9 @@
     x       =  (g - beta / count - (x - mean) gamma / (d count)) scale
 
 What f' needs is computed again from x, as the forward pass did, so that no result has to be kept. The first loop takes
-the two sums, the second writes the gradient of x; where there is a gradient of the residual, it is g, and kept.
+the two sums, the second writes the gradient of x. Where there is a gradient of the residual, it is g, and the second
+loop reads it. With an exponential in f', g waits for the second loop where the gradient of x will be: through SiLU the
+pass then takes 0.5 to 1.2 ns a number, for channels of 1,568 to 100,352 numbers, where doing it twice takes 0.8 to 1.3.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from functools import cache
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.fused.activations import differentiate_at
+from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS, differentiate_at
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
 from fastconv.backends.numba_cpu.fused.batch_norm.sums import RUN, lane_sum
 from fastconv.backends.numba_cpu.simd import (
@@ -33,6 +35,7 @@ from fastconv.backends.numba_cpu.simd.task import Task, task
 @cache
 def backward_task(activation: str) -> Task:
     """Return the task that computes a channel's gradients through an activation and the normalisation."""
+    keeps = activation in ACTIVATIONS and ACTIVATIONS[activation].has_exp
 
     @inner
     def gradient(simd, grad, residual, at, there, x, scale, shift):
@@ -54,6 +57,8 @@ def backward_task(activation: str) -> Task:
         scale, shift = broadcast(simd, gamma * inverse), broadcast(simd, beta - mean * (gamma * inverse))
         minus_mean, middle = broadcast(simd, -mean), broadcast(simd, mean)
         grad, x, residual, kept = args.result, args.x, args.residual, args.residual_grad
+        if keeps and kept == 0:
+            kept = args.x_grad
         sum_g, sum_gx, run = 0.0, 0.0, 0
         a, b = zeros(simd), zeros(simd)
         for n in range(args.N):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fastconv.backends.network import Arranged, Convolved, Mapped, Outline, Pooled, Reshaped
+from fastconv.backends.network import Arranged, Convolved, Mapped, Outline, Pooled, Reshaped, Transposed
 from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.fused.lowering import Forward, Lowering
 from fastconv.backends.numba_cpu.fused.network import dense, planes
@@ -41,6 +41,9 @@ class NetworkLowering:
             match operation:
                 case Convolved():
                     self._convolve(number, operation)
+                case Transposed():
+                    weight, target = self._parameters[operation.weight], self._target(number)
+                    self._blocks.input_gradient(operation.geometry, self._place(operation.source), weight, target)
                 case Pooled():
                     kind = AVERAGES if operation.kind == "avg" else VALUES
                     source, target = self._place(operation.source), self._target(number)
