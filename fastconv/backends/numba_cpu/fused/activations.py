@@ -20,7 +20,7 @@ import math
 from abc import ABC, abstractmethod
 
 from fastconv.backends.compiler import intrinsic
-from fastconv.backends.numba_cpu.fused.lanes import Lanes, half_of_one_plus_exp, tanh
+from fastconv.backends.numba_cpu.fused.lanes import Lanes, exp, half_of_one_plus_exp, tanh
 from fastconv.backends.numba_cpu.fused.normal import density_and_probability
 from fastconv.backends.numba_cpu.simd import vector_of
 
@@ -161,7 +161,7 @@ class GeluTanh(Activation):
     A, B = 2 * math.sqrt(2 / math.pi), 0.044715
 
     def forward(self, x: Lanes) -> Lanes:
-        return x / (1.0 + exp(-self._exponent(x)))
+        return x * 0.5 / half_of_one_plus_exp(-self._exponent(x))
 
     def gradient(self, grad: Lanes, saved: Lanes) -> Lanes:
         # x u' grows as x^3, so 1 - s must not cancel: it is t / (1 + t) where s = 1 / (1 + t), and the other way round.

@@ -137,6 +137,16 @@ def _power_of_two(n: Lanes) -> Lanes:
     return n._new(builder.bitcast(builder.shl(exponent, whole(mantissa)), n.value.type))
 
 
+def exp(x: Lanes) -> Lanes:
+    """Return e^x within 2 units in the last place; infinity where that is too large, 0 where too small."""
+    # Beyond these limits the result is infinity or 0, and the halves of n are still exponents of normal numbers.
+    most = 130.0 if x.is_single else 800.0
+    n, minus_one = _reduced(x.clamp(-most, most))
+    half = Lanes(x.builder, (n * 0.5).apply("floor"))
+    first = _power_of_two(half)
+    return first.times_plus(minus_one, first) * _power_of_two(n - half)
+
+
 def half_of_one_plus_exp(x: Lanes) -> Lanes:
     """Return (1 + e^x) / 2 within 2 units in the last place; infinity where that is too large.
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fastconv.backends.network import Arranged, Convolved, Mapped, Operation, Outline, Pooled, Reshaped
+from fastconv.backends.network import Arranged, Convolved, Mapped, Operation, Outline, Pooled, Reshaped, Transposed
 
 SLAB_BYTES = 4 << 20
 """Size limit of what an operation reads and writes for the images of a slab, in bytes."""
@@ -78,7 +78,14 @@ def _fitting(outline: Outline, number: int, itemsize: int) -> int | None:
         return batch
     values = {*operation.sources, outline.given + number}
     image = itemsize * sum(math.prod(outline.shapes[value][1:]) for value in values)
-    if isinstance(operation, Convolved) and operation.block.geometry.flops > _BUSY * batch * image:
+    match operation:
+        case Convolved(block):
+            flops = block.geometry.flops
+        case Transposed(geometry):
+            flops = geometry.flops
+        case _:
+            flops = 0
+    if flops > _BUSY * batch * image:
         return None
     return max(1, min(batch, SLAB_BYTES // image))
 
@@ -111,6 +118,8 @@ def _part(operation: Operation, names: dict[int, int], images: int) -> Operation
         case Convolved(block, source):
             block = replace(block, geometry=replace(block.geometry, N=images))
             return replace(operation, block=block, source=names[source], residual=named(operation.residual))
+        case Transposed(geometry, source):
+            return replace(operation, geometry=replace(geometry, N=images), source=names[source])
         case Pooled(geometry, _, source):
             return replace(operation, geometry=replace(geometry, N=images), source=names[source])
         case Mapped(source, factors):
