@@ -60,6 +60,19 @@ def test_a_function_takes_few_passes_and_is_optimised_with_its_caller(monkeypatc
     assert len(ran) == 24, ran
 
 
+def test_an_intrinsic_is_lowered_for_both_targets() -> None:
+    """Kernels are compiled after Numba's own target has used the same functions, and before."""
+    from fastconv.backends.compiler.object_code import object_code
+    from fastconv.backends.compiler.object_code.inner import Inner
+
+    def kernel(place):
+        store_integer(place, 0, 1 + 2)
+
+    for _ in range(2):
+        assert object_code(integers(kernel), "kernel")
+        Inner(lambda place: store_integer(place, 0, 3)).compile("(int64,)")
+
+
 def test_a_constant_is_no_argument() -> None:
     from fastconv.backends.compiler.object_code import object_code
 

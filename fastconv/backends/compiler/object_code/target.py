@@ -40,18 +40,22 @@ class _Typing(typing.Context):
 
     def resolve_function_type(self, function: Any, arguments: Any, named: Any) -> Any:
         """Return the signature of a call, which is found once for operators and intrinsics."""
-        if named or isinstance(function, types.Dispatcher):
+        if named or not isinstance(function, types.Function):
             return super().resolve_function_type(function, arguments, named)
         key = function, arguments
         if key not in _signatures:
             found = super().resolve_function_type(function, arguments, named)
             if found is None:
                 return None
-            _signatures[key] = found
-        return _signatures[key]
+            _signatures[key] = found, function.get_impl_key(found)
+        signature, lowering = _signatures[key]
+        # A function's type is one object for all targets; where Numba's own has used it since, it lowers as that does.
+        function._impl_keys[signature.args] = lowering
+        return signature
 
 
-_signatures: dict[tuple[Any, Any], Any] = {}
+_signatures: dict[tuple[Any, Any], tuple[Any, Any]] = {}
+"""The signature of each call, and what lowers it."""
 
 
 class _Lowering(CPUContext):
