@@ -31,7 +31,7 @@ def _address(function: object) -> int:
 def test_even_threads_begin_with_the_first_task_and_odd_ones_with_the_last(
     slot: int, taken: tuple[int, int], expected: list[int]
 ) -> None:
-    """Of the job's tasks some are ``taken`` already, from the first on and from the last on."""
+    """Other threads have ``taken`` some tasks before: a number of the first ones, and a number of the last ones."""
     done: list[tuple[int, int]] = []
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
