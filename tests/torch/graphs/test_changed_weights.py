@@ -1,0 +1,86 @@
+"""Weights that change between the calls of a network: the next call has the new ones."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.torch.graphs.compiling import assert_alike, compiled
+from tests.torch.graphs.stretches import Model, images, ran
+
+
+def _in_place(layer: nn.Conv2d) -> None:
+    layer.weight.mul_(1.5)
+
+
+def _swapped(layer: nn.Conv2d) -> None:
+    layer.weight.data = torch.randn_like(layer.weight)
+
+
+def _by_numpy(layer: nn.Conv2d) -> None:
+    layer.weight.detach().numpy()[...] = 0.25
+
+
+def _loaded(layer: nn.Conv2d) -> None:
+    layer.load_state_dict({name: value + 0.5 for name, value in layer.state_dict().items()})
+
+
+def _replaced(layer: nn.Conv2d) -> None:
+    layer.weight = nn.Parameter(torch.randn_like(layer.weight))
+
+
+def _exchanged(layer: nn.Conv2d) -> None:
+    gc.collect()
+    if weakref.getweakrefcount(layer.weight):
+        pytest.skip("torch swaps no tensor with weak references, and what traced the model has one still")
+    torch.utils.swap_tensors(layer.weight, nn.Parameter(torch.randn_like(layer.weight)))
+
+
+def _stepped(layer: nn.Conv2d) -> None:
+    layer.weight.grad = torch.ones_like(layer.weight)
+    torch.optim.SGD(layer.parameters(), 0.1).step()
+
+
+@pytest.mark.parametrize("change", [_in_place, _swapped, _by_numpy, _loaded, _replaced, _exchanged, _stepped])
+@pytest.mark.parametrize("which", ["first", "second", "deep", "linear"])
+@torch.no_grad()
+def test_weights_that_change(change: Callable[[Any], None], which: str) -> None:
+    """Packed, read in place, of single channels, of a linear layer: the next call has the new weight."""
+
+    def function(m: Any, x: Tensor) -> Tensor:
+        return m.linear(F.relu(m.deep(m.second(m.first(x)))).mean((2, 3)))
+
+    model, x = Model(function).double().eval(), images(1)
+    run = compiled(model)
+    with ran() as runs:
+        run(x)
+        before = model(x)
+        change(getattr(model.layers, which))
+        after = model(x)
+        assert float((before - after).abs().max()) > 1e-6
+        assert_alike(run(x), after, 1e-12)
+    # What torch has no count of shows in a run, which is done again.
+    assert runs == ([True, False, True] if change is _by_numpy else [True] * 2)
+
+
+@pytest.mark.parametrize("place", [0, 1, 39])
+@torch.no_grad()
+def test_a_number_of_a_vector_that_changes_unseen_by_torch(place: int) -> None:
+    """Statistics, biases and the other vectors are compared whole, for the sizes that were there and for new ones."""
+    norm = nn.BatchNorm2d(40)
+    layers = nn.Sequential(nn.Conv2d(3, 40, 3), norm, nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(40, 5, 1)).double().eval()
+    run = compiled(layers)
+    for number, vector in enumerate(each for each in layers.state_dict().values() if each.ndim == 1):
+        run(torch.randn(2, 3, 9, 9, dtype=torch.float64))
+        vector.numpy()[min(place, len(vector) - 1)] += 0.5
+        with ran() as runs:
+            for x in (torch.randn(2 + number % 2, 3, 9, 9, dtype=torch.float64), torch.randn(2, 3, 9, 9).double()):
+                assert_alike(run(x), layers(x), 1e-12)
+        assert runs[-1]
