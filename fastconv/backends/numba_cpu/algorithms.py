@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastconv.backends.numba_cpu.conv.channel_lanes.plan import ChannelsConvolution
 from fastconv.backends.numba_cpu.conv.depthwise.plan import DepthwiseConvolution, DepthwiseWeightGradient
 from fastconv.backends.numba_cpu.conv.depthwise.rows import MOST_TAPS, WIDEST
 from fastconv.backends.numba_cpu.conv.direct.plan import DirectConvolution, DirectWeightGradient
@@ -45,6 +46,11 @@ ALGORITHMS = {
         MatrixWeightGradient,
         "pixels that take 8 MiB at most under all taps; weight gradients of images whose rows under a kernel, a vector "
         "of channels, take 384 KiB at most",
+    ),
+    "channels": Algorithm(
+        ChannelsConvolution,
+        MatrixWeightGradient,
+        "images whose rows under a kernel, of 64 channels, take 384 KiB at most",
     ),
     "depthwise": Algorithm(
         DepthwiseConvolution,

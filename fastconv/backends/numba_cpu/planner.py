@@ -77,11 +77,16 @@ def _candidate(simd: Simd, problem: Problem, algorithm: str, weight: bool) -> Ca
 def candidates(simd: Simd, problem: Problem, algorithm: str | None = None, *, weight: bool) -> list[Candidate]:
     """Return the candidates for the problem, cheapest first; with ``weight``, those for its weight gradient.
 
-    They are those of the ``algorithm`` asked for, in all its forms, or of all algorithms.
+    They are those of the ``algorithm`` asked for, in all its forms, or of all algorithms. A kind of plan that two
+    algorithms share is one candidate, by the name of the first.
     """
     names = ALGORITHMS if algorithm is None else NAMES[algorithm]
-    found = [candidate for name in names if (candidate := _candidate(simd, problem, name, weight)) is not None]
-    return sorted(found, key=lambda candidate: candidate.cycles)
+    found: dict[type[Plan], Candidate] = {}
+    for name in names:
+        candidate = _candidate(simd, problem, name, weight)
+        if candidate is not None:
+            found.setdefault(candidate.kind, candidate)
+    return sorted(found.values(), key=lambda candidate: candidate.cycles)
 
 
 def choose(simd: Simd, problem: Problem, algorithm: str | None, *, weight: bool = False) -> Candidate | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.simd import (
+    add,
     fused,
     is_zero,
     lanes_between,
@@ -132,10 +133,18 @@ def pack_weight(simd, args, task, thread):
 @inner
 def is_finite(simd, numbers, count):
     """Return whether all numbers are finite: 0 times infinity or NaN is NaN, and a sum with NaN stays NaN."""
-    total = zeros(simd)
-    nothing = zeros(simd)
-    whole = count // simd.lanes * simd.lanes
-    for i in range(0, whole, simd.lanes):
+    nothing, lanes = zeros(simd), simd.lanes
+    # Four sums, since each addition waits for the one before.
+    first, second, third, total = nothing, nothing, nothing, nothing
+    whole = count // lanes * lanes
+    four = whole // (4 * lanes) * (4 * lanes)
+    for i in range(0, four, 4 * lanes):
+        first = fused(simd, load(simd, numbers, i), nothing, first)
+        second = fused(simd, load(simd, numbers, i + lanes), nothing, second)
+        third = fused(simd, load(simd, numbers, i + 2 * lanes), nothing, third)
+        total = fused(simd, load(simd, numbers, i + 3 * lanes), nothing, total)
+    for i in range(four, whole, lanes):
         total = fused(simd, load(simd, numbers, i), nothing, total)
     rest = load_where(simd, numbers, whole, lanes_between(simd, 0, count - whole), nothing)
+    total = add(simd, add(simd, first, second), add(simd, third, total))
     return is_zero(simd, fused(simd, rest, nothing, total))

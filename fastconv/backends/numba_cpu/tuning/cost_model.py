@@ -169,6 +169,8 @@ class MatmulCosts:
     """Cycles in which a number of a weight gradient by taps is put into the weight's order."""
     fewest_rows: int
     """Rows of a weight gradient for which a task transposes the source, at least."""
+    fewest_channels: int
+    """Source channels that a convolution transposes at a time, at least, if it has more."""
     in_place: int
     """Gathered pixels up to which an input gradient reads the weight in place."""
     scattered: float

@@ -204,6 +204,7 @@ ZEN4 = CostModel(
         fewest=24,
         order=3.0,
         fewest_rows=128,
+        fewest_channels=64,
         in_place=96,
         scattered=0.5,
         column=30,

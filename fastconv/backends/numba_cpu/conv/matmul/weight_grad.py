@@ -45,7 +45,7 @@ from fastconv.backends.numba_cpu.simd import (
 )
 from fastconv.backends.numba_cpu.simd.task import task
 
-_AHEAD = 4
+AHEAD = 4
 """Distance of prefetches, in vectors. Planes are too far apart for the processor to see that each is read in order."""
 
 
@@ -59,22 +59,26 @@ def workspace_bytes(simd: Simd, channels: int, pixels: int, width: int, points: 
 
 
 @inner
-def _transpose_pixels(simd, source, plane, channels, count, target, width):
-    """Write ``count`` pixels of ``channels`` planes, ``plane`` apart, as rows of channels, ``width`` apart."""
+def transpose_pixels(simd, source, plane, channels, count, target, width):
+    """Write ``count`` pixels of ``channels`` planes, ``plane`` apart, as rows of channels, ``width`` apart.
+
+    Up to a vector after the last row is overwritten.
+    """
     lanes = simd.lanes
     if count < lanes:
         for p in range(count):
             for c in range(channels):
                 store_scalar(simd, target, p * width + c, load_scalar(simd, source, c * plane + p))
         return
-    for c in range(0, channels, lanes):
+    # The last channels come first: their vectors reach into the next row, whose first channels are written later.
+    for c in range((channels - 1) // lanes * lanes, -1, -lanes):
         there = min(lanes, channels - c)
         for p in range(0, count, lanes):
             # The last square has some pixels again, rather than what lies behind the block.
             first = min(p, count - lanes)
             corner = source + simd.itemsize * (c * plane + first)
             for i in range(there):
-                prefetch(simd, corner, i * plane + _AHEAD * lanes)
+                prefetch(simd, corner, i * plane + AHEAD * lanes)
             transpose(simd, corner, plane, there, target + simd.itemsize * (first * width + c), width)
 
 
@@ -170,7 +174,7 @@ def correlate(simd, args, task, thread):
         if top < end:
             corner = args.source + size * ((image * columns + first_column) * H * W + top * W)
             pixels, channels = transposed + size * width, end_column - first_column
-            _transpose_pixels(simd, corner, H * W, channels, (end - top) * W, pixels, width)
+            transpose_pixels(simd, corner, H * W, channels, (end - top) * W, pixels, width)
         # Blocks that meet no padding above or below all have the same tables.
         if args.plain == 0 and (not inside or known != count):
             for t in range(taps):
