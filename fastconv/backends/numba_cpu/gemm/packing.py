@@ -13,6 +13,7 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_scalar,
     load_where,
+    stack_square,
     store,
     store_scalar,
     transpose,
@@ -79,11 +80,36 @@ def _pack_columns(simd, source, depth_step, rows, depth, target, tile_rows):
 
 @inner
 def _pack_taps(simd, source, args, rows, depth, target, tile_rows):
-    """Pack one panel of a weight whose taps are in any order; some of them may be left out."""
-    taps = args.tap_count
+    """Pack one panel of a weight whose taps are in any order; some of them may be left out.
+
+    The kernels of as many rows as a vector has lanes are transposed together; one by one, a number takes 1.5 cycles.
+    The last ones are, since nothing may be read after the weight, nor written after the panel. In a narrow panel a
+    stored vector also overwrites elements after its own, as in `pack_squares`.
+    """
+    taps, lanes, table = args.tap_count, simd.lanes, args.taps
     row_step, depth_step = args.weight_row, args.weight_depth
-    table = args.taps
-    for d in range(depth):
+    kernel = min(row_step, depth_step)
+    pieces = (kernel + lanes - 1) // lanes
+    whole = 0
+    if tile_rows % lanes == 0 or pieces == 1:
+        whole = max(0, depth - 1 - (pieces * lanes - kernel + depth_step - 1) // depth_step)
+        square = stack_square(simd)
+    for d in range(whole):
+        for first in range((tile_rows - 1) // lanes * lanes, -1, -lanes):
+            place = target + simd.itemsize * (d * taps * tile_rows + first)
+            for piece in range(pieces):
+                there = rows - first
+                if there > 0:
+                    corner = source + simd.itemsize * (d * depth_step + first * row_step + piece * lanes)
+                    transpose(simd, corner, row_step, there, square, lanes)
+                for t in range(taps):
+                    element = load_integer(table, 3 * t + 2) - piece * lanes
+                    if element >= 0 and element < lanes:
+                        value = zeros(simd)
+                        if there > 0:
+                            value = load(simd, square, element * lanes)
+                        store(simd, place, t * tile_rows, value)
+    for d in range(whole, depth):
         for t in range(taps):
             base = d * depth_step + load_integer(table, 3 * t + 2)
             row = (d * taps + t) * tile_rows

@@ -104,6 +104,18 @@ def stack_integers(typing):
 
 
 @intrinsic
+def stack_square(typing, simd):
+    """Return the address of lanes x lanes elements on the stack, valid until the calling function returns."""
+
+    def generate(context, builder, signature, arguments):
+        square = cgutils.alloca_once(builder, vector_of(simd).llvm, simd.simd.lanes)
+        square.align = simd.simd.lanes * simd.simd.itemsize
+        return builder.ptrtoint(square, I64)
+
+    return types.intp(simd), generate
+
+
+@intrinsic
 def prefetch(typing, simd, base, index):
     """Prefetch the cache line of element ``index``."""
 
