@@ -22,11 +22,14 @@ arithmetic, and tuning/ the measured cost of each part):
                 their image, nothing is packed or gathered; otherwise pixels are gathered once for all tasks, and the
                 weight of a forward pass isn't packed; not used where many rows would share a few sets of the L1 cache
 
+    channels    conv/channel_lanes. Transposes images to rows of channels, 5 cycles a vector, and results back; packs
+                the weight. Strides, dilations and short rows cost nothing, taps in the padding are left out
+
     depthwise   conv/depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for
                 each tap
 
 Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, few pixels with many
-channels and dense layers to `matrix`, kernels of 3 x 3 and more with some tens of channels to `winograd`, and small
+channels and dense layers to `matrix`, deep layers with strides or large dilations to `channels`, kernels of 3 x 3 and more with some tens of channels to `winograd`, and small
 images in large batches to `batch`.
 The planner knows an algorithm only by its folder and its row in the table (algorithms.py). Each form of Winograd's has
 a row.

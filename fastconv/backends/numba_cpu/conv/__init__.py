@@ -4,6 +4,7 @@ implicit_gemm/   a matrix product whose right operand exists a block at a time: 
 direct/          pixels read in place, from planes of some rows: few channels, large images
 winograd/        3 x 3 kernels in fewer multiplications
 image_lanes/     as many images at once as a vector has lanes: small images in large batches
+channel_lanes/   target channels in the lanes, a pixel at a time: strides, large dilations, short rows
 matmul/          1 x 1 kernels and dense layers: matrices read where they lie
 depthwise/       one channel to a group, at the speed of memory
 phases/          dilated kernels as kernels without dilation, on every second or third pixel
