@@ -50,7 +50,7 @@ ALGORITHMS = {
     "channels": Algorithm(
         ChannelsConvolution,
         MatrixWeightGradient,
-        "images whose rows under a kernel, of 64 channels, take 384 KiB at most",
+        "images whose rows under a kernel, of 32 channels, take 384 KiB at most",
     ),
     "depthwise": Algorithm(
         DepthwiseConvolution,

@@ -230,8 +230,13 @@ def _stretch(offset: int, step: int, points: int, size: int) -> tuple[int, int]:
 
 
 def _dense_forward(g: ConvGeometry) -> Job:
-    """Return the job of y[n, k] = x[n] * w[k], a product along the rows of x and w."""
+    """Return the job of y[n, k] = x[n] * w[k], a product along the rows of x and w.
+
+    A single image is a convolution of one pixel: dot products, for which nothing is transposed.
+    """
     features = g.C * g.H * g.W
+    if g.N == 1:
+        return _forward(replace(g, C=features, H=1, W=1, R=1, S=1, stride=(1, 1)))
     problem = Problem(1, 1, g.N, g.K, (1, features), (1, features), (1, 1), _ONE_TAP)
     return Job(problem, (1, g.K, 1, features), (1, g.N, 1, features), along_rows=True, exchanged=True)
 

@@ -29,8 +29,8 @@ arithmetic, and tuning/ the measured cost of each part):
                 each tap
 
 Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, few pixels with many
-channels and dense layers to `matrix`, deep layers with strides or large dilations to `channels`, kernels of 3 x 3 and more with some tens of channels to `winograd`, and small
-images in large batches to `batch`.
+channels and dense layers to `matrix`, deep layers with strides or large dilations to `channels`, kernels of 3 x 3 and
+more with some tens of channels to `winograd`, and small images in large batches to `batch`.
 The planner knows an algorithm only by its folder and its row in the table (algorithms.py). Each form of Winograd's has
 a row.
 """

@@ -169,14 +169,16 @@ class MatmulCosts:
     """Cycles in which a number of a weight gradient by taps is put into the weight's order."""
     fewest_rows: int
     """Rows of a weight gradient for which a task transposes the source, at least."""
+    task: int
+    """Cycles that a task with target channels in the lanes takes besides its products and what it transposes."""
     fewest_channels: int
     """Source channels that a convolution transposes at a time, at least, if it has more."""
     in_place: int
     """Gathered pixels up to which an input gradient reads the weight in place."""
     scattered: float
     """Share of tiles written by way of the workspace from which all are, after more steps of the reduction."""
-    column: int
-    """Cycles to copy a step of the last column, in all tasks."""
+    column: float
+    """Cycles in which a task copies a step of the last column."""
     dot: int
     """Cycles to add up the lanes of a dot product and to write it."""
     product: float

@@ -48,8 +48,8 @@ RUN_WORDS = 4
 """Count of integers of a run of taps: dy and dx of its first tap, its number of taps, and its row in the packed weight.
 """
 
-PACKED = 16
-"""Source channels that are packed at a time."""
+_STEPS = 256
+"""Steps of the reduction that are packed at a time, all taps of some channels, and put in order in a cache."""
 
 
 def workspace_bytes(simd: Simd, row: int, slots: int, points: int, width: int, panels: int, taps: int) -> int:
@@ -59,7 +59,7 @@ def workspace_bytes(simd: Simd, row: int, slots: int, points: int, width: int, p
     of a packed panel.
     """
     numbers = slots * row + points * width * panels + simd.lanes * simd.lanes
-    return simd.itemsize * (max(numbers, PACKED * taps * width) + simd.lanes)
+    return simd.itemsize * (max(numbers, max(_STEPS, taps) * width) + simd.lanes)
 
 
 @task(ChannelsArguments)
@@ -71,11 +71,11 @@ def pack_weight(simd, args, task, thread):
     taps, depth, lanes, width = args.tap_count, args.depth, simd.lanes, args.tile_rows
     group, panel = divmod(task, (args.rows + width - 1) // width)
     target = args.panels + simd.itemsize * task * width * depth * taps
-    piece = args.workspace + thread * args.thread_bytes
+    piece, some = args.workspace + thread * args.thread_bytes, max(1, _STEPS // taps)
     for block in range(0, depth, args.channels):
         channels = min(args.channels, depth - block)
-        for c in range(0, channels, PACKED):
-            count = min(PACKED, channels - c)
+        for c in range(0, channels, some):
+            count = min(some, channels - c)
             pack_panel(simd, args, group, panel, block + c, count, piece)
             for i in range(count):
                 for t in range(taps):

@@ -140,7 +140,8 @@ def _blocks(simd: Simd, p: Problem, vectors: int, blocks: int, wanted: int) -> t
         return None
     panel_bytes = vectors * simd.lanes * p.channels * len(p.taps) * simd.itemsize
     chunks = len(p.taps) * p.channels / _steps(simd, vectors)
-    cycles = CPU.gemm.transpose * ceil(p.channels, simd.lanes) * wide * slots * panel_blocks
+    cycles = float(COST.task * panel_blocks)
+    cycles += CPU.gemm.transpose * ceil(p.channels, simd.lanes) * wide * slots * panel_blocks
     cycles += (CPU.gemm.transpose + CPU.gemm.write) * p.rows * ceil(block_rows * J, simd.lanes)
     # Sums that don't stay in the L1 cache are read and written once in so many steps, the weight by each block.
     if results * simd.itemsize > COST.near_bytes:

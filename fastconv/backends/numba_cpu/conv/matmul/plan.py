@@ -11,7 +11,7 @@ from fastconv.backends.numba_cpu.conv.direct import weight_grad as correlate
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.matmul import kernel, product, weight_grad
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
-from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling, is_product, matrix_tiling
+from fastconv.backends.numba_cpu.conv.matmul.tiling import LAST_ROWS, MatrixTiling, is_product, matrix_tiling
 from fastconv.backends.numba_cpu.conv.matmul.weight_tiling import WeightTiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.lowering import Job
@@ -37,7 +37,8 @@ class MatrixConvolution(Convolution):
         values = {"row_step": row_step, "depth_step": depth_step, "pack_tasks": packed, "columns": before}
         self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
         self._set({"alone": alone, "points": cut.columns - alone})
-        self._kernels = _kernels(self.args, simd, kernel.kernel, replace(cut, columns=cut.columns - alone), p.rows)
+        if cut.columns > alone:
+            self._kernels = _kernels(self.args, simd, kernel.kernel, replace(cut, columns=cut.columns - alone), p.rows)
         if alone:
             self._dots = _dots(self.args, simd, cut, p.rows)
         if cut.piece:
@@ -113,8 +114,8 @@ def _weight_steps(job: Job) -> tuple[int, int] | None:
 def _dots(args: np.ndarray, simd: Simd, cut: MatrixTiling, rows: int) -> np.ndarray:
     """Put a table of kernels for the last column into the arguments: for most rows, at the end, and between tasks."""
     task = cut.block_panels * cut.tile_rows
-    counts = product.LAST_ROWS, (rows % task or task) % product.LAST_ROWS, task % product.LAST_ROWS
-    dots = np.array([correlate.kernel(simd, count or product.LAST_ROWS, 1) for count in counts], np.int64)
+    counts = LAST_ROWS, (rows % task or task) % LAST_ROWS, task % LAST_ROWS
+    dots = np.array([correlate.kernel(simd, count or LAST_ROWS, 1) for count in counts], np.int64)
     args["dots"] = dots.ctypes.data
     return dots
 

@@ -27,7 +27,7 @@ from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.forward import deliver
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
-from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling
+from fastconv.backends.numba_cpu.conv.matmul.tiling import LAST_ROWS, MatrixTiling
 from fastconv.backends.numba_cpu.gemm.packing import pack_panel_of
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
@@ -40,9 +40,6 @@ from fastconv.backends.numba_cpu.simd import (
     zero,
 )
 from fastconv.backends.numba_cpu.simd.task import task
-
-LAST_ROWS = 8
-"""Target channels whose last pixel is computed together: eight sums, which keep the multiply-add units busy."""
 
 
 def workspace_bytes(simd: Simd, cut: MatrixTiling, depth: int) -> int:

@@ -15,6 +15,9 @@ from fastconv.backends.numba_cpu.tuning.splitting import TASKS, tasks_for
 
 COST = CPU.matmul
 
+LAST_ROWS = 8
+"""Target channels whose last pixel is computed together: eight sums, which keep the multiply-add units busy."""
+
 
 @dataclass(frozen=True)
 class MatrixTiling:
@@ -148,13 +151,36 @@ def _cut_columns(simd: Simd, p: Problem, products: int, columns: int, depth: int
 
     The last column is multiplied by rows of the weight, which a backward problem doesn't have.
     """
-    if p.backward or columns % simd.lanes != 1 or columns == 1 or depth < simd.lanes:
+    if p.backward or columns % simd.lanes != 1 or depth < simd.lanes:
         return _cut(simd, products, p.rows, columns, depth, width, by_rows=not p.backward)
+    cycles = products * p.rows * (COST.dot + COST.product * depth / simd.lanes)
+    if columns == 1:
+        return _cut_column(p.rows, depth, width, products, cycles)
+    cycles += products * depth * COST.column * TASKS
     cut = _cut(simd, products, p.rows, columns - 1, depth, width)
-    if cut is None:
-        return None
-    cycles = products * (depth * COST.column + p.rows * (COST.dot + COST.product * depth / simd.lanes))
-    return replace(cut, columns=columns, cycles=cut.cycles + cycles, alone=True)
+    return None if cut is None else replace(cut, columns=columns, cycles=cut.cycles + cycles, alone=True)
+
+
+def _cut_column(rows: int, depth: int, width: int, products: int, cycles: float) -> MatrixTiling:
+    """Return the tiling of a single column, whose rows are shared by the tasks."""
+    panels = -(-rows // LAST_ROWS)
+    wanted = TASKS if cycles > CPU.gemm.small else 1
+    block_panels = -(-panels // min(panels, max(1, -(-wanted // products))))
+    panel_blocks = -(-panels // block_panels)
+    return MatrixTiling(
+        tile_rows=LAST_ROWS,
+        tile_vectors=1,
+        columns=1,
+        steps=min(depth, COST.steps),
+        block_tiles=1,
+        blocks=1,
+        block_panels=block_panels,
+        panel_blocks=panel_blocks,
+        cycles=cycles + products * panel_blocks * depth * COST.column,
+        used=1.0,
+        width=width,
+        alone=True,
+    )
 
 
 def _cut(
