@@ -61,9 +61,7 @@ class Job:
     columns: ConvGeometry | None = None
     """The forward convolution, if the job computes its input gradient by a column matrix (conv/column_matrix)."""
     parts: tuple[Job, ...] = ()
-    """The parts of the job, if it is done in parts, which share the packed weight or the result."""
-    by_taps: int = 0
-    """Taps of the packed weight, if it holds all channels of one tap before the next tap (conv/tap_parts); else 0."""
+    """The parts of the job, a weight gradient, if it is done in parts, which share the result."""
 
 
 def is_dense(g: ConvGeometry) -> bool:

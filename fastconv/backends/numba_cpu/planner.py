@@ -48,7 +48,7 @@ from fastconv.backends.compiler.entry import Entry
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import ColumnGradient
 from fastconv.backends.numba_cpu.conv.plan import Cut, Plan
-from fastconv.backends.numba_cpu.conv.tap_parts.plan import ConvolutionInParts, WeightGradientInParts
+from fastconv.backends.numba_cpu.conv.tap_parts.plan import WeightGradientInParts
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
@@ -104,7 +104,7 @@ def plan(simd: Simd, job: Job, algorithm: str | None) -> Any:
     job is a product that makes columns.
     """
     if job.parts:
-        return WeightGradientInParts(simd, job) if job.along_rows else ConvolutionInParts(simd, job)
+        return WeightGradientInParts(simd, job)
     if job.columns is not None:
         return ColumnGradient(simd, job, job.columns, lambda product: plan(simd, product, algorithm))
     chosen = choose(simd, job.problem, algorithm, weight=job.along_rows)

@@ -2,7 +2,7 @@
 
     whole        a job for each lattice                                              (lowering.py)
     apart        jobs for parts of each lattice, so that taps are left out where they meet only padding
-    in parts     the same with one packed weight for all parts, and weight gradients by taps         (conv/tap_parts)
+    in parts     a weight gradient by groups of taps, each with the pixels that they meet            (conv/tap_parts)
     by columns   the input gradient as a product and a sum                                       (conv/column_matrix)
 
 The other routes are compared only if the first multiplies much padding, or packs the weight for many lattices: each
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from fastconv.backends.numba_cpu.conv.column_matrix.plan import column_job
-from fastconv.backends.numba_cpu.conv.tap_parts.split import MOST_PARTS, in_parts, weight_in_parts
+from fastconv.backends.numba_cpu.conv.tap_parts.split import MOST_PARTS, weight_in_parts
 from fastconv.backends.numba_cpu.conv.tap_parts.tiling import part_cycles
 from fastconv.backends.numba_cpu.lowering import Job, is_dense, jobs, split
 from fastconv.backends.numba_cpu.planner import Candidate, choose
@@ -41,7 +41,7 @@ def chosen_jobs(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | No
     elif wasteful:
         parts = [part for job in found for part in split(job)]
         if len(parts) <= MOST_PARTS:
-            ways += [(parts, complete), ([in_parts(job) for job in found], complete)]
+            ways.append((parts, complete))
     if operation == "conv2d_input" and (wasteful or len(found) > 1):
         product = column_job(g, simd.itemsize)
         if product is not None:

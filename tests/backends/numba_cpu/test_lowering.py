@@ -110,8 +110,8 @@ SPECIAL = [
     image(6, 12, 19, 30, 3, 3, N=2, padding=(7, 7, 7, 7), dilation=(7, 7), groups=2),
     image(3, 9, 20, 18, 2, 3, N=17, stride=(2, 3), padding=(0, 4, 9, 0), dilation=(3, 6)),
     image(400, 5, 5, 9, 3, 3, padding=(4, 4, 4, 4), dilation=(4, 4)),
-    image(1600, 8, 8, 9, 3, 3, N=2, padding=(6, 6, 6, 6), dilation=(6, 6)),  # some taps at a time
-    image(6500, 3, 3, 2, 3, 3, padding=(2, 2, 2, 2), dilation=(2, 2)),  # a tap in several chunks
+    image(1600, 8, 8, 9, 3, 3, N=2, padding=(6, 6, 6, 6), dilation=(6, 6)),
+    image(6500, 3, 3, 2, 3, 3, padding=(2, 2, 2, 2), dilation=(2, 2)),
     image(3, 30, 40, 4, 3, 3, N=8, padding=(20, 20, 20, 20), dilation=(20, 20)),
     TEXT,
 ]

@@ -11,8 +11,6 @@ from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.conv.direct import tiling as direct_tiles
 from fastconv.backends.numba_cpu.conv.image_lanes import tiling as batch_tiles
 from fastconv.backends.numba_cpu.conv.matmul import tiling as matrix_tiles
-from fastconv.backends.numba_cpu.conv.tap_parts.split import in_parts
-from fastconv.backends.numba_cpu.conv.tap_parts.tiling import part_tilings
 from fastconv.backends.numba_cpu.conv.winograd import tiling as winograd_tiles
 from fastconv.backends.numba_cpu.gemm import tile_search
 from fastconv.backends.numba_cpu.gemm import tiling as gemm_tiles
@@ -76,17 +74,6 @@ def test_a_new_image_size_looks_at_few_tiles(monkeypatch: pytest.MonkeyPatch) ->
             planner.candidates(FORCED[0], job.problem, weight=job.along_rows)
     # Without bounds it is 3,000 tiles for each size.
     assert looked < 800 * len(sizes)
-
-
-def test_parts_of_a_convolution_gather_all_taps_that_fit() -> None:
-    simd = Simd(AVX512, "float32")
-    for channels, all_of_them in ((64, True), (600, False)):
-        (job,), _ = jobs("conv2d", image(channels, 33, 33, 64, 3, 3, padding=(6, 6, 6, 6), dilation=(6, 6)))
-        job = in_parts(job)
-        for part, cut in zip(job.parts, part_tilings(simd, job), strict=True):
-            assert (cut.split_steps == channels * len(part.problem.taps)) is all_of_them
-            assert cut.split_steps % channels == 0
-            assert cut.split_steps * cut.width * simd.itemsize <= gemm_tiles.COST.block_bytes
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")

@@ -277,7 +277,6 @@ def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
         "XJ": p.target_step[1],
         "tap_count": len(p.taps),
         "in_order": job.in_order,
-        "by_taps": job.by_taps,
         "weight_row": job.weight[0],
         "weight_depth": job.weight[1],
         "weight_group": job.weight[2],

@@ -70,8 +70,6 @@ class ConvArguments(Arguments):
     tap_count: int
     in_order: int
     """1 if tap t is element t of the weight's kernel for every t and the kernel has no other elements, else 0."""
-    by_taps: int
-    """Number of taps if the weight is packed tap by tap, all channels of a tap together; 0 if channel by channel."""
     weight_row: int
     """Distance between target channels in the weight, in elements."""
     weight_depth: int

@@ -68,32 +68,27 @@ def tiling(
     depth: int,
     row: tuple[int, int],
     taps: int,
-    wanted: int = TASKS,
-    height: int | None = None,
     *,
     apart: bool = False,
-    repeats: int = 1,
 ) -> Tiling:
     """Return the tiling with the least waste for ``groups`` products of rows x depth by depth x columns.
 
     ``row`` is the number of columns that are in a row of the image, and the pixels from one to the next; the depth is
-    channels x ``taps``. Tiles have ``height`` rows if it is given; ``wanted`` is the number of tasks to aim for;
-    ``apart`` is True if the target's pixels have a stride; ``repeats`` is the number of reductions of this depth that
-    are added up in the target.
+    channels x ``taps``; ``apart`` is True if the target's pixels have a stride.
     """
-    tile_rows, vectors = _tile(simd, rows, columns, height)
+    tile_rows, vectors = _tile(simd, rows, columns)
     width = vectors * simd.lanes
     panels, tiles = -(-rows // tile_rows), -(-columns // width)
     steps = -(-depth // -(-depth // COST.steps))
     passes = -(-depth // steps)
     fit = max(1, COST.block_bytes // (steps * width * simd.itemsize))
-    enough = max(1, groups * tiles // wanted)
+    enough = max(1, groups * tiles // TASKS)
     chunk = steps * min(passes, fit) if apart else steps
     if chunk == steps * passes:
-        chunk = depth * min(repeats, max(1, fit // passes))
+        chunk = depth
     block_tiles = 1 if chunk > steps else min(fit, enough)
     blocks = -(-tiles // block_tiles)
-    block_panels = ceil(panels, min(panels, ceil(wanted, groups * blocks)))
+    block_panels = ceil(panels, min(panels, ceil(TASKS, groups * blocks)))
     panel_blocks = -(-panels // block_panels)
     gather = gather_cycles(simd, row[0], steps / taps, row[1]) * groups * panel_blocks * tiles * vectors * depth
     step = CPU.issue.far_step(tile_rows, vectors)
@@ -179,30 +174,28 @@ def gather_cycles(simd: Simd, row: int, channels: float, step: int) -> float:
     return step * (6 + 3 * runs if runs <= 4 else 9 * runs) + begin
 
 
-def _tile(simd: Simd, rows: int, columns: int, height: int | None = None) -> tuple[int, int]:
-    """Return MR (``height`` if given) and vectors: the fewest numbers with padding, weighted by a tile's cost."""
+def _tile(simd: Simd, rows: int, columns: int) -> tuple[int, int]:
+    """Return MR and vectors: the fewest numbers with padding, weighted by a tile's cost."""
 
     def cost(tile: Ranked) -> float:
         (_, vectors), (padded_rows, loads, few) = tile.shape, tile.known
         width = vectors * simd.lanes
         return padded_rows * -(-columns // width) * width * loads * few
 
-    found = cheapest(_tiles_of(simd, rows, height), cost, scale=columns)
+    found = cheapest(_tiles_of(simd, rows), cost, scale=columns)
     assert found is not None
     tile_rows, vectors = found[1].shape
     return tile_rows, vectors
 
 
 @lru_cache(maxsize=1024)
-def _tiles_of(simd: Simd, rows: int, height: int | None) -> tuple[Ranked, ...]:
+def _tiles_of(simd: Simd, rows: int) -> tuple[Ranked, ...]:
     """Return the tiles, ranked by the cost of a column of ``rows``.
 
     ``known`` of each: the number of rows with padding, and the factors for loads and for too few accumulators.
     """
     found = []
     for place, (tile_rows, vectors) in enumerate(shapes(simd)):
-        if height not in (None, tile_rows):
-            continue
         padded_rows = -(-rows // tile_rows) * tile_rows
         loads = CPU.issue.factor(tile_rows, vectors)
         few = CPU.issue.shortage(tile_rows, vectors)

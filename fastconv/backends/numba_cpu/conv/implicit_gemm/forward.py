@@ -21,8 +21,6 @@ A gathered number is used ROWS times, at 16 multiply-adds a cycle; gathering cos
 target channels 4% of the time. Tiles at an edge (the last channels, the end of an image, a target with a stride) are
 computed into the workspace and then copied to the target by `deliver`.
 
-If parts of the target leave out different taps of one packed weight, all channels of a tap come before the next tap,
-as many taps in a chunk as fit in the cache: conv/tap_parts.
 This loop nest computes forward passes and input gradients (see lowering.py). No result depends on which thread does
 which task: each is computed by one task, in a fixed order.
 """
@@ -43,7 +41,6 @@ from fastconv.backends.numba_cpu.gemm.write_run import write_run
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
-    load_integer,
 )
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -59,15 +56,11 @@ def workspace_bytes(simd: Simd, chunk: int, block_tiles: int, tile_rows: int, ti
 
 
 @inner
-def _gather_block(simd, args, taps, group, first, pixels, rows, gathered, runs):
-    """Gather ``rows``, a range of the reduction over the range ``taps``, for a block of pixels from ``first`` on.
-
-    If the job goes by taps, ``rows`` are those of each tap.
-    """
-    (first_tap, end_tap), (begin, end) = taps, rows
-    vectors, by_taps = args.tile_vectors, args.by_taps != 0
-    together = 1 if by_taps else end_tap - first_tap
-    width, here = vectors * simd.lanes, (end - begin) * ((end_tap - first_tap) // together)
+def _gather_block(simd, args, group, first, pixels, rows, gathered, runs):
+    """Gather ``rows``, a range of the reduction, for a block of pixels from ``first`` on."""
+    begin, end = rows
+    vectors, here = args.tile_vectors, end - begin
+    width = vectors * simd.lanes
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
     in_image, channels = args.I * args.J, args.depth * args.groups
     plain = is_plain(args)
@@ -82,14 +75,11 @@ def _gather_block(simd, args, taps, group, first, pixels, rows, gathered, runs):
             u = first + tile * width + vector * simd.lanes
             place = gathered + simd.itemsize * (tile * here * width + vector * simd.lanes)
             count = min(simd.lanes, pixels - u)
-            for t in range(first_tap, end_tap, together):
-                table = args.taps + 24 * t
-                gather(simd, args, table, together, group, u, count, begin, end, place, width, runs)
-                place += simd.itemsize * (end - begin) * width
+            gather(simd, args, args.taps, args.tap_count, group, u, count, begin, end, place, width, runs)
 
 
-@inner
-def multiply_block(simd, args, task, thread):
+@task(ConvArguments)
+def multiply(simd, args, task, thread):
     """Compute one block of pixels by one block of target channels in one group."""
     rest, block = divmod(task, args.blocks)
     group, panel_block = divmod(rest, args.panel_blocks)
@@ -97,17 +87,12 @@ def multiply_block(simd, args, task, thread):
     panels = (rows + tile_rows - 1) // tile_rows
     first_panel = panel_block * args.block_panels
     end_panel = min(panels, first_panel + args.block_panels)
-    vectors = args.tile_vectors
-    width = vectors * simd.lanes
+    width = args.tile_vectors * simd.lanes
     in_image = args.I * args.J
     pixels = args.N * in_image
     first = block * args.block_tiles * width
     tiles = min(args.block_tiles, (pixels - first + width - 1) // width)
-    depth, taps, by_taps = args.depth, args.tap_count, args.by_taps
-    chunk = args.split_steps
-    # The reduction runs over all taps together, or over some taps one after another and skips packed taps not used.
-    together = max(1, chunk // depth) if by_taps != 0 else taps
-    packed = depth * max(by_taps, taps)
+    length, chunk = args.depth * args.tap_count, args.split_steps
     limits = args.limits
     plane = args.target_h * args.target_w
     # True if neighbours in the lattice are neighbours in the target, also from one row to the next.
@@ -117,56 +102,45 @@ def multiply_block(simd, args, task, thread):
     scratch = gathered + simd.itemsize * chunk * args.block_tiles * width
     runs = (scratch + simd.itemsize * tile_rows * width + 63) // 64 * 64
 
-    for t in range(0, taps, together):
-        some = min(together, taps - t)
-        apart = some if by_taps != 0 else 1
-        length = depth * some // apart
-        for k in range(0, length, chunk):
-            here = min(chunk, length - k)
-            _gather_block(simd, args, (t, t + some), group, first, pixels, (k, k + here), gathered, runs)
-            start = ACCUMULATE if t + k > 0 else 0
-            here_limits = limits + 2 * simd.itemsize if t + some == taps and k + here == length else limits
-            for panel in range(first_panel, end_panel):
-                row = group * rows + panel * tile_rows
-                left = args.panels + simd.itemsize * tile_rows * ((group * panels + panel) * packed + k)
-                bias = args.bias
-                if bias != 0:
-                    bias += simd.itemsize * row
-                whole = panel * tile_rows + tile_rows <= rows
-                for tile in range(tiles):
-                    u = first + tile * width
-                    right = gathered + simd.itemsize * tile * apart * here * width
-                    n, inside = divmod(u, in_image)
-                    direct = whole and dense and inside + width <= in_image
-                    target, across, begin, addend, within = scratch, width, 0, 0, limits
-                    if direct:
-                        target = args.target + simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
-                        across, begin, addend, within = plane, start, bias, here_limits
-                    operands = left, right, target, across, addend, begin, within
-                    _multiply_chunk(simd, args, (t, apart), here, width, operands)
-                    if not direct:
-                        count = min(width, pixels - u)
-                        valid = min(tile_rows, rows - panel * tile_rows)
-                        deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
+    for k in range(0, length, chunk):
+        here = min(chunk, length - k)
+        _gather_block(simd, args, group, first, pixels, (k, k + here), gathered, runs)
+        start = ACCUMULATE if k > 0 else 0
+        here_limits = limits + 2 * simd.itemsize if k + here == length else limits
+        for panel in range(first_panel, end_panel):
+            row = group * rows + panel * tile_rows
+            left = args.panels + simd.itemsize * tile_rows * ((group * panels + panel) * length + k)
+            bias = args.bias
+            if bias != 0:
+                bias += simd.itemsize * row
+            whole = panel * tile_rows + tile_rows <= rows
+            for tile in range(tiles):
+                u = first + tile * width
+                right = gathered + simd.itemsize * tile * here * width
+                n, inside = divmod(u, in_image)
+                direct = whole and dense and inside + width <= in_image
+                target, across, begin, addend, within = scratch, width, 0, 0, limits
+                if direct:
+                    target = args.target + simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
+                    across, begin, addend, within = plane, start, bias, here_limits
+                _multiply_chunk(simd, args, here, width, (left, right, target, across, addend, begin, within))
+                if not direct:
+                    count = min(width, pixels - u)
+                    valid = min(tile_rows, rows - panel * tile_rows)
+                    deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
 
 
 @inner
-def _multiply_chunk(simd, args, taps, length, width, operands):
-    """Compute a tile of a chunk of the reduction, ``steps`` steps at a time; the last ones apply the limits.
-
-    ``taps`` are the first tap and the count of those whose ``length`` rows are gathered one after another.
-    """
+def _multiply_chunk(simd, args, length, width, operands):
+    """Compute a tile of a chunk of the reduction, ``steps`` steps at a time; the last ones apply the limits."""
     left, right, target, across, bias, start, last_limits = operands
-    (first_tap, apart), tile_rows, steps, begin = taps, args.tile_rows, args.steps, start
-    for t in range(first_tap, first_tap + apart):
-        skipped = args.depth * load_integer(args.taps, 3 * t + 2) if args.by_taps != 0 else 0
-        for k in range(0, length, steps):
-            here = min(steps, length - k)
-            a = left + simd.itemsize * (skipped + k) * tile_rows
-            within = last_limits if t + 1 == first_tap + apart and k + here == length else args.limits
-            call(args.kernel, (here, a, right, target, across, bias, begin, within))
-            right += simd.itemsize * here * width
-            begin = ACCUMULATE
+    tile_rows, steps, begin = args.tile_rows, args.steps, start
+    for k in range(0, length, steps):
+        here = min(steps, length - k)
+        within = last_limits if k + here == length else args.limits
+        a, b = left + simd.itemsize * k * tile_rows, right + simd.itemsize * k * width
+        call(args.kernel, (here, a, b, target, across, bias, begin, within))
+        begin = ACCUMULATE
 
 
 @inner
@@ -197,9 +171,3 @@ def deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
         if inside == I * J:
             inside = 0
             n += 1
-
-
-@task(ConvArguments)
-def multiply(simd, args, task, thread):
-    """Run `multiply_block` as a task."""
-    multiply_block(simd, args, task, thread)

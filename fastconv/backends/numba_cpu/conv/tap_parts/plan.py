@@ -1,4 +1,4 @@
-"""These plans run jobs that are split into parts."""
+"""This plan runs a weight gradient that is split into parts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.conv.image_lanes.forward import pack_weight
-from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, job_arguments, panel_bytes
+from fastconv.backends.numba_cpu.conv.implicit_gemm import weight_grad
+from fastconv.backends.numba_cpu.conv.plan import WeightGradient, job_arguments
 from fastconv.backends.numba_cpu.conv.tap_parts.arguments import PartsArguments
 from fastconv.backends.numba_cpu.conv.tap_parts.tasks import (
     PAIRS,
     TABLE_WORDS,
-    convolve_part,
     correlate_part,
     put_in_place,
 )
@@ -42,30 +40,6 @@ class _Parts:
     def nbytes(self) -> int:
         """Return the size of the arguments and of the tables that they refer to, in bytes."""
         return self.args.nbytes + sum(table.nbytes for table in self._tables)
-
-
-class ConvolutionInParts(Convolution):
-    """This plan computes a forward pass or an input gradient, split into rectangles of the target."""
-
-    arguments = PartsArguments
-    packs = True
-
-    def __init__(self, simd: Simd, job: Job) -> None:
-        cuts, p = part_tilings(simd, job), job.problem
-        needed = max(
-            forward.workspace_bytes(simd, c.split_steps, c.block_tiles, c.tile_rows, c.tile_vectors) for c in cuts
-        )
-        super().__init__(simd, job, cuts[0], ARGUMENTS_BYTES + needed, panel_bytes(simd, p, cuts[0]))
-        self._own = _Parts(simd, [replace(part, limits=job.limits) for part in job.parts], cuts)
-        self.args["templates"], self.args["parts"] = self._own.args.ctypes.data, len(cuts)
-        self.args["steps"] = p.channels
-        self._first = pack_weight(simd), p.groups * cuts[0].panels
-        self._second = convolve_part(simd), part_tasks(job, cuts)
-
-    @property
-    def nbytes(self) -> int:
-        """Return the approximate size of the plan, its parts and its tables, in bytes."""
-        return super().nbytes + self._own.nbytes
 
 
 class WeightGradientInParts(WeightGradient):

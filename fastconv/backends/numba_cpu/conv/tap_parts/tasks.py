@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
+from fastconv.backends.numba_cpu.conv.implicit_gemm import weight_grad
 from fastconv.backends.numba_cpu.conv.tap_parts.arguments import PartsArguments
 from fastconv.backends.numba_cpu.simd import load_integer, load_scalar, store_integer, store_scalar, zero
 from fastconv.backends.numba_cpu.simd.arguments import MOST_WORDS, address_of_arguments, arguments_at
@@ -33,16 +33,6 @@ def _enter(args, task, thread):
     own.source = args.source
     own.workspace = place + 8 * MOST_WORDS
     return own, task
-
-
-@task(PartsArguments)
-def convolve_part(simd, args, task, thread):
-    """Compute one block of a rectangle of the target."""
-    own, number = _enter(args, task, thread)
-    own.panels = args.panels
-    own.bias = args.bias
-    own.target = args.target
-    forward.multiply_block(simd, own, number, 0)
 
 
 @task(PartsArguments)

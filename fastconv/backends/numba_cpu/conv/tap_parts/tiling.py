@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fastconv.backends.numba_cpu.gemm.tiling import Tiling, gather_cycles, tiling, weight_tiling
+from fastconv.backends.numba_cpu.gemm.tiling import Tiling, gather_cycles, weight_tiling
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
@@ -12,23 +12,19 @@ from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil
 
 
 def part_tilings(simd: Simd, job: Job) -> list[Tiling]:
-    """Return the parts' tilings. Those of a convolution have the same MR, since the parts read one packed weight."""
+    """Return the parts' tilings."""
     flops = sum(part.problem.flops for part in job.parts)
 
-    def cut(part: Job, height: int | None = None) -> Tiling:
+    def cut(part: Job) -> Tiling:
         p, taps = part.problem, len(part.problem.taps)
         row = p.lattice[1], p.source_step[1]
         tasks = ceil(TASKS * p.flops, flops)
-        if job.along_rows:
-            found = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, row, taps, tasks)
-            # The gradient is gathered too.
-            vectors = p.groups * p.rows * found.blocks * ceil(p.points, simd.lanes)
-            return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows, 1))
-        found = tiling(simd, p.groups, p.rows, p.points, p.channels, row, 1, tasks, height, apart=True, repeats=taps)
-        return replace(found, cycles=(found.cycles - found.pack) * taps)
+        found = weight_tiling(simd, p.groups, p.rows, p.channels * taps, p.points, row, taps, tasks)
+        # The gradient is gathered too.
+        vectors = p.groups * p.rows * found.blocks * ceil(p.points, simd.lanes)
+        return replace(found, cycles=found.cycles + vectors * gather_cycles(simd, p.lattice[1], p.rows, 1))
 
-    height = None if job.along_rows else cut(max(job.parts, key=lambda part: part.problem.flops)).tile_rows
-    return [cut(part, height) for part in job.parts]
+    return [cut(part) for part in job.parts]
 
 
 def part_tasks(job: Job, cuts: list[Tiling]) -> int:
@@ -40,5 +36,6 @@ def part_tasks(job: Job, cuts: list[Tiling]) -> int:
 def part_cycles(simd: Simd, job: Job) -> float:
     """Return the predicted cycles of all parts of a job, and of the step that they share."""
     p = job.problem
-    common = CPU.routes.place if job.along_rows else CPU.routes.pack
-    return common * p.groups * p.rows * p.channels * len(p.taps) + sum(cut.cycles for cut in part_tilings(simd, job))
+    return CPU.routes.place * p.groups * p.rows * p.channels * len(p.taps) + sum(
+        cut.cycles for cut in part_tilings(simd, job)
+    )
