@@ -25,6 +25,6 @@ class ChannelsArguments(ConvArguments):
     reach: int
     """Distance from the first to the last row of taps."""
     left: int
-    """Column of the first tap, for the first lattice column: the first one of the transposed rows."""
+    """First column of the transposed rows."""
     wide: int
     """Columns of transposed rows, those in the padding too."""

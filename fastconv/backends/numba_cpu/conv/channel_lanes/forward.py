@@ -214,6 +214,8 @@ def convolve(simd, args, task, thread):
     count = min(args.block_rows, args.I - first_row)
     first = first_row * args.DI + args.top
     slots = ((count - 1) * args.DI + args.reach) // args.skip + 1
+    if args.skip == 1:
+        first, slots = max(0, first), min(args.H, first + slots) - max(0, first)
     # The sums of all panels are kept if there are several blocks of channels.
     kept = end_panel - first_panel if args.channels < depth else 1
     results = args.workspace + thread * args.thread_bytes

@@ -39,7 +39,7 @@ class ChannelsConvolution(Convolution):
         self._table = np.array(sorted(p.taps), np.int64).reshape(-1)
         self._runs = np.array(runs_of(p), np.int64)
         in_order = job.in_order and tuple(sorted(p.taps)) == p.taps
-        self._set(extent(p) | {"taps": self._table.ctypes.data, "in_order": int(in_order)})
+        self._set(extent(p) | {"left": cut.left} | {"taps": self._table.ctypes.data, "in_order": int(in_order)})
         self._set({"runs": self._runs.ctypes.data, "run_count": len(self._runs)})
         last = -(-(p.rows - (panels - 1) * width) // simd.lanes)
         rest = p.lattice[1] % cut.tile_pixels or cut.tile_pixels

@@ -35,8 +35,9 @@ class ChannelsTiling:
     skip: int
     slots: int
     """Transposed rows of a block."""
+    left: int
     wide: int
-    """Columns of a transposed row."""
+    """First one and number of the columns of a transposed row: those in the padding that tiles with a pixel have."""
     cycles: float
     used: float
     splits: int = 1
@@ -90,7 +91,9 @@ def channels_tiling(simd: Simd, p: Problem) -> ChannelsTiling | None:
     if not p.kept:
         cycles += CPU.gemm.pack * p.groups * p.rows * p.channels * len(p.taps)
     wanted = TASKS if cycles > CPU.gemm.small else 1
-    cuts = [_blocks(simd, p, vectors, count, wanted) for count in {I, *range(1, min(I, 2 * TASKS) + 1)}]
+    left = max(tap_columns[0], (1 - pixels) * right)
+    wide = min((J - 1) * right + tap_columns[-1] + 1, W + (pixels - 1) * right) - left
+    cuts = [_blocks(simd, p, vectors, wide, count, wanted) for count in {I, *range(1, min(I, 2 * TASKS) + 1)}]
     best = min((cut for cut in cuts if cut is not None), default=None)
     if best is None:
         return None
@@ -108,27 +111,29 @@ def channels_tiling(simd: Simd, p: Problem) -> ChannelsTiling | None:
         ceil(panels, block_panels),
         down if len(tap_rows) == 1 else 1,
         slots,
-        (J - 1) * right + tap_columns[-1] - tap_columns[0] + 1,
+        left,
+        wide,
         cycles + more,
         p.rows / (-(-p.rows // simd.lanes) * simd.lanes),
     )
 
 
-def _blocks(simd: Simd, p: Problem, vectors: int, blocks: int, wanted: int) -> tuple[float, int, int, int, int] | None:
+def _blocks(
+    simd: Simd, p: Problem, vectors: int, wide: int, blocks: int, wanted: int
+) -> tuple[float, int, int, int, int] | None:
     """Return how an image is cut into about ``blocks`` blocks of rows, with the cycles besides those of products.
 
     They are (cycles, rows of a block, panels of a task, channels at a time, transposed rows); None if these take too
     much memory.
     """
-    (I, J), (down, right), (tap_rows, tap_columns) = p.lattice, p.source_step, p.grid
+    (I, J), down, tap_rows = p.lattice, p.source_step[0], p.grid[0]
     others, panels = p.images * p.groups, ceil(p.rows, vectors * simd.lanes)
     block_rows = ceil(I, blocks)
     blocks = ceil(I, block_rows)
     block_panels = ceil(panels, min(panels, ceil(wanted, others * blocks)))
     panel_blocks = ceil(panels, block_panels)
     reach = tap_rows[-1] - tap_rows[0]
-    slots = ((block_rows - 1) * down + reach) // (down if reach == 0 else 1) + 1
-    wide = (J - 1) * right + tap_columns[-1] - tap_columns[0] + 1
+    slots = block_rows if reach == 0 else min(p.size[0], (block_rows - 1) * down + reach + 1)
     most = CPU.gemm.block_bytes // simd.itemsize
     channels = p.channels
     if slots * wide * channels > most:
