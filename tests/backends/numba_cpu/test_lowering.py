@@ -80,7 +80,7 @@ def test_taps_are_left_out_where_they_meet_nothing(dilation: int) -> None:
         found = chosen(operation, g)
         best = choose(simd, found[0].problem, None)
         assert len(found) == 9 or (best is not None and best.algorithm == "channels")
-        assert sum(routes.job_cycles(simd, job) for job in found) < 1.4 * 256 * 256 * along(dilation) ** 2 / simd.lanes
+        assert sum(routes.job_cycles(simd, job) for job in found) < 2 * 256 * 256 * along(dilation) ** 2 / simd.lanes
     (job,) = chosen("conv2d_weight", g)
     assert len(job.parts) == 9
     assert flops(list(job.parts)) == 2 * 256 * 256 * along(dilation) ** 2
