@@ -231,6 +231,17 @@ def _gates(m: Any, x: Tensor) -> Tensor:
     return m.second(torch.cat([one * other, one], 1))
 
 
+def _other_slices(m: Any, x: Tensor) -> Any:
+    y = m.second(F.max_pool2d(m.first(x), 3))
+    return y[:, ::2].sum(), y[:, :2, 1:].sum(), y[..., 1:2].sum(), y[1:].sum(), y[:, 3:3].sum(), y[:, :2, 0].sum()
+
+
+def _written_to_a_slice(m: Any, x: Tensor) -> Any:
+    y = m.second(F.max_pool2d(m.first(x), 3))
+    y[:, 2:5] += 1.0
+    return m.second(y)
+
+
 def _argument_returned(m: Any, x: Tensor) -> Any:
     y = F.dropout(x, 0.5, False)
     return y, m.second(F.max_pool2d(m.first(y), 3))
@@ -246,6 +257,8 @@ ODD: dict[Callable[[Any, Tensor], Any], list[str]] = {
     _other_means: ["step", "mean", "mean", "cat", "mul"],
     _anchors: ["network", "view", "permute"],
     _gates: ["network", "chunk", "mul", "network"],
+    _other_slices: ["network", "sum", "sum", "sum", "sum", "sum", "sum"],
+    _written_to_a_slice: ["network", "iadd", "setitem", "step"],
     _argument_returned: ["dropout", "network"],
 }
 """Functions with calls that no network can hold, and the steps of their graphs."""
