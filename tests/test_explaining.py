@@ -36,6 +36,16 @@ def test_each_lattice_of_a_strided_input_gradient_is_explained() -> None:
     assert said.count("lattice ") == 4
 
 
+@pytest.mark.parametrize("sizes", [((0, 2, 9, 8), (5, 2, 3, 3)), ((2, 0, 9, 8), (5, 0, 3, 3))])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_images_and_no_channels_are_nothing_to_compute(sizes: tuple[tuple[int, ...], ...], operation: str) -> None:
+    for backend in ("numba", "numba:gemm"):
+        said = fastconv.explain(*sizes, operation=operation, backend=backend)
+        assert said.algorithm == "nothing to compute"
+        assert said.seconds == 0
+        assert "at the peak" in str(said)
+
+
 def test_backends_without_a_plan_say_who_they_are() -> None:
     said = fastconv.explain((1, 1, 3, 3), (1, 1, 2, 2), backend="naive")
     assert said.algorithm == "naive"

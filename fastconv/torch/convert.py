@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from fastconv import registry
-from fastconv.torch.swapping import computed, give_back, is_converted, is_own, swap
+from fastconv.errors import ArgumentTypeError
+from fastconv.torch.swapping import check_module, computed, give_back, is_converted, is_own, swap
 from fastconv.torch.tune import faster
 
 M = TypeVar("M", bound=nn.Module)
@@ -48,10 +49,14 @@ def convert(
     Raises:
         UnknownBackendError, BackendUnavailableError: no such backend, or it can't run here.
         ValueError: a lazy layer that doesn't have its parameters yet; then no layer has been changed.
+        TypeError: no torch.nn.Module, or a filter that can't be called.
         TypeError, RuntimeError: a batch to tune on that the model doesn't take, a model that isn't on the CPU or can't
             be copied, as it is measured on copies; then no layer has been changed.
     """
+    check_module(model)
     registry.resolve(backend)
+    if filter is not None and not callable(filter):
+        raise ArgumentTypeError("filter", repr(filter), "it must be a function of a layer's name and the layer")
     swapped = computed(model)
     sequences = [(name, layer) for name, layer in swapped if isinstance(layer, nn.Sequential) and fuse]
     chosen = [

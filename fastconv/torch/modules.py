@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx import Proxy
 
 from fastconv import registry
+from fastconv.errors import ArgumentTypeError
 from fastconv.interfaces import require
 from fastconv.torch import functional as F
 from fastconv.torch.internals import output_padding, padding_sides
@@ -79,6 +80,8 @@ class Layer(Unscriptable, nn.Module, metaclass=StandIn):
             # The layer is one node, as those of torch.nn are.
             path = input.tracer.path_of_module(self)
             return input.tracer.create_proxy("call_module", path, (input, *further), {})
+        if not isinstance(input, Tensor) and not hasattr(input, "__torch_function__"):
+            raise ArgumentTypeError("input", type(input).__name__, "a layer takes a torch.Tensor")
         if self._is_left_to_torch(input):
             return super().forward(input, *further)
         return self._compute(input, *further)

@@ -15,6 +15,7 @@ from torch import nn
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.torch.internals import tree_leaves, tree_map
 from fastconv.torch.memory import layout_of
+from fastconv.torch.swapping import check_module
 
 Tensor = torch.Tensor
 
@@ -63,8 +64,12 @@ class Call:
         return next((leaf for leaf in tree_leaves(self.inputs) if isinstance(leaf, Spec)), None)
 
 
-def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(example: Any, called: str = "example") -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Returns a model's positional and named arguments, from the tensor, tuple, list or dict that stands for them.
+
+    Args:
+        example: the tensor, tuple, list or dict.
+        called: its name in messages, which is the caller's name for it.
 
     Raises:
         TypeError: none of these.
@@ -80,10 +85,10 @@ def arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         kwargs = example
     else:
         allowed = "it must be a tensor, a tuple of arguments or a dict of named arguments"
-        raise ArgumentTypeError("example", type(example).__name__, allowed)
+        raise ArgumentTypeError(called, type(example).__name__, allowed)
     for leaf in tree_leaves((args, kwargs)):
         if isinstance(leaf, Tensor) and leaf.device.type != "cpu":
-            raise ArgumentError("example", f"a tensor on {leaf.device}", "layers are measured on the CPU")
+            raise ArgumentError(called, f"a tensor on {leaf.device}", "layers are measured on the CPU")
     return args, kwargs
 
 
@@ -93,8 +98,7 @@ def copied(model: M) -> M:
     Raises:
         RuntimeError: the model holds something that can't be copied.
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentTypeError("model", type(model).__name__, "it must be a torch.nn.Module")
+    check_module(model)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise ArgumentError("model", f"{name} on {tensor.device}", "layers are measured on the CPU")
@@ -117,19 +121,21 @@ def fresh(tree: Any) -> Any:
     return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, tree)
 
 
-def observe(model: nn.Module, example: Any, names: Iterable[str], *, gradients: bool) -> list[Call]:
+def observe(
+    model: nn.Module, example: Any, names: Iterable[str], *, gradients: bool, called: str = "example"
+) -> list[Call]:
     """Returns the calls of the layers ``names`` in a run of the model, in order; equal calls are counted.
 
     Args:
         model: a copy, since its buffers change.
-        example: as for `arguments`.
+        example, called: as for `arguments`.
         names: of modules in the model.
         gradients: whether gradients are recorded.
 
     Raises:
         RuntimeError: the model's own error, for an example that doesn't fit it.
     """
-    args, kwargs = arguments(example)
+    args, kwargs = arguments(example, called)
     seen: Counter[str] = Counter()
     calls: dict[str, Call] = {}
 
@@ -151,7 +157,7 @@ def observe(model: nn.Module, example: Any, names: Iterable[str], *, gradients: 
     except Exception as error:  # a model may raise anything
         given = ", ".join(str(_spec(leaf)) for leaf in tree_leaves((args, kwargs)))
         allowed = f"the model fails on it: {type(error).__name__}: {error}"
-        raise ArgumentError("example", given, allowed) from error
+        raise ArgumentError(called, given, allowed) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, SupportsIndex, TypeVar
 from torch import nn
 from torch.nn.utils import parametrize
 
+from fastconv.errors import ArgumentTypeError
 from fastconv.torch import modules
 from fastconv.torch.modules import COMPUTING, Layer
 from fastconv.torch.sequential import Sequential
@@ -40,6 +41,13 @@ _COUNTERPARTS: dict[type[nn.Module], type[nn.Module]] = {
 
 _ORIGINAL = "_fastconv_original_class"
 """The attribute of a converted layer that keeps its class of before."""
+
+
+def check_module(model: Any) -> None:
+    """Refuse what isn't a torch.nn.Module, such as a list of layers, a class or a state_dict."""
+    if not isinstance(model, nn.Module):
+        given = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ArgumentTypeError("model", given, "it must be a torch.nn.Module")
 
 
 def computed(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -79,7 +87,9 @@ def revert(model: M) -> M:
     Raises:
         RuntimeError: something else changed a layer's class since, such as a parametrisation that is to be removed
             first; then no layer has been changed.
+        TypeError: no torch.nn.Module.
     """
+    check_module(model)
     give_back(model.modules())
     return model
 

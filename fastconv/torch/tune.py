@@ -78,7 +78,7 @@ class _Tuner:
         """Returns the seconds that each layer or sequence gains in a run of the model; only those that gain enough."""
         sequences = [name for name in self._plain if name in names and runs_together(self._mine[name])]
         layers = [name for name in self._plain if name in names and isinstance(self._mine[name], Layer)]
-        found = observe(self._model, self._example, [*sequences, *layers], gradients=self._training)
+        found = observe(self._model, self._example, [*sequences, *layers], gradients=self._training, called="tune")
         calls: dict[str, list[Call]] = {}
         for call in found:
             calls.setdefault(call.name, []).append(call)

@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -132,6 +133,23 @@ def test_unknown_backend_changes_nothing() -> None:
     network = _network()
     with pytest.raises(fastconv.UnknownBackendError, match="'nope'"):
         fct.convert(network, "nope")
+    assert type(network[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(nn.Conv2d, "the class Conv2d"), ([nn.ReLU()], "list"), ({"weight": 1}, "dict"), (None, "NoneType")],
+)
+def test_what_is_no_model(given: Any, said: str) -> None:
+    for function in (fct.convert, fct.revert):
+        with pytest.raises(TypeError, match=f"model: got {said}, but it must be a torch.nn.Module"):
+            function(given)
+
+
+def test_a_filter_is_a_function() -> None:
+    network = _network()
+    with pytest.raises(TypeError, match=r"filter: got \['0'\], but it must be a function of a layer's name"):
+        fct.convert(network, filter=["0"])  # type: ignore[arg-type]
     assert type(network[0]) is nn.Conv2d
 
 

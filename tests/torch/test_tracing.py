@@ -65,6 +65,14 @@ def test_each_layer_in_a_graph_and_as_one(name: str) -> None:
     torch.testing.assert_close(vmap(layer)(x[:, None])[:, 0], expected)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_tensors_alone(name: str) -> None:
+    """As torch's, where functions would take arrays of NumPy's for poolings, and blame a convolution's weight."""
+    layer, shape = LAYERS[name]
+    with pytest.raises(TypeError, match=r"input: got ndarray, but a layer takes a torch.Tensor"):
+        convert(copy.deepcopy(layer))(torch.randn(shape).numpy())
+
+
 @conversions
 @pytest.mark.parametrize("recording", [True, False])
 def test_torch_jit_trace(conversion: str, recording: bool) -> None:

@@ -304,8 +304,8 @@ def test_wrong_gradients_are_found(races, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("batch", "error", "message"),
     [
-        (3, TypeError, "example: got int, but it must be a tensor"),
-        (torch.ones(1, 2, 8, 8), RuntimeError, "example: got 1x2x8x8 float32, but the model fails on it: RuntimeError"),
+        (3, TypeError, "tune: got int, but it must be a tensor"),
+        (torch.ones(1, 2, 8, 8), RuntimeError, "tune: got 1x2x8x8 float32, but the model fails on it: RuntimeError"),
         ({"image": X}, RuntimeError, "unexpected keyword argument"),
         (torch.ones(1, 1, 8, 8, device="meta"), RuntimeError, "a tensor on meta, but layers are measured on the CPU"),
     ],

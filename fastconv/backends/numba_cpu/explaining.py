@@ -17,7 +17,7 @@ def explain(simd: Simd, operation: str, g: ConvGeometry, algorithm: str | None, 
     lines: list[str] = []
     chosen, total = [], 0.0
     left_out: dict[str, None] = {}
-    found, _ = chosen_jobs(simd, operation, g, algorithm)
+    found = [] if 0 in (*g.input_shape, *g.output_shape) else chosen_jobs(simd, operation, g, algorithm)[0]
     for number, job in enumerate(found, 1):
         problem, weight = job.problem, job.along_rows
         if len(found) > 1:

@@ -140,6 +140,22 @@ def is_flattening(node: Node) -> bool:
     return statically_known_true(before[0] == after[0])
 
 
+def channels(node: Node) -> tuple[int, int] | None:
+    """Returns the first channel and the end of those that a call takes, as ``x[:, 3:8]``, or None for another call."""
+    shape, places = sizes(node.args[0]), node.args[1]
+    if shape is None or len(shape) != 4 or not isinstance(places, tuple) or not 2 <= len(places) <= 4:
+        return None
+    whole, part, *rest = places
+    if whole != slice(None) or not all(each is Ellipsis or each == slice(None) for each in rest):
+        return None
+    if not isinstance(part, slice) or not all(type(each) in (int, type(None)) for each in (part.start, part.stop)):
+        return None
+    if part.step not in (None, 1) or type(shape[1]) is not int:
+        return None
+    first, end, _ = part.indices(shape[1])
+    return (first, end) if first < end else None
+
+
 def follows(node: Node, before: Node) -> bool:
     """Returns True if a call reads the result before it, as its first argument or adding to it, and it alone does."""
     if list(before.users) != [node]:

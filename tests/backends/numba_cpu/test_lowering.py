@@ -190,12 +190,17 @@ def test_same_bits_for_any_number_of_threads(g: ConvGeometry) -> None:
 @pytest.mark.parametrize("line", [np.s_[:, :, 2], np.s_[:, :, :, 0]], ids=["row", "column"])
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize("form", ["2x2", "4x4"])
-def test_pixels_under_a_line_of_zero_taps_do_not_show(line: tuple[slice, ...], size: int, form: str) -> None:
+@pytest.mark.parametrize("empty", [0, 5], ids="{} rows of empty kernels".format)
+def test_pixels_under_a_line_of_zero_taps_do_not_show(
+    line: tuple[slice, ...], size: int, form: str, empty: int
+) -> None:
     """A causal kernel has such taps; not even 1e30 may show, whose rounding would hide the rest of a Winograd patch."""
     g = image(32, 12, 12, 32, size, size)
     rng = np.random.default_rng(2)
     x, w = (rng.standard_normal(shape, dtype=np.float32) for shape in (g.input_shape, g.weight_shape))
     w[line] = 0
+    w[:empty] = 0
+    w[empty, :2] = 0
     if size == 5 and line == np.s_[:, :, 2]:
         w[:, :, 3:] = 0
     numba = NumbaCpu("forced", algorithm=f"winograd({form})")

@@ -96,6 +96,13 @@ def _split(m: Any, x: Tensor) -> Tensor:
     return m.third(torch.cat([torch.tanh(more), few, a, F.gelu(c, approximate="tanh"), b], 1))
 
 
+def _sliced(m: Any, x: Tensor) -> Tensor:
+    """ReXNet's sum with the first channels, and the other ways to write parts."""
+    y = m.third(torch.cat([x[:, :8], m.first(x)], 1))
+    z = torch.cat([y[:, 0:5] + m.second(y)[:, 3:, :], y[:, 5:, ..., :]], dim=1)
+    return m.third(torch.cat([F.relu(z[:, -6:-2]), z[:, :, :, :], z[:, 6:100], z[:, 1:3]], 1))
+
+
 def _classified(m: Any, x: Tensor) -> Tensor:
     y = F.dropout(torch.flatten(F.adaptive_avg_pool2d(m.down(x), (1, 1)), 1), 0.5, False)
     return m.head(F.relu(m.linear(y), inplace=True))
@@ -130,6 +137,7 @@ ONE: dict[str, Callable[[Any, Tensor], Any]] = {
     "poolings": _pooled,
     "transposed convolutions": _enlarged,
     "channels in several parts": _split,
+    "slices of channels": _sliced,
     "linear layers": _classified,
     "residuals": _residual,
     "several results": _several,

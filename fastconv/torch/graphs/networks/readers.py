@@ -21,6 +21,7 @@ from fastconv.torch.graphs.calls import (
     ADDITIONS,
     arguments,
     bound,
+    channels,
     convolution,
     have_same_sizes,
     is_constant,
@@ -178,6 +179,9 @@ def _parts(reading: Reading, node: Node) -> bool:
 
 def _part(reading: Reading, node: Node) -> bool:
     parts, number = node.args
+    few = channels(node)
+    if few is not None:
+        return reading.writes(node, recipes.Part(*few), reading.value(parts), fresh=False)
     found = reading.others.get(parts) if isinstance(parts, Node) else None
     if not isinstance(found, Parts) or type(number) is not int or not 0 <= number < len(found.ends):
         return False

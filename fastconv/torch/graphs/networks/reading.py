@@ -72,13 +72,23 @@ class Reading:
             self._count = count
         return taken
 
-    def results(self) -> list[Node] | None:
-        """Returns the calls whose results others read, or None if these share memory with one another or an image."""
-        found = [node for node in self.nodes if any(user not in self.nodes for user in node.users)]
-        if not all(node in self.values for node in found):
-            return None
-        owners = [self._owner(self.values[node]) for node in found]
-        return found if self._fresh.issuperset(owners) and len(set(owners)) == len(owners) else None
+    def results(self) -> list[Node]:
+        """Returns the calls whose results others read."""
+        own = set(self.nodes)
+        return [node for node in self.nodes if not own.issuperset(node.users)]
+
+    def not_given(self) -> list[Node]:
+        """Returns the calls whose results others read, but no network gives.
+
+        These are tuples of parts, channels as two axes, and what shares its memory with an image or an earlier result.
+        """
+        found, owners = [], set()
+        for node in self.results():
+            owner = self._owner(self.values[node]) if node in self.values else None
+            if owner not in self._fresh or owner in owners:
+                found.append(node)
+            owners.add(owner)
+        return found
 
     def _owner(self, value: int) -> int:
         """Returns the value whose memory a value is in, where the calls are torch's."""

@@ -2,7 +2,7 @@
 
 A stretch is calls that directly follow one another in the graph, so that nothing can happen between them. What a
 network can't hold ends the stretch. In a stretch all results are fresh: it writes to no tensor that something else
-reads, and no result is a view of another.
+reads, and no result is a view of another. A call whose result would be is left to torch, and ends the stretch.
 """
 
 from __future__ import annotations
@@ -56,13 +56,24 @@ def as_a_function(graph: Graph) -> Callable[..., Any] | None:
 
 
 def _stretches(graph: Graph) -> list[Reading]:
-    """Returns the stretches of a graph, in order."""
+    """Returns the stretches of a graph, in order; a network can give the results of each."""
+    left: set[Node] = set()
+    while True:
+        found = _readings(graph, left)
+        more = [node for reading in found for node in reading.not_given()]
+        if not more:
+            return found
+        left.update(more)
+
+
+def _readings(graph: Graph, left: set[Node]) -> list[Reading]:
+    """Returns the stretches of a graph, in order, without the calls that are ``left`` to torch."""
     found = [Reading()]
     for node in graph.nodes:
-        if node.op in ("placeholder", "get_attr") or found[-1].takes(node, read):
+        if node.op in ("placeholder", "get_attr") or (node not in left and found[-1].takes(node, read)):
             continue
         found.append(Reading())
-        if not found[-1].takes(node, read):
+        if node in left or not found[-1].takes(node, read):
             found[-1] = Reading()
     return [reading for reading in found if reading.nodes]
 
