@@ -56,8 +56,7 @@ def compiled(make: Callable[P, Kernel]) -> Callable[P, int]:
 
     def found_or_made(constants: tuple[Any, ...]) -> int:
         if constants not in made:
-            code = Code(make, constants)
-            made[constants] = load(code.find() or code.make(), code.name)
+            made[constants] = _address(make, constants)
         return made[constants]
 
     @cache
@@ -69,6 +68,11 @@ def compiled(make: Callable[P, Kernel]) -> Callable[P, int]:
         return undisturbed(lambda: found_or_made(constants))
 
     return address  # type: ignore[return-value]  # the cache has other parameters
+
+
+def _address(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
+    code = Code(make, constants)
+    return load(code.find() or code.make(), code.name)
 
 
 class Code:

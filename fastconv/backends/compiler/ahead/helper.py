@@ -6,6 +6,7 @@ the process has ended.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import queue
@@ -22,7 +23,8 @@ Jobs = queue.SimpleQueue[bytes]
 
 
 def serve() -> None:
-    """Compile what jobs need, and return when there is nothing to do."""
+    """Compile what jobs need, and end this process when there is nothing to do."""
+    gc.disable()  # what Numba makes fits into the memory of some seconds
     jobs: Jobs = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(jobs,), daemon=True).start()
     wanted: list[kernels.Code] = []
@@ -31,6 +33,7 @@ def serve() -> None:
             while not wanted or not jobs.empty():
                 wanted += _listed(jobs.get(timeout=_PATIENCE))
             wanted.pop().make_ahead()
+    os._exit(0)  # the other thread is reading, which keeps the interpreter from ending
 
 
 def _receive(jobs: Jobs) -> None:
