@@ -8,12 +8,14 @@ and calls on tensors take their usual way.
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastconv.known import TensorInterface
+from fastconv.torch.internals import LIBRARY
 
 _VERSION, _DESCRIBE, _WORDS = 1, 5, 7
 """Major version of DLPack that is understood, the place of the function that describes a tensor in the exchange's
@@ -35,13 +37,18 @@ _FUNCTIONS = {
 }
 
 
+@cache
 def tensor_interface() -> TensorInterface | None:
     """Returns the interface, or None where torch has none that is understood."""
+    return _tried()
+
+
+def _tried() -> TensorInterface | None:
     describe, handle = _exchange(), _place_of_handle()
     if not describe or not handle:
         return None
     try:
-        library = ctypes.PyDLL(torch._C.__file__)
+        library = ctypes.PyDLL(LIBRARY)
         functions = {name: getattr(library, symbol) for name, symbol in _FUNCTIONS.items()}
         types = [getattr(library, f"aoti_torch_dtype_{name}")() for name in ("float32", "float64")]
     except (AttributeError, OSError):

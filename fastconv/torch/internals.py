@@ -59,6 +59,9 @@ _CAUTIOUS = _is_cautious()
 tree_leaves, tree_map = _pytree.tree_leaves, _pytree.tree_map
 """The values in nested tuples, lists, dicts and what else torch takes apart; and the same nest of other values."""
 
+LIBRARY: str = torch._C.__file__
+"""The file with torch's functions for Python, which depends on all others of torch's."""
+
 is_zerotensor = Tensor._is_zerotensor
 """Returns True if a tensor stands for zeros that were never written to memory."""
 

@@ -55,6 +55,9 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0, "a forked process has no helpers"
 while any(Path(f"/proc/{helper}").exists() for helper in helpers):
     time.sleep(0.05)
+with ahead.expected(plan):
+    add(4)
+assert ahead._helpers.running[0].pid not in helpers
 """
 
 
@@ -66,13 +69,13 @@ def _started(folder: Path, program: str, **environment: str) -> subprocess.Popen
     (source / "kernel.py").write_text(KERNELS)
     (folder / "use.py").write_text(USE.format(path=str(folder)) + program)
     env = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "cache"), "FASTCONV_NUM_THREADS": "2", **environment}
-    command = [sys.executable, str(folder / "use.py")]
+    command = [sys.executable, "-Werror", str(folder / "use.py")]
     return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def _printed(process: subprocess.Popen[str]) -> str:
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+    assert (process.returncode, errors) == (0, "")
     return output.strip()
 
 

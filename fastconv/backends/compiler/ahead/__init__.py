@@ -61,7 +61,9 @@ class Helpers:
 
     def send(self, job: Job) -> None:
         """Send a job to all helpers, of which there are one less than threads that compute."""
-        self.running = [each for each in self.running if each.poll() is None]
+        ended = [each for each in self.running if each.poll() is not None]
+        self.running = [each for each in self.running if each not in ended]
+        _close(ended)
         with suppress(OSError):  # no more processes
             while len(self.running) < min(get_num_threads() - 1, _MOST) and _is_python():
                 self.running.append(_start())
@@ -82,9 +84,14 @@ class Helpers:
         """Let go of the helpers, which belong to another process after a fork, and end with that one."""
         for each in self.running:
             each.returncode = 0
-            assert each.stdin is not None
-            each.stdin.close()
+        _close(self.running)
         self.running = []
+
+
+def _close(processes: list[subprocess.Popen[bytes]]) -> None:
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.close()
 
 
 def _is_python() -> bool:
