@@ -52,6 +52,8 @@ class TensorInterface(NamedTuple):
     """Tells by the address that a handle holds whether a gradient is to be recorded."""
     records_gradients: int
     """Tells whether gradients are recorded at all."""
+    casts: int
+    """Tells by torch's number of a device, 0 for the CPU, whether autocast changes data types there."""
     storage_bytes: int
     """Writes the size of a tensor's storage in bytes."""
     storage_offset: int

@@ -28,6 +28,7 @@ _FUNCTIONS = {
     "is_negated": "_ZN2at25compositeimplicitautograd6is_negERKNS_6TensorE",
     "wants_gradient": "_ZNK3c1010TensorImpl13requires_gradEv",
     "records_gradients": "aoti_torch_grad_mode_is_enabled",
+    "casts": "_ZN2at8autocast19is_autocast_enabledEN3c1010DeviceTypeE",
     "storage_bytes": "aoti_torch_get_storage_size",
     "storage_offset": "aoti_torch_get_storage_offset",
     "data": "aoti_torch_get_data_ptr",
@@ -95,7 +96,7 @@ def _place_of_handle() -> int:
 
 def _do_what_they_should(functions: dict[str, Any], place: int, types: list[int]) -> bool:
     """Returns True if torch's functions tell what is known of some tensors, and make one."""
-    for name in ("is_negated", "wants_gradient", "records_gradients"):
+    for name in ("is_negated", "wants_gradient", "records_gradients", "casts"):
         functions[name].restype = ctypes.c_bool
     functions["wrapped"].restype = ctypes.py_object
     plain = torch.zeros(2, 3)[1:]
@@ -114,13 +115,21 @@ def _do_what_they_should(functions: dict[str, Any], place: int, types: list[int]
         for name, fact in facts.items():
             if functions[name](handle, ctypes.byref(number)) != 0 or number.value != fact:
                 return False
-    with torch.no_grad():
-        recorded = [functions["records_gradients"]()]
-    with torch.enable_grad():
-        recorded.append(functions["records_gradients"]())
-    return recorded == [False, True] and all(
-        _makes(functions, number, dtype) for number, dtype in zip(types, (torch.float32, torch.float64), strict=True)
+    return (
+        _follow_modes(functions)
+        and _makes(functions, types[0], torch.float32)
+        and _makes(functions, types[1], torch.float64)
     )
+
+
+def _follow_modes(functions: dict[str, Any]) -> bool:
+    """Returns True if it is told rightly whether gradients are recorded and whether autocast is on."""
+    told, right = [], []
+    for on in (False, True):
+        with torch.set_grad_enabled(on), torch.autocast("cpu", enabled=on):
+            told.append((functions["records_gradients"](), functions["casts"](ctypes.c_int8(0))))
+        right.append((on, on))
+    return told == right
 
 
 def _makes(functions: dict[str, Any], number: int, dtype: torch.dtype) -> bool:

@@ -48,9 +48,7 @@ class TensorCalls:
 
     def conv2d(self, *arguments: Any) -> Any:
         """Returns the result of a known call, None or `NotImplemented`."""
-        if is_undisturbed() and not torch.is_autocast_enabled("cpu"):
-            return self._conv2d(*arguments)
-        return NotImplemented
+        return self._conv2d(*arguments) if is_undisturbed() else NotImplemented
 
     def max_pool2d(self, *arguments: Any) -> Any:
         """Returns the result of a known call, None or `NotImplemented`."""

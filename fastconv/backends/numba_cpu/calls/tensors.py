@@ -30,7 +30,7 @@ _TENSOR, _PARAMETER, _HANDLE = (_PLACE[name] for name in ("tensor", "parameter",
 _FLOAT32, _FLOAT64, _DESCRIBE = (_PLACE[name] for name in ("float32", "float64", "describe"))
 _NEGATED, _WANTS, _RECORDS = (_PLACE[name] for name in ("is_negated", "wants_gradient", "records_gradients"))
 _STORED, _BEFORE, _DATA = (_PLACE[name] for name in ("storage_bytes", "storage_offset", "data"))
-_EMPTY, _WRAPPED, _FORGET = (_PLACE[name] for name in ("empty", "wrapped", "forget"))
+_CASTS, _EMPTY, _WRAPPED, _FORGET = (_PLACE[name] for name in ("casts", "empty", "wrapped", "forget"))
 
 _TRUE = 0xFF
 """The byte of a result in which C++ returns a truth value."""
@@ -114,6 +114,8 @@ def _known_call(owner, arguments, count):
     state, key = load_integer(owner, DATA), stack_integers()
     described, places = stack_integers(), stack_integers()
     missed, first = load_integer(state, entry.MISSED), load_integer(state, entry.TENSORS)
+    if c_call(load_integer(state, _CASTS), (0,)) & _TRUE != 0:
+        return entry.shared(state, missed)
     store_integer(key, 0, load_integer(state, entry.OPERATION))
     words = 1
     for number in range(first):
