@@ -81,6 +81,17 @@ def in_forward_mode() -> bool:
     return _may_be() if _CAUTIOUS else forward_ad._current_level >= 0
 
 
+def is_wrapped(x: Tensor) -> bool:
+    """Returns True for a tensor of a transform, which has no memory, or one that has a tangent."""
+    if not _CAUTIOUS:
+        return in_transform() or in_forward_mode()
+    try:
+        x.data_ptr()
+    except RuntimeError:
+        return True
+    return forward_ad.unpack_dual(x).tangent is not None
+
+
 def _may_be() -> bool:
     """Returns the answer that leads to the slower way, except while torch.compile traces.
 

@@ -12,7 +12,7 @@ from torch import nn
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.planning import Conv2dPlan, Shape
 from fastconv.torch.interface import tensor_interface, words_of
-from fastconv.torch.internals import in_forward_mode, in_transform, is_undisturbed
+from fastconv.torch.internals import is_undisturbed, is_wrapped
 from fastconv.torch.memory import array_of, layout_of
 from fastconv.torch.ops import HALVES
 
@@ -60,7 +60,7 @@ class TensorConv2dPlan(Conv2dPlan):
             raise ArgumentTypeError(name, f"data type {tensor.dtype}", f"the plan was made for {self.dtype}")
         if tensor.shape != shape:
             raise ArgumentError(name, f"shape {tuple(tensor.shape)}", f"the plan was made for {shape}")
-        if (tensor.requires_grad and torch.is_grad_enabled()) or in_transform() or in_forward_mode():
+        if (tensor.requires_grad and torch.is_grad_enabled()) or is_wrapped(tensor):
             allowed = "plans record no gradients: use conv2d, or a plan under torch.no_grad()"
             raise ArgumentError(name, "a tensor whose gradient may be wanted", allowed)
 
