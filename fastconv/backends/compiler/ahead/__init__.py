@@ -12,7 +12,6 @@ claims.py    which process compiles a kernel
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import pickle
@@ -73,17 +72,8 @@ class Helpers:
             with suppress(OSError):  # it has just ended, or has more to do than the pipe holds
                 os.write(each.stdin.fileno(), len(text).to_bytes(8, "little") + text)
 
-    def stop(self) -> None:
-        """End all helpers."""
-        for each in self.running:
-            each.kill()
-            each.wait()
-        self.forget()
-
     def forget(self) -> None:
         """Let go of the helpers, which belong to another process after a fork, and end with that one."""
-        for each in self.running:
-            each.returncode = 0
         _close(self.running)
         self.running = []
 
@@ -119,6 +109,5 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 _helpers = Helpers()
-atexit.register(_helpers.stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.forget)
