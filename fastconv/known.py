@@ -14,7 +14,7 @@ these change.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,21 +30,52 @@ BACKEND = {"conv2d": 7, "max_pool2d": 7, "avg_pool2d": 7}
 """The operations whose calls may be known, and the number of their argument ``backend``, which is the last."""
 
 
+class TensorInterface(NamedTuple):
+    """What compiled code needs to know of torch: two classes, a place, numbers of data types, addresses of functions.
+
+    A *handle* is the address of torch's reference to a tensor, which stands in the tensor's Python object.
+    """
+
+    tensor: int
+    """Address of the class of tensors."""
+    parameter: int
+    """Address of the class of parameters."""
+    handle: int
+    """Bytes of a tensor's object before its handle."""
+    float32: int
+    float64: int
+    describe: int
+    """Fills the ``DLTensor`` of an object: the function of DLPack's exchange."""
+    is_negated: int
+    """Tells by a handle whether a tensor's numbers are stored negated."""
+    wants_gradient: int
+    """Tells by the address that a handle holds whether a gradient is to be recorded."""
+    records_gradients: int
+    """Tells whether gradients are recorded at all."""
+    casts: int
+    """Tells by torch's number of a device, 0 for the CPU, whether autocast changes data types there."""
+    storage_bytes: int
+    """Writes the size of a tensor's storage in bytes."""
+    storage_offset: int
+    """Writes the number of elements of the storage before the tensor's first."""
+    data: int
+    """Writes the address of a tensor's first element."""
+    empty: int
+    """Makes a tensor without content, and writes its handle."""
+    wrapped: int
+    """Returns a new Python object for a handle."""
+    forget: int
+    """Deletes a handle that `empty` has written."""
+
+
 class Table(Protocol):
     """Knows calls again."""
 
     def call(self, operation: str, backend: int) -> Call:
         """Returns the function that computes known calls; its argument ``backend``, a number, may be None."""
 
-    def tensor_call(self, operation: str, backend: int, kind: type, exchange: int, words: Words) -> Call:
-        """Returns the same for tensors.
-
-        Args:
-            operation, backend: as in `call`.
-            kind: the class of a call's first argument.
-            exchange: address of the function of DLPack's exchange that describes a tensor.
-            words: a function that returns what a key has of a tensor.
-        """
+    def tensor_call(self, operation: str, backend: int, tensors: TensorInterface, words: Words) -> Call:
+        """Returns the same for tensors; ``words`` returns what a key has of a tensor."""
 
     def learn(
         self, operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...], dtype: np.dtype[Any]

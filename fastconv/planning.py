@@ -35,7 +35,7 @@ class Conv2dPlan:
         self.input_shape, self.dtype, self.backend = input_shape, dtype, backend
         shape = planned.geometry.output_shape
         self.output_shape = shape if len(input_shape) == 4 else shape[1:]
-        self._planned, self._computed = planned, planned.w.dtype
+        self.planned, self._computed = planned, planned.w.dtype
         known = planned.known(input_shape, self.output_shape) if dtype == self._computed else None
         self._known = _unknown if known is None else known
 
@@ -71,8 +71,8 @@ class Conv2dPlan:
                 raise ArgumentValueError("out", "a read-only array", "the result is written to it")
         fits = out is not None and out.dtype == self._computed and out.flags.c_contiguous and out.flags.aligned
         y = np.asarray(out) if fits and not np.may_share_memory(x, out) else np.empty(self.output_shape, self._computed)
-        g = self._planned.geometry
-        self._planned.compute(x.reshape(g.input_shape), y.reshape(g.output_shape))
+        g = self.planned.geometry
+        self.planned.compute(x.reshape(g.input_shape), y.reshape(g.output_shape))
         if out is None:
             return y.astype(self.dtype, copy=False)
         if not np.may_share_memory(y, out):

@@ -12,7 +12,7 @@ from typing import Any
 from fastconv import threads
 from fastconv.backends.numba_cpu.calls import objects
 from fastconv.backends.numba_cpu.runtime import addresses
-from fastconv.torch import internals, known, team
+from fastconv.torch import interface, internals, known, planning, team
 
 FAIL = bool(os.environ.get("FAILING_PROBES"))
 """Whether all probes are to fail."""
@@ -20,7 +20,9 @@ FAIL = bool(os.environ.get("FAILING_PROBES"))
 FAILED: tuple[tuple[Any, str, Any], ...] = (
     (addresses, "word", addresses.DIRECT),
     (objects, "probe", lambda: False),
-    (known, "exchange", lambda: 0),
+    (interface, "tensor_interface", lambda: None),
+    (known, "tensor_interface", lambda: None),
+    (planning, "tensor_interface", lambda: None),
     (internals, "_CAUTIOUS", True),
     (team, "lend", lambda: None),
     (threads, "host_team", None),

@@ -87,7 +87,7 @@ def test_plans_give_the_same_bits(x: Any, w: Any, how: dict[str, Any], biased: b
 def test_the_weight_is_packed_once(name: str) -> None:
     """Depthwise convolutions and products of matrices read it in place."""
     x, w, how = LAYERS[name]
-    planned = fastconv.plan_conv2d(x, array(*w), **how)._planned
+    planned = fastconv.plan_conv2d(x, array(*w), **how).planned
     packs = name in ("direct", "winograd", "gemm", "batch", "parts", "two threads")
     assert isinstance(planned, PlannedConvolution)
     assert len(planned._panels) == packs

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from fastconv.geometry import ConvGeometry
+from fastconv.known import TensorInterface
 
 
 class Primitive(Protocol):
@@ -31,4 +32,10 @@ class Planned:
         It returns the result for an array of this ``shape``, in a new array of the shape ``result`` if ``out`` is
         None, or `NotImplemented` where Python code must look at the arguments.
         """
+        return None
+
+    def known_of_tensor(
+        self, words: Sequence[int], result: tuple[int, ...], tensors: TensorInterface
+    ) -> Callable[[Any], Any] | None:
+        """Returns the same for tensors, which always makes a new one; ``words`` are what a key has of its argument."""
         return None

@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from rich.table import Table
 
 import fastconv
 import fastconv.torch
 from fastconv import registry
 from fastconv.backends.jit import jit
 from fastconv.backends.numba_cpu.calls.record import Record, compute
-from fastconv.bench.operands import Operands
-from fastconv.bench.problems import Problem, ProblemError
+from fastconv.bench.contestants.fastconv_adapter import Fastconv
+from fastconv.bench.operands import Operands, on_cpu
+from fastconv.bench.problems import Problem, ProblemError, select
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 Call = Callable[[], object]
+
+OURS, PEER = "arrays", "onnxruntime"
 
 KERNEL = "kernel alone"
 """The contestant whose time is that of the compiled program, without any call from Python."""
@@ -76,7 +82,7 @@ def _peer(problem: Problem, arrays: Operands) -> dict[str, Call]:
         return {}
     from fastconv.bench.contestants.onnxruntime_adapter import make
 
-    return {"onnxruntime": make("", 1).prepare(problem, "forward", arrays)}
+    return {PEER: make("", 1).prepare(problem, "forward", arrays)}
 
 
 def contestants(size: int, channels: int) -> dict[str, dict[str, Callable[[int], None]]]:
@@ -130,13 +136,66 @@ def contestants(size: int, channels: int) -> dict[str, dict[str, Callable[[int],
 
 def measure(size: int, channels: int, calls: int, turns: int) -> list[Cost]:
     """Returns the best time of each contestant's call, of ``turns`` turns of ``calls`` calls each."""
+    best = _best(lambda: contestants(size, channels), calls, turns)
+    return [Cost(operation, name, spent, best[operation, KERNEL]) for (operation, name), spent in best.items()]
+
+
+def call_table(size: int, channels: int, calls: int, turns: int) -> Table:
+    """Returns what `measure` finds as a table."""
+    title = f"Calls on one image of {channels} x {size} x {size}, microseconds"
+    table = Table("operation", "contestant", "a call", "beyond the kernel", title=title, title_justify="left")
+    for cost in measure(size, channels, calls, turns):
+        table.add_row(cost.operation, cost.contestant, f"{cost.seconds * 1e6:.2f}", f"{cost.beyond * 1e6:.2f}")
+    return table
+
+
+def _layers() -> dict[str, dict[str, Callable[[int], None]]]:
+    """Returns for each convolution of the networks for digits its contestants, at batch 1."""
+    found: dict[str, dict[str, Callable[[int], None]]] = {}
+    for problem in select(["mnist"]):
+        g = problem.geometry
+        if isinstance(g, ConvGeometry) and g.N == 1:
+            operands = on_cpu(problem)
+            peers = {OURS: Fastconv("numba").call(problem, "forward", operands), **_peer(problem, operands)}
+            plan = fastconv.plan_conv2d(g.input_shape, operands.w, operands.b, g.stride, g.padding, g.dilation)
+            peers["plan"] = partial(plan, operands.x)
+            found[problem.name] = {name: _repeated(call) for name, call in peers.items()}
+    return found
+
+
+def layer_table(calls: int, turns: int) -> Table:
+    """Returns the times of layers of networks for digits as a table; a ratio is onnxruntime's time by that of arrays.
+
+    Those of onnxruntime's sessions and of a plan are for one weight, and those of arrays for any.
+    """
+    best = _best(_layers, calls, turns)
+    names = list(dict.fromkeys(name for name, _ in best))
+    table = Table("layer", OURS, "plan", PEER, "ratio", title="Layers at batch 1, microseconds", title_justify="left")
+    ratios = []
+    for name in names:
+        times = [best.get((name, each)) for each in (OURS, "plan", PEER)]
+        ratio = times[2] / times[0] if times[0] and times[2] else None
+        ratios += [ratio] if ratio else []
+        table.add_row(name, *("-" if each is None else f"{each * 1e6:.2f}" for each in times), _number(ratio))
+    table.add_row("geometric mean", "", "", "", _number(statistics.geometric_mean(ratios) if ratios else None))
+    return table
+
+
+def _number(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def _best(
+    prepare: Callable[[], dict[str, dict[str, Callable[[int], None]]]], calls: int, turns: int
+) -> dict[tuple[str, str], float]:
+    """Returns the best time of each call of each group, on one thread, of ``turns`` turns of ``calls`` calls each."""
     threads = torch.get_num_threads(), fastconv.get_num_threads()
     torch.set_num_threads(1)
     fastconv.set_num_threads(1)
     collects = gc.isenabled()
     gc.disable()
     try:
-        every = contestants(size, channels)
+        every = prepare()
         timed = {(operation, name): repeat for operation, group in every.items() for name, repeat in group.items()}
         best = dict.fromkeys(timed, float("inf"))
         for repeat in timed.values():
@@ -151,4 +210,4 @@ def measure(size: int, channels: int, calls: int, turns: int) -> list[Cost]:
         fastconv.set_num_threads(threads[1])
         if collects:
             gc.enable()
-    return [Cost(operation, name, spent, best[operation, KERNEL]) for (operation, name), spent in best.items()]
+    return best

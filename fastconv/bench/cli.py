@@ -179,14 +179,13 @@ def calls(
     count: Annotated[int, typer.Option("--calls", min=1, help="Calls of a turn.")] = 2000,
     turns: Annotated[int, typer.Option(min=1, help="Turns of each contestant; its fastest counts.")] = 15,
 ) -> None:
-    """Show what a call costs besides the kernel: arrays, tensors and plans, torch and onnxruntime, in turns."""
-    from fastconv.bench.calls import measure
+    """Show what a call costs besides the kernel: arrays, tensors and plans, torch and onnxruntime, in turns.
 
-    title = f"Calls on one image of {channels} x {size} x {size}, microseconds"
-    table = Table("operation", "contestant", "a call", "beyond the kernel", title=title, title_justify="left")
-    for cost in measure(size, channels, count, turns):
-        table.add_row(cost.operation, cost.contestant, f"{cost.seconds * 1e6:.2f}", f"{cost.beyond * 1e6:.2f}")
-    screen().print(table)
+    A second table has the layers of networks for digits at batch 1, with the ratio of onnxruntime's time to ours.
+    """
+    from fastconv.bench import calls
+
+    screen().print(calls.call_table(size, channels, count, turns), calls.layer_table(count, turns))
 
 
 @app.command()

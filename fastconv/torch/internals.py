@@ -59,6 +59,9 @@ _CAUTIOUS = _is_cautious()
 tree_leaves, tree_map = _pytree.tree_leaves, _pytree.tree_map
 """The values in nested tuples, lists, dicts and what else torch takes apart; and the same nest of other values."""
 
+LIBRARY: str = torch._C.__file__
+"""The file with torch's functions for Python, which depends on all others of torch's."""
+
 is_zerotensor = Tensor._is_zerotensor
 """Returns True if a tensor stands for zeros that were never written to memory."""
 
@@ -76,6 +79,17 @@ def in_transform() -> bool:
 def in_forward_mode() -> bool:
     """Returns True where forward-mode derivatives may travel with the tensors."""
     return _may_be() if _CAUTIOUS else forward_ad._current_level >= 0
+
+
+def is_wrapped(x: Tensor) -> bool:
+    """Returns True for a tensor of a transform, which has no memory, or one that has a tangent."""
+    if not _CAUTIOUS:
+        return in_transform() or in_forward_mode()
+    try:
+        x.data_ptr()
+    except RuntimeError:
+        return True
+    return forward_ad.unpack_dual(x).tangent is not None
 
 
 def _may_be() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import nn
 
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.planning import Conv2dPlan, Shape
-from fastconv.torch.internals import in_forward_mode, in_transform
+from fastconv.torch.interface import tensor_interface, words_of
+from fastconv.torch.internals import is_undisturbed, is_wrapped
 from fastconv.torch.memory import array_of, layout_of
 from fastconv.torch.ops import HALVES
 
@@ -24,8 +26,13 @@ class TensorConv2dPlan(Conv2dPlan):
         """Take the plan on arrays, the tensors' data type, and the layout of a weight, which results have too."""
         self.input_shape, self.output_shape, self.dtype = plan.input_shape, plan.output_shape, dtype
         self.backend, self._plan, self._layout = plan.backend, plan, layout
+        self._of_tensor = _known(plan, dtype) if layout is torch.contiguous_format else None
 
     def __call__(self, input: Any, *, out: Any = None) -> Any:
+        if out is None and self._of_tensor is not None and is_undisturbed():
+            found = self._of_tensor(input)
+            if found is not NotImplemented:
+                return found
         self._check("input", input, self.input_shape)
         array = array_to_compute("input", input)
         if out is None:
@@ -53,9 +60,18 @@ class TensorConv2dPlan(Conv2dPlan):
             raise ArgumentTypeError(name, f"data type {tensor.dtype}", f"the plan was made for {self.dtype}")
         if tensor.shape != shape:
             raise ArgumentError(name, f"shape {tuple(tensor.shape)}", f"the plan was made for {shape}")
-        if (tensor.requires_grad and torch.is_grad_enabled()) or in_transform() or in_forward_mode():
+        if (tensor.requires_grad and torch.is_grad_enabled()) or is_wrapped(tensor):
             allowed = "plans record no gradients: use conv2d, or a plan under torch.no_grad()"
             raise ArgumentError(name, "a tensor whose gradient may be wanted", allowed)
+
+
+def _known(plan: Conv2dPlan, dtype: torch.dtype) -> Callable[[Any], Any] | None:
+    """Returns a function in compiled code that computes the plan for plain tensors (`Planned.known_of_tensor`)."""
+    interface = tensor_interface()
+    if interface is None or dtype in HALVES:
+        return None
+    words = words_of(torch.empty(plan.input_shape, dtype=dtype))
+    return plan.planned.known_of_tensor(words, plan.output_shape, interface)
 
 
 def array_to_compute(name: str, tensor: Tensor) -> np.ndarray:

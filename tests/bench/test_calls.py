@@ -36,4 +36,22 @@ def test_the_command() -> None:
     assert done.exit_code == 0, done.output
     assert "beyond the kernel" in done.output
     assert "onnxruntime" in done.output
+    lines = [line for line in done.output.splitlines() if "conv" in line and "_n1 " in line]
+    assert len(lines) == 7
+    assert "geometric mean" in done.output
+
+
+def test_ratios_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 1 ours is faster; where onnxruntime isn't installed there is no ratio."""
+    both = {"arrays": 2e-6, "plan": 1e-6, "onnxruntime": 4e-6}
+    times = {("one", name): time for name, time in both.items()} | {("two", "arrays"): 1e-6}
+    monkeypatch.setattr(calls, "_best", lambda *_: times)
+    cells = [list(column.cells) for column in calls.layer_table(1, 1).columns]
+    assert cells == [
+        *(["one", "two", "geometric mean"], ["2.00", "1.00", ""], ["1.00", "-", ""], ["4.00", "-", ""]),
+        ["2.00", "-", "2.00"],
+    ]
+
+
+def test_a_problem_that_takes_too_long_is_an_error() -> None:
     assert "error: " in CliRunner().invoke(cli.app, ["calls", "--size", "400", "--turns", "1"]).output

@@ -8,6 +8,7 @@ deferred.py      functions that Numba may compile later
 kernels.py       kernels: each has a key, and an address once its code is loaded
 store.py         object code on disk, and hashes of the sources that it is made from
 processor.py     the processor that code is for, and object code in this process
+ahead/           processes that compile at the same time
 object_code/     what Numba makes of a kernel; the one folder here that imports it
 entry.py         kernels that Python calls with integers
 builtin.py       makes a function that Python calls directly out of machine code

@@ -39,11 +39,11 @@ class Entry:
             return Kernel(named(entry, body), (int, int, int), returns=True)
 
         make.__module__ = body.__module__
-        self._address = compiled(named(make, body))
+        self.address = compiled(named(make, body))
         self.call: Callable[..., int] = self._first_call
 
     def _first_call(self, *arguments: int) -> int:
-        self.call = builtin(self.__name__, self._address(), None)
+        self.call = builtin(self.__name__, self.address(), None)
         return self.call(*arguments)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cache, wraps
@@ -17,7 +18,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
 
-from fastconv.backends.compiler import store
+from fastconv.backends.compiler import ahead, store
+from fastconv.backends.compiler.ahead.claims import claim
 from fastconv.backends.compiler.deferred import Deferred, Kernel
 from fastconv.backends.compiler.locks import undisturbed
 from fastconv.backends.compiler.processor import levels, load, processor
@@ -26,6 +28,9 @@ from fastconv.errors import BackendUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T", bound=Callable[..., Any])
+
+_PATIENCE = 20.0
+"""Seconds to wait for another process that compiles the same kernel, which takes one: it may have been stopped."""
 
 
 def integers(function: Callable[..., Any]) -> Kernel:
@@ -57,35 +62,81 @@ def compiled(make: Callable[P, Kernel]) -> Callable[P, int]:
     @cache
     @wraps(make)
     def address(*constants: Any) -> int:
+        if _listed is not None:
+            _listed.append(Code(make, constants))
+            return 0
         return undisturbed(lambda: found_or_made(constants))
 
     return address  # type: ignore[return-value]  # the cache has other parameters
 
 
 def _address(make: Callable[..., Kernel], constants: tuple[Any, ...]) -> int:
-    """Return the address of the kernel that ``make`` makes for some constants."""
-    package = make.__module__.rpartition(".")[0]
-    key = f"{text_of(make)}{text_of(constants)}"
-    name = f"{make.__name__.strip('_')}_{_digest(key)}"
-    here, file = folder_of(package), f"{_prefix(package)}.{name}.o"
-    places = store.folders(here)
-    code = store.read(places, file) or store.read_bundled(here, levels(), f"{sources(package)}.{name}.o")
-    if code is None:
-        code = _compile(make, constants, name)
-        kept = store.keep(places, file, code)
-        if kept:
-            store.tidy(kept, f"{_package_digest(package)}.*.o", _prefix(package))
-    return load(code, name)
+    code = Code(make, constants)
+    return load(code.find() or code.make(), code.name)
 
 
-def _compile(make: Callable[..., Kernel], constants: tuple[Any, ...], name: str) -> bytes:
+class Code:
+    """This is the object code of the kernel that a function makes for some constants."""
+
+    def __init__(self, make: Callable[..., Kernel], constants: tuple[Any, ...]) -> None:
+        self._make, self._constants = make, constants
+        self._package = make.__module__.rpartition(".")[0]
+        self.name = f"{make.__name__.strip('_')}_{_digest(f'{text_of(make)}{text_of(constants)}')}"
+        self._places = store.folders(folder_of(self._package))
+        self._file = f"{_prefix(self._package)}.{self.name}.o"
+
+    def find(self) -> bytes | None:
+        """Return the code if it is on disk or bundled."""
+        bundled = folder_of(self._package), levels(), f"{sources(self._package)}.{self.name}.o"
+        return store.read(self._places, self._file) or store.read_bundled(*bundled)
+
+    def make(self) -> bytes:
+        """Return the code, which is compiled if need be."""
+        folder = store.writable(self._places)
+        if folder is not None:
+            ahead.begin()
+        with claim(folder, self._file, _PATIENCE):
+            return self.find() or self._compile(folder)
+
+    def make_ahead(self) -> None:
+        """Have the code on disk, unless another process is compiling it."""
+        folder = store.writable(self._places)
+        if self.find() is None:
+            with claim(folder, self._file, 0) as ours:
+                if ours and self.find() is None:
+                    self._compile(folder)
+
+    def _compile(self, folder: Path | None) -> bytes:
+        """Compile the code, and keep it in a folder if there is one."""
+        try:
+            from fastconv.backends.compiler.object_code import object_code
+        except Exception as error:  # Numba is missing, too old or broken
+            name = self._make.__name__
+            what = f"the kernel {name!r} is not on disk, and Numba, which would compile it, can't be imported"
+            raise BackendUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
+        _announce()
+        code = object_code(self._make(*self._constants), self.name)
+        if folder is not None:
+            store.keep(folder, self._file, code)
+            store.tidy(folder, f"{_package_digest(self._package)}.*.o", _prefix(self._package))
+        return code
+
+
+_listed: list[Code] | None = None
+
+
+@contextmanager
+def listing() -> Iterator[list[Code]]:
+    """Give a list of the kernels that are asked for inside the block; none is compiled, and their addresses are 0.
+
+    Only a process that runs none of what it plans may do so, since plans and addresses are kept.
+    """
+    global _listed
+    _listed = []
     try:
-        from fastconv.backends.compiler.object_code import object_code
-    except Exception as error:  # Numba is missing, too old or broken
-        what = f"the kernel {make.__name__!r} is not on disk, and Numba, which would compile it, can't be imported"
-        raise BackendUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
-    _announce()
-    return object_code(make(*constants), name)
+        yield _listed
+    finally:
+        _listed = None
 
 
 @cache

@@ -24,7 +24,8 @@ from fastconv.user_folder import cache_folder
 _ABANDONED = 3600
 """Seconds after which no process writes to an unfinished file any more: to write one takes milliseconds."""
 
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
+"""End of the names of files that a process is working on."""
 
 
 def folders(package: Path) -> tuple[Path, ...]:
@@ -38,7 +39,7 @@ def folders(package: Path) -> tuple[Path, ...]:
 
 
 @cache
-def _writable(places: tuple[Path, ...]) -> Path | None:
+def writable(places: tuple[Path, ...]) -> Path | None:
     """Return the first of some folders that can be written to, or None."""
     for found in places:
         with suppress(OSError):
@@ -81,22 +82,16 @@ def holds_any(package: Path, levels: tuple[str, ...], prefix: str) -> bool:
     return False
 
 
-def keep(places: tuple[Path, ...], name: str, code: bytes) -> Path | None:
-    """Write code to a file in the first folder that can be written to, and return the folder, None if there is none.
-
-    A full disk costs the next process some time, no more.
-    """
-    kept = _writable(places)
-    if kept:
-        aside = kept / f"{name}.{os.getpid()}.{threading.get_ident()}{_UNFINISHED}"
-        try:
-            with aside.open("xb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
-            os.replace(aside, kept / name)
-        except OSError:
-            with suppress(OSError):
-                aside.unlink()
-    return kept
+def keep(folder: Path, name: str, code: bytes) -> None:
+    """Write code to a file in a folder; a full disk costs the next process some time, no more."""
+    aside = folder / f"{name}.{os.getpid()}.{threading.get_ident()}{UNFINISHED}"
+    try:
+        with aside.open("xb") as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        os.replace(aside, folder / name)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink()
 
 
 def tidy(kept: Path, pattern: str, current: str) -> None:
@@ -105,7 +100,7 @@ def tidy(kept: Path, pattern: str, current: str) -> None:
         for old in kept.glob(pattern):
             if not old.name.startswith(current):
                 old.unlink(missing_ok=True)
-        for unfinished in kept.glob(f"*{_UNFINISHED}"):
+        for unfinished in kept.glob(f"*{UNFINISHED}"):
             if time.time() - unfinished.stat().st_mtime > _ABANDONED:
                 unfinished.unlink(missing_ok=True)
 

@@ -80,6 +80,9 @@ class NumbaCpu(Poolings):
         # The API keeps geometries, and to find the plans of one takes half a microsecond.
         self._plans = Kept(self._make_plans, _bytes_of, PLANS_BYTES)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NumbaCpu, (self.name, self._instructions, self.algorithm)
+
     @property
     def instructions(self) -> InstructionSet:
         """Return the instruction set that the kernels are compiled for."""

@@ -91,7 +91,9 @@ class Kernel:
             ptx = self.ptx(capability)
             code = assembled(ptx, capability)[0]
             code = _entry(ptx).encode() + b"\n" + code
-            store.keep(places, file, code)
+            folder = store.writable(places)
+            if folder is not None:
+                store.keep(folder, file, code)
         entry, _, machine = code.partition(b"\n")
         return ObjectCode.from_cubin(machine).get_kernel(entry.decode())
 

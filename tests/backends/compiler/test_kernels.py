@@ -335,7 +335,7 @@ def test_a_folder_that_can_t_be_written_is_read(folder: Folder) -> None:
     """No user can write to it here, not even root: the check for it fails."""
     folder.run()
     use = folder.path / "use.py"
-    blocked = "from fastconv.backends.compiler import store\nstore._writable = lambda places: None\n"
+    blocked = "from fastconv.backends.compiler import store\nstore.writable = lambda places: None\n"
     use.write_text(blocked + use.read_text())
     assert folder.run() == FROM_DISK
     assert folder.run(3) == "63 42 True"

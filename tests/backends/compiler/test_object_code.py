@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +38,22 @@ def test_numba_loads_nothing_of_arrays() -> None:
     assert object_code(integers(_kernel), "kernel")
     loaded = {str(registry) for registry in kernels_target.target_context._registries}
     assert len(loaded) == 2, loaded
+
+
+ALONE = """
+import sys
+from tests.backends.compiler.test_object_code import _kernel
+from fastconv.backends.compiler import integers
+from fastconv.backends.compiler.object_code import object_code
+object_code(integers(_kernel), "kernel")
+print([name for name in ("numba.np.linalg", "numba.cpython.unicode") if name in sys.modules])
+"""
+
+
+def test_numba_s_own_target_is_not_filled() -> None:
+    """It would be by the rules for methods of texts and lists, and by Numba's runtime, which no kernel needs."""
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
 def test_a_function_takes_few_passes_and_is_optimised_with_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:

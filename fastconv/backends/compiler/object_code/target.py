@@ -6,7 +6,7 @@ arrays for each sum of two integers. Ours has what Numba registers for all targe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from numba.core import types, typing
 from numba.core.cpu import CPUContext
 from numba.core.registry import CPUTarget
 from numba.core.target_extension import CPU, dispatcher_registry, jit_registry, target_registry
-from numba.core.typing import mathdecl
+from numba.core.typing import mathdecl, templates
 from numba.cpython import mathimpl
 
 from fastconv.backends.compiler.object_code.inner import Inner
@@ -33,7 +33,25 @@ class _Kernels(CPU):
     """This class stands for the target in Numba's registries."""
 
 
+class _FewRules(templates.RegistryLoader):
+    """This gives the rules that Numba has registered, without the 250 of the methods of texts, lists and dicts.
+
+    Kernels have no such values, and the first of these rules fills the registries of Numba's own target.
+    """
+
+    def new_registrations(self, name: str) -> Iterator[Any]:
+        """Return the rules of a kind that have been registered since the last time."""
+        for each in super().new_registrations(name):
+            if not (name == "attributes" and issubclass(each, templates._OverloadAttributeTemplate)):
+                yield each
+
+
 class _Typing(typing.Context):
+    def init(self) -> None:
+        """Make what reads the registry of all targets."""
+        super().init()
+        self._registries[templates.builtin_registry] = _FewRules(templates.builtin_registry)
+
     def load_additional_registries(self) -> None:
         """Load the rules of Python's mathematical functions; those of numbers, tuples and loops are built in."""
         self.install_registry(mathdecl.registry)
@@ -78,6 +96,9 @@ class _Lowering(CPUContext):
         if registered != _registered:
             _registered = registered
             super().refresh()
+
+    def post_lowering(self, module: Any, library: Any) -> None:
+        """Leave out Numba's runtime, which counts references to arrays."""
 
     def get_abi_sizeof(self, kind: Any) -> int:
         """Return the size of a type, for which LLVM reads a module each time."""

@@ -25,6 +25,7 @@ from fastconv.backends.numba_cpu.calls.objects import (
 from fastconv.backends.numba_cpu.calls.record import DIMS, KEY, KEY_WORDS, SHAPE, compute
 from fastconv.backends.numba_cpu.calls.record import DTYPE as RESULT_DTYPE
 from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
+from fastconv.known import TensorInterface
 
 MOST_ITEMS, MOST_WORDS = 4, 64
 """Most dimensions of an array and most items of a tuple in a key, and the most words of a key."""
@@ -34,7 +35,8 @@ ARRAY_TAG, TUPLE_TAG = 1, 2
 
 # The words of an operation's state.
 NDARRAY, TUPLE, NONE, MISSED, INCREASE, DECREASE, NEW_ARRAY = range(7)
-GET_CHOICE, CHOICE, BACKEND, OPERATION, TABLE, MISSES, EXCHANGE, CLEAR, AS_INTEGER, STATE = range(7, 17)
+GET_CHOICE, CHOICE, BACKEND, OPERATION, TABLE, MISSES, CLEAR, TENSORS, INTERFACE = range(7, 16)
+STATE = INTERFACE + len(TensorInterface._fields)
 
 SLOTS, PROBES = 1024, 4
 """Number of records in the table, and of neighbouring places that may have a key's record."""
@@ -134,8 +136,9 @@ def is_same(key, other, words):
 
 
 @inner
-def _find(state, key, words, place):
-    """Return the address of the key's record, or 0; the search begins at ``place``."""
+def find(state, key, words):
+    """Return the address of a key's record, or 0."""
+    place = _hash(key, words) & (SLOTS - 1)
     for probe in range(PROBES):
         record = load_integer(load_integer(state, TABLE), place + probe)
         if record != 0 and load_integer(record, KEY_WORDS) == words and is_same(load_integer(record, KEY), key, words):
@@ -178,13 +181,9 @@ def answer(state, record, arguments):
 
 
 @inner
-def looked_up(state, key, words, arguments):
-    """Return the answer to the call that has a key of ``words`` words, on the arrays among ``arguments``."""
-    value = _hash(key, words)
-    record = _find(state, key, words, value & (SLOTS - 1))
-    if record != 0:
-        return answer(state, record, arguments)
-    return shared(state, load_integer(state, NONE if _is_wanted(state, value) else MISSED))
+def unknown(state, key, words):
+    """Return what is answered to the call of a key without a record."""
+    return shared(state, load_integer(state, NONE if _is_wanted(state, _hash(key, words)) else MISSED))
 
 
 def _known_call(owner, arguments, count):
@@ -193,7 +192,8 @@ def _known_call(owner, arguments, count):
     words = write_arguments(state, arguments, (0, count), key, 1)
     if words == 0:
         return shared(state, load_integer(state, MISSED))
-    return looked_up(state, key, words, arguments)
+    record = find(state, key, words)
+    return unknown(state, key, words) if record == 0 else answer(state, record, arguments)
 
 
 @compiled

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from fastconv.backends.compiler import Kernel, compiled, inner
 from fastconv.backends.compiler.builtin import builtin
-from fastconv.backends.numba_cpu.calls import entry, short, table
+from fastconv.backends.numba_cpu.calls import entry, short, table, tensors
 from fastconv.backends.numba_cpu.calls.objects import DATA, DTYPE, FLAGS, LOW, PLAIN, RANK, SIZES, TYPE, WRITEABLE
 from fastconv.backends.numba_cpu.calls.record import DIMS, ITEM_BYTES, KEY, KEY_WORDS, SHAPE, STATE, Record, compute
 from fastconv.backends.numba_cpu.calls.record import DTYPE as RESULT_DTYPE
@@ -17,6 +19,7 @@ from fastconv.backends.numba_cpu.simd import load_integer, stack_integers
 from fastconv.backends.planned import Planned, Primitive
 from fastconv.backends.short import ABSENT, RESULT
 from fastconv.geometry import ConvGeometry
+from fastconv.known import TensorInterface
 from fastconv.threads import get_num_threads
 
 
@@ -29,23 +32,41 @@ class PlannedConvolution(Planned):
         self._parts = [_packed(plan, w) for plan in plans]
         self._panels = tuple([panels for _, panels in self._parts if panels is not None])
         self._programs: dict[int, Program] = {}
+        self._records: list[Record] = []
 
     def compute(self, x: Any, y: Any) -> None:
         if not self._program().run((x, self.w, self.b, y, *self._panels)):
             super().compute(x, y)
 
     def known(self, shape: tuple[int, ...], result: tuple[int, ...]) -> Callable[[Any, Any], Any] | None:
+        record = self._recorded(table.array_key(self.w.dtype, shape), result, table.new_state)
+        if record is None:
+            return None
+        call: Callable[[Any, Any], Any] = builtin("plan", planned_call(), record.words)
+        return call
+
+    def known_of_tensor(
+        self, words: Sequence[int], result: tuple[int, ...], interface: TensorInterface
+    ) -> Callable[[Any], Any] | None:
+        record = self._recorded(words, result, lambda: table.tensor_state(interface, 1))
+        if record is None:
+            return None
+        call: Callable[[Any], Any] = builtin("plan", tensors.planned_call(), record.words)
+        return call
+
+    def _recorded(
+        self, key: Sequence[int], result: tuple[int, ...], new_state: Callable[[], np.ndarray]
+    ) -> Record | None:
+        """Return the record for calls with a key, if the program is short."""
         operands = 0, self.w, ABSENT if self.b is None else self.b, RESULT, *self._panels
         found = short.planned(self._program(), operands, self.geometry, self.w.dtype)
         if found is None or not table.probe():
             return None
-        state = table.new_state()
-        record = Record(table.array_key(self.w.dtype, shape), found.program, found.operands, result, self.w.dtype)
+        state, record = new_state(), Record(key, found.program, found.operands, result, self.w.dtype)
         record.words[STATE] = state.ctypes.data
         record.keep(state)
-        self._record = record
-        call: Callable[[Any, Any], Any] = builtin("plan", planned_call(), record.words)
-        return call
+        self._records.append(record)
+        return record
 
     def _program(self) -> Program:
         """Return the program for the number of threads that is set now."""

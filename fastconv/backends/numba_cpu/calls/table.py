@@ -16,8 +16,12 @@ from fastconv.backends.compiler.locks import undisturbed
 from fastconv.backends.numba_cpu.calls import entry, objects, tensors
 from fastconv.backends.numba_cpu.calls.record import Record
 from fastconv.backends.short import Short
+from fastconv.known import TensorInterface
 
 _WORD = 1 << 64
+
+TENSORS = {"conv2d": 3, "max_pool2d": 1, "avg_pool2d": 1}
+"""How many of an operation's first arguments are tensors, of which the last may be None."""
 
 Shape = tuple[int, ...]
 Words = Callable[[Any], list[int]]
@@ -31,21 +35,20 @@ class Table:
         self._slots = np.zeros(entry.SLOTS + entry.PROBES, np.int64)
         self._misses = np.zeros(entry.COUNTERS, np.int64)
         self._records: dict[int, Record] = {}
-        self._operations: dict[tuple[str, type], tuple[np.ndarray, Words]] = {}
+        self._operations: dict[tuple[str, type | None], tuple[np.ndarray, Words]] = {}
 
     def call(self, operation: str, backend: int) -> Any:
         """Return the function that computes known calls of an operation, as `fastconv.known.Table.call`."""
-        state = self._state(operation, backend, np.ndarray, lambda array: array_key(array.dtype, array.shape))
+        state = self._noted(operation, backend, np.ndarray, new_state(), _words)
         return builtin.builtin(operation, entry.known_call(), state)
 
-    def tensor_call(self, operation: str, backend: int, kind: type, exchange: int, words: Words) -> Any:
+    def tensor_call(self, operation: str, backend: int, interface: TensorInterface, words: Words) -> Any:
         """Return the same for tensors, as `fastconv.known.Table.tensor_call`."""
-        state = self._state(operation, backend, kind, words)
-        state[entry.EXCHANGE] = exchange
+        state = self._noted(operation, backend, None, tensor_state(interface, TENSORS[operation]), words)
         return builtin.builtin(operation, tensors.known_call(), state)
 
-    def _state(self, operation: str, backend: int, kind: type, words: Words) -> np.ndarray:
-        state = new_state()
+    def _noted(self, operation: str, backend: int, kind: type | None, state: np.ndarray, words: Words) -> np.ndarray:
+        """Return the state of an operation on arrays, or on tensors if ``kind`` is None, after filling it in."""
         state[entry.BACKEND], state[entry.OPERATION] = backend, state.ctypes.data
         state[entry.TABLE], state[entry.MISSES] = self._slots.ctypes.data, self._misses.ctypes.data
         self._operations[operation, kind] = state, words
@@ -53,7 +56,8 @@ class Table:
 
     def learn(self, operation: str, arguments: Sequence[Any], short: Short, shape: Shape, dtype: np.dtype) -> None:
         """Know a call from now on, as `fastconv.known.Table.learn`."""
-        key, kept = self._key(*self._operations[operation, type(arguments[0])], arguments)
+        kind = np.ndarray if type(arguments[0]) is np.ndarray else None
+        key, kept = self._key(*self._operations[operation, kind], arguments)
         record = Record(key, short.program, short.operands, shape, dtype)
         record.keep(*kept)
         undisturbed(lambda: self._put(record))
@@ -94,6 +98,10 @@ class Table:
         return key, kept
 
 
+def _words(array: np.ndarray) -> list[int]:
+    return array_key(array.dtype, array.shape)
+
+
 def array_key(dtype: np.dtype, shape: Sequence[int]) -> list[int]:
     """Return the words of a C-contiguous, aligned array in a key."""
     return [entry.ARRAY_TAG, id(dtype), len(shape) << 32 | objects.PLAIN, *shape]
@@ -114,11 +122,17 @@ def new_state() -> np.ndarray:
         entry.DECREASE: "Py_DecRef",
         entry.GET_CHOICE: "PyContextVar_Get",
         entry.CLEAR: "PyErr_Clear",
-        entry.AS_INTEGER: "PyLong_AsLongLong",
     }
     for word, name in functions.items():
         state[word] = objects.python_function(name)
     state[entry.NEW_ARRAY] = objects.new_array_function()
+    return state
+
+
+def tensor_state(interface: TensorInterface, tensors: int) -> np.ndarray:
+    """Return the state of a function whose first arguments are tensors."""
+    state = new_state()
+    state[entry.INTERFACE :], state[entry.TENSORS] = interface, tensors
     return state
 
 

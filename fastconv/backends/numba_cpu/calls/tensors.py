@@ -1,10 +1,10 @@
-"""This function answers known calls on torch tensors, whose addresses, sizes and strides DLPack's exchange gives.
+"""These functions answer known calls on torch tensors, by functions of torch's that are written in C and C++.
 
-The exchange is a table of C functions that torch shows to others (DLPack 1.3); one of them fills a ``DLTensor`` without
-taking a reference. It is of six words: address, device, rank and data type, addresses of sizes and strides, offset.
-Python code in front of it has seen that no gradient is recorded, that nothing but plain computing goes on, and that no
-tensor's numbers are stored negated. It also says how large each storage is, and where in it the tensor begins: a
-storage that something shrank would be read beyond its end.
+DLPack's exchange is a table of C functions that torch shows to others (DLPack 1.3); one of them fills a ``DLTensor``
+without taking a reference. It is of six words: address, device, rank and data type, addresses of sizes and strides,
+offset. Others (`fastconv.known.TensorInterface`) tell what a description leaves out: whether a gradient is wanted,
+whether the numbers are stored negated, and how large the storage is, since a storage that something shrank would be
+read beyond its end. Python code in front has seen that nothing but plain computing goes on.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from fastconv.backends.compiler import Kernel, compiled, inner
 from fastconv.backends.numba_cpu.calls import entry
 from fastconv.backends.numba_cpu.calls.c_calls import c_call
 from fastconv.backends.numba_cpu.calls.objects import DATA, LOW, TYPE
+from fastconv.backends.numba_cpu.calls.record import DIMS, ITEM_BYTES, KEY, KEY_WORDS, SHAPE, STATE, compute
 from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
-
-TENSORS = 3
-"""Most tensors of a call. Its first arguments are tensors or None; behind its own arguments come two integers for each
-of them: bytes of the storage, and elements before the tensor's first."""
+from fastconv.known import TensorInterface
 
 TENSOR_TAG = 3
 """First word of a tensor in a key."""
@@ -26,26 +24,54 @@ _ADDRESS, _DEVICE, _KIND, _SIZES, _STRIDES, _OFFSET = range(6)
 _BYTES = 48
 """Size of a ``DLTensor``, in bytes."""
 
+# The words of a state that torch's interface is in.
+_PLACE = {name: entry.INTERFACE + number for number, name in enumerate(TensorInterface._fields)}
+_TENSOR, _PARAMETER, _HANDLE = (_PLACE[name] for name in ("tensor", "parameter", "handle"))
+_FLOAT32, _FLOAT64, _DESCRIBE = (_PLACE[name] for name in ("float32", "float64", "describe"))
+_NEGATED, _WANTS, _RECORDS = (_PLACE[name] for name in ("is_negated", "wants_gradient", "records_gradients"))
+_STORED, _BEFORE, _DATA = (_PLACE[name] for name in ("storage_bytes", "storage_offset", "data"))
+_CASTS, _EMPTY, _WRAPPED, _FORGET = (_PLACE[name] for name in ("casts", "empty", "wrapped", "forget"))
+
+_TRUE = 0xFF
+"""The byte of a result in which C++ returns a truth value."""
+
 
 @inner
-def _is_held(state, tensor, dims, storage, before):
+def _is_held(state, handle, tensor, dims):
     """Return True if a storage has all elements of a contiguous tensor of ``dims`` dimensions."""
-    elements, sizes = 1, load_integer(tensor, _SIZES)
+    elements, sizes, found = 1, load_integer(tensor, _SIZES), stack_integers()
     for dim in range(dims):
         elements *= load_integer(sizes, dim)
+    failed = c_call(load_integer(state, _STORED), (handle, found)) & LOW
+    failed |= c_call(load_integer(state, _BEFORE), (handle, found + 8)) & LOW
     item = (load_integer(tensor, _KIND) >> 40 & 0xFF) // 8
-    convert = load_integer(state, entry.AS_INTEGER)
-    return (c_call(convert, (before,)) + elements) * item <= c_call(convert, (storage,))
+    return failed == 0 and (load_integer(found, 1) + elements) * item <= load_integer(found, 0)
+
+
+@inner
+def _is_plain(state, object_, handle):
+    """Return True for a tensor that records no gradient, and whose numbers are stored as they are."""
+    kind = load_integer(object_, TYPE)
+    if kind != load_integer(state, _TENSOR) and kind != load_integer(state, _PARAMETER):
+        return False
+    if c_call(load_integer(state, _NEGATED), (handle,)) & _TRUE != 0:
+        return False
+    if c_call(load_integer(state, _WANTS), (load_integer(handle, 0),)) & _TRUE == 0:
+        return True
+    return c_call(load_integer(state, _RECORDS), (0,)) & _TRUE == 0
 
 
 @inner
 def _write_tensor(state, object_, tensor, key):
-    """Describe a tensor, and write its words to a key; return their number, 0 if there is no description."""
-    if c_call(load_integer(state, entry.EXCHANGE), (object_, tensor)) & LOW != 0:
+    """Describe a tensor, and write its words to a key; return their number, 0 if Python code must look at it."""
+    handle = object_ + load_integer(state, _HANDLE)
+    if not _is_plain(state, object_, handle):
+        return 0
+    if c_call(load_integer(state, _DESCRIBE), (object_, tensor)) & LOW != 0:
         c_call(load_integer(state, entry.CLEAR), (0,))
         return 0
     dims = load_integer(tensor, _KIND) & LOW
-    if dims > entry.MOST_ITEMS or load_integer(tensor, _OFFSET) != 0:
+    if dims > entry.MOST_ITEMS or load_integer(tensor, _OFFSET) != 0 or not _is_held(state, handle, tensor, dims):
         return 0
     store_integer(key, 0, TENSOR_TAG)
     store_integer(key, 1, load_integer(object_, TYPE))
@@ -56,30 +82,78 @@ def _write_tensor(state, object_, tensor, key):
     return 4 + 2 * dims
 
 
+@inner
+def _new_tensor(state, record):
+    """Return the handle of a new tensor for a record's result, 0 if there is no memory for it."""
+    dims, shape, strides, made = load_integer(record, DIMS), load_integer(record, SHAPE), stack_integers(), 1
+    for number in range(dims):
+        store_integer(strides, dims - 1 - number, made)
+        made *= load_integer(shape, dims - 1 - number)
+    dtype = load_integer(state, _FLOAT32 if load_integer(record, ITEM_BYTES) == 4 else _FLOAT64)
+    handle = strides + 8 * dims
+    failed = c_call(load_integer(state, _EMPTY), (dims, shape, strides, dtype, 0, 0, handle)) & LOW
+    return 0 if failed != 0 else load_integer(handle, 0)
+
+
+@inner
+def _answer(state, record, places):
+    """Return the result of a record's program in a new tensor, or `NotImplemented`."""
+    result, handle = load_integer(state, entry.MISSED), _new_tensor(state, record)
+    if handle == 0:
+        return entry.shared(state, result)
+    found, fine = stack_integers(), False
+    if c_call(load_integer(state, _DATA), (handle, found)) & LOW == 0:
+        # A program looks for an array's address in the word of its object that has it.
+        fine = compute(record, places, found - 8 * DATA)
+    result = c_call(load_integer(state, _WRAPPED), (handle,)) if fine else entry.shared(state, result)
+    c_call(load_integer(state, _FORGET), (handle,))
+    return result
+
+
 def _known_call(owner, arguments, count):
     state, key = load_integer(owner, DATA), stack_integers()
-    tensors, places = stack_integers(), stack_integers()
-    missed, count = load_integer(state, entry.MISSED), count - 2 * TENSORS
+    described, places = stack_integers(), stack_integers()
+    missed, first = load_integer(state, entry.MISSED), load_integer(state, entry.TENSORS)
+    if c_call(load_integer(state, _CASTS), (0,)) & _TRUE != 0:
+        return entry.shared(state, missed)
     store_integer(key, 0, load_integer(state, entry.OPERATION))
-    words, first = 1, TENSORS
-    for number in range(TENSORS):
-        each, tensor = load_integer(arguments, number), tensors + _BYTES * number
-        # A program looks for an array's address in the word of its object that has it.
-        store_integer(places, number, tensor - 8 * DATA)
-        storage = load_integer(arguments, count + 2 * number)
-        if storage == load_integer(state, entry.NONE):
+    words = 1
+    for number in range(first):
+        each, tensor = load_integer(arguments, number), described + _BYTES * number
+        if each == load_integer(state, entry.NONE):
             first = number
             break
-        before = load_integer(arguments, count + 2 * number + 1)
+        store_integer(places, number, tensor - 8 * DATA)
         written = _write_tensor(state, each, tensor, key + 8 * words)
-        if written == 0 or not _is_held(state, tensor, load_integer(tensor, _KIND) & LOW, storage, before):
+        if written == 0:
             return entry.shared(state, missed)
         words += written
     words = entry.write_arguments(state, arguments, (first, count), key, words)
-    return entry.shared(state, missed) if words == 0 else entry.looked_up(state, key, words, places)
+    if words == 0:
+        return entry.shared(state, missed)
+    record = entry.find(state, key, words)
+    return entry.unknown(state, key, words) if record == 0 else _answer(state, record, places)
 
 
 @compiled
 def known_call() -> Kernel:
     """Return the address of the function that computes known calls on tensors, whose state is its owner."""
     return Kernel(_known_call, (int, int, int), returns=True)
+
+
+def _planned_call(owner, arguments, count):
+    record = load_integer(owner, DATA)
+    state, tensor, key, places = load_integer(record, STATE), stack_integers(), stack_integers(), stack_integers()
+    store_integer(places, 0, tensor - 8 * DATA)
+    words = _write_tensor(state, load_integer(arguments, 0), tensor, key)
+    # Parameters and other tensors are alike to a plan: the second word is a tensor's class.
+    store_integer(key, 1, load_integer(load_integer(record, KEY), 1))
+    if words != load_integer(record, KEY_WORDS) or not entry.is_same(key, load_integer(record, KEY), words):
+        return entry.shared(state, load_integer(state, entry.MISSED))
+    return _answer(state, record, places)
+
+
+@compiled
+def planned_call() -> Kernel:
+    """Return the address of the function that computes a planned convolution on tensors, whose record is its owner."""
+    return Kernel(_planned_call, (int, int, int), returns=True)

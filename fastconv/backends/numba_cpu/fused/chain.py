@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain, Gradients, Operands
+from fastconv.backends.compiler import ahead
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
 from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.addresses import addresses_of
-from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
+from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder, run_jobs
+from fastconv.backends.numba_cpu.runtime.thread_pool import help_along
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.threads import get_num_threads
+from fastconv.threads import get_num_threads, set_num_threads
 
 _LINE = 64
 
@@ -58,6 +61,10 @@ class NumbaChain(Chain):
 
         ``threads`` must be the number that is set now: the steps are cut for it, and the program is kept under it.
         """
+        with ahead.expected(partial(_plan, self._planner, self._simd, self.blocks, threads, keeps, wanted)):
+            return self._program(keeps, wanted)
+
+    def _program(self, keeps: bool, wanted: tuple[bool, ...] | None) -> Program:
         program = ProgramBuilder()
         lowering = Lowering(program, self._planner, self._simd)
         x = program.operand()
@@ -102,6 +109,25 @@ class NumbaChain(Chain):
             if into is None:
                 return
             grad = into
+
+
+def _plan(
+    planner: Planner,
+    simd: Simd,
+    blocks: tuple[Block, ...],
+    threads: int,
+    keeps: bool,
+    wanted: tuple[bool, ...] | None,
+) -> None:
+    """Plan a program, as another process does, and after a forward pass the backward pass that may follow it."""
+    set_num_threads(threads)
+    chain = NumbaChain(planner, simd, blocks)
+    chain.program(threads, keeps, wanted)
+    for each in (help_along, run_jobs):
+        each.address()
+    if keeps and wanted is None:
+        residuals = sum(block.residual for block in blocks)
+        chain.program(threads, True, (False, *[True] * (2 * len(blocks) + residuals)))
 
 
 def _in_order(at: Operands) -> Sequence[Any]:

@@ -209,7 +209,7 @@ def _run_steps(code, bases, word, memory, state, helpers, release_lock):
 
 
 @Entry
-def _run(arguments):
+def run_jobs(arguments):
     """Run a program.
 
     Its arguments are: the address of its code; the `holder` of its memory, or 0 for some on the stack; the word that
@@ -254,9 +254,9 @@ class Program:
         helpers = workers.pool.helpers(self.helpers + 1, self.helpers + 1) if self.helpers else 0
         pool = workers.pool.state, helpers, RELEASE
         if self.memory <= ARGUMENTS_BYTES:
-            return bool(_run.call(self._start, 0, DIRECT, word, *pool, bases, *operands))
+            return bool(run_jobs.call(self._start, 0, DIRECT, word, *pool, bases, *operands))
         memory = buffers.scratch(self.memory)
-        fine = _run.call(self._start, holder(memory), addresses.word, word, *pool, bases, *operands)
+        fine = run_jobs.call(self._start, holder(memory), addresses.word, word, *pool, bases, *operands)
         buffers.give_back(memory)
         return bool(fine)
 

@@ -145,7 +145,7 @@ def launch(state, function, frame, tasks, helpers, release_lock):
 
 
 @Entry
-def _help(arguments):
+def help_along(arguments):
     """Run a helper: take part in jobs, sleep after some looks without work, and return once the pool stops.
 
     The arguments are the pool's state, the helper's number, the number of looks, and `ACQUIRE`.
@@ -247,7 +247,7 @@ class Pool:
         self._words[base + LOCK] = taken_lock()
         self._words[base + THREAD] = threading.get_native_id()
         self._words[base + AVOIDS] = -1
-        _help.call(self.state, helper, _LOOKS, ACQUIRE)
+        help_along.call(self.state, helper, _LOOKS, ACQUIRE)
         with self._counting:
             self.serving -= 1
 
