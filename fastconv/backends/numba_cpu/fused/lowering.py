@@ -158,17 +158,21 @@ class Lowering:
         limits = activation.limits if activation is not None and at.residual is None else None
         (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits, kept=self.panels is not None)
         follows = at.residual is not None or (activation is not None and limits is None)
-        if follows and at.residual is None and numbers is None and not job.exchanged:
-            activated = plan.activated(lambda: post_op.in_place(simd, block.activation or NONE))
-            plan, follows = (plan, True) if activated is None else (activated, False)
+        residual: tuple[Place, ...] = ()
+        if follows and numbers is None and not job.exchanged:
+            added = at.residual is not None
+            activated = plan.activated(lambda: post_op.in_place(simd, block.activation or NONE), residual=added)
+            if activated is not None:
+                plan, follows = activated, False
+                residual = (at.residual,) if at.residual is not None else ()
         if job.exchanged:
             plan.record(program, at.w, at.x, y)
             if at.b is not None or limits is not None:
                 elementwise.record_bias(program, simd, y, at.b, (g.N, g.K), limits or NO_LIMITS)
         elif self.panels is not None:
-            self.panels.record(plan, at.x, at.w, at.b, y)
+            self.panels.record(plan, at.x, at.w, at.b, y, *residual)
         else:
-            plan.record(program, at.x, at.w, at.b, y)
+            plan.record(program, at.x, at.w, at.b, y, *residual)
         if follows:
             count, name = math.prod(g.output_shape), block.activation
             post_op.record_forward(program, simd, name, y, y, count, residual=at.residual, saved=numbers)

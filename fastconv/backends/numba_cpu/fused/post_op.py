@@ -72,17 +72,26 @@ def _forward_task(name: str) -> Task:
 def in_place(simd: Simd, name: str) -> Kernel:
     """Return the address of the function that applies the activation ``name``, which is compiled at the first call.
 
-    It takes two integers: the address of the numbers, and how many they are.
+    It takes five integers: the address of the numbers, how many lie side by side, that of the residual, or 0, how many
+    such rows there are, and the distance between rows, in numbers.
     """
 
-    def activate(numbers, count):
+    def activate(numbers, count, residual, rows, step):
+        if count == step:
+            count, rows = rows * count, 1
         whole = count // simd.lanes * simd.lanes
-        for i in range(0, whole, simd.lanes):
-            store(simd, numbers, i, apply(simd, name, load(simd, numbers, i)))
-        if whole < count:
-            there = lanes_between(simd, 0, count - whole)
-            value = load_where(simd, numbers, whole, there, zeros(simd))
-            store_where(simd, numbers, whole, there, apply(simd, name, value))
+        for first in range(0, rows * step, step):
+            for i in range(first, first + whole, simd.lanes):
+                value = load(simd, numbers, i)
+                if residual != 0:
+                    value = add(simd, value, load(simd, residual, i))
+                store(simd, numbers, i, apply(simd, name, value))
+            if whole < count:
+                i, there = first + whole, lanes_between(simd, 0, count - whole)
+                value = load_where(simd, numbers, i, there, zeros(simd))
+                if residual != 0:
+                    value = add(simd, value, load_where(simd, residual, i, there, zeros(simd)))
+                store_where(simd, numbers, i, there, apply(simd, name, value))
 
     return integers(activate)
 

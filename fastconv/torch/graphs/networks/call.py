@@ -11,7 +11,7 @@ from fastconv import registry
 from fastconv.backends.base import Backend
 from fastconv.backends.network import Network
 from fastconv.errors import ArgumentError
-from fastconv.torch.graphs.folding import Watch, is_watched
+from fastconv.torch.graphs.folding import Watch, is_watched, picker
 from fastconv.torch.graphs.networks.drawing import Drawing
 from fastconv.torch.graphs.networks.reading import Reading
 from fastconv.torch.memory import DTYPES, is_plain
@@ -58,7 +58,7 @@ class NetworkCall:
         self._constants = reading.constants
         self._images = [reading.operands.index(each) for each in reading.images]
         self._places = [reading.values[each] for each in reading.images]
-        self._parameters = reading.constants.operands
+        self._parameters = picker(reading.constants.operands)
         alone = [
             tuple([reading.readers(source) == 1 and source not in wanted for source in line.sources])
             for line in reading.lines
@@ -72,7 +72,7 @@ class NetworkCall:
         images = [operands[at] for at in self._images]
         if not all(map(is_plain, images)):
             return self._apart(*operands)
-        parameters = [operands[at] for at in self._parameters]
+        parameters = self._parameters(operands)
         if torch.is_grad_enabled() and any(each.requires_grad for each in (*images, *parameters)):
             return self._apart(*operands)
         for _ in range(2):
@@ -88,7 +88,9 @@ class NetworkCall:
             self._kept = None
         return self._apart(*operands)
 
-    def _program(self, images: list[Tensor], parameters: list[Tensor], operands: Sequence[Any]) -> _Program | None:
+    def _program(
+        self, images: Sequence[Tensor], parameters: Sequence[Tensor], operands: Sequence[Any]
+    ) -> _Program | None:
         """Returns the program for images of these sizes, whose run says whether what was kept has changed since."""
         backend, dtype = registry.resolve(None), images[0].dtype
         if any(each.dtype is not dtype for each in images):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from fastconv.torch.graphs.folding import picker
 from fastconv.torch.graphs.networks.call import NetworkCall
 from fastconv.torch.graphs.networks.readers import read
 from fastconv.torch.graphs.networks.reading import Reading
@@ -47,10 +48,10 @@ def as_a_function(graph: Graph) -> Callable[..., Any] | None:
     results = next(node.args[0] for node in reversed(graph.nodes) if node.op == "output")
     if call is None or more or not isinstance(call.target, NetworkCall) or tuple(results) != (call,):
         return None
-    network, places = call.target, [given.index(each) for each in call.args]
+    network, pick = call.target, picker([given.index(each) for each in call.args])
 
     def run(*operands: Any) -> tuple[Any]:
-        return (network(*[operands[place] for place in places]),)
+        return (network(*pick(operands)),)
 
     return run
 

@@ -7,12 +7,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fastconv.backends.block import Activation, Block
+from fastconv.backends.network import Convolved, Outline
+from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.fused.network import dense, planes
 from fastconv.backends.numba_cpu.fused.network.look import Look
+from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork
 from fastconv.backends.numba_cpu.fused.network.planes import Run
-from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
+from fastconv.backends.numba_cpu.runtime.program import HEAD, Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
+from fastconv.threads import get_num_threads
 
 
 @pytest.fixture(params=instruction_set.ALL)
@@ -134,3 +139,26 @@ def test_a_look_sees_every_element_that_changes(kind: type, step: int, simd: Sim
                 assert look.run(()) == (at % step != 0)
                 words[word] ^= 1
     assert look.run(())
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+def test_a_1_x_1_convolution_with_a_residual_is_one_step(
+    images: int, activation: Activation | None, simd: Simd
+) -> None:
+    block = Block(ConvGeometry(images, 8, 32, 33, 12, 1, 1), activation, None, residual=True)
+    shape = block.result_shape
+    outline = Outline((block.geometry.input_shape, shape, shape), 2, (Convolved(block, 0, 0, 1, 1),), 2, (2,))
+    w, b = _numbers(simd, 12, 8, 1, 1), _numbers(simd, 12)
+    network = NumbaNetwork(NumbaCpu("whole", simd.instructions, "matrix"), simd, outline, (w, b))
+    x, residual, found = (
+        _numbers(simd, *block.geometry.input_shape),
+        _numbers(simd, *shape),
+        np.empty(shape, simd.dtype),
+    )
+    assert network.run((x, residual), (found,))
+    _, _, steps, _ = network._programs[get_num_threads()].code[:HEAD]
+    assert steps == 1
+    exact = F.conv2d(*(torch.from_numpy(each).double() for each in (x, w, b))) + torch.from_numpy(residual).double()
+    expected = exact if activation is None else getattr(F, activation)(exact)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=100 * np.finfo(simd.dtype).eps)

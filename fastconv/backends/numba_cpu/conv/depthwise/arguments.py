@@ -17,4 +17,4 @@ class PlaneArguments(ConvArguments):
     block_rows: int
     """Lattice rows in a block."""
     activation: int
-    """Address of a function of an address and a count, which activates numbers in place, or 0."""
+    """Address of a function that activates numbers in place (fused/post_op.py), or 0."""

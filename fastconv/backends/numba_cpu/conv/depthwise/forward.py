@@ -199,4 +199,5 @@ def convolve(simd, args, task, thread):
                     call(kernel, (*operands, row, stop, ahead))
             if args.activation != 0:
                 target += size * first_row * args.target_w
-                call(args.activation, (target, (end_row - first_row) * args.target_w))
+                count = (end_row - first_row) * args.target_w
+                call(args.activation, (target, count, 0, 1, count))

@@ -33,8 +33,8 @@ class DepthwiseConvolution(Convolution):
         # 960 planes of 7 x 7 have few products, but take one thread 28 us.
         self._flops = max(self._flops, round(2 * simd.lanes * cut.cycles))
 
-    def activated(self, function: Callable[[], int]) -> DepthwiseConvolution | None:
-        if self.job.problem.target_step != (1, 1) or self.job.problem.lattice != self.job.target[2:]:
+    def activated(self, function: Callable[[], int], *, residual: bool = False) -> DepthwiseConvolution | None:
+        if residual or self.job.problem.target_step != (1, 1) or self.job.problem.lattice != self.job.target[2:]:
             return None
         plan = copy.copy(self)
         plan.args, plan._alone = self.args.copy(), {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -45,6 +46,18 @@ class MatrixConvolution(Convolution):
             spans = -(-p.points // (cut.span * simd.lanes))
             self._first = product.prepare(simd), packed + p.groups * spans * -(-p.channels // cut.piece)
         self._second = product.convolve(simd), self.tasks(p, cut)
+
+    def activated(self, function: Callable[[], int], *, residual: bool = False) -> MatrixConvolution | None:
+        p, gathered = self.job.problem, self.args["piece"][0] != 0
+        # The pixels of a task's block must lie side by side in the target.
+        if (gathered and p.images > 1) or p.target_step != (1, 1) or p.lattice != self.job.target[2:]:
+            return None
+        plan = copy.copy(self)
+        plan.args, plan._alone = self.args.copy(), {}
+        plan.args["activation"] = function()
+        if residual:
+            plan._operands = (*self._operands, *self.arguments.positions("residual"))
+        return plan
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:

@@ -19,6 +19,10 @@ panels. Pixels of several images lie side by side: 8 images of 7 x 7 fill 98% of
 
 If the last vector would hold a single pixel, as for 7 x 7, that pixel's results are dot products along the weight's
 rows. A tile whose pixels are in several images, or have a stride in the target, is written by way of the workspace.
+
+A residual is added, and an activation that is more than limits applied, at the end of each task, to numbers that are in
+its core's cache. As jobs of their own, which are cut another way, these passes take half of the numbers from the other
+core, and so does the job behind them.
 """
 
 from __future__ import annotations
@@ -123,6 +127,19 @@ def convolve(simd, args, task, thread):
     if args.alone != 0 and block + 1 == args.blocks:
         u = image * in_image + columns
         _multiply_last(simd, args, group, first_row, end_row, u, left, right + size * columns, scratch)
+    if args.activation != 0:
+        _activate(simd, args, plane * rows + first_row, end_row - first_row, first_column, end_column)
+
+
+@inner
+def _activate(simd, args, channel, rows, first, end):
+    """Add the residual to columns ``first`` up to ``end`` of some channels' results, and activate them."""
+    plane, count = args.target_h * args.target_w, end - first
+    if end == args.points:
+        count += args.alone
+    begin = simd.itemsize * (channel * plane + first)
+    residual = args.residual + begin if args.residual != 0 else 0
+    call(args.activation, (args.target + begin, count, residual, rows, plane))
 
 
 @inner

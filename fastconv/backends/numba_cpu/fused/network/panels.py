@@ -27,12 +27,12 @@ class Panels:
         self.size = 0
         """The size of the weights, in bytes."""
 
-    def record(self, plan: Any, x: Place, w: Place, b: Place | None, y: Place) -> None:
-        """Write the jobs of a convolution."""
+    def record(self, plan: Any, x: Place, w: Place, b: Place | None, y: Place, *residual: Place) -> None:
+        """Write the jobs of a convolution; the residual is that of a plan which adds one."""
         if self._exact and plan.spreads:
             plan = plan.exact()
         if not (plan.packs and plan.keeps):
-            plan.record(self._program, x, w, b, y)
+            plan.record(self._program, x, w, b, y, *residual)
             return
         key = w, id(plan)
         if key not in self._places:
