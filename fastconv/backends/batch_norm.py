@@ -24,7 +24,7 @@ class NormOperands(NamedTuple):
     x: Any
     """(N, C, H, W)."""
     residual: Any
-    """(N, C, H, W), or None."""
+    """(N, C, H, W), or None. In the backward pass the result stands here where `reads_result` says so."""
     gamma: Any
     """(C,), or None for ones."""
     beta: Any
@@ -45,6 +45,10 @@ class NormGradients(NamedTuple):
 
 class BatchNorm(ABC):
     """A batch normalisation for one shape, data type and activation."""
+
+    reads_result = False
+    """True if the gradient of an activated sum with a residual is computed from the result, not from the residual: what
+    follows mostly keeps the result anyway, and nothing else a residual that is computed."""
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         """Returns an array for results, with undefined content."""

@@ -18,7 +18,7 @@ from fastconv.backends.base import Backend
 from fastconv.backends.batch_norm import BatchNorm, NormGradients, NormOperands
 from fastconv.backends.block import Activation
 from fastconv.torch.internals import apply_directly, is_undisturbed
-from fastconv.torch.memory import DTYPES, as_it_was, has_storage, is_alike, is_plain, version
+from fastconv.torch.memory import DTYPES, as_it_was, has_storage, is_alike, is_plain
 from fastconv.torch.separate import activated, gradients_again
 
 Tensor = torch.Tensor
@@ -118,11 +118,10 @@ class _BatchNorm(Function):
         result, statistics = _forward(step, norm, mean, var, operands)
         x, residual, gamma, beta = operands
         ctx.step, ctx.norm = step, norm
-        # Without activation no gradient reads the residual or the summands, and torch saves neither.
-        reads = norm.activation is not None
-        ctx.others = () if reads else (residual, beta)
-        ctx.versions = [version(other) for other in ctx.others]
-        saved = [x, gamma, residual if reads else None, beta if reads else None, statistics]
+        # Without activation no gradient reads the residual or beta. Behind one, the result may say what they do.
+        ctx.linear = norm.activation is None or (residual is not None and step.reads_result)
+        others = (None if norm.activation is None else result, None) if ctx.linear else (residual, beta)
+        saved = [x, gamma, *others, statistics]
         ctx.forms = [None if each is None else (each.shape, each.dtype) for each in saved]
         ctx.save_for_backward(*saved)
         ctx.set_materialize_grads(False)
@@ -150,12 +149,25 @@ class _BatchNorm(Function):
 
 
 def _backward_again(ctx: Any, grad: Tensor, wanted: Any) -> Any:
-    x, gamma, residual, beta, _ = ctx.saved_tensors
-    if ctx.others:
-        residual, beta = ctx.others
-        if [version(other) for other in ctx.others] != ctx.versions:
-            raise RuntimeError(
-                "residual or bias of a batch normalisation: it has been modified by an inplace operation since the "
-                "forward pass, and this gradient computes the results again; change it after the backward pass"
-            )
-    return gradients_again(partial(_separately, ctx.norm, None, None), (x, residual, gamma, beta), grad, wanted)
+    x, gamma, other, beta, _ = ctx.saved_tensors
+    if not ctx.linear:
+        return gradients_again(partial(_separately, ctx.norm, None, None), (x, other, gamma, beta), grad, wanted)
+    # The gradient is that of a sum times a slope, whatever the summands are.
+    slope = None if other is None else _slope(ctx.norm.activation, other.detach())
+    summands = [
+        torch.zeros_like(each, requires_grad=want) for each, want in ((x, wanted[1]), (x[0, :, 0, 0], wanted[3]))
+    ]
+
+    def scaled(x: Tensor, residual: Tensor, gamma: Tensor | None, beta: Tensor) -> Tensor:
+        y = _separately(ctx.norm._replace(activation=None), None, None, x, residual, gamma, beta)
+        return y if slope is None else y * slope
+
+    return gradients_again(scaled, (x, summands[0], gamma, summands[1]), grad, wanted)
+
+
+@torch.enable_grad()
+def _slope(activation: Activation, result: Tensor) -> Tensor:
+    """Returns the derivative of an activation that gives its results for its results."""
+    result.requires_grad_()
+    (slope,) = torch.autograd.grad(activated(result, activation).sum(), result)
+    return slope

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import fastconv
 from fastconv.backends.block import ACTIVATIONS
@@ -150,28 +151,55 @@ def test_errors_are_those_of_torch(shape: tuple[int, ...], eps: float, says: str
         batch_norm(Norm(0.1, eps, None), torch.randn(shape), None, None, None, None, None)
 
 
-@pytest.mark.parametrize("which", ["x", "residual"])
-def test_what_changes_between_the_passes_is_told(which: str) -> None:
+@pytest.mark.parametrize(
+    ("which", "activation"), [("x", "relu"), ("x", None), ("residual", "silu"), ("result", "relu"), ("result", "relu6")]
+)
+def test_what_changes_between_the_passes_is_told(which: str, activation: Any) -> None:
     mine = operands((2, 3, 4, 5), torch.float64, residual=True, affine=True)
     mine = [each if each is None or at > 3 else each.requires_grad_() for at, each in enumerate(mine)]
-    changed = mine[0 if which == "x" else 1]
-    y = batch_norm(Norm(0.1, 1e-5, "relu"), *mine)  # type: ignore[arg-type]
+    y = batch_norm(Norm(0.1, 1e-5, activation), *mine)  # type: ignore[arg-type]
     with torch.no_grad():
-        changed.add_(1)  # type: ignore[union-attr]
+        {"x": mine[0], "residual": mine[1], "result": y}[which].add_(1)  # type: ignore[union-attr]
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
 
 
-def test_a_residual_that_no_gradient_reads_may_change() -> None:
+UNREAD = pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+"""Activations behind which no gradient reads a residual."""
+
+
+@UNREAD
+def test_a_residual_that_no_gradient_reads_may_change(activation: Any) -> None:
+    norm = Norm(0.1, 1e-5, activation)
     mine = operands((2, 3, 4, 5), torch.float64, residual=True, affine=True)
     mine = [each if each is None or at > 3 else each.requires_grad_() for at, each in enumerate(mine)]
-    y = batch_norm(Norm(0.1, 1e-5, None), *mine)  # type: ignore[arg-type]
+    exact = twice(mine)
+    weights = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    found = []
+    for function, given in ((batch_norm, mine), (theirs, exact)):
+        y = function(norm, *given)  # type: ignore[operator]
+        with torch.no_grad():
+            given[1].add_(1)  # type: ignore[union-attr]
+            given[3].add_(1)  # type: ignore[union-attr]
+        first = torch.autograd.grad(y, given[:4], weights, create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum() + first[2].sum(), [given[0], given[2]])
+        found.append([each.detach() for each in (*first, *second)])
+        with torch.no_grad():
+            given[1].sub_(1)  # type: ignore[union-attr]
+            given[3].sub_(1)  # type: ignore[union-attr]
+    assert_near(*found, torch.float64)
+    y = batch_norm(norm, *mine)  # type: ignore[arg-type]
     with torch.no_grad():
         mine[1].add_(1)  # type: ignore[union-attr]
-    found = gradients(y, mine, torch.ones_like(y))
-    torch.testing.assert_close(found[1], torch.ones_like(y))
-    y = batch_norm(Norm(0.1, 1e-5, None), *mine)  # type: ignore[arg-type]
-    with torch.no_grad():
-        mine[1].add_(1)  # type: ignore[union-attr]
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        torch.autograd.grad(y.sum(), mine[0], create_graph=True)
+    assert_near(gradients(y, mine, weights), found[1][:4], torch.float64)
+
+
+@UNREAD
+def test_a_residual_that_no_gradient_reads_is_not_kept(activation: Any) -> None:
+    mine = operands((2, 3, 4, 5), torch.float32, residual=True, affine=True)
+    residual = mine[1].requires_grad_() * 2  # type: ignore[union-attr]
+    held = StorageWeakRef(residual.untyped_storage())
+    y = batch_norm(Norm(0.1, 1e-5, activation), mine[0], residual, *mine[2:])  # type: ignore[arg-type]
+    del residual
+    assert held.expired()
+    y.sum().backward()

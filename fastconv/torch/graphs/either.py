@@ -12,6 +12,7 @@ from torch.fx import Graph, Node
 from fastconv import registry
 from fastconv.torch.graphs.calls import COUNTERPARTS
 from fastconv.torch.internals import is_undisturbed
+from fastconv.torch.means import mean_of_pixels
 from fastconv.torch.memory import layout_of
 
 Tensor = torch.Tensor
@@ -26,6 +27,13 @@ def put_either(graph: Graph) -> None:
     for node in graph.nodes:
         if node.op == "call_function" and node.target in COUNTERPARTS and not _is_mean(node):
             node.target = Either(node.target, COUNTERPARTS[node.target])
+
+
+def put_means(graph: Graph) -> None:
+    """Replace torch's means over all pixels, in a graph that records gradients, by those with a smaller gradient."""
+    for node in graph.nodes:
+        if node.op == "call_function" and _is_mean(node):
+            node.target, node.args, node.kwargs = mean_of_pixels, node.args[:1], {}
 
 
 def _is_mean(node: Node) -> bool:

@@ -193,6 +193,11 @@ NONE = "none"
 """Stands in compiled code for the lack of an activation."""
 
 
+def is_clamp(name: str) -> bool:
+    """Return True if the activation ``name`` does nothing but limit the numbers."""
+    return name in ACTIVATIONS and ACTIVATIONS[name].limits is not None
+
+
 @intrinsic(prefer_literal=True)
 def apply(typing, simd, name, value):
     """Return the activation ``name`` of each lane."""

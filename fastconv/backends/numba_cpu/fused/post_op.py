@@ -3,8 +3,7 @@
     target  =  f(source + residual)          target  =  grad * f'(saved)
 
 The passes are bound by memory: relu and adding a residual move 12 bytes a number, tanh takes some 25 instructions a
-vector. In a program they follow the job that made the numbers, which are then mostly in a cache. Whole vectors have no
-mask.
+vector. In a program they follow the job that made the numbers, which are then mostly in a cache.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from functools import cache
 from fastconv.backends.compiler import Kernel, compiled, integers
 from fastconv.backends.numba_cpu.fused.activations import NONE, apply, differentiate
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
-from fastconv.backends.numba_cpu.simd import Simd, add, lanes_between, load, load_where, store, store_where, zeros
+from fastconv.backends.numba_cpu.simd import Simd, add, load_most, store_most, zeros
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.backends.numba_cpu.simd.task import Task, task
 from fastconv.threads import get_num_threads
@@ -48,22 +47,13 @@ def _forward_task(name: str) -> Task:
     def apply_chunk(simd, args, task, thread):
         end = min(args.count, (task + 1) * _CHUNK)
         source, residual, saved, target = args.source, args.residual, args.saved, args.target
-        whole = end // simd.lanes * simd.lanes
-        for i in range(task * _CHUNK, whole, simd.lanes):
-            value = load(simd, source, i)
+        for i in range(task * _CHUNK, end, simd.lanes):
+            value = load_most(simd, source, i, end - i, zeros(simd))
             if residual != 0:
-                value = add(simd, value, load(simd, residual, i))
+                value = add(simd, value, load_most(simd, residual, i, end - i, zeros(simd)))
             if saved != 0:
-                store(simd, saved, i, value)
-            store(simd, target, i, apply(simd, name, value))
-        for i in range(whole, end, simd.lanes):
-            there = lanes_between(simd, 0, end - i)
-            value = load_where(simd, source, i, there, zeros(simd))
-            if residual != 0:
-                value = add(simd, value, load_where(simd, residual, i, there, zeros(simd)))
-            if saved != 0:
-                store_where(simd, saved, i, there, value)
-            store_where(simd, target, i, there, apply(simd, name, value))
+                store_most(simd, saved, i, end - i, value)
+            store_most(simd, target, i, end - i, apply(simd, name, value))
 
     return apply_chunk
 
@@ -79,19 +69,13 @@ def in_place(simd: Simd, name: str) -> Kernel:
     def activate(numbers, count, residual, rows, step):
         if count == step:
             count, rows = rows * count, 1
-        whole = count // simd.lanes * simd.lanes
         for first in range(0, rows * step, step):
-            for i in range(first, first + whole, simd.lanes):
-                value = load(simd, numbers, i)
+            for i in range(0, count, simd.lanes):
+                left = count - i
+                value = load_most(simd, numbers, first + i, left, zeros(simd))
                 if residual != 0:
-                    value = add(simd, value, load(simd, residual, i))
-                store(simd, numbers, i, apply(simd, name, value))
-            if whole < count:
-                i, there = first + whole, lanes_between(simd, 0, count - whole)
-                value = load_where(simd, numbers, i, there, zeros(simd))
-                if residual != 0:
-                    value = add(simd, value, load_where(simd, residual, i, there, zeros(simd)))
-                store_where(simd, numbers, i, there, apply(simd, name, value))
+                    value = add(simd, value, load_most(simd, residual, first + i, left, zeros(simd)))
+                store_most(simd, numbers, first + i, left, apply(simd, name, value))
 
     return integers(activate)
 
@@ -105,9 +89,9 @@ def _gradient_task(name: str) -> Task:
         end = min(args.count, (task + 1) * _CHUNK)
         grad, saved, target = args.source, args.saved, args.target
         for i in range(task * _CHUNK, end, simd.lanes):
-            there = lanes_between(simd, 0, end - i)
-            before, kept = load_where(simd, grad, i, there, zeros(simd)), load_where(simd, saved, i, there, zeros(simd))
-            store_where(simd, target, i, there, differentiate(simd, name, before, kept))
+            before = load_most(simd, grad, i, end - i, zeros(simd))
+            kept = load_most(simd, saved, i, end - i, zeros(simd))
+            store_most(simd, target, i, end - i, differentiate(simd, name, before, kept))
 
     return gradient_chunk
 

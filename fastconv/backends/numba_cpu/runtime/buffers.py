@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,13 +47,21 @@ def _most_kept() -> int:
 class Store:
     """Holds pieces of memory that are not in use, in the order in which they were freed.
 
+    A step of training takes some hundred pieces of the sizes that the step before gave back. So those of one size are
+    found by their size, and the bytes are counted only where too many could be kept: of MobileNetV2's step, a search
+    and a count for each piece took 3%.
+
     There is no lock, because a signal handler that raises could leave it taken. A single operation of a dictionary,
-    which Python does as a whole, takes a piece out or puts it in, and the bytes are counted anew each time.
+    which Python does as a whole, takes a piece out or puts it in. The rest may be out of date: numbers of pieces that
+    are gone are passed over, and what one thread's count lacks is there in the next one.
     """
 
     def __init__(self, most: int) -> None:
         self.most, self.most_pieces = most, _MOST_PIECES
         self._pieces: dict[int, np.ndarray] = {}
+        self._by_size: dict[int, list[int]] = {}
+        self._at_most = 0
+        """At most so many bytes are kept: those that were counted, and all that came back since then."""
 
     @property
     def kept(self) -> int:
@@ -61,20 +70,44 @@ class Store:
 
     def take(self, size: int) -> np.ndarray:
         """Return memory of at least ``size`` bytes from a page's start on; a kept piece is at most a quarter larger."""
+        numbers = self._by_size.get(size)
+        while numbers:
+            try:
+                piece = self._pieces.pop(numbers.pop(), None)
+            except IndexError:  # another thread took the last one
+                break
+            if piece is not None:
+                if piece.nbytes == size:
+                    return piece
+                self.give(piece)  # it has the number of one that is gone
         for piece in reversed(tuple(self._pieces.values())):
             # Another thread may have taken the piece first, so `pop` decides.
-            if size <= piece.nbytes <= size + size // 4 and self._pieces.pop(id(piece), None) is not None:
+            number = id(piece)
+            if size <= piece.nbytes <= size + size // 4 and self._pieces.pop(number, None) is not None:
+                with suppress(KeyError, ValueError):
+                    self._by_size[piece.nbytes].remove(number)
                 return piece
         piece = np.empty(size + _PAGE, np.uint8)
-        return piece[-piece.ctypes.data % _PAGE :]
+        start = -piece.ctypes.data % _PAGE
+        return piece[start : start + size]
 
     def give(self, piece: np.ndarray) -> None:
         """Keep a piece for later, and drop the oldest ones where the store exceeds a limit."""
-        self._pieces[id(piece)] = piece
+        number, size = id(piece), piece.nbytes
+        self._pieces[number] = piece
+        self._by_size.setdefault(size, []).append(number)
+        self._at_most += size
+        few = len(self._pieces) <= self.most_pieces and len(self._by_size) <= 2 * self.most_pieces
+        if few and self._at_most <= self.most:
+            return
         for oldest in tuple(self._pieces):
-            if len(self._pieces) <= self.most_pieces and self.kept <= self.most:
-                return
+            self._at_most = self.kept
+            if len(self._pieces) <= self.most_pieces and self._at_most <= self.most:
+                break
             self._pieces.pop(oldest, None)
+        self._by_size = {}
+        for each in tuple(self._pieces.values()):
+            self._by_size.setdefault(each.nbytes, []).append(id(each))
 
 
 _store = Store(_most_kept())

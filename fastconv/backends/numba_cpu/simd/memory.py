@@ -175,3 +175,24 @@ def load_apart(simd, base, index, step):
     third = load_where(simd, base, index + 2 * lanes, lanes_between(simd, 0, end - 2 * lanes), zeros(simd))
     fourth = load_where(simd, base, index + 3 * lanes, lanes_between(simd, 0, end - 3 * lanes), zeros(simd))
     return evens(simd, near, evens(simd, third, fourth))
+
+
+@inner
+def load_most(simd, base, at, left, otherwise):
+    """Load the vector at element ``at``, or what is left of it and ``otherwise`` in the other lanes.
+
+    Whole vectors have no mask: behind masks the processor doesn't read ahead, and two arrays that come from memory took
+    2.6 times as long.
+    """
+    if left >= simd.lanes:
+        return load(simd, base, at)
+    return load_where(simd, base, at, lanes_between(simd, 0, left), otherwise)
+
+
+@inner
+def store_most(simd, base, at, left, value):
+    """Write the vector at element ``at``, or what is left of it."""
+    if left >= simd.lanes:
+        store(simd, base, at, value)
+    else:
+        store_where(simd, base, at, lanes_between(simd, 0, left), value)

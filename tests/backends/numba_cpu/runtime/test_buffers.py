@@ -144,6 +144,40 @@ def test_no_piece_is_much_larger_than_its_result(store: Store) -> None:
     assert store.kept == kept
 
 
+def test_a_piece_of_the_same_size_goes_before_a_larger_one(store: Store) -> None:
+    same, larger = store.take(SMALLEST), store.take(SMALLEST + 4096)
+    store.give(same)
+    store.give(larger)
+    assert store.take(SMALLEST) is same
+    assert store.take(SMALLEST) is larger
+
+
+def test_bytes_are_counted_only_near_the_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = []
+    monkeypatch.setattr(Store, "kept", property(lambda self: counted.append(1) or 0))
+    for _ in range(600):
+        store.give(store.take(SMALLEST))
+    assert 0 < len(counted) <= 4  # the limit is 256 times as much
+
+
+def test_what_finds_pieces_by_their_size_is_bounded(store: Store) -> None:
+    store.most_pieces = 8
+    for turn in range(100):
+        store.give(store.take(SMALLEST + 64 * turn))
+        store.give(store.take(SMALLEST))
+    assert len(store._by_size) <= 17
+    assert sum(map(len, store._by_size.values())) == len(store._pieces)
+
+
+def test_the_number_of_a_piece_that_is_gone_is_no_longer_its_own(store: Store) -> None:
+    """An array may begin where another one ended, and then has its number."""
+    other = store.take(2 * SMALLEST)
+    store.give(other)
+    store._by_size[SMALLEST] = [id(other)]
+    assert store.take(SMALLEST).nbytes == SMALLEST
+    assert store.take(2 * SMALLEST) is other
+
+
 def test_the_number_of_pieces_is_bounded(store: Store) -> None:
     store.most_pieces = 8
     results = [buffers.empty((SMALLEST,), np.uint8) for _ in range(20)]

@@ -18,11 +18,10 @@ from fastconv.backends.numba_cpu.simd import (
     add,
     broadcast,
     fused,
-    lanes_between,
+    load_most,
     load_scalar,
-    load_where,
+    store_most,
     store_scalar,
-    store_where,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import Task, task
@@ -55,10 +54,9 @@ def forward_task(activation: str) -> Task:
         for n in range(args.N):
             begin = (n * args.C + channel) * plane
             for u in range(0, plane, simd.lanes):
-                there = lanes_between(simd, 0, plane - u)
-                value = fused(simd, load_where(simd, x, begin + u, there, zeros(simd)), scale, shift)
+                value = fused(simd, load_most(simd, x, begin + u, plane - u, zeros(simd)), scale, shift)
                 if residual != 0:
-                    value = add(simd, value, load_where(simd, residual, begin + u, there, zeros(simd)))
-                store_where(simd, result, begin + u, there, apply(simd, activation, value))
+                    value = add(simd, value, load_most(simd, residual, begin + u, plane - u, zeros(simd)))
+                store_most(simd, result, begin + u, plane - u, apply(simd, activation, value))
 
     return normalize

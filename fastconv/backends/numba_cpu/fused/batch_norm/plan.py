@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.batch_norm import BatchNorm, NormGradients, NormOperands
-from fastconv.backends.numba_cpu.fused.activations import NONE
+from fastconv.backends.numba_cpu.fused.activations import NONE, is_clamp
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
 from fastconv.backends.numba_cpu.fused.batch_norm.backward import backward_task
 from fastconv.backends.numba_cpu.fused.batch_norm.forward import forward_task
@@ -59,6 +59,7 @@ class NumbaBatchNorm(BatchNorm):
     def __init__(self, simd: Simd, shape: tuple[int, int, int], activation: str | None) -> None:
         """Prepare both directions for images of ``shape`` (N, C, plane); kernels are compiled when they first run."""
         self._simd, self._shape, self._activation = simd, shape, activation or NONE
+        self.reads_result = is_clamp(self._activation)
         self._passes: dict[bool, _Pass] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -22,6 +22,10 @@ from fastconv.backends.numba_cpu.simd import (
 RUN = 4096
 """Numbers that are summed before the lanes are: 64 for each lane of four vectors of 16, which costs no digits."""
 
+AHEAD = 512
+"""Numbers between what is prefetched and what is read: two streams at a time leave the processor's own prefetches 10%
+behind."""
+
 
 @inner
 def lane_sum(simd, scratch, vector):
