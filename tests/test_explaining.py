@@ -69,7 +69,8 @@ def test_algorithm_asked_for_is_the_one_that_runs(algorithm: str, draw: Draw) ->
 def test_unknown_algorithms_and_options_are_refused() -> None:
     x, w = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))
     with pytest.raises(
-        UnknownBackendError, match=r"'gemm', 'direct', 'winograd', 'batch', 'matrix', 'depthwise', .* and 'fft' is none"
+        UnknownBackendError,
+        match=r"'gemm', 'direct', 'winograd', 'batch', 'matrix', 'channels', 'depthwise', .* and 'fft' is none",
     ):
         fastconv.conv2d(x, w, backend="numba:fft")
     with pytest.raises(UnknownBackendError, match="'naive' has no options"):

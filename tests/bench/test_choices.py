@@ -55,5 +55,6 @@ FORMS = tuple(f"winograd({form})" for form in ("2x2", "4x4", "4x4,5x5", "4x4,7x7
 def test_ways_take_part_only_by_name() -> None:
     known = entries()
     assert {name for name, entry in known.items() if entry.named} == {
-        f"fastconv.numba:{way}" for way in ("gemm", "direct", "winograd", *FORMS, "batch", "matrix", "depthwise")
+        f"fastconv.numba:{way}"
+        for way in ("gemm", "direct", "winograd", *FORMS, "batch", "matrix", "channels", "depthwise")
     }
