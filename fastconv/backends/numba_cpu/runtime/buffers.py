@@ -61,7 +61,7 @@ class Store:
         self._pieces: dict[int, np.ndarray] = {}
         self._by_size: dict[int, list[int]] = {}
         self._at_most = 0
-        """At most so many bytes are kept: those that were counted, and all that came back since then."""
+        """Upper bound of the bytes that are kept: the last count, and all that came back since then."""
 
     @property
     def kept(self) -> int:

@@ -148,12 +148,13 @@ def _blocks(
     cycles = float(COST.task * panel_blocks)
     cycles += CPU.gemm.transpose * ceil(p.channels, simd.lanes) * wide * slots * panel_blocks
     cycles += (CPU.gemm.transpose + CPU.gemm.write) * p.rows * ceil(block_rows * J, simd.lanes)
-    # Sums that don't stay in the L1 cache are read and written once in so many steps, the weight by each block.
+    # Each chunk of the reduction reads and writes the sums: that costs where these don't stay in the L1 cache.
     if results * simd.itemsize > COST.near_bytes:
         cycles += chunks * CPU.gemm.write * p.rows * block_rows * J / simd.lanes
+    # Each block of rows reads the weight: that costs where its panels don't stay in the L2 cache.
     if panel_bytes * block_panels > CPU.gemm.block_bytes:
         cycles += panel_bytes * panels / CPU.winograd.stream
-    # A task waits for the others at the end.
+    # With few tasks, threads wait at the end.
     idle = max(0, wanted - others * blocks * panel_blocks)
     return others * blocks * cycles * (1 + idle), block_rows, block_panels, channels, slots
 

@@ -13,4 +13,4 @@ class PartsArguments(ConvArguments):
     parts: int
     """Number of parts."""
     places: int
-    """For a weight gradient, address of `TABLE_WORDS` integers for each element of the kernel: see tasks.py."""
+    """Address of `TABLE_WORDS` integers for each element of the kernel: see tasks.py."""
