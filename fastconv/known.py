@@ -60,6 +60,8 @@ class TensorInterface(NamedTuple):
     """Writes the number of elements of the storage before the tensor's first."""
     data: int
     """Writes the address of a tensor's first element."""
+    version: int
+    """Returns how often a tensor was changed in place."""
     empty: int
     """Makes a tensor without content, and writes its handle."""
     wrapped: int

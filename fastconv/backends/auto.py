@@ -10,7 +10,7 @@ from fastconv.backends.base import Backend, Geometry
 from fastconv.backends.batch_norm import BatchNorm
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
-from fastconv.backends.network import Network, Outline
+from fastconv.backends.network import HeldTensors, Network, Outline
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 
 ORDER = ("numba", "im2col", "naive")
@@ -56,9 +56,14 @@ class Auto(Backend):
         return self.select("conv2d", blocks[0].geometry, dtype).chain(blocks, dtype)
 
     def network(
-        self, outline: Outline, dtype: Any, parameters: Sequence[Any], watched: Sequence[Any] = ()
+        self,
+        outline: Outline,
+        dtype: Any,
+        parameters: Sequence[Any],
+        watched: Sequence[Any] = (),
+        held: HeldTensors | None = None,
     ) -> Network | None:
-        return self.select("network", None, dtype).network(outline, dtype, parameters, watched)
+        return self.select("network", None, dtype).network(outline, dtype, parameters, watched, held)
 
     def batch_norm(self, shape: tuple[int, ...], activation: Activation | None, dtype: Any) -> BatchNorm | None:
         return self.select("batch_norm", None, dtype).batch_norm(shape, activation, dtype)

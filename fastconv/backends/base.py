@@ -27,7 +27,7 @@ from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.columns import fold, unfold
 from fastconv.backends.explanation import Explanation
-from fastconv.backends.network import Network, Outline
+from fastconv.backends.network import HeldTensors, Network, Outline
 from fastconv.backends.planned import Planned
 from fastconv.backends.quiet import QUIET
 from fastconv.backends.short import Short
@@ -152,12 +152,18 @@ class Backend(ABC):
         return None
 
     def network(
-        self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Array], watched: Sequence[np.ndarray] = ()
+        self,
+        outline: Outline,
+        dtype: np.dtype[Any],
+        parameters: Sequence[Array],
+        watched: Sequence[np.ndarray] = (),
+        held: HeldTensors | None = None,
     ) -> Network | None:
         """Returns the network of an outline, which keeps what it makes of the parameters; None if it can't do one.
 
         Arrays are of ``dtype``, C-contiguous, and the parameters must not change. Each run looks whether the numbers of
-        the arrays ``watched`` have changed: one-dimensional ones of float32 or float64, with any stride.
+        the arrays ``watched`` have changed: one-dimensional ones of float32 or float64, with any stride. It also looks
+        whether its operands are the tensors ``held``, where these are given.
         """
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -131,6 +131,23 @@ class Outline:
     """The values that are wanted; each is an operation's."""
 
 
+class HeldTensors(NamedTuple):
+    """What compiled code needs to see whether the operands of a call are still the torch tensors that they were.
+
+    A *handle* is the address of torch's reference to a tensor, which stands in the tensor's Python object.
+    """
+
+    handle: int
+    """Bytes of a tensor's object before its handle."""
+    data: int
+    """Address of a C function of a handle and an address, to which it writes that of the tensor's first element."""
+    version: int
+    """Address of a C++ function of a handle, which returns how often the tensor was changed in place."""
+    rows: np.ndarray
+    """Integers (tensors, 4): the tensor's place among the operands, torch's reference, the address of the first
+    element, and the number of changes, or -1 where it doesn't matter."""
+
+
 class Network(ABC):
     """A network computes the operations of an outline with parameters that stay as they are."""
 
@@ -139,9 +156,10 @@ class Network(ABC):
         return np.empty(shape, dtype)
 
     @abstractmethod
-    def run(self, images: Sequence[Any], results: Sequence[Any]) -> bool:
+    def run(self, images: Sequence[Any], results: Sequence[Any], operands: tuple[Any, ...] = ()) -> bool:
         """Fill the results from the images: C-contiguous NumPy arrays, or torch tensors on the CPU.
 
         Returns False where numbers that aren't finite may have spread to results that don't depend on them, so that the
-        primitives must compute all of it, and where a watched array has other numbers than when the network was made.
+        primitives must compute all of it; where a watched array has other numbers than when the network was made; and
+        where the ``operands`` of the call aren't the tensors that it was made of.
         """

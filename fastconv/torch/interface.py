@@ -8,14 +8,18 @@ and calls on tensors take their usual way.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastconv.backends.network import HeldTensors
 from fastconv.known import TensorInterface
 from fastconv.torch.internals import LIBRARY
+from fastconv.torch.memory import version
 
 _VERSION, _DESCRIBE, _WORDS = 1, 5, 7
 """Major version of DLPack that is understood, the place of the function that describes a tensor in the exchange's
@@ -32,6 +36,7 @@ _FUNCTIONS = {
     "storage_bytes": "aoti_torch_get_storage_size",
     "storage_offset": "aoti_torch_get_storage_offset",
     "data": "aoti_torch_get_data_ptr",
+    "version": "_ZNK2at10TensorBase8_versionEv",
     "empty": "aoti_torch_empty_strided",
     "wrapped": "_Z16THPVariable_WrapRKN2at10TensorBaseE",
     "forget": "aoti_torch_delete_tensor_object",
@@ -64,6 +69,21 @@ def words_of(tensor: Tensor) -> list[int]:
     """Returns what a key has of a tensor (`fastconv.backends.numba_cpu.calls.tensors`)."""
     kind = tensor.ndim | _FLOAT << 32 | tensor.element_size() * 8 << 40 | 1 << 48
     return [3, id(type(tensor)), _CPU, kind, *tensor.shape, *tensor.stride()]
+
+
+def held_tensors(tensors: Sequence[Tensor], places: Sequence[int]) -> HeldTensors | None:
+    """Returns what tensors at these ``places`` among the operands of a call are now; None without an interface.
+
+    Changes are counted of weights alone: of a vector all numbers are compared.
+    """
+    interface = tensor_interface()
+    if interface is None:
+        return None
+    rows = [
+        (place, x._cdata, x.data_ptr(), version(x) if x.ndim > 1 else -1)
+        for place, x in zip(places, tensors, strict=True)
+    ]
+    return HeldTensors(interface.handle, interface.data, interface.version, np.array(rows, np.int64).reshape(-1, 4))
 
 
 def _exchange() -> int:
@@ -99,13 +119,15 @@ def _do_what_they_should(functions: dict[str, Any], place: int, types: list[int]
     for name in ("is_negated", "wants_gradient", "records_gradients", "casts"):
         functions[name].restype = ctypes.c_bool
     functions["wrapped"].restype = ctypes.py_object
-    plain = torch.zeros(2, 3)[1:]
+    functions["version"].restype = ctypes.c_int64
+    plain = torch.zeros(2, 3)[1:].mul_(2)
     negative, wanted = torch._neg_view(plain), torch.zeros(4, dtype=torch.float64).requires_grad_()
     number = ctypes.c_int64()
     for probe in (plain, negative, wanted):
         handle = ctypes.c_void_p(id(probe) + place)
         told = [functions["is_negated"](handle), functions["wants_gradient"](ctypes.c_void_p(probe._cdata))]
-        if told != [probe.is_neg(), probe.requires_grad]:
+        told.append(functions["version"](handle))
+        if told != [probe.is_neg(), probe.requires_grad, version(probe)]:
             return False
         facts = {
             "storage_bytes": probe.untyped_storage().nbytes(),

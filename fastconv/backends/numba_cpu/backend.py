@@ -18,7 +18,7 @@ from fastconv.backends.chain import Chain
 from fastconv.backends.compiler import kernels
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
-from fastconv.backends.network import Convolved, Mapped, Network, Outline, Pooled
+from fastconv.backends.network import Convolved, HeldTensors, Mapped, Network, Outline, Pooled
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.calls import short, table
@@ -199,7 +199,12 @@ class NumbaCpu(Poolings):
         return NumbaChain(self, self._simd(dtype), blocks)
 
     def network(
-        self, outline: Outline, dtype: np.dtype[Any], parameters: Sequence[Any], watched: Sequence[np.ndarray] = ()
+        self,
+        outline: Outline,
+        dtype: np.dtype[Any],
+        parameters: Sequence[Any],
+        watched: Sequence[np.ndarray] = (),
+        held: HeldTensors | None = None,
     ) -> Network | None:
         if any(0 in shape for shape in outline.shapes):
             return None
@@ -210,7 +215,7 @@ class NumbaCpu(Poolings):
                 return None
             if isinstance(operation, Mapped) and operation.activation not in (None, *ACTIVATIONS):
                 return None
-        return NumbaNetwork(self, self._simd(dtype), outline, parameters, watched)
+        return NumbaNetwork(self, self._simd(dtype), outline, parameters, watched, held)
 
     def batch_norm(
         self, shape: tuple[int, ...], activation: Activation | None, dtype: np.dtype[Any]

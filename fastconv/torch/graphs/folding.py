@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastconv.torch.interface import held_tensors
 from fastconv.torch.memory import versions
 
 Tensor = torch.Tensor
@@ -118,8 +119,11 @@ class Watch:
     data types are what torch.compile looks at before each call. A look takes 4 us for three convolutions.
     """
 
-    def __init__(self, sources: Sequence[Tensor]) -> None:
-        """Watch tensors, those of more than one axis by some of their elements and their counts of changes."""
+    def __init__(self, sources: Sequence[Tensor], places: Sequence[int] = ()) -> None:
+        """Watch tensors, those of more than one axis by some of their elements and their counts of changes.
+
+        ``places`` are the tensors' places among the operands of a call, for compiled code that looks there.
+        """
         self._weights = picker([number for number, x in enumerate(sources) if x.ndim > 1])
         self.elements: list[np.ndarray] = []
         """The elements that are compared, of each tensor: views of its memory."""
@@ -133,6 +137,8 @@ class Watch:
         self._before = self._contents()
         # By number: torch.utils.swap_tensors refuses tensors that something refers to, even weakly.
         self._who = self._identity(sources)
+        self.held = held_tensors(sources, places) if places else None
+        """What compiled code must know to do the work of `are_those`; None where it can't."""
 
     def is_same(self, sources: Sequence[Tensor]) -> bool:
         return self.are_those(sources) and self._contents() == self._before

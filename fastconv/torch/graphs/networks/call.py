@@ -72,25 +72,22 @@ class NetworkCall:
         images = [operands[at] for at in self._images]
         if not all(map(is_plain, images)):
             return self._apart(*operands)
-        parameters = self._parameters(operands)
-        if torch.is_grad_enabled() and any(each.requires_grad for each in (*images, *parameters)):
+        if torch.is_grad_enabled() and any(each.requires_grad for each in (*images, *self._parameters(operands))):
             return self._apart(*operands)
         for _ in range(2):
-            program = self._program(images, parameters, operands)
+            program = self._program(images, operands)
             if program is None:
                 break
             network, shapes = program
             results = [torch.from_numpy(network.empty(shape, DTYPES[images[0].dtype])) for shape in shapes]
-            if network.run(images, results):
+            if network.run(images, results, operands):
                 return results[0] if len(results) == 1 else tuple(results)
-            if self._kept is None or self._kept.watch.is_same(parameters):
+            if self._kept is None or self._kept.watch.is_same(self._parameters(operands)):
                 break  # numbers that aren't finite
             self._kept = None
         return self._apart(*operands)
 
-    def _program(
-        self, images: Sequence[Tensor], parameters: Sequence[Tensor], operands: Sequence[Any]
-    ) -> _Program | None:
+    def _program(self, images: Sequence[Tensor], operands: Sequence[Any]) -> _Program | None:
         """Returns the program for images of these sizes, whose run says whether what was kept has changed since."""
         backend, dtype = registry.resolve(None), images[0].dtype
         if any(each.dtype is not dtype for each in images):
@@ -98,12 +95,16 @@ class NetworkCall:
         sizes, kept = tuple([each.shape for each in images]), self._kept
         if kept is not None and kept.backend is backend and kept.dtype is dtype:
             found = kept.programs.get(sizes)
-            if kept.watch.are_those(parameters) if found else kept.watch.is_same(parameters):
-                return found or self._added(kept, sizes)
+            if found and (kept.watch.held is not None or kept.watch.are_those(self._parameters(operands))):
+                return found
+            if not found and kept.watch.is_same(self._parameters(operands)):
+                return self._added(kept, sizes)
+        parameters = self._parameters(operands)
         if not all(map(is_watched, parameters)):
             return None
         made = self._constants.make(images[0], operands)
-        kept = self._kept = _Kept(dtype, backend, Watch(parameters), made, {})
+        watch = Watch(parameters, self._constants.operands)
+        kept = self._kept = _Kept(dtype, backend, watch, made, {})
         return self._added(kept, sizes)
 
     def _added(self, kept: _Kept, sizes: tuple[torch.Size, ...]) -> _Program | None:
@@ -125,7 +126,8 @@ class NetworkCall:
         except ArgumentError:
             return None
         outline = drawing.finish([values[each] for each in self._wanted])
-        network = kept.backend.network(outline, DTYPES[kept.dtype], kept.constants, kept.watch.elements)
+        watch = kept.watch
+        network = kept.backend.network(outline, DTYPES[kept.dtype], kept.constants, watch.elements, watch.held)
         if network is None:
             return None
         shapes = [outline.shapes[result] for result in outline.results]

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.network import Network, Outline
+from fastconv.backends.network import HeldTensors, Network, Outline
 from fastconv.backends.numba_cpu.fused.lowering import Lowering, Planner
 from fastconv.backends.numba_cpu.fused.network.look import Look
 from fastconv.backends.numba_cpu.fused.network.lowering import NetworkLowering
 from fastconv.backends.numba_cpu.fused.network.panels import Panels
 from fastconv.backends.numba_cpu.fused.network.slabs import sections
+from fastconv.backends.numba_cpu.fused.network.tensor_look import TensorLook
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.addresses import addresses_of
 from fastconv.backends.numba_cpu.runtime.program import Place, Program, ProgramBuilder
@@ -31,10 +32,14 @@ class NumbaNetwork(Network):
         outline: Outline,
         parameters: Sequence[Any],
         watched: Sequence[np.ndarray] = (),
+        held: HeldTensors | None = None,
     ) -> None:
-        """Pack the weights, which takes as long as some runs; each run looks at the arrays ``watched``."""
+        """Pack the weights, which takes as long as some runs.
+
+        Each run looks at the arrays ``watched`` and the tensors ``held``.
+        """
         self._planner, self._simd, self._outline, self._kept = planner, simd, outline, parameters
-        self._look = Look(watched)
+        self._look, self._tensors = Look(watched), None if held is None else TensorLook(held)
         self._exact = False
         self._programs: dict[int, Program] = {}
         self._bases = np.zeros(0, np.int64)
@@ -45,7 +50,7 @@ class NumbaNetwork(Network):
         program, packing, size = self._written()
         memory = buffers.empty((size,), np.uint8)
         outline = self._outline
-        moving = [0] * (outline.given + len(outline.results))
+        moving = [0] * (outline.given + len(outline.results) + 1)
         fixed = addresses_of(self._kept) if self._kept else []
         bases = np.array([*moving, *fixed, memory.ctypes.data], np.int64)
         if not packing.run_at(bases) and not self._exact:
@@ -62,10 +67,13 @@ class NumbaNetwork(Network):
         for builder in builders:
             images = [builder.operand() for _ in range(outline.given)]
             results = [builder.operand() for _ in outline.results]
+            items = builder.operand()
             parameters = [builder.operand() for _ in range(outline.parameters)]
             memory = builder.operand()
         program, packing = builders
         self._look.record(program, self._simd)
+        if self._tensors is not None:
+            self._tensors.record(program, self._simd, items)
         panels = Panels(program, packing, memory, exact=self._exact)
         places = {**dict(enumerate(images)), **dict(zip(outline.results, results, strict=True))}
         self._record(program, Lowering(program, self._planner, self._simd, panels), places, parameters)
@@ -91,7 +99,7 @@ class NumbaNetwork(Network):
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
 
-    def run(self, images: Sequence[Any], results: Sequence[Any]) -> bool:
+    def run(self, images: Sequence[Any], results: Sequence[Any], operands: tuple[Any, ...] = ()) -> bool:
         program = self._programs.get(threads := get_num_threads())
         if program is None:
             # Packed weights don't depend on the number of threads.
@@ -99,4 +107,5 @@ class NumbaNetwork(Network):
         bases = self._bases.copy()
         bases[: len(images)] = addresses_of(images)
         bases[len(images) : len(images) + len(results)] = addresses_of(results)
+        bases[len(images) + len(results)] = id(operands) + tuple.__basicsize__
         return program.run_at(bases)
