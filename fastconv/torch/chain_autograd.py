@@ -6,7 +6,7 @@ that aren't finite, go layer by layer (separate.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -42,6 +42,25 @@ def apply(run: Run, x: Tensor) -> Tensor:
         result: Tensor = apply_directly(function, run, x, *run.parameters)
         return result
     return _forward(run, x, run.parameters, None)[0]
+
+
+def gradients_of(run: Run, x: Tensor, change: Callable[[Tensor], Tensor]) -> list[Tensor | None] | None:
+    """Returns the gradients of the run's parameters, without autograd and its visits to each of them.
+
+    Returns None where numbers that aren't finite may have spread: autograd, which `apply` serves, must then do it all.
+
+    Args:
+        run: layers without residuals, all of whose parameters want gradients.
+        x: the images, which want none.
+        change: returns the gradient of the run's result, which it gets.
+    """
+    chain, parameters = run.chain, run.parameters
+    saved = _empty(chain, (chain.saved_bytes,), torch.uint8) if chain.saved_bytes else None
+    at = Operands(x, parameters, _empty(chain, run.shape, x.dtype), saved)
+    if not chain.forward(at):
+        return None
+    found = [None if p is None else _empty(chain, p.shape, p.dtype) for p in parameters]
+    return found if chain.backward(at, Gradients(change(at.result), None, found)) else None
 
 
 def _forward(run: Run, x: Tensor, parameters: Sequence[Tensor | None], saved: Tensor | None) -> tuple[Tensor, bool]:

@@ -28,6 +28,8 @@ _SPARABLE: tuple[Interface, ...] = (
     (torch._C, "_FunctionBase"),
     (forward_ad, "_current_level"),
     (every_module, "_has_any_global_hook"),
+    (Tensor, "_backward_hooks"),
+    (Tensor, "_post_accumulate_grad_hooks"),
     *((nn.Module(), name) for name in _HOOKS),
 )
 """Without one of these, calls take the slower way."""
@@ -129,6 +131,11 @@ def has_hooks(layer: nn.Module) -> bool:
     """Returns True if a hook is called when the layer, or its gradient, is computed."""
     own = vars(layer)
     return _CAUTIOUS or any(own[name] for name in _HOOKS)
+
+
+def has_gradient_hooks(parameter: Tensor) -> bool:
+    """Returns True if a hook is called when the parameter's gradient is computed or kept."""
+    return _CAUTIOUS or bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 def apply_directly(function: Any, *arguments: Any) -> Any:

@@ -67,6 +67,15 @@ class Sequential(Unscriptable, nn.Sequential, metaclass=StandIn, of=nn.Sequentia
         return "fuse=True"
 
 
+def whole_run(model: Any, x: Tensor) -> Run | None:
+    """Returns the run that is all of a `Sequential` on ``x``, or None for a module that isn't one step."""
+    if type(model).forward is not Sequential.forward or not _is_free(model) or not is_plain(x):
+        return None
+    layers: list[Any] = list(model)
+    run = _first_run(layers, x) if layers and _is_convolution(layers[0]) else None
+    return run if run is not None and run.layers == len(layers) else None
+
+
 def _first_run(layers: list[Any], x: Tensor) -> Run | None:
     """Returns the longest run of layers from the first on that is one step for ``x``, or None if none begins there.
 

@@ -25,6 +25,7 @@ from fastconv.models.errors import TrainingError
 from fastconv.models.recipes import ImageShape
 from fastconv.models.training import precision
 from fastconv.models.training.batches import Batch, Batches
+from fastconv.models.training.direct_step import loss_and_gradients
 from fastconv.models.training.distributed import ALONE, Group
 from fastconv.models.training.fused_step import FusedStep
 from fastconv.models.training.schedules import factor
@@ -64,6 +65,11 @@ class Training:
         """Returns the loss after one step at the present learning rate; its mean over the processes is the batch's
         loss."""
         self.step.clear()
+        alone = self.scaler is None and self.forward is self.model
+        direct = loss_and_gradients(self.model, batch.images, batch.labels) if alone else None
+        if direct is not None:
+            self.step()
+            return direct
         with self.computing:
             logits = self.forward(batch.images)
         loss = self._loss(logits.to(batch.images.dtype), batch)
