@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import fastconv
 from fastconv.__main__ import PROGRAMS
@@ -74,3 +78,32 @@ def test_the_oldest_versions_are_the_lower_bounds() -> None:
 def test_python_has_no_upper_bound() -> None:
     assert PROJECT["requires-python"] == ">=3.11"
     assert "v >= (3, 11) or" in _text("Makefile")
+
+
+FAKE_PYTHON = """#!/bin/sh
+echo "$@" >> "$LOG"
+case "$*" in
+    .ci/*) sleep 0.3; echo kernels >> "$LOG"; exit 1;;
+    *"[train]") echo packages >> "$LOG"; exit "$STATUS";;
+esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_demo_compiles_its_kernels_while_pip_works(tmp_path: Path, status: int) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / ".made").touch()
+    python, log = tmp_path / "bin" / "python", tmp_path / "log"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    stamp = tmp_path / ".train"
+    command = ["make", "--silent", f"VENV={tmp_path}", str(stamp)]
+    environment = {**os.environ, "LOG": str(log), "STATUS": str(status)}
+    made = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (made.returncode == 0, stamp.exists()) == (status == 0, status == 0), made.stderr
+    lines = log.read_text().splitlines()
+    # Numba is there before kernels are compiled, and torch is installed meanwhile.
+    assert lines[0].endswith("--editable .")
+    assert ".ci/demo_kernels.py" in lines
+    assert lines.index("packages") < lines.index("kernels")

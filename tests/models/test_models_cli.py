@@ -297,6 +297,28 @@ def test_demo_that_learns_nothing_fails(console: Console, monkeypatch: pytest.Mo
         demo.demo(None, console)
 
 
+DEMO_AFTER_ITS_KERNELS = """
+import io, runpy, sys
+runpy.run_path(sys.argv[1], run_name="__main__")
+from rich.console import Console
+from fastconv.backends.compiler import kernels
+from fastconv.models import data, demo
+def refuse(make, constants):
+    raise AssertionError(f"{make.__module__}.{make.__name__}{constants}")
+kernels._address = refuse
+demo.load = lambda _, *where: data.load("digits", *where)
+demo.EPOCHS, demo.GOAL, demo.COMPARE_SECONDS = {"digits": 1}, 0.5, 0.0
+console = Console(file=io.StringIO())
+demo.demo(None, console)
+assert "AssertionError" not in console.file.getvalue(), console.file.getvalue()
+"""
+
+
+def test_demo_finds_all_its_kernels_compiled(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DEMO_AFTER_ITS_KERNELS, str(ROOT / ".ci" / "demo_kernels.py")]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+
+
 def test_demo_knows_every_data_set_it_may_get() -> None:
     assert set(demo.EPOCHS) == {"mnist", "digits"}
 

@@ -26,13 +26,16 @@ _COMMON_POOLINGS = [
     for size, kernel, stride, padding in ((28, 2, 2, 0), (28, 3, 2, 1), (28, 3, 1, 1), (7, 7, 7, 0))
 ]
 _COMMON_BLOCKS: list[tuple[Activation, Pooling]] = [("relu", "max"), ("tanh", "avg")]
-_DIGITS: list[tuple[Activation, Pooling, list[tuple[int, int, int, int, int]], list[tuple[int, int, int]]]] = [
+_Network = tuple[Activation, Pooling, list[tuple[int, int, int, int, int]], list[tuple[int, int, int]]]
+_DIGITS: list[_Network] = [
     ("tanh", "avg", [(1, 6, 28, 5, 2), (6, 16, 14, 5, 0)], [(16, 120, 5), (120, 84, 1), (84, 10, 1)]),
     ("relu", "max", [(1, 30, 28, 5, 0)], [(30, 100, 12), (100, 10, 1)]),
     ("relu", "max", [(1, 32, 28, 3, 1), (32, 64, 14, 3, 1)], [(64, 10, 7)]),
 ]
 """Networks for digits: the activation and the pooling, the channels, filters, size, kernel and padding of each
 convolution, and the channels, filters and size of each dense layer behind them, whose kernel covers the image."""
+_BATCHES = (1, 37, 60, 100)
+"""Images at a time: one, a batch of the recipes, and the last batches of scikit-learn's 1,437 and 360 digits."""
 
 
 def warm(backend: Any) -> None:
@@ -54,21 +57,38 @@ def warm(backend: Any) -> None:
             backend.avg_pool2d_backward(backend.avg_pool2d(x, pool), pool)
         for activation, pooling in _COMMON_BLOCKS:
             _warm_chain(backend, (Block(ConvGeometry(1, 1, 5, 5, 1, 2, 2), activation, pooling),), dtype)
-    for images in (1, 100):
-        for activation, pooling, layers, dense in _DIGITS:
-            pooled = [ConvGeometry(images, C, H, H, K, R, R, padding=(P,) * 4) for C, K, H, R, P in layers]
-            covered = [ConvGeometry(images, C, H, H, K, H, H) for C, K, H in dense]
-            hidden = [Block(geometry, activation, None) for geometry in covered[:-1]]
-            blocks = (
-                *[Block(geometry, activation, pooling) for geometry in pooled],
-                *hidden,
-                Block(covered[-1], None, None),
-            )
-            _warm_chain(backend, blocks, np.dtype(np.float32))
-    for call in (entry.known_call, tensors.known_call, planned.planned_call, host_team.member_address):
+    for network in _DIGITS:
+        _warm_network(backend, network)
+    for call in (entry.known_call, tensors.known_call, planned.planned_call):
         call()
-    # A helper's loop is compiled when the first one starts.
-    thread_pool.pool.helpers(2, 2)
+    _warm_threads()
+
+
+def warm_lenet(backend: Any) -> None:
+    """Compile the kernels that LeNet-5 is trained and tested with, and no others."""
+    _warm_network(backend, _DIGITS[0])
+    _warm_threads()
+
+
+def _warm_threads() -> None:
+    """Compile what starts, joins and ends the threads of both pools, fastconv's and torch's."""
+    for address in (host_team.member_address, thread_pool.help_along.address, thread_pool.wake_up.address):
+        address()
+
+
+def _warm_network(backend: Any, network: _Network) -> None:
+    """Compile the kernels of a network for digits, for the batches that it is trained and tested with."""
+    activation, pooling, layers, dense = network
+    for images in _BATCHES:
+        pooled = [ConvGeometry(images, C, H, H, K, R, R, padding=(P,) * 4) for C, K, H, R, P in layers]
+        covered = [ConvGeometry(images, C, H, H, K, H, H) for C, K, H in dense]
+        hidden = [Block(geometry, activation, None) for geometry in covered[:-1]]
+        blocks = (
+            *[Block(geometry, activation, pooling) for geometry in pooled],
+            *hidden,
+            Block(covered[-1], None, None),
+        )
+        _warm_chain(backend, blocks, np.dtype(np.float32))
 
 
 def _warm_chain(backend: Any, blocks: tuple[Block, ...], dtype: np.dtype[Any]) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fastconv.backends.compiler import Kernel, inner, integers
-from fastconv.backends.numba_cpu.simd import Simd, instruction_set, store_integer
+from fastconv.backends.numba_cpu.simd import Simd, instruction_set, load_integer, store_integer
 
 SIMD = Simd(instruction_set.PORTABLE, "float32")
 
@@ -27,6 +27,16 @@ def _of_a_constant(simd, place):
     store_integer(place, 0, simd.lanes)
 
 
+MARK = 0x5A17C3E9
+
+
+def _loop(place, count):
+    total = 0
+    for _ in range(count):
+        total = (total ^ MARK) * load_integer(place, total)
+    store_integer(place, 0, total)
+
+
 def _impossible(place):
     store_integer(place, 0, "a text")
 
@@ -38,6 +48,12 @@ def test_numba_loads_nothing_of_arrays() -> None:
     assert object_code(integers(_kernel), "kernel")
     loaded = {str(registry) for registry in kernels_target.target_context._registries}
     assert len(loaded) == 2, loaded
+
+
+def test_a_loop_is_compiled_once() -> None:
+    from fastconv.backends.compiler.object_code import object_code
+
+    assert object_code(integers(_loop), "kernel").count(MARK.to_bytes(4, "little")) == 1
 
 
 ALONE = """

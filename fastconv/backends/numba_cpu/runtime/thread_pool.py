@@ -179,7 +179,7 @@ def help_along(arguments):
 
 
 @Entry
-def _wake_up(arguments):
+def wake_up(arguments):
     """Call `_wake` with the arguments."""
     _wake(load_integer(arguments, 0), load_integer(arguments, 1), load_integer(arguments, 2))
     return 0
@@ -256,7 +256,7 @@ class Pool:
         self._words[STOP] = 1
         for _ in range(1000):
             for helper in range(self._asked):
-                _wake_up.call(self.state, helper, RELEASE)
+                wake_up.call(self.state, helper, RELEASE)
             if self.serving == 0:
                 return
             time.sleep(0.001)
