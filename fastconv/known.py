@@ -26,8 +26,11 @@ Words = Callable[[Any], list[int]]
 _FIRST_CALLS = 64
 """Number of a process's calls that take the usual way: a fifth of a millisecond."""
 
-BACKEND = {"conv2d": 7, "max_pool2d": 7, "avg_pool2d": 7}
-"""The operations whose calls may be known, and the number of their argument ``backend``, which is the last."""
+BACKEND = {"conv2d": 7, "conv2d_input": 7, "conv2d_weight": 7, "max_pool2d": 7, "avg_pool2d": 7}
+"""The operations whose calls may be known, and the number of their argument ``backend``, which is the last.
+
+A table gets the arrays first: ``conv2d_input`` has grad_output, weight, input_size, and ``conv2d_weight`` has input,
+grad_output, weight_size."""
 
 
 class TensorInterface(NamedTuple):
@@ -102,6 +105,10 @@ class Tensors(Protocol):
 
     def conv2d(self, *arguments: Any) -> Any: ...
 
+    def conv2d_input(self, *arguments: Any) -> Any: ...
+
+    def conv2d_weight(self, *arguments: Any) -> Any: ...
+
     def max_pool2d(self, *arguments: Any) -> Any: ...
 
     def avg_pool2d(self, *arguments: Any) -> Any: ...
@@ -117,7 +124,7 @@ _calls = 0
 
 def unknown(*arguments: Any) -> Any:
     """Returns `NotImplemented`; makes the table when the process has made enough calls."""
-    global _calls, conv2d, max_pool2d, avg_pool2d
+    global _calls, conv2d, conv2d_input, conv2d_weight, max_pool2d, avg_pool2d
     _calls += 1
     if _calls >= _FIRST_CALLS and _starts:
         table = _starts.pop()()
@@ -126,11 +133,13 @@ def unknown(*arguments: Any) -> Any:
             _tables.append(table)
             if tensors is not None:
                 tensors.use(table)
-            conv2d, max_pool2d, avg_pool2d = made["conv2d"], made["max_pool2d"], made["avg_pool2d"]
+            conv2d, conv2d_input, conv2d_weight, max_pool2d, avg_pool2d = made.values()
     return NotImplemented
 
 
 conv2d: Call = unknown
+conv2d_input: Call = unknown
+conv2d_weight: Call = unknown
 max_pool2d: Call = unknown
 avg_pool2d: Call = unknown
 

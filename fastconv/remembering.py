@@ -22,13 +22,31 @@ def remember_conv2d(arguments: Sequence[Any], how: ConvParameters) -> None:
         x, w, b = (None if each is None else tuple(each.shape) for each in arguments[:3])
         assert x is not None
         assert w is not None
-        _remember("conv2d", "conv2d", arguments, conv_geometry((1, *x)[-4:], w, b, how))
+        g = conv_geometry((1, *x)[-4:], w, b, how)
+        _remember("conv2d", "conv2d", arguments, g, g.output_shape[-len(x) :])
+
+
+def remember_conv2d_input(arguments: Sequence[Any], how: ConvParameters) -> None:
+    """Let compiled code know a call of `conv2d_input`, whose arguments are in the order of `fastconv.known`."""
+    if all(map(_is_known, arguments)):
+        _, weight, size, *_ = arguments
+        g = conv_geometry((1, *size)[-4:], tuple(weight.shape), None, how)
+        _remember("conv2d_input", "conv2d_input", arguments, g, g.input_shape[-len(size) :])
+
+
+def remember_conv2d_weight(arguments: Sequence[Any], how: ConvParameters) -> None:
+    """Let compiled code know a call of `conv2d_weight`, whose arguments are in the order of `fastconv.known`."""
+    if all(map(_is_known, arguments)):
+        x, _, size, *_ = arguments
+        g = conv_geometry((1, *x.shape)[-4:], size, None, how)
+        _remember("conv2d_weight", "conv2d_weight", arguments, g, g.weight_shape)
 
 
 def remember_pooling(operation: str, primitive: str, arguments: Sequence[Any], how: PoolParameters) -> None:
     """Let compiled code know a call of a pooling again, which the backend's ``primitive`` has just computed."""
     if all(map(_is_known, arguments)):
-        _remember(operation, primitive, arguments, pool_geometry((1, *arguments[0].shape)[-4:], how))
+        g = pool_geometry((1, *arguments[0].shape)[-4:], how)
+        _remember(operation, primitive, arguments, g, g.output_shape[-arguments[0].ndim :])
 
 
 def _dtype(argument: Any) -> np.dtype[Any] | None:
@@ -48,10 +66,17 @@ def _is_known(argument: Any) -> bool:
     return kind in _VALUES or _dtype(argument) is not None
 
 
-def _remember(operation: str, primitive: str, arguments: Sequence[Any], geometry: ConvGeometry | PoolGeometry) -> None:
+def _remember(
+    operation: str,
+    primitive: str,
+    arguments: Sequence[Any],
+    geometry: ConvGeometry | PoolGeometry,
+    shape: tuple[int, ...],
+) -> None:
+    """Let a call be known whose result has this ``shape``."""
     dtype = _dtype(arguments[0])
     assert dtype is not None
     arrays = sum(type(each) not in (*_VALUES, tuple) for each in arguments)
     short = registry.resolve(arguments[-1]).select(primitive, geometry, dtype).short(primitive, geometry, dtype, arrays)
     if short is not None:
-        known.learn(operation, arguments, short, geometry.output_shape[-arguments[0].ndim :], dtype)
+        known.learn(operation, arguments, short, shape, dtype)

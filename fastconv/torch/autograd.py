@@ -19,7 +19,10 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
+from fastconv.geometry import ConvParameters
+from fastconv.remembering import remember_conv2d, remember_conv2d_input, remember_conv2d_weight
 from fastconv.torch import ops
+from fastconv.torch.known import TENSORS
 from fastconv.torch.recording import apply, recorded, with_tangent
 from fastconv.torch.vmap import conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
@@ -29,19 +32,60 @@ Tensor = torch.Tensor
 def conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
     """Returns y (N, K, P, Q); ``how`` is stride, padding, dilation, groups, backend."""
     if not recorded(x, w, b):
-        return ops.conv2d(x, w, b, *how)
+        return _conv2d(x, w, b, *how)
     result = ops.by_torch("conv2d", x, w, b, *how)
     return apply(_Conv2d, x, w, b, *how) if result is None else result
 
 
 def conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
     """Returns the input gradient, of ``size`` (N, C, H, W)."""
-    return apply(_Conv2dInput, size, w, grad, *how) if recorded(w, grad) else ops.conv2d_input(size, w, grad, *how)
+    return apply(_Conv2dInput, size, w, grad, *how) if recorded(w, grad) else _conv2d_input(size, w, grad, *how)
 
 
 def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
     """Returns the weight gradient, of ``size`` (K, C / G, R, S)."""
-    return apply(_Conv2dWeight, x, size, grad, *how) if recorded(x, grad) else ops.conv2d_weight(x, size, grad, *how)
+    return apply(_Conv2dWeight, x, size, grad, *how) if recorded(x, grad) else _conv2d_weight(x, size, grad, *how)
+
+
+def _conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
+    """Returns the convolution without recording a gradient, by compiled code if that knows the call."""
+    if torch.compiler.is_compiling():
+        return ops.conv2d(x, w, b, *how)
+    found = TENSORS.conv2d(x, w, b, *how)
+    if found is not None and found is not NotImplemented:
+        return found
+    result = ops.conv2d(x, w, b, *how)
+    if found is None:
+        remember_conv2d((x, w, b, *how), ConvParameters(*how[:4]))
+    return result
+
+
+def _conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
+    """Returns the input gradient as `_conv2d`."""
+    if torch.compiler.is_compiling():
+        return ops.conv2d_input(size, w, grad, *how)
+    arguments = grad, w, tuple(size), *how
+    found = TENSORS.conv2d_input(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
+    result = ops.conv2d_input(size, w, grad, *how)
+    if found is None:
+        remember_conv2d_input(arguments, ConvParameters(*how[:4]))
+    return result
+
+
+def _conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
+    """Returns the weight gradient as `_conv2d`."""
+    if torch.compiler.is_compiling():
+        return ops.conv2d_weight(x, size, grad, *how)
+    arguments = x, grad, tuple(size), *how
+    found = TENSORS.conv2d_weight(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
+    result = ops.conv2d_weight(x, size, grad, *how)
+    if found is None:
+        remember_conv2d_weight(arguments, ConvParameters(*how[:4]))
+    return result
 
 
 def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:
@@ -71,7 +115,7 @@ def _product_rule(function: Callable[[Any, Any], Tensor], first: Any, second: An
 
 @with_tangent
 class _Conv2d(Function):
-    forward = staticmethod(ops.conv2d)
+    forward, eagerly = staticmethod(ops.conv2d), staticmethod(_conv2d)
     vmap = staticmethod(conv2d_rule(conv2d))
 
     @staticmethod
@@ -104,7 +148,7 @@ class _Conv2d(Function):
 
 @with_tangent
 class _Conv2dInput(Function):
-    forward = staticmethod(ops.conv2d_input)
+    forward, eagerly = staticmethod(ops.conv2d_input), staticmethod(_conv2d_input)
     vmap = staticmethod(conv2d_input_rule(conv2d_input))
 
     @staticmethod
@@ -132,7 +176,7 @@ class _Conv2dInput(Function):
 
 @with_tangent
 class _Conv2dWeight(Function):
-    forward = staticmethod(ops.conv2d_weight)
+    forward, eagerly = staticmethod(ops.conv2d_weight), staticmethod(_conv2d_weight)
     vmap = staticmethod(conv2d_weight_rule(conv2d_weight))
 
     @staticmethod

@@ -25,15 +25,15 @@ class TensorCalls:
     kind: type = Tensor
 
     def __init__(self) -> None:
-        self._conv2d = self._max_pool2d = self._avg_pool2d = known.unknown
+        self._conv2d = self._conv2d_input = self._conv2d_weight = known.unknown
+        self._max_pool2d = self._avg_pool2d = known.unknown
 
     def use(self, table: known.Table) -> None:
         """Take the functions that compute known calls from a table; none if torch's interface isn't understood."""
         interface = tensor_interface()
         if interface is not None:
-            self._conv2d, self._max_pool2d, self._avg_pool2d = (
-                table.tensor_call(name, known.BACKEND[name], interface, words_of)
-                for name in ("conv2d", "max_pool2d", "avg_pool2d")
+            self._conv2d, self._conv2d_input, self._conv2d_weight, self._max_pool2d, self._avg_pool2d = (
+                table.tensor_call(name, backend, interface, words_of) for name, backend in known.BACKEND.items()
             )
 
     def described(self, tensor: Any) -> np.dtype[Any] | None:
@@ -50,6 +50,14 @@ class TensorCalls:
         """Returns the result of a known call, None or `NotImplemented`."""
         return self._conv2d(*arguments) if is_undisturbed() else NotImplemented
 
+    def conv2d_input(self, *arguments: Any) -> Any:
+        """Returns the result of a known call, None or `NotImplemented`."""
+        return self._conv2d_input(*arguments) if is_undisturbed() else NotImplemented
+
+    def conv2d_weight(self, *arguments: Any) -> Any:
+        """Returns the result of a known call, None or `NotImplemented`."""
+        return self._conv2d_weight(*arguments) if is_undisturbed() else NotImplemented
+
     def max_pool2d(self, *arguments: Any) -> Any:
         """Returns the result of a known call, None or `NotImplemented`."""
         return self._max_pool2d(*arguments) if is_undisturbed() else NotImplemented
@@ -57,3 +65,7 @@ class TensorCalls:
     def avg_pool2d(self, *arguments: Any) -> Any:
         """Returns the result of a known call, None or `NotImplemented`."""
         return self._avg_pool2d(*arguments) if is_undisturbed() else NotImplemented
+
+
+TENSORS = TensorCalls()
+"""The known calls on tensors of this process."""

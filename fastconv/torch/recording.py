@@ -25,9 +25,12 @@ def recorded(*tensors: Tensor | None) -> bool:
 def with_tangent(function: Any) -> Any:
     """Gives a Function forward mode by its ``tangent``, which is a ``jvp`` under another name.
 
-    torch.compile traces no Function that has a ``jvp``, so that is left to a twin for eager calls.
+    torch.compile traces no Function that has a ``jvp``, so that is left to a twin for eager calls, as is ``eagerly``,
+    a forward pass that only eager calls may take.
     """
-    function.eager = type(function.__name__, (function,), {"jvp": staticmethod(function.tangent)})
+    forward = getattr(function, "eagerly", function.forward)
+    parts = {"jvp": staticmethod(function.tangent), "forward": staticmethod(forward)}
+    function.eager = type(function.__name__, (function,), parts)
     return function
 
 

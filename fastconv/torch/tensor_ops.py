@@ -12,7 +12,7 @@ from fastconv.errors import ArgumentTypeError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
 from fastconv.numpy_ops import NumpyOps
 from fastconv.torch import adaptive_autograd, autograd, chains, pool_autograd
-from fastconv.torch.known import TensorCalls
+from fastconv.torch.known import TENSORS
 from fastconv.torch.memory import layout_of
 from fastconv.torch.ops import HALVES, OPEN, check_indices, check_types
 from fastconv.torch.planning import TensorConv2dPlan, array_to_compute
@@ -154,4 +154,4 @@ def check_tensors(**operands: Any) -> None:
 
 
 register_kind(torch.Tensor, TensorOps())
-known.add_tensors(TensorCalls())
+known.add_tensors(TENSORS)

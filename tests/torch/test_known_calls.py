@@ -25,6 +25,7 @@ ENOUGH = 64 + entry.PATIENCE + 1
 
 X = torch.randn(2, 4, 9, 8, generator=torch.Generator().manual_seed(1))
 W, B = X[0, :3, :, :4].reshape(3, 4, 3, 3).contiguous(), X[0, 0, 0, :3].clone()
+TRANSPOSED = W.transpose(0, 1).contiguous()
 
 
 class Counting:
@@ -32,7 +33,7 @@ class Counting:
 
     def __init__(self, calls: tensor_calls.TensorCalls, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answered = 0
-        for name in ("_conv2d", "_max_pool2d", "_avg_pool2d"):
+        for name in ("_conv2d", "_conv2d_input", "_conv2d_weight", "_max_pool2d", "_avg_pool2d"):
             monkeypatch.setattr(calls, name, partial(self._count, getattr(calls, name)))
 
     def _count(self, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -66,6 +67,8 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "unbatched": partial(ours.conv2d, X[1], W, B, padding="same"),
     "float64": partial(ours.conv2d, X.double(), W.double(), B.double()),
     "view": partial(ours.conv2d, X[1:], W[1:], B[1:]),
+    "input gradient": partial(fastconv.conv2d_input, (2, 4, 11, 10), W, torch.ones(2, 3, 9, 8)),
+    "weight gradient": partial(fastconv.conv2d_weight, X, (3, 4, 3, 3), torch.ones(2, 3, 7, 6)),
     "max": partial(ours.max_pool2d, X, 3, 2, 1),
     "average": partial(ours.avg_pool2d, X, 2),
     "max, unbatched": partial(ours.max_pool2d, X[0], (2, 3)),
@@ -85,6 +88,55 @@ def test_known_calls_give_the_same(call: Callable[..., Any], counting: Counting)
     assert first.data_ptr() != second.data_ptr()
 
 
+@pytest.mark.parametrize(
+    "wanted", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_passes_of_a_layer_are_known_calls(
+    wanted: tuple[bool, bool, bool], dtype: torch.dtype, counting: Counting
+) -> None:
+    operands = [
+        each.clone().to(dtype).requires_grad_(want) for each, want in zip((X, TRANSPOSED, B), wanted, strict=True)
+    ]
+    inputs = [each for each in operands if each.requires_grad]
+    grad = torch.linspace(-1, 1, 660, dtype=dtype).reshape(2, 3, 11, 10)
+
+    def gradients(function: Callable[..., Any], kind: torch.dtype) -> Any:
+        return torch.autograd.grad(function(*[each.to(kind) for each in operands]), inputs, grad.to(kind))
+
+    for _ in range(ENOUGH):
+        gradients(ours.conv_transpose2d, dtype)
+    before = counting.answered
+    found = gradients(ours.conv_transpose2d, dtype)
+    assert counting.answered == before + 1 + wanted[0] + wanted[1]
+    torch.testing.assert_close(
+        found, gradients(torch.nn.functional.conv_transpose2d, torch.float64), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_known_passes_have_gradients_of_gradients(counting: Counting) -> None:
+    x, w, b = (each.double().requires_grad_() for each in (X[:1, :, :5, :4], TRANSPOSED, B))
+    for _ in range(ENOUGH):
+        ours.conv_transpose2d(x, w, b).square().sum().backward()
+    before = counting.answered
+    assert torch.autograd.gradcheck(ours.conv_transpose2d, (x, w, b), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(ours.conv_transpose2d, (x, w, b))
+    assert counting.answered > before
+
+
+def test_known_passes_see_changes_between_them(counting: Counting) -> None:
+    x, w = X.clone().requires_grad_(), TRANSPOSED.clone().requires_grad_()
+    for _ in range(ENOUGH):
+        y = ours.conv_transpose2d(x, w)
+        y.backward(torch.ones_like(y))
+    y = ours.conv_transpose2d(x, w)
+    with torch.no_grad():
+        w.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward(torch.ones_like(y))
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
 def test_what_is_left_to_python(counting: Counting) -> None:
     call = partial(ours.conv2d, X, W, B)
@@ -95,9 +147,7 @@ def test_what_is_left_to_python(counting: Counting) -> None:
         lambda: ours.conv2d(X, W.clone().requires_grad_(), B),
         lambda: ours.conv2d(X.clone().requires_grad_(), W, B),
         lambda: ours.conv2d(X, W, B.clone().requires_grad_()),
-        lambda: torch.func.vmap(lambda x: ours.conv2d(x, W, B))(X[None]),
         lambda: torch.func.jvp(lambda x: ours.conv2d(x, W, B), (X,), (X,)),
-        lambda: torch.func.grad(lambda w: ours.conv2d(X, w, B).sum())(W),
         lambda: ours.conv2d(negative, W, B),
         lambda: ours.conv2d(last, W, B),
         lambda: ours.conv2d(X.half(), W.half(), B.half()),
@@ -108,6 +158,18 @@ def test_what_is_left_to_python(counting: Counting) -> None:
         for _ in range(2 * entry.PATIENCE):
             other()
         assert counting.answered == before
+    # Inside of vmap's rule and of the Function of a gradient are plain tensors, which compiled code may compute.
+    torch.testing.assert_close(
+        torch.func.grad(lambda w: ours.conv2d(X, w, B).square().sum())(W),
+        torch.func.grad(lambda w: torch.nn.functional.conv2d(X.double(), w, B.double()).square().sum())(W.double()),
+        rtol=1e-5,
+        atol=1e-4,
+        check_dtype=False,
+    )
+    batched = torch.func.vmap(lambda x: ours.conv2d(x, W, B))
+    for _ in range(2 * entry.PATIENCE):
+        torch.testing.assert_close(batched(torch.stack((X, -X)))[1], ours.conv2d(-X, W, B))
+    before = counting.answered
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert ours.conv2d(X, W, B).dtype is torch.bfloat16
     assert counting.answered == before

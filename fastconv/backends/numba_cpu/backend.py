@@ -165,11 +165,15 @@ class NumbaCpu(Poolings):
         return super().plan_conv2d(w, b, geometry) if apart else PlannedConvolution(self, w, b, geometry, found)
 
     def short(self, operation: str, geometry: Geometry, dtype: np.dtype[Any], arrays: int) -> Short | None:
-        if operation == "conv2d" and isinstance(geometry, ConvGeometry):
+        if isinstance(geometry, ConvGeometry):
             if 0 in (*geometry.input_shape, *geometry.output_shape):
                 return None
-            found, jobs_done, _ = self._plans(operation, dtype, geometry)
-            return short.convolution(found, jobs_done, geometry, dtype, biased=arrays == 3)
+            made = self._plans(operation, dtype, geometry)
+            if operation == "conv2d_input":
+                return short.input_gradient(made, geometry, dtype)
+            if operation == "conv2d_weight":
+                return short.weight_gradient(made[0], made[1], geometry, dtype)
+            return short.convolution(made[0], made[1], geometry, dtype, biased=arrays == 3)
         kind = {"max_pool2d_values": VALUES, "avg_pool2d": AVERAGES}.get(operation)
         if kind is not None and isinstance(geometry, PoolGeometry):
             return short.pooling(self._simd(dtype), geometry, kind)

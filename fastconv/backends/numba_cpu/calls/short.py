@@ -32,13 +32,40 @@ def convolution(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: np.dt
     builder = ProgramBuilder()
     operands: tuple[Any, ...] = 1, 0, RESULT
     if jobs[0].exchanged:
-        plans[0].emit(builder, *[builder.operand() for _ in operands], watch=False)
+        plans[0].record(builder, *[builder.operand() for _ in operands])
     else:
         operands = 0, 1, 2 if biased else ABSENT, RESULT
         places = [builder.operand() for _ in operands]
         for each in plans:
-            each.emit(builder, *places, watch=False)
+            each.record(builder, *places)
     return _short(builder.finish(), operands, g.output_shape, dtype)
+
+
+def input_gradient(found: tuple[list[Any], list[Job], bool], g: ConvGeometry, dtype: np.dtype) -> Short | None:
+    """Return the short program of an input gradient, whose call has gradient and weight first; None if it has none."""
+    plans, jobs, complete = found
+    if not complete or not is_short(g.flops):
+        return None
+    builder = ProgramBuilder()
+    grad, weight, target = (builder.operand() for _ in range(3))
+    for plan, job in zip(plans, jobs, strict=True):
+        # As a convolution it multiplies an infinite weight by zeros beyond the gradient's edges: watched.
+        plan.record(builder, *((weight, grad) if job.exchanged else (grad, weight)), None, target, watch=True)
+    return _short(builder.finish(), (0, 1, RESULT), g.input_shape, dtype)
+
+
+def weight_gradient(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: np.dtype) -> Short | None:
+    """Return the short program of a weight gradient, whose call has input and gradient first; None if it has none."""
+    (plan,), (job,) = plans, jobs
+    if job.left_out or job.parts or not is_short(g.flops):
+        return None
+    builder = ProgramBuilder()
+    image, grad, target = (builder.operand() for _ in range(3))
+    if job.along_rows:
+        plan.record(builder, image, grad, target)
+    else:
+        plan.record(builder, image, grad, None, target)
+    return _short(builder.finish(), (0, 1, RESULT), g.weight_shape, dtype)
 
 
 def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
@@ -47,7 +74,7 @@ def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
         return None
     operation: Operation = forward(simd, g, kind)
     builder = ProgramBuilder()
-    operation.emit(builder, builder.operand(), builder.operand(), None)
+    operation.record(builder, builder.operand(), builder.operand(), None, watch=True)
     return _short(builder.finish(), (0, RESULT), g.output_shape, np.dtype(simd.dtype))
 
 

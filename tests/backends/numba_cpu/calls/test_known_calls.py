@@ -55,6 +55,21 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "1x1": partial(fastconv.conv2d, X, array(5, 4, 1, 1), array(5)),
     "dense": partial(fastconv.conv2d, X, array(5, 4, 9, 8)),
     "conv1d": partial(fastconv.conv1d, X[:, :, 0].copy(), W[:, :, 0].copy(), B, padding=1),
+    "input gradient": partial(fastconv.conv2d_input, (2, 4, 11, 10), W, array(2, 6, 9, 8)),
+    "input gradient, padding": partial(fastconv.conv2d_input, (2, 4, 9, 8), W, array(2, 6, 9, 8), 1, (1, 1)),
+    "input gradient, stride": partial(fastconv.conv2d_input, (2, 4, 19, 17), W, array(2, 6, 9, 8), 2),
+    "input gradient, groups": partial(fastconv.conv2d_input, (2, 4, 11, 10), W[:4, :1].copy(), X, groups=4),
+    "input gradient, unbatched": partial(fastconv.conv2d_input, (4, 11, 10), W, array(6, 9, 8)),
+    "input gradient, dense": partial(fastconv.conv2d_input, (2, 4, 3, 3), W, array(2, 6, 1, 1)),
+    "weight gradient": partial(fastconv.conv2d_weight, X, (6, 4, 3, 3), array(2, 6, 7, 6)),
+    "weight gradient, padding": partial(fastconv.conv2d_weight, X, (6, 4, 3, 3), array(2, 6, 9, 8), 1, (1, 1)),
+    "weight gradient, stride": partial(fastconv.conv2d_weight, X, (6, 4, 3, 3), array(2, 6, 4, 3), 2),
+    "weight gradient, groups": partial(fastconv.conv2d_weight, X, (4, 1, 3, 3), array(2, 4, 7, 6), groups=4),
+    "weight gradient, unbatched": partial(fastconv.conv2d_weight, X[0], (6, 4, 3, 3), array(6, 7, 6)),
+    "weight gradient, float64": partial(
+        fastconv.conv2d_weight, X.astype("f8"), (6, 4, 3, 3), array(2, 6, 7, 6, dtype="f8")
+    ),
+    "weight gradient, dense": partial(fastconv.conv2d_weight, X, (5, 4, 9, 8), array(2, 5, 1, 1)),
     "max": partial(fastconv.max_pool2d, X, 2),
     "max, unbatched": partial(fastconv.max_pool2d, X[0], (3, 2), 2, 1, 1, True),
     "average": partial(fastconv.avg_pool2d, X, 3, 2, 1),
@@ -77,6 +92,26 @@ def test_known_calls_give_the_same(call: Callable[..., Any], ran: Ran) -> None:
     assert not np.shares_memory(first, second)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_known_gradients_of_numbers_that_are_not_finite(number: float, padding: int, stride: int, ran: Ran) -> None:
+    x, w = X.copy(), W.copy()
+    grad = np.ones_like(fastconv.conv2d(x, w, None, stride, padding, backend="naive"))
+    calls = (
+        partial(fastconv.conv2d_input, x.shape, w, grad, stride, padding),
+        partial(fastconv.conv2d_weight, x, w.shape, grad, stride, padding),
+    )
+    for call in calls:
+        is_known(call, ran)
+    for operand in (x, w, grad):
+        kept = operand[0, 1, 0, 2]
+        operand[0, 1, 0, 2] = number
+        for call in calls:
+            np.testing.assert_allclose(call(), call(backend="naive"), rtol=1e-5)
+        operand[0, 1, 0, 2] = kept
+
+
 UNKNOWN: dict[str, Callable[[], Any]] = {
     "float16": lambda: fastconv.conv2d(X.astype("f2"), W.astype("f2")),
     "not contiguous": lambda: fastconv.conv2d(X[..., ::2], W),
@@ -90,6 +125,11 @@ UNKNOWN: dict[str, Callable[[], Any]] = {
     "dilation": lambda: fastconv.max_pool2d(X, 2, dilation=2),
     "integers": lambda: fastconv.max_pool2d(X.astype("i4"), 2),
     "long": lambda: fastconv.conv2d(np.ones((1, 16, 40, 40), "f4"), np.ones((32, 16, 3, 3), "f4")),
+    "gradient of a long call": lambda: fastconv.conv2d_input(
+        (1, 16, 40, 40), np.ones((32, 16, 3, 3), "f4"), np.ones((1, 32, 38, 38), "f4")
+    ),
+    "input_size as a list": lambda: fastconv.conv2d_input([2, 4, 11, 10], W, array(2, 6, 9, 8)),
+    "empty gradient": lambda: fastconv.conv2d_weight(X[:0], (6, 4, 3, 3), array(0, 6, 7, 6)),
     "im2col": lambda: fastconv.conv2d(X, W, backend="im2col"),
 }
 
