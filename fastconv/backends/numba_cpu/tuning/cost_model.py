@@ -131,6 +131,8 @@ class WinogradCosts:
     """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""
     stream: int
     """Bandwidth for weights larger than the L2 cache, which every block of patches reads again, in bytes a cycle."""
+    memory: int
+    """Bandwidth for weights that no cache holds, in bytes a cycle."""
     grad_bytes: int
     """Size limit of the sums that a task of a weight gradient keeps, in bytes."""
 

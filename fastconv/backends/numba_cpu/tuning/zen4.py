@@ -188,6 +188,7 @@ ZEN4 = CostModel(
         kernels_bytes=384 << 10,
         patch_bytes=16 << 20,
         stream=10,
+        memory=5,
         grad_bytes=4 << 20,
     ),
     image_lanes=ImageLanesCosts(

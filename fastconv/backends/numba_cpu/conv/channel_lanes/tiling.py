@@ -88,7 +88,10 @@ def channels_tiling(simd: Simd, p: Problem) -> ChannelsTiling | None:
     if found is None:
         return None
     cycles, (pixels, vectors) = found[0], found[1].shape
-    if not p.kept:
+    if p.kept:
+        # In a network a residual is added in a pass of its own.
+        cycles += 2 * CPU.gemm.write * p.images * p.groups * p.rows * p.points / simd.lanes
+    else:
         cycles += CPU.gemm.pack * p.groups * p.rows * p.channels * len(p.taps)
     wanted = TASKS if cycles > CPU.gemm.small else 1
     left = max(tap_columns[0], (1 - pixels) * right)
