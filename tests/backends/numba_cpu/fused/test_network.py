@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from fastconv.backends.block import Activation, Block
+from fastconv.backends.compiler import ahead
 from fastconv.backends.network import Convolved, Outline
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.fused.network import dense, planes
@@ -162,3 +167,26 @@ def test_a_1_x_1_convolution_with_a_residual_is_one_step(
     exact = F.conv2d(*(torch.from_numpy(each).double() for each in (x, w, b))) + torch.from_numpy(residual).double()
     expected = exact if activation is None else getattr(F, activation)(exact)
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=100 * np.finfo(simd.dtype).eps)
+
+
+def test_helpers_plan_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper process is sent what is planned; its plans ask for the same kernels, but for the looks at arrays."""
+    sent: list[bytes] = []
+
+    @contextmanager
+    def expected(job: ahead.Job) -> Iterator[None]:
+        sent.append(pickle.dumps(job))
+        yield
+
+    monkeypatch.setattr(ahead, "expected", expected)
+    block = Block(ConvGeometry(1, 3, 20, 20, 8, 3, 3), "relu", None)
+    shapes = block.geometry.input_shape, block.result_shape
+    outline = Outline(shapes, 1, (Convolved(block, 0, 0, 1, None),), 2, (1,))
+    parameters = np.ones((8, 3, 3, 3), np.float32), np.ones(8, np.float32)
+    numba = NumbaCpu()
+    network = NumbaNetwork(numba, numba._simd(np.dtype(np.float32)), outline, parameters)
+    (job,) = map(pickle.loads, sent)
+    program, packing, _ = job()
+    own, packed, _ = network._written()
+    assert [each.code[HEAD - 2] for each in (program, packing)] == [each.code[HEAD - 2] for each in (own, packed)]
+    assert program.code[HEAD - 2] > 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from fastconv.backends.compiler import ahead
 from fastconv.backends.network import HeldTensors, Network, Outline
 from fastconv.backends.numba_cpu.fused.lowering import Lowering, Planner
 from fastconv.backends.numba_cpu.fused.network.look import Look
@@ -62,39 +64,15 @@ class NumbaNetwork(Network):
         self._programs[get_num_threads()] = program
 
     def _written(self) -> tuple[Program, Program, int]:
-        """Return the program that runs the network, the one that packs the weights, and the bytes that these take."""
-        outline, builders = self._outline, (ProgramBuilder(), ProgramBuilder())
-        for builder in builders:
-            images = [builder.operand() for _ in range(outline.given)]
-            results = [builder.operand() for _ in outline.results]
-            items = builder.operand()
-            parameters = [builder.operand() for _ in range(outline.parameters)]
-            memory = builder.operand()
-        program, packing = builders
+        """Return what `_write` makes, with a program that looks at arrays and tensors first."""
+        written = partial(_write, self._planner, self._simd, self._outline, exact=self._exact)
+        with ahead.expected(written):
+            return written(self._watch)
+
+    def _watch(self, program: ProgramBuilder, items: Place) -> None:
         self._look.record(program, self._simd)
         if self._tensors is not None:
             self._tensors.record(program, self._simd, items)
-        panels = Panels(program, packing, memory, exact=self._exact)
-        places = {**dict(enumerate(images)), **dict(zip(outline.results, results, strict=True))}
-        self._record(program, Lowering(program, self._planner, self._simd, panels), places, parameters)
-        return program.finish(), packing.finish(), panels.size
-
-    def _record(
-        self, program: ProgramBuilder, blocks: Lowering, places: dict[int, Place], parameters: Sequence[Place]
-    ) -> None:
-        """Write all jobs; ``places`` has the places of the images and results, and gets those of other values."""
-        outline, size = self._outline, self._simd.itemsize
-        numbers = [math.prod(shape) for shape in outline.shapes]
-        for section in sections(outline, size):
-            for value in section.results:
-                places.setdefault(value, program.buffer(numbers[value] * size))
-            batch = outline.shapes[0][0]
-            for first in range(0, batch, section.images):
-                slab = [
-                    [places[value] + first * (numbers[value] // batch) * size for value in values]
-                    for values in (section.sources, section.results)
-                ]
-                NetworkLowering(section.outline, program, blocks, self._simd).record(slab[0], parameters, slab[1])
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
@@ -109,3 +87,55 @@ class NumbaNetwork(Network):
         bases[len(images) : len(images) + len(results)] = addresses_of(results)
         bases[len(images) + len(results)] = id(operands) + tuple.__basicsize__
         return program.run_at(bases)
+
+
+def _write(
+    planner: Planner,
+    simd: Simd,
+    outline: Outline,
+    begin: Callable[[ProgramBuilder, Place], None] | None = None,
+    *,
+    exact: bool,
+) -> tuple[Program, Program, int]:
+    """Return the program that runs a network, the one that packs its weights, and the bytes that these take.
+
+    ``begin`` writes the first program's first jobs, given the place of the operands' objects. With ``exact``, no
+    algorithm is taken whose products would spread numbers that aren't finite.
+    """
+    builders = ProgramBuilder(), ProgramBuilder()
+    for builder in builders:
+        images = [builder.operand() for _ in range(outline.given)]
+        results = [builder.operand() for _ in outline.results]
+        items = builder.operand()
+        parameters = [builder.operand() for _ in range(outline.parameters)]
+        memory = builder.operand()
+    program, packing = builders
+    if begin is not None:
+        begin(program, items)
+    panels = Panels(program, packing, memory, exact=exact)
+    places = {**dict(enumerate(images)), **dict(zip(outline.results, results, strict=True))}
+    _record(program, Lowering(program, planner, simd, panels), simd, outline, places, parameters)
+    return program.finish(), packing.finish(), panels.size
+
+
+def _record(
+    program: ProgramBuilder,
+    blocks: Lowering,
+    simd: Simd,
+    outline: Outline,
+    places: dict[int, Place],
+    parameters: Sequence[Place],
+) -> None:
+    """Write all jobs; ``places`` has the places of the images and results, and gets those of other values."""
+    size = simd.itemsize
+    numbers = [math.prod(shape) for shape in outline.shapes]
+    for section in sections(outline, size):
+        for value in section.results:
+            places.setdefault(value, program.buffer(numbers[value] * size))
+        batch = outline.shapes[0][0]
+        for first in range(0, batch, section.images):
+            slab = [
+                [places[value] + first * (numbers[value] // batch) * size for value in values]
+                for values in (section.sources, section.results)
+            ]
+            NetworkLowering(section.outline, program, blocks, simd).record(slab[0], parameters, slab[1])
