@@ -21,6 +21,11 @@ def _in_place(layer: nn.Conv2d) -> None:
     layer.weight.mul_(1.5)
 
 
+def _one_element(layer: nn.Conv2d) -> None:
+    """Change the second element, which isn't compared in a weight of 34 or more."""
+    layer.weight.view(-1)[1] += 1
+
+
 def _swapped(layer: nn.Conv2d) -> None:
     layer.weight.data = torch.randn_like(layer.weight)
 
@@ -49,7 +54,9 @@ def _stepped(layer: nn.Conv2d) -> None:
     torch.optim.SGD(layer.parameters(), 0.1).step()
 
 
-@pytest.mark.parametrize("change", [_in_place, _swapped, _by_numpy, _loaded, _replaced, _exchanged, _stepped])
+@pytest.mark.parametrize(
+    "change", [_in_place, _one_element, _swapped, _by_numpy, _loaded, _replaced, _exchanged, _stepped]
+)
 @pytest.mark.parametrize("which", ["first", "second", "deep", "linear"])
 @torch.no_grad()
 def test_weights_that_change(change: Callable[[Any], None], which: str) -> None:
