@@ -136,3 +136,9 @@ def test_the_trainer_takes_it() -> None:
     assert theirs.learn(Batch(*_batch(2), 2, 0)).grad_fn is not None
     for one, other in zip(_learned(mine), _learned(theirs), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_autocast_is_followed(precision: str) -> None:
+    training = begin(settings("lenet5", "numba", precision=precision), SHAPE, 10)
+    assert training.learn(Batch(*_batch(2), 2, 0)).grad_fn is not None

@@ -66,11 +66,11 @@ class Training:
         loss."""
         self.step.clear()
         alone = self.scaler is None and self.forward is self.model
-        direct = loss_and_gradients(self.model, batch.images, batch.labels) if alone else None
-        if direct is not None:
-            self.step()
-            return direct
         with self.computing:
+            direct = loss_and_gradients(self.model, batch.images, batch.labels) if alone else None
+            if direct is not None:
+                self.step()
+                return direct
             logits = self.forward(batch.images)
         loss = self._loss(logits.to(batch.images.dtype), batch)
         if self.scaler is None:
