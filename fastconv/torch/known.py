@@ -36,6 +36,11 @@ class TensorCalls:
                 table.tensor_call(name, backend, interface, words_of) for name, backend in known.BACKEND.items()
             )
 
+    @property
+    def answers(self) -> bool:
+        """Returns True once there are known calls."""
+        return self._conv2d is not known.unknown
+
     def described(self, tensor: Any) -> np.dtype[Any] | None:
         """Returns the data type of a tensor that a known call may have; None for what isn't one."""
         if type(tensor) not in _KINDS or tensor.layout is not torch.strided or not tensor.is_cpu:

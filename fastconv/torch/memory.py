@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -120,12 +121,53 @@ def check_held(name: str, x: Tensor) -> None:
         )
 
 
+class _Elements:
+    """Shows NumPy the elements of a tensor, and keeps the tensor."""
+
+    __slots__ = ("__array_interface__", "_tensor")
+
+    def __init__(self, x: Tensor) -> None:
+        item = x.element_size()
+        self._tensor = x
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (x.data_ptr(), False),
+            "shape": tuple(x.shape),
+            "typestr": _type_string(x.dtype),
+            "strides": None if x.is_contiguous() else tuple([item * step for step in x.stride()]),
+        }
+
+
+@cache
+def _type_string(dtype: torch.dtype) -> str:
+    """Returns NumPy's name of a data type, with the order of bytes."""
+    return torch.empty(0, dtype=dtype).numpy().dtype.str
+
+
 def array_of(name: str, x: Tensor) -> np.ndarray:
-    """Returns the elements of a dense tensor on the CPU, which has no gradient recorded, as an array."""
+    """Returns the elements of a dense tensor on the CPU, which has no gradient recorded, as an array for one call.
+
+    ``x.numpy()`` would make the storage one that can't be resized any more, which callers may want to do after the
+    call.
+    """
+    return np.asarray(_Elements(_written(name, x)))
+
+
+def kept_array_of(name: str, x: Tensor) -> np.ndarray:
+    """Returns the same as an array that may be kept: torch refuses to resize the storage from now on."""
+    return _written(name, x).numpy()
+
+
+def _written(name: str, x: Tensor) -> Tensor:
+    """Returns a tensor of the same elements whose memory has them as they are.
+
+    Raises:
+        RuntimeError: the storage is too small.
+    """
     if is_zerotensor(x):
-        return torch.zeros(x.shape, dtype=x.dtype).numpy()
+        return torch.zeros(x.shape, dtype=x.dtype)
     check_held(name, x)
-    return (x.resolve_neg() if x.is_neg() else x).numpy()
+    return x.resolve_neg() if x.is_neg() else x
 
 
 def as_it_was(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

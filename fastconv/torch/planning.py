@@ -13,7 +13,7 @@ from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.planning import Conv2dPlan, Shape
 from fastconv.torch.interface import tensor_interface, words_of
 from fastconv.torch.internals import is_undisturbed, is_wrapped
-from fastconv.torch.memory import array_of, layout_of
+from fastconv.torch.memory import kept_array_of, layout_of
 from fastconv.torch.ops import HALVES
 
 Tensor = torch.Tensor
@@ -77,7 +77,7 @@ def _known(plan: Conv2dPlan, dtype: torch.dtype) -> Callable[[Any], Any] | None:
 def array_to_compute(name: str, tensor: Tensor) -> np.ndarray:
     """Returns a tensor's elements, without a copy where that is possible; those of half precision as float32."""
     tensor = tensor.detach() if tensor.requires_grad else tensor
-    return array_of(name, tensor.float() if tensor.dtype in HALVES else tensor)
+    return kept_array_of(name, tensor.float() if tensor.dtype in HALVES else tensor)
 
 
 def _kind(tensor: Any) -> str:

@@ -27,6 +27,13 @@ X = torch.randn(2, 4, 9, 8, generator=torch.Generator().manual_seed(1))
 W, B = X[0, :3, :, :4].reshape(3, 4, 3, 3).contiguous(), X[0, 0, 0, :3].clone()
 TRANSPOSED = W.transpose(0, 1).contiguous()
 
+LAYERS: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {
+    "conv1d": (X[:, :, 0].clone(), W[:, :, 0].clone(), B),
+    "conv2d": (X, W, B),
+    "conv_transpose2d": (X, TRANSPOSED, B),
+}
+"""Images, weight and bias of each layer."""
+
 
 class Counting:
     """Counts the calls that compiled code answers."""
@@ -88,49 +95,53 @@ def test_known_calls_give_the_same(call: Callable[..., Any], counting: Counting)
     assert first.data_ptr() != second.data_ptr()
 
 
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(
     "wanted", [(True, True, True), (True, False, False), (False, True, False), (False, False, True)]
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_both_passes_of_a_layer_are_known_calls(
-    wanted: tuple[bool, bool, bool], dtype: torch.dtype, counting: Counting
+    layer: str, wanted: tuple[bool, bool, bool], dtype: torch.dtype, counting: Counting
 ) -> None:
-    operands = [
-        each.clone().to(dtype).requires_grad_(want) for each, want in zip((X, TRANSPOSED, B), wanted, strict=True)
-    ]
+    given = LAYERS[layer]
+    mine, theirs = getattr(ours, layer), getattr(torch.nn.functional, layer)
+    operands = [each.clone().to(dtype).requires_grad_(want) for each, want in zip(given, wanted, strict=True)]
     inputs = [each for each in operands if each.requires_grad]
-    grad = torch.linspace(-1, 1, 660, dtype=dtype).reshape(2, 3, 11, 10)
+    shape = theirs(*given).shape
+    grad = torch.linspace(-1, 1, shape.numel(), dtype=dtype).reshape(shape)
 
     def gradients(function: Callable[..., Any], kind: torch.dtype) -> Any:
         return torch.autograd.grad(function(*[each.to(kind) for each in operands]), inputs, grad.to(kind))
 
     for _ in range(ENOUGH):
-        gradients(ours.conv_transpose2d, dtype)
+        gradients(mine, dtype)
     before = counting.answered
-    found = gradients(ours.conv_transpose2d, dtype)
+    found = gradients(mine, dtype)
     assert counting.answered == before + 1 + wanted[0] + wanted[1]
-    torch.testing.assert_close(
-        found, gradients(torch.nn.functional.conv_transpose2d, torch.float64), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(found, gradients(theirs, torch.float64), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
-def test_known_passes_have_gradients_of_gradients(counting: Counting) -> None:
-    x, w, b = (each.double().requires_grad_() for each in (X[:1, :, :5, :4], TRANSPOSED, B))
+@pytest.mark.parametrize("layer", ["conv2d", "conv_transpose2d"])
+def test_known_passes_have_gradients_of_gradients(layer: str, counting: Counting) -> None:
+    x, w, b = (each.double().requires_grad_() for each in (X[:1, :, :5, :4], *LAYERS[layer][1:]))
+    mine = getattr(ours, layer)
     for _ in range(ENOUGH):
-        ours.conv_transpose2d(x, w, b).square().sum().backward()
+        mine(x, w, b).square().sum().backward()
     before = counting.answered
-    assert torch.autograd.gradcheck(ours.conv_transpose2d, (x, w, b), check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(ours.conv_transpose2d, (x, w, b))
+    assert torch.autograd.gradcheck(mine, (x, w, b), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(mine, (x, w, b))
     assert counting.answered > before
 
 
-def test_known_passes_see_changes_between_them(counting: Counting) -> None:
-    x, w = X.clone().requires_grad_(), TRANSPOSED.clone().requires_grad_()
+@pytest.mark.parametrize("layer", ["conv2d", "conv_transpose2d"])
+def test_known_passes_see_changes_between_them(layer: str, counting: Counting) -> None:
+    x, w = (each.clone().requires_grad_() for each in LAYERS[layer][:2])
+    mine = getattr(ours, layer)
     for _ in range(ENOUGH):
-        y = ours.conv_transpose2d(x, w)
+        y = mine(x, w)
         y.backward(torch.ones_like(y))
-    y = ours.conv_transpose2d(x, w)
+    y = mine(x, w)
     with torch.no_grad():
         w.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -144,9 +155,6 @@ def test_what_is_left_to_python(counting: Counting) -> None:
     negative = torch._neg_view(X)
     last = X.contiguous(memory_format=torch.channels_last)
     others: list[Callable[[], Any]] = [
-        lambda: ours.conv2d(X, W.clone().requires_grad_(), B),
-        lambda: ours.conv2d(X.clone().requires_grad_(), W, B),
-        lambda: ours.conv2d(X, W, B.clone().requires_grad_()),
         lambda: torch.func.jvp(lambda x: ours.conv2d(x, W, B), (X,), (X,)),
         lambda: ours.conv2d(negative, W, B),
         lambda: ours.conv2d(last, W, B),
@@ -193,6 +201,20 @@ def test_modes_see_known_calls(counting: Counting) -> None:
     with FakeTensorMode() as mode:
         assert type(ours.conv2d(mode.from_tensor(X), mode.from_tensor(W))).__name__ == "FakeTensor"
     assert counting.answered == before
+
+
+def test_storages_stay_resizable() -> None:
+    x, w = X.clone().requires_grad_(), W.clone().requires_grad_()
+    y = ours.conv2d(x, w, B)
+    y.backward(torch.ones_like(y))
+    strided, zeros = X.clone(), torch.zeros(0, 4, 9, 8)
+    fastconv.conv2d(strided[:, :, ::2], W, backend="im2col")
+    assert fastconv.conv2d(zeros, W, B).shape == (0, 3, 7, 6)
+    for each in (x, w, strided, zeros):
+        assert each.untyped_storage().resizable()
+    # A plan keeps its weight, so that must stay where it is.
+    ours.plan_conv2d(X.shape, w, B)
+    assert not w.untyped_storage().resizable()
 
 
 def test_storages_that_shrank_are_refused(counting: Counting) -> None:
