@@ -26,7 +26,14 @@ Words = Callable[[Any], list[int]]
 _FIRST_CALLS = 64
 """Number of a process's calls that take the usual way: a fifth of a millisecond."""
 
-BACKEND = {"conv2d": 7, "conv2d_input": 7, "conv2d_weight": 7, "max_pool2d": 7, "avg_pool2d": 7}
+BACKEND = {
+    "conv2d": 7,
+    "conv2d_input": 7,
+    "conv2d_weight": 7,
+    "max_pool2d": 7,
+    "avg_pool2d": 7,
+    "avg_pool2d_backward": 8,
+}
 """The operations whose calls may be known, and the number of their argument ``backend``, which is the last.
 
 A table gets the arrays first: ``conv2d_input`` has grad_output, weight, input_size, and ``conv2d_weight`` has input,
@@ -113,6 +120,8 @@ class Tensors(Protocol):
 
     def avg_pool2d(self, *arguments: Any) -> Any: ...
 
+    def avg_pool2d_backward(self, *arguments: Any) -> Any: ...
+
 
 tensors: Tensors | None = None
 """Known calls on tensors, or None."""
@@ -124,7 +133,7 @@ _calls = 0
 
 def unknown(*arguments: Any) -> Any:
     """Returns `NotImplemented`; makes the table when the process has made enough calls."""
-    global _calls, conv2d, conv2d_input, conv2d_weight, max_pool2d, avg_pool2d
+    global _calls, conv2d, conv2d_input, conv2d_weight, max_pool2d, avg_pool2d, avg_pool2d_backward
     _calls += 1
     if _calls >= _FIRST_CALLS and _starts:
         table = _starts.pop()()
@@ -133,7 +142,7 @@ def unknown(*arguments: Any) -> Any:
             _tables.append(table)
             if tensors is not None:
                 tensors.use(table)
-            conv2d, conv2d_input, conv2d_weight, max_pool2d, avg_pool2d = made.values()
+            conv2d, conv2d_input, conv2d_weight, max_pool2d, avg_pool2d, avg_pool2d_backward = made.values()
     return NotImplemented
 
 
@@ -142,6 +151,7 @@ conv2d_input: Call = unknown
 conv2d_weight: Call = unknown
 max_pool2d: Call = unknown
 avg_pool2d: Call = unknown
+avg_pool2d_backward: Call = unknown
 
 
 def offer(start: Callable[[], Table | None]) -> None:

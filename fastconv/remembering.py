@@ -49,6 +49,14 @@ def remember_pooling(operation: str, primitive: str, arguments: Sequence[Any], h
         _remember(operation, primitive, arguments, g, g.output_shape[-arguments[0].ndim :])
 
 
+def remember_avg_pool2d_backward(arguments: Sequence[Any], how: PoolParameters) -> None:
+    """Let compiled code know a call of `avg_pool2d_backward` again, which has just been computed, if it can."""
+    if all(map(_is_known, arguments)):
+        size = arguments[1]
+        g = pool_geometry((1, *size)[-4:], how)
+        _remember("avg_pool2d_backward", "avg_pool2d_backward", arguments, g, g.input_shape[-len(size) :])
+
+
 def _dtype(argument: Any) -> np.dtype[Any] | None:
     """Return the data type of an array that a known call may have; None for what isn't one."""
     if type(argument) is not np.ndarray:

@@ -25,7 +25,7 @@ from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.functional.pooling import avg_parameters
 from fastconv.geometry import ConvParameters
-from fastconv.remembering import remember_conv2d_input, remember_conv2d_weight
+from fastconv.remembering import remember_avg_pool2d_backward, remember_conv2d_input, remember_conv2d_weight
 
 
 def conv2d_input(
@@ -214,12 +214,25 @@ def avg_pool2d_backward(
 
     It raises what `fastconv.max_pool2d` raises.
     """
+    windows = kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+    arguments = grad_output, input_size, *windows, backend
+    found: Any = NotImplemented
+    if type(grad_output) is np.ndarray:
+        found = known.avg_pool2d_backward(*arguments)
+    elif known.tensors is not None and type(grad_output) is known.tensors.kind:
+        found = known.tensors.avg_pool2d_backward(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
     ops, grad_output = taken("grad_output", grad_output)
-    how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    how = avg_parameters(*windows)
     shape = _image_size(input_size, grad_output)
     if len(shape) == 3:
-        return ops.avg_pool2d_backward(grad_output[None], (1, *shape), how, backend)[0]
-    return ops.avg_pool2d_backward(grad_output, shape, how, backend)
+        result = ops.avg_pool2d_backward(grad_output[None], (1, *shape), how, backend)[0]
+    else:
+        result = ops.avg_pool2d_backward(grad_output, shape, how, backend)
+    if found is None:
+        remember_avg_pool2d_backward(arguments, how)
+    return result
 
 
 def _image_size(input_size: Sequence[int], grad_output: A) -> tuple[int, ...]:

@@ -26,15 +26,14 @@ class TensorCalls:
 
     def __init__(self) -> None:
         self._conv2d = self._conv2d_input = self._conv2d_weight = known.unknown
-        self._max_pool2d = self._avg_pool2d = known.unknown
+        self._max_pool2d = self._avg_pool2d = self._avg_pool2d_backward = known.unknown
 
     def use(self, table: known.Table) -> None:
         """Take the functions that compute known calls from a table; none if torch's interface isn't understood."""
         interface = tensor_interface()
         if interface is not None:
-            self._conv2d, self._conv2d_input, self._conv2d_weight, self._max_pool2d, self._avg_pool2d = (
-                table.tensor_call(name, backend, interface, words_of) for name, backend in known.BACKEND.items()
-            )
+            for name, backend in known.BACKEND.items():
+                setattr(self, f"_{name}", table.tensor_call(name, backend, interface, words_of))
 
     @property
     def answers(self) -> bool:
@@ -70,6 +69,10 @@ class TensorCalls:
     def avg_pool2d(self, *arguments: Any) -> Any:
         """Returns the result of a known call, None or `NotImplemented`."""
         return self._avg_pool2d(*arguments) if is_undisturbed() else NotImplemented
+
+    def avg_pool2d_backward(self, *arguments: Any) -> Any:
+        """Returns the result of a known call, None or `NotImplemented`."""
+        return self._avg_pool2d_backward(*arguments) if is_undisturbed() else NotImplemented
 
 
 TENSORS = TensorCalls()

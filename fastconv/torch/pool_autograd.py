@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
+from fastconv.geometry import PoolParameters
+from fastconv.remembering import remember_avg_pool2d_backward, remember_pooling
 from fastconv.torch import ops
+from fastconv.torch.known import TENSORS
 from fastconv.torch.recording import apply, recorded, with_tangent
 from fastconv.torch.vmap import image_rule
 
@@ -51,14 +54,42 @@ def max_pool2d_gradient(grad: Tensor, indices: Tensor, size: Any, *how: Any) -> 
 def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
     """Returns averages; ``how`` is as in `max_pool2d`, with count_include_pad, divisor_override before the backend."""
     if not recorded(x):
-        return ops.avg_pool2d(x, *how)
+        return _avg_pool2d(x, *how)
     result = ops.by_torch("avg_pool2d", x, *how)
     return apply(_AvgPool2d, x, *how) if result is None else result
 
 
 def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
     """Returns the gradient of average pooling; ``size`` is (N, C, H, W)."""
-    return apply(_AvgPool2dBackward, grad, size, *how) if recorded(grad) else ops.avg_pool2d_backward(grad, size, *how)
+    return apply(_AvgPool2dBackward, grad, size, *how) if recorded(grad) else _avg_pool2d_backward(grad, size, *how)
+
+
+def _avg_pool2d(x: Tensor, *how: Any) -> Tensor:
+    """Returns averages without recording a gradient, by compiled code if that knows the call."""
+    if torch.compiler.is_compiling():
+        return ops.avg_pool2d(x, *how)
+    arguments = x, *how[:3], *how[4:]
+    found = TENSORS.avg_pool2d(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
+    result = ops.avg_pool2d(x, *how)
+    if found is None:
+        remember_pooling("avg_pool2d", "avg_pool2d", arguments, PoolParameters(*how[:-1]))
+    return result
+
+
+def _avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
+    """Returns the gradient as `_avg_pool2d`."""
+    if torch.compiler.is_compiling():
+        return ops.avg_pool2d_backward(grad, size, *how)
+    arguments = grad, tuple(size), *how[:3], *how[4:]
+    found = TENSORS.avg_pool2d_backward(*arguments)
+    if found is not None and found is not NotImplemented:
+        return found
+    result = ops.avg_pool2d_backward(grad, size, *how)
+    if found is None:
+        remember_avg_pool2d_backward(arguments, PoolParameters(*how[:-1]))
+    return result
 
 
 def looked_up(x: Tensor, indices: Tensor) -> Tensor:
@@ -134,7 +165,7 @@ class _MaxPool2dGradient(_MaxPool2dBackward):
 
 @with_tangent
 class _AvgPool2d(Function):
-    forward = staticmethod(ops.avg_pool2d)
+    forward, eagerly = staticmethod(ops.avg_pool2d), staticmethod(_avg_pool2d)
     vmap = staticmethod(image_rule(avg_pool2d))
 
     @staticmethod
@@ -153,7 +184,7 @@ class _AvgPool2d(Function):
 
 @with_tangent
 class _AvgPool2dBackward(Function):
-    forward = staticmethod(ops.avg_pool2d_backward)
+    forward, eagerly = staticmethod(ops.avg_pool2d_backward), staticmethod(_avg_pool2d_backward)
     vmap = staticmethod(image_rule(avg_pool2d_backward, size_at=1))
 
     @staticmethod

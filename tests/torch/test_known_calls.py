@@ -40,7 +40,14 @@ class Counting:
 
     def __init__(self, calls: tensor_calls.TensorCalls, monkeypatch: pytest.MonkeyPatch) -> None:
         self.answered = 0
-        for name in ("_conv2d", "_conv2d_input", "_conv2d_weight", "_max_pool2d", "_avg_pool2d"):
+        for name in (
+            "_conv2d",
+            "_conv2d_input",
+            "_conv2d_weight",
+            "_max_pool2d",
+            "_avg_pool2d",
+            "_avg_pool2d_backward",
+        ):
             monkeypatch.setattr(calls, name, partial(self._count, getattr(calls, name)))
 
     def _count(self, call: Callable[..., Any], *arguments: Any) -> Any:
@@ -76,6 +83,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "view": partial(ours.conv2d, X[1:], W[1:], B[1:]),
     "input gradient": partial(fastconv.conv2d_input, (2, 4, 11, 10), W, torch.ones(2, 3, 9, 8)),
     "weight gradient": partial(fastconv.conv2d_weight, X, (3, 4, 3, 3), torch.ones(2, 3, 7, 6)),
+    "average gradient": partial(fastconv.avg_pool2d_backward, X, (2, 4, 18, 16), 2),
     "max": partial(ours.max_pool2d, X, 3, 2, 1),
     "average": partial(ours.avg_pool2d, X, 2),
     "max, unbatched": partial(ours.max_pool2d, X[0], (2, 3)),
@@ -132,6 +140,39 @@ def test_known_passes_have_gradients_of_gradients(layer: str, counting: Counting
     assert torch.autograd.gradcheck(mine, (x, w, b), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(mine, (x, w, b))
     assert counting.answered > before
+
+
+AVERAGES: dict[str, tuple[Any, ...]] = {
+    "2": (2,),
+    "stride 3": (2, 3),
+    "padding": (2, 2, 1),
+    "divisor": (2, 3, 0, False, True, -4),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+@pytest.mark.parametrize("windows", AVERAGES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_passes_of_an_average_pooling_are_known_calls(
+    windows: str, dtype: torch.dtype, counting: Counting
+) -> None:
+    how, x = AVERAGES[windows], X.clone().to(dtype).requires_grad_()
+    shape = torch.nn.functional.avg_pool2d(X, *how).shape
+    grad = torch.linspace(-1, 1, shape.numel(), dtype=dtype).reshape(shape)
+
+    def gradient(function: Callable[..., Any], kind: torch.dtype) -> Any:
+        return torch.autograd.grad(function(x.to(kind), *how), x, grad.to(kind))[0]
+
+    for _ in range(ENOUGH):
+        gradient(ours.avg_pool2d, dtype)
+    before = counting.answered
+    found = gradient(ours.avg_pool2d, dtype)
+    assert counting.answered == before + 2
+    expected = gradient(torch.nn.functional.avg_pool2d, torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    wide = X[:1, :1].double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda t: ours.avg_pool2d(t, *how), wide, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(lambda t: ours.avg_pool2d(t, *how), wide)
 
 
 @pytest.mark.parametrize("layer", ["conv2d", "conv_transpose2d"])

@@ -174,6 +174,8 @@ class NumbaCpu(Poolings):
             if operation == "conv2d_weight":
                 return short.weight_gradient(made[0], made[1], geometry, dtype)
             return short.convolution(made[0], made[1], geometry, dtype, biased=arrays == 3)
+        if operation == "avg_pool2d_backward" and isinstance(geometry, PoolGeometry):
+            return short.average_gradient(self._simd(dtype), geometry)
         kind = {"max_pool2d_values": VALUES, "avg_pool2d": AVERAGES}.get(operation)
         if kind is not None and isinstance(geometry, PoolGeometry):
             return short.pooling(self._simd(dtype), geometry, kind)

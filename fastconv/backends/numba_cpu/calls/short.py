@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv.backends.numba_cpu.calls.record import WORKSPACE_BYTES
 from fastconv.backends.numba_cpu.lowering import Job
-from fastconv.backends.numba_cpu.pooling.plan import forward
+from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.program import Operation, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.runtime.thread_pool import is_short
@@ -76,6 +76,18 @@ def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
     builder = ProgramBuilder()
     operation.record(builder, builder.operand(), builder.operand(), None, watch=True)
     return _short(builder.finish(), (0, RESULT), g.output_shape, np.dtype(simd.dtype))
+
+
+def average_gradient(simd: Simd, g: PoolGeometry) -> Short | None:
+    """Return the short program of an average pooling's gradient; None if it has none."""
+    if g.N == 0 or g.bytes(simd.itemsize) > _POOLED_BYTES:
+        return None
+    operation, divisors = average_backward(simd, g)
+    if divisors is not None:  # NumPy divides the gradient first
+        return None
+    builder = ProgramBuilder()
+    operation.record(builder, builder.operand(), builder.operand(), None, watch=True)
+    return _short(builder.finish(), (RESULT, 0), g.input_shape, np.dtype(simd.dtype))
 
 
 def planned(program: Program, operands: tuple[Any, ...], g: ConvGeometry, dtype: np.dtype) -> Short | None:

@@ -20,7 +20,14 @@ from fastconv.known import TensorInterface
 
 _WORD = 1 << 64
 
-TENSORS = {"conv2d": 3, "conv2d_input": 2, "conv2d_weight": 2, "max_pool2d": 1, "avg_pool2d": 1}
+TENSORS = {
+    "conv2d": 3,
+    "conv2d_input": 2,
+    "conv2d_weight": 2,
+    "max_pool2d": 1,
+    "avg_pool2d": 1,
+    "avg_pool2d_backward": 1,
+}
 """How many of an operation's first arguments are tensors, of which the last may be None."""
 
 Shape = tuple[int, ...]

@@ -70,6 +70,10 @@ KNOWN: dict[str, Callable[..., Any]] = {
         fastconv.conv2d_weight, X.astype("f8"), (6, 4, 3, 3), array(2, 6, 7, 6, dtype="f8")
     ),
     "weight gradient, dense": partial(fastconv.conv2d_weight, X, (5, 4, 9, 8), array(2, 5, 1, 1)),
+    "average gradient": partial(fastconv.avg_pool2d_backward, X, (2, 4, 18, 16), 2),
+    "average gradient, gaps": partial(fastconv.avg_pool2d_backward, X, (2, 4, 26, 23), 2, 3),
+    "average gradient, unbatched": partial(fastconv.avg_pool2d_backward, X[0], (4, 17, 15), 2, 2, 1),
+    "average gradient, divisor": partial(fastconv.avg_pool2d_backward, X, (2, 4, 18, 16), 2, divisor_override=-3),
     "max": partial(fastconv.max_pool2d, X, 2),
     "max, unbatched": partial(fastconv.max_pool2d, X[0], (3, 2), 2, 1, 1, True),
     "average": partial(fastconv.avg_pool2d, X, 3, 2, 1),
@@ -129,6 +133,7 @@ UNKNOWN: dict[str, Callable[[], Any]] = {
         (1, 16, 40, 40), np.ones((32, 16, 3, 3), "f4"), np.ones((1, 32, 38, 38), "f4")
     ),
     "input_size as a list": lambda: fastconv.conv2d_input([2, 4, 11, 10], W, array(2, 6, 9, 8)),
+    "average gradient, overlapping": lambda: fastconv.avg_pool2d_backward(X, (2, 4, 11, 17), 3, (1, 2)),
     "empty gradient": lambda: fastconv.conv2d_weight(X[:0], (6, 4, 3, 3), array(0, 6, 7, 6)),
     "im2col": lambda: fastconv.conv2d(X, W, backend="im2col"),
 }
