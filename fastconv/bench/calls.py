@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,6 +179,40 @@ def layer_table(calls: int, turns: int) -> Table:
         ratios += [ratio] if ratio else []
         table.add_row(name, *("-" if each is None else f"{each * 1e6:.2f}" for each in times), _number(ratio))
     table.add_row("geometric mean", "", "", "", _number(statistics.geometric_mean(ratios) if ratios else None))
+    return table
+
+
+def _passes(size: int, channels: int) -> dict[str, dict[str, Callable[[int], None]]]:
+    """Returns for each layer its contestants, as functions that make a number of forward and backward passes.
+
+    Images and kernels are those of `contestants`, and both have gradients.
+    """
+    rng = np.random.default_rng(0)
+    x, w = (
+        torch.from_numpy(rng.standard_normal(shape).astype(np.float32)).requires_grad_()
+        for shape in ((1, channels, size, size), (channels, channels, 3, 3))
+    )
+    layers = {"conv2d": (x, w), "conv_transpose2d": (x, w), "max_pool2d": (x, 2), "avg_pool2d": (x, 2)}
+    libraries = {"tensors": fastconv.torch.functional, "torch": torch.nn.functional}
+
+    def passes(function: Callable[..., Any], operands: tuple[Any, ...]) -> Call:
+        leaves, grad = [each for each in operands if each is x or each is w], torch.ones_like(function(*operands))
+        return lambda: torch.autograd.grad(function(*operands), leaves, grad)
+
+    return {
+        layer: {name: _repeated(passes(getattr(every, layer), operands)) for name, every in libraries.items()}
+        for layer, operands in layers.items()
+    }
+
+
+def training_table(size: int, channels: int, calls: int, turns: int) -> Table:
+    """Returns the times of both passes of layers as a table; a ratio is torch's time by that of our tensors."""
+    best = _best(lambda: _passes(size, channels), calls, turns)
+    title = "Forward and backward of a layer, microseconds"
+    table = Table("layer", "tensors", "torch", "ratio", title=title, title_justify="left")
+    for layer in dict.fromkeys(name for name, _ in best):
+        ours, theirs = best[layer, "tensors"], best[layer, "torch"]
+        table.add_row(layer, f"{ours * 1e6:.2f}", f"{theirs * 1e6:.2f}", _number(theirs / ours))
     return table
 
 

@@ -181,11 +181,13 @@ def calls(
 ) -> None:
     """Show what a call costs besides the kernel: arrays, tensors and plans, torch and onnxruntime, in turns.
 
-    A second table has the layers of networks for digits at batch 1, with the ratio of onnxruntime's time to ours.
+    A second table has both passes of layers in training, with the ratio of torch's time to ours, and a third the layers
+    of networks for digits at batch 1, with that of onnxruntime's.
     """
     from fastconv.bench import calls
 
-    screen().print(calls.call_table(size, channels, count, turns), calls.layer_table(count, turns))
+    problem = size, channels, count, turns
+    screen().print(calls.call_table(*problem), calls.training_table(*problem), calls.layer_table(count, turns))
 
 
 @app.command()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import fastconv
@@ -36,6 +39,7 @@ def test_the_command() -> None:
     assert done.exit_code == 0, done.output
     assert "beyond the kernel" in done.output
     assert "onnxruntime" in done.output
+    assert "Forward and backward" in done.output
     lines = [line for line in done.output.splitlines() if "conv" in line and "_n1 " in line]
     assert len(lines) == 7
     assert "geometric mean" in done.output
@@ -51,6 +55,29 @@ def test_ratios_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
         *(["one", "two", "geometric mean"], ["2.00", "1.00", ""], ["1.00", "-", ""], ["4.00", "-", ""]),
         ["2.00", "-", "2.00"],
     ]
+
+
+def test_both_passes_of_layers_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each contestant computes torch's gradients, of all its operands."""
+    made = calls._passes(size=6, channels=2)
+    assert list(made) == ["conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d"]
+    grad, found = torch.autograd.grad, list[Any]()
+    monkeypatch.setattr(torch.autograd, "grad", lambda *given: found.append(grad(*given)))
+    for layer, contestants in made.items():
+        found.clear()
+        assert list(contestants) == ["tensors", "torch"]
+        for repeat in contestants.values():
+            repeat(1)
+        mine, theirs = found
+        assert len(mine) == (2 if "conv" in layer else 1)
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_ratios_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above 1 ours is faster."""
+    monkeypatch.setattr(calls, "_best", lambda *_: {("one", "tensors"): 2e-6, ("one", "torch"): 5e-6})
+    cells = [list(column.cells) for column in calls.training_table(8, 1, 1, 1).columns]
+    assert cells == [["one"], ["2.00"], ["5.00"], ["2.50"]]
 
 
 def test_a_problem_that_takes_too_long_is_an_error() -> None:
