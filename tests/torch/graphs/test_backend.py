@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import fastconv
 from fastconv.torch import convert
 from fastconv.torch.graphs import backend
+from tests.probes import needs_fast_way
 from tests.torch.graphs.compiling import assert_alike, captured, chained, compiled, steps_of, steps_of_training, twins
 from tests.torch.graphs.networks import MODELS, Residual, Tutorial, sequential
 
@@ -129,6 +130,7 @@ def test_forms_of_models(form: str) -> None:
     assert_alike(steps_of_training(mine, run, batches), steps_of_training(theirs, theirs, batches))
 
 
+@needs_fast_way
 def test_a_checkpoint_computes_again() -> None:
     """What is inside is not kept for the backward pass."""
     model = Checkpointed().train()
