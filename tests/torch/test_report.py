@@ -19,6 +19,7 @@ from fastconv.torch.layer_problems import geometry
 from fastconv.torch.measuring import Progress, Work
 from fastconv.torch.modules import Layer
 from fastconv.torch.observing import observe
+from tests.probes import needs_fast_way
 
 X = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 
@@ -118,6 +119,7 @@ def test_fused_sequences_and_blocks_are_one_row() -> None:
     assert rows[0].algorithm == "layers together"
 
 
+@needs_fast_way  # else such images aren't left to torch
 def test_channels_last_models() -> None:
     last = model().eval().to(memory_format=torch.channels_last)
     first, _, pool, line = report(last, X.to(memory_format=torch.channels_last)).rows

@@ -12,6 +12,7 @@ from torch import nn
 import fastconv
 from fastconv import registry
 from fastconv.torch import Sequential, chain_autograd, chains
+from tests.probes import needs_fast_way
 from tests.runs import lengths
 from tests.torch.together import images, model, runs_together
 
@@ -38,6 +39,7 @@ def test_layers_that_somebody_listens_to_are_called(which: int, listener: str) -
     torch.testing.assert_close(y, together)
 
 
+@needs_fast_way
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*deprecated")  # torch's own, on the way to forward mode
 def test_where_layers_are_called_one_by_one() -> None:
     mine = model("lenet5", "numba", torch.float32)
@@ -76,6 +78,7 @@ def test_a_graph_that_is_compiled_has_the_layers_operators() -> None:
     torch.testing.assert_close(exported.module()(x), mine(x))
 
 
+@needs_fast_way
 def test_a_run_ends_where_the_backend_changes() -> None:
     mine = model("lenet5", "numba")
     expected = mine(images("lenet5"))
@@ -116,6 +119,7 @@ def test_empty_batches_and_other_types() -> None:
     assert mine.bfloat16()(torch.randn(1, 1, 28, 28, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
+@needs_fast_way
 def test_auto_runs_layers_together_too() -> None:
     mine = model("lenet5", "auto")
     assert runs_together(mine(images("lenet5"))) == (registry.get("numba").unavailable() is None)

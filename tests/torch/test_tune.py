@@ -19,6 +19,7 @@ from fastconv.backends.im2col import Im2col
 from fastconv.torch import ConvBlock2d, Sequential, convert, kept, measuring, revert
 from fastconv.torch.measuring import CALLS, TURNS, Work, race
 from fastconv.torch.modules import Layer
+from tests.probes import needs_fast_way
 
 Cost = Callable[[nn.Module], float]
 
@@ -361,6 +362,7 @@ class TestChannelsLast:
         nn.AdaptiveMaxPool2d(2),
     )
 
+    @needs_fast_way
     @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
     def test_who_computes(self, layer: nn.Module, ran) -> None:
         x = torch.randn(2, 3, 8, 8)
@@ -393,6 +395,7 @@ class TestChannelsLast:
         transformed = torch.func.grad(lambda bias: torch.func.functional_call(mine, {"bias": bias}, last).sum())
         torch.testing.assert_close(transformed(mine.bias.detach()), gradient)
 
+    @needs_fast_way
     def test_a_channels_last_weight_counts(self, ran) -> None:
         mine = convert(nn.Conv2d(3, 4, 3)).to(memory_format=torch.channels_last)
         assert mine(torch.randn(2, 3, 8, 8)).is_contiguous(memory_format=torch.channels_last)
