@@ -193,11 +193,12 @@ def test_known_passes_see_changes_between_them(layer: str, counting: Counting) -
 def test_what_is_left_to_python(counting: Counting) -> None:
     call = partial(ours.conv2d, X, W, B)
     assert is_known(call, counting)
-    negative = torch._neg_view(X)
+    negative, unwritten = torch._neg_view(X), torch._efficientzerotensor(X.shape)
     last = X.contiguous(memory_format=torch.channels_last)
     others: list[Callable[[], Any]] = [
         lambda: torch.func.jvp(lambda x: ours.conv2d(x, W, B), (X,), (X,)),
         lambda: ours.conv2d(negative, W, B),
+        lambda: ours.conv2d(unwritten, W, B),
         lambda: ours.conv2d(last, W, B),
         lambda: ours.conv2d(X.half(), W.half(), B.half()),
         lambda: ours.conv2d(X[:, :, :, ::2], W, B),

@@ -38,7 +38,12 @@ _TRUE = 0xFF
 
 @inner
 def _is_held(state, handle, tensor, dims):
-    """Return True if a storage has all elements of a contiguous tensor of ``dims`` dimensions."""
+    """Return True if a storage has all elements of a contiguous tensor of ``dims`` dimensions.
+
+    A tensor of zeros that torch has not written tells the size that its storage would have, and has no address.
+    """
+    if load_integer(tensor, _ADDRESS) == 0:
+        return False
     elements, sizes, found = 1, load_integer(tensor, _SIZES), stack_integers()
     for dim in range(dims):
         elements *= load_integer(sizes, dim)
