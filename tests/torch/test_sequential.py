@@ -215,7 +215,8 @@ def test_a_weight_changed_between_the_passes_is_told() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.usefixtures("no_detour")
 def test_a_layer_by_itself_goes_straight_to_its_kernels_too(dtype: torch.dtype) -> None:
-    x = torch.randn(2, 4, 9, 8, dtype=dtype, requires_grad=True)
+    # Compiled code knows calls of smaller images.
+    x = torch.randn(2, 4, 181, 160, dtype=dtype, requires_grad=True)
     layer = Conv2d(4, 6, 3, 2, 1, groups=2, backend="numba").to(dtype)
     block = ConvBlock2d(4, 6, 3, padding=1, activation="tanh", pool="max", backend="numba").to(dtype)
     for one in (layer, block):
