@@ -16,6 +16,7 @@ from fastconv.backends.numba_cpu.pooling import plan as pooling_plans
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.torch import chains, sequential
 from fastconv.torch import functional as ours
+from tests.probes import needs_fast_way
 
 
 def test_as_many_bytes_as_allowed_at_most() -> None:
@@ -79,6 +80,7 @@ def test_divisors_are_kept_as_two_vectors() -> None:
     assert pooling_plans._average_backward.kept_bytes < 20 * 20_000
 
 
+@needs_fast_way
 def test_programs_hold_no_memory_for_their_runs() -> None:
     chain._programs.cache_clear()
     x = torch.randn(2, 3, 256, 256, requires_grad=True)

@@ -21,6 +21,7 @@ from fastconv.planning import Conv2dPlan
 from fastconv.torch import functional as ours
 from tests import oracle
 from tests.cases import CONVOLUTIONS, ConvCase, named
+from tests.probes import needs_fast_way
 from tests.tolerance import assert_equal
 
 pytestmark = pytest.mark.usefixtures("no_simulated_gpu")
@@ -258,6 +259,7 @@ def test_threads_share_a_plan(name: str) -> None:
     assert wrong == []
 
 
+@needs_fast_way
 def test_the_slow_way_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = fastconv.plan_conv2d(X.shape, W, B)
     monkeypatch.setattr(objects, "has_lock", lambda: False)
