@@ -7,15 +7,19 @@ with thirds round; there a result must be nearer than a quarter, since a wrong o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import ctypes
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
 import fastconv
+from fastconv import threads
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.conv import plan
+from fastconv.backends.numba_cpu.runtime import thread_pool
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from tests import oracle
@@ -69,8 +73,43 @@ def _assert_all_exact(numba: NumbaCpu, geometries: Iterable[ConvGeometry], simd:
             same(numba.conv2d_weight(x, grad, g), for_w, f"weight {g}")
 
 
+_reversed: list[int] = []
+"""Grows by the address of the state of each job whose tasks ran from the last to the first."""
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint)
+def _run_member(member: int, state: int, count: int, flags: int) -> None:
+    _reversed.append(state)
+    ctypes.CFUNCTYPE(None, ctypes.c_int64)(member)(state)
+
+
+_three, _one = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 3), ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)
+_clock = ctypes.CFUNCTYPE(ctypes.c_double)(lambda: 1.0)
+_SECOND_ALONE = threads.HostTeam(
+    *(ctypes.cast(each, ctypes.c_void_p).value for each in (_run_member, _three, _clock, _one))
+)
+"""A team of three threads of which only the second one comes: it takes tasks from the last one on."""
+
+
+@contextmanager
+def last_tasks_first() -> Iterator[list[int]]:
+    """Each job for three threads does its tasks in reverse; small ones, too, unless their program was made before.
+
+    The list grows by a number for each of these jobs.
+    """
+    _reversed.clear()
+    before = fastconv.get_num_threads()
+    fastconv.set_num_threads(3)
+    try:
+        with mock.patch.object(threads, "host_team", _SECOND_ALONE), mock.patch.object(thread_pool, "_ALONE", -1):
+            yield _reversed
+    finally:
+        fastconv.set_num_threads(before)
+        thread_pool.pool.helpers(2, 2)  # which takes the former team again
+
+
 def assert_same_bits(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> None:
-    """All that the algorithm does of a geometry comes out the same for any number of threads."""
+    """All that the algorithm does of a geometry comes out the same for any number of threads, and order of tasks."""
     x, w, grad, b = _operands(g, dtype, np.random.default_rng(20).standard_normal).values()
 
     def results(count: int) -> list[bytes]:
@@ -85,6 +124,8 @@ def assert_same_bits(numba: NumbaCpu, g: ConvGeometry, dtype: str) -> None:
     before = fastconv.get_num_threads()
     try:
         alone = results(1)
+        with last_tasks_first():
+            assert results(3) == alone
         for count in (2, 3, 7):
             assert results(count) == alone
     finally:

@@ -83,8 +83,9 @@ def _pack_taps(simd, source, args, rows, depth, target, tile_rows):
     """Pack one panel of a weight whose taps are in any order; some of them may be left out.
 
     The kernels of as many rows as a vector has lanes are transposed together; one by one, a number takes 1.5 cycles.
-    The last ones are, since nothing may be read after the weight, nor written after the panel. In a narrow panel a
-    stored vector also overwrites elements after its own, as in `pack_squares`.
+    The last ones are, since nothing may be read after the weight, nor written after the panel: other threads may have
+    packed the next one. In a narrow panel a stored vector also overwrites elements after its own, as in `pack_squares`:
+    with one tap and 5 rows, a vector of 16 numbers reaches into the third channel after its own.
     """
     taps, lanes, table = args.tap_count, simd.lanes, args.taps
     row_step, depth_step = args.weight_row, args.weight_depth
@@ -92,7 +93,9 @@ def _pack_taps(simd, source, args, rows, depth, target, tile_rows):
     pieces = (kernel + lanes - 1) // lanes
     whole = 0
     if tile_rows % lanes == 0 or pieces == 1:
-        whole = max(0, depth - 1 - (pieces * lanes - kernel + depth_step - 1) // depth_step)
+        unread = (pieces * lanes - kernel + depth_step - 1) // depth_step
+        beyond, channel = (lanes - 1) - (tile_rows - 1) % lanes, taps * tile_rows
+        whole = max(0, depth - max(unread, (beyond + channel - 1) // channel))
         square = stack_square(simd)
     for d in range(whole):
         for first in range((tile_rows - 1) // lanes * lanes, -1, -lanes):

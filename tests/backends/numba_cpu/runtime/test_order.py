@@ -7,8 +7,10 @@ import ctypes
 import numpy as np
 import pytest
 
+from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.runtime.host_team import member_address
 from fastconv.backends.numba_cpu.runtime.pool_state import CLOCK, FUNCTION, HELPERS, LAST, NUMBER, TAKEN, TASKS
+from tests.forced import image, last_tasks_first
 
 COUNT = 7
 
@@ -44,3 +46,12 @@ def test_even_threads_begin_with_the_first_task_and_odd_ones_with_the_last(
     state[[TASKS, HELPERS, TAKEN]] = COUNT, 3, taken[0] + LAST * taken[1]
     ctypes.CFUNCTYPE(None, ctypes.c_int64)(member_address())(state.ctypes.data)
     assert done == [(task, slot) for task in expected]
+
+
+def test_tests_can_have_the_last_tasks_first() -> None:
+    numba, g = NumbaCpu("forced", algorithm="gemm"), image(20, 9, 10, 30, 3, 3)
+    x, w = np.ones(g.input_shape, np.float32), np.ones(g.weight_shape, np.float32)
+    with last_tasks_first() as jobs:
+        y = numba.conv2d(x, w, None, g)
+    assert len(jobs) == 2  # the weight is packed, and the convolution computed
+    np.testing.assert_array_equal(y, numba.conv2d(x, w, None, g))
