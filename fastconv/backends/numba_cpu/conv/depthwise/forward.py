@@ -152,8 +152,10 @@ def convolve_kernel(simd: Simd, shape: Shape) -> Kernel:
 @task(PlaneArguments)
 def convolve(simd, args, task, thread):
     """Convolve some planes of the source, or some rows of one plane."""
-    part, block = divmod(task, args.blocks)
     groups, rows = args.groups, args.rows
+    part, block = divmod(task, args.blocks)
+    if args.N == 1:  # tasks in a row have the same pixels: see tuning/splitting.py
+        block, part = divmod(task, (groups + args.task_planes - 1) // args.task_planes)
     first = part * args.task_planes
     end = min(args.N * groups, first + args.task_planes)
     J, taps, columns = args.J, args.tap_count, args.tap_columns

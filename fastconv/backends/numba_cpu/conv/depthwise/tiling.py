@@ -8,7 +8,7 @@ from functools import lru_cache
 from fastconv.backends.numba_cpu.conv.depthwise.rows import Shape
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning import CPU
-from fastconv.backends.numba_cpu.tuning.splitting import TASKS, parts_of, tasks_for
+from fastconv.backends.numba_cpu.tuning.splitting import LARGE_BYTES, TASKS, ceil, parts_of, tasks_for
 
 COST = CPU.depthwise
 
@@ -64,6 +64,9 @@ def plane_tiling(
     block_rows = -(-I // max(1, min(tasks_for(parts), int(repeats * lines * line // COST.task) or 1)))
     blocks = -(-I // block_rows)
     used = J / (vectors * simd.lanes)
+    if not weight and images * blocks == 1 and groups * I * J * shape.step**2 * simd.itemsize > LARGE_BYTES:
+        block_rows, blocks, together = ceil(I, 2), 2, 2 * together
+        parts = ceil(planes, together)
     if not weight:
         return PlaneTiling(together, parts, block_rows, blocks, cycles, used)
     units = images * blocks

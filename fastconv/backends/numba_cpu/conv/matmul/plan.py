@@ -18,6 +18,7 @@ from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning.splitting import LARGE_BYTES
 
 
 class MatrixConvolution(Convolution):
@@ -37,6 +38,9 @@ class MatrixConvolution(Convolution):
         super().__init__(simd, job, cut, product.workspace_bytes(simd, cut, depth), before + gathered)
         values = {"row_step": row_step, "depth_step": depth_step, "pack_tasks": packed, "columns": before}
         self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
+        # A thread reads its own part of the longer side: the pixels of all channels, or its channels of the weight.
+        large = max(depth, p.rows) * cut.columns * simd.itemsize > LARGE_BYTES
+        self._set({"columns_first": int(depth > p.rows or large), "ahead": int(p.kept)})
         self._set({"alone": alone, "points": cut.columns - alone})
         if cut.columns > alone:
             self._kernels = _kernels(self.args, simd, kernel.kernel, replace(cut, columns=cut.columns - alone), p.rows)

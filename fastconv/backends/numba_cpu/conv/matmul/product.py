@@ -20,6 +20,10 @@ panels. Pixels of several images lie side by side: 8 images of 7 x 7 fill 98% of
 If the last vector would hold a single pixel, as for 7 x 7, that pixel's results are dot products along the weight's
 rows. A tile whose pixels are in several images, or have a stride in the target, is written by way of the workspace.
 
+In a network, a tile's columns and rows of the weight are prefetched while the tile before it is computed: other cores
+wrote them, or no cache holds them. The instructions of a step leave room for few steps ahead. ResNet-50 takes 3% less
+so for one image. A call that finds its operands in its caches would take up to 5% longer.
+
 A residual is added, and an activation that is more than limits applied, at the end of each task, to numbers that are in
 its core's cache. As jobs of their own, which are cut another way, these passes take half of the numbers from the other
 core, and so does the job behind them.
@@ -39,6 +43,7 @@ from fastconv.backends.numba_cpu.simd import (
     call,
     load_integer,
     load_scalar,
+    prefetch,
     store_integer,
     store_scalar,
     zero,
@@ -79,7 +84,7 @@ def convolve(simd, args, task, thread):
     """Compute a block of one group's target channels for a block of an image's pixels, or of all gathered pixels."""
     plane, rest_of_task = divmod(task, args.blocks * args.panel_blocks)
     image, group = divmod(plane, args.groups)
-    panel_block, block = divmod(rest_of_task, args.blocks)
+    panel_block, block = _block_of(args, rest_of_task)
     rows, columns, depth = args.rows, args.points, args.depth * args.tap_count
     tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
     first_row = panel_block * args.block_panels * tile_rows
@@ -89,18 +94,15 @@ def convolve(simd, args, task, thread):
     kernels, size, width = args.kernel, simd.itemsize, args.width
     in_image, plane_size = args.I * args.J, args.target_h * args.target_w
     row_step, depth_step, panel_step = args.row_step, args.depth_step, args.panel_step
-    left = args.panels + size * group * ((rows + tile_rows - 1) // tile_rows) * panel_step
-    if args.pack_tasks == 0:
-        left = args.weight + size * (group * args.weight_group + load_integer(args.taps, 2))
-    right = args.source + size * plane * depth * width
-    if args.piece != 0:
-        right = args.panels + args.columns + size * group * depth * width
+    left, right = _operands(simd, args, plane, group)
     scratch = args.workspace + thread * args.thread_bytes
     steps, chunk = args.steps, args.split_steps
     for k in range(0, depth, chunk):
         here = min(chunk, depth - k)
         start = ACCUMULATE if k > 0 else 0
         limits = args.limits + 2 * size if k + here == depth else args.limits
+        if args.ahead != 0:
+            _prefetch_tile(simd, args, right + size * (k * width + first_column), left, (first_row, end_row), k, here)
         for j in range(first_column, end_column, tile_width):
             there = min(tile_width, columns - j)
             rest = there - (there - 1) // simd.lanes * simd.lanes
@@ -109,6 +111,10 @@ def convolve(simd, args, task, thread):
             dense = plane_size == in_image and inside + there <= in_image
             b = right + size * (k * width + j)
             for i in range(first_row, end_row, tile_rows):
+                if args.ahead != 0:
+                    after = b + size * tile_width if j + tile_width < end_column else 0
+                    below = left if j == first_column else 0
+                    _prefetch_next(simd, args, after, below, (first_row, i, end_row), k, here)
                 kernel = load_integer(kernels, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
                 a = left + size * (i // tile_rows * panel_step + k * depth_step)
                 row = group * rows + i
@@ -129,6 +135,67 @@ def convolve(simd, args, task, thread):
         _multiply_last(simd, args, group, first_row, end_row, u, left, right + size * columns, scratch)
     if args.activation != 0:
         _activate(simd, args, plane * rows + first_row, end_row - first_row, first_column, end_column)
+
+
+@inner
+def _block_of(args, number):
+    """Return the block of rows and the block of columns of a task of an image's group."""
+    if args.columns_first != 0:
+        block, panel_block = divmod(number, args.panel_blocks)
+        return panel_block, block
+    return divmod(number, args.blocks)
+
+
+@inner
+def _operands(simd, args, plane, group):
+    """Return the addresses of a group's weight and of its pixels: those of one image, or all gathered ones."""
+    rows, depth, size = args.rows, args.depth * args.tap_count, simd.itemsize
+    left = args.panels + size * group * ((rows + args.tile_rows - 1) // args.tile_rows) * args.panel_step
+    if args.pack_tasks == 0:
+        left = args.weight + size * (group * args.weight_group + load_integer(args.taps, 2))
+    if args.piece != 0:
+        return left, args.panels + args.columns + size * group * depth * args.width
+    return left, args.source + size * plane * depth * args.width
+
+
+@inner
+def _prefetch_tile(simd, args, b, left, rows, k, steps):
+    """Prefetch the first tile of a task for some steps from ``k`` on: its columns, from ``b`` on, and its rows."""
+    _prefetch_columns(simd, args, b, 0, steps)
+    _prefetch_rows(simd, args, left, rows, k, steps)
+
+
+@inner
+def _prefetch_next(simd, args, b, left, rows, k, steps):
+    """Prefetch a share of the next tile's columns, from ``b`` on, and the next rows of the weight at ``left``.
+
+    Address 0 stands for nothing. ``rows`` are the task's first row, that of the tile which comes now, and the end.
+    """
+    first, row, end = rows
+    if b != 0:
+        tile, tiles = (row - first) // args.tile_rows, (end - first + args.tile_rows - 1) // args.tile_rows
+        _prefetch_columns(simd, args, b, steps * tile // tiles, steps * (tile + 1) // tiles)
+    if left != 0:
+        _prefetch_rows(simd, args, left, (row + args.tile_rows, end), k, steps)
+
+
+@inner
+def _prefetch_columns(simd, args, b, first, end):
+    """Prefetch a tile's columns for the steps from ``first`` up to ``end``."""
+    for step in range(first, end):
+        for u in range(0, args.tile_vectors * simd.lanes, simd.lanes):
+            prefetch(simd, b, step * args.width + u)
+
+
+@inner
+def _prefetch_rows(simd, args, left, rows, k, steps):
+    """Prefetch a tile's rows of the weight for some steps, if there are such rows and the weight is read in place."""
+    row, end = rows
+    if args.depth_step == 1:
+        a = left + simd.itemsize * (row // args.tile_rows * args.panel_step + k)
+        for i in range(min(args.tile_rows, end - row)):
+            for step in range(0, steps, simd.lanes):
+                prefetch(simd, a, i * args.row_step + step)
 
 
 @inner
