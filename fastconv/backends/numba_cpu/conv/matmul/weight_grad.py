@@ -28,6 +28,7 @@ from __future__ import annotations
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
+from fastconv.backends.numba_cpu.gemm.transposing import transpose_pixels
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -36,17 +37,12 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_scalar,
     load_where,
-    prefetch,
     store,
     store_integer,
     store_scalar,
-    transpose,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
-
-AHEAD = 4
-"""Distance of prefetches, in vectors. Planes are too far apart for the processor to see that each is read in order."""
 
 
 def workspace_bytes(simd: Simd, channels: int, pixels: int, width: int, points: int, taps: int) -> int:
@@ -56,30 +52,6 @@ def workspace_bytes(simd: Simd, channels: int, pixels: int, width: int, points: 
     all taps; afterwards a row of sums for all ``channels``.
     """
     return simd.itemsize * (max((pixels + 1) * width, channels) + simd.lanes) + 8 * points * taps
-
-
-@inner
-def transpose_pixels(simd, source, plane, channels, count, target, width):
-    """Write ``count`` pixels of ``channels`` planes, ``plane`` apart, as rows of channels, ``width`` apart.
-
-    Up to a vector after the last row is overwritten.
-    """
-    lanes = simd.lanes
-    if count < lanes:
-        for p in range(count):
-            for c in range(channels):
-                store_scalar(simd, target, p * width + c, load_scalar(simd, source, c * plane + p))
-        return
-    # The last channels come first: their vectors reach into the next row, whose first channels are written later.
-    for c in range((channels - 1) // lanes * lanes, -1, -lanes):
-        there = min(lanes, channels - c)
-        for p in range(0, count, lanes):
-            # The last square has some pixels again, rather than what lies behind the block.
-            first = min(p, count - lanes)
-            corner = source + simd.itemsize * (c * plane + first)
-            for i in range(there):
-                prefetch(simd, corner, i * plane + AHEAD * lanes)
-            transpose(simd, corner, plane, there, target + simd.itemsize * (first * width + c), width)
 
 
 @inner
