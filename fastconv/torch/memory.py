@@ -127,15 +127,17 @@ class _Elements:
     __slots__ = ("__array_interface__", "_tensor")
 
     def __init__(self, x: Tensor) -> None:
-        item = x.element_size()
         self._tensor = x
-        self.__array_interface__ = {
+        self.__array_interface__: dict[str, Any] = {
             "version": 3,
             "data": (x.data_ptr(), False),
             "shape": tuple(x.shape),
             "typestr": _type_string(x.dtype),
-            "strides": None if x.is_contiguous() else tuple([item * step for step in x.stride()]),
         }
+        if not x.is_contiguous():
+            # None would stand for contiguous elements, but NumPy 2.4.6 keeps a reference to it each time.
+            item = x.element_size()
+            self.__array_interface__["strides"] = tuple([item * step for step in x.stride()])
 
 
 @cache

@@ -259,6 +259,19 @@ def test_storages_stay_resizable() -> None:
     assert not w.untyped_storage().resizable()
 
 
+def test_arrays_of_tensors_leave_no_references_behind() -> None:
+    columns = X[..., ::2]
+    seen = X, W, columns, None, torch.float32
+    call = partial(fastconv.conv2d, X, W, backend="im2col")
+    call()
+    before = [sys.getrefcount(each) for each in seen]
+    for _ in range(500):
+        call()
+        fastconv.conv2d(columns, W, backend="im2col")
+    after = [sys.getrefcount(each) for each in seen]
+    assert max(abs(one - other) for one, other in zip(before, after, strict=True)) < 50
+
+
 def test_storages_that_shrank_are_refused(counting: Counting) -> None:
     x = torch.zeros(3, 4, 9, 8)[1:]
     x.copy_(X)
