@@ -39,6 +39,9 @@ BACKEND = {
 A table gets the arrays first: ``conv2d_input`` has grad_output, weight, input_size, and ``conv2d_weight`` has input,
 grad_output, weight_size."""
 
+OF_TENSORS = {**BACKEND, "max_pool2d_gradient": 8}
+"""The same on tensors: torch's autograd asks for the gradient at the indices of a pooling, which need no check."""
+
 
 class TensorInterface(NamedTuple):
     """What compiled code needs to know of torch: two classes, a place, numbers of data types, addresses of functions.
@@ -54,6 +57,7 @@ class TensorInterface(NamedTuple):
     """Bytes of a tensor's object before its handle."""
     float32: int
     float64: int
+    int64: int
     describe: int
     """Fills the ``DLTensor`` of an object: the function of DLPack's exchange."""
     is_negated: int
@@ -92,7 +96,7 @@ class Table(Protocol):
     def learn(
         self, operation: str, arguments: Sequence[Any], short: Short, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
-        """Know a call from now on; its result has this ``shape`` and data type."""
+        """Know a call from now on; its result has this ``shape`` and data type, and indices have the same shape."""
 
     def forget(self) -> None:
         """Forget all calls."""

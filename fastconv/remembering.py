@@ -12,6 +12,7 @@ from fastconv.arguments import conv_geometry, pool_geometry
 from fastconv.geometry import ConvGeometry, ConvParameters, PoolGeometry, PoolParameters
 
 _COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
+"""Data types of a known call's first array; only indices have another, int64."""
 _VALUES = (type(None), bool, int, str)
 """Types of arguments besides arrays that a call may have, and tuples of integers: their values never change."""
 
@@ -49,12 +50,13 @@ def remember_pooling(operation: str, primitive: str, arguments: Sequence[Any], h
         _remember(operation, primitive, arguments, g, g.output_shape[-arguments[0].ndim :])
 
 
-def remember_avg_pool2d_backward(arguments: Sequence[Any], how: PoolParameters) -> None:
-    """Let compiled code know a call of `avg_pool2d_backward` again, which has just been computed, if it can."""
+def remember_pooling_gradient(
+    operation: str, arguments: Sequence[Any], size: Sequence[int], how: PoolParameters
+) -> None:
+    """Let compiled code know a call of a pooling's gradient again, which is of this ``size``, if it can."""
     if all(map(_is_known, arguments)):
-        size = arguments[1]
         g = pool_geometry((1, *size)[-4:], how)
-        _remember("avg_pool2d_backward", "avg_pool2d_backward", arguments, g, g.input_shape[-len(size) :])
+        _remember(operation, operation, arguments, g, g.input_shape[-len(size) :])
 
 
 def _dtype(argument: Any) -> np.dtype[Any] | None:
@@ -83,7 +85,8 @@ def _remember(
 ) -> None:
     """Let a call be known whose result has this ``shape``."""
     dtype = _dtype(arguments[0])
-    assert dtype is not None
+    if dtype not in _COMPUTED:
+        return
     arrays = sum(type(each) not in (*_VALUES, tuple) for each in arguments)
     short = registry.resolve(arguments[-1]).select(primitive, geometry, dtype).short(primitive, geometry, dtype, arrays)
     if short is not None:

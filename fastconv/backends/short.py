@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-RESULT, ABSENT = -1, -2
-"""Stand in the place of an argument's number for the result, and for an operand that isn't there."""
+RESULT, INDICES, ABSENT = -1, -2, -3
+"""Stand in the place of an argument's number for the result, for a second one, int64 and of the same shape, and for an
+operand that isn't there."""
 
 
 class Short(NamedTuple):
@@ -13,4 +14,4 @@ class Short(NamedTuple):
 
     program: Any
     operands: tuple[Any, ...]
-    """For each operand of the program, the number of its argument in a call, `RESULT`, `ABSENT`, or an array."""
+    """For each operand of the program, the number of its argument in a call, one of the above, or an array."""

@@ -55,7 +55,7 @@ class Cost:
 @jit
 def _repeat(record, arguments, result, times):
     for _ in range(times):
-        compute(record, arguments, result)
+        compute(record, arguments, result, 0)
 
 
 def _kernel(operation: str, geometry: ConvGeometry | PoolGeometry, arrays: list[np.ndarray]) -> Callable[[int], None]:

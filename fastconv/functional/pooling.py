@@ -71,13 +71,13 @@ def max_pool2d(
         flag("ceil_mode", ceil_mode),
     )
     images = input[None] if input.ndim == 3 else input
-    if not truth("return_indices", return_indices):
-        values = ops.max_pool2d_values(images, how, backend)
-        if found is None:
-            remember_pooling("max_pool2d", "max_pool2d_values", arguments, how)
-        return values[0] if input.ndim == 3 else values
-    values, indices = ops.max_pool2d(images, how, backend)
-    return (values[0], indices[0]) if input.ndim == 3 else (values, indices)
+    indexed = truth("return_indices", return_indices)
+    result = (ops.max_pool2d if indexed else ops.max_pool2d_values)(images, how, backend)
+    if found is None:
+        remember_pooling("max_pool2d", "max_pool2d" if indexed else "max_pool2d_values", arguments, how)
+    if input.ndim == 4:
+        return result
+    return (result[0][0], result[1][0]) if indexed else result[0]
 
 
 def max_pool1d(

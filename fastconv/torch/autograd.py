@@ -22,7 +22,7 @@ from torch.autograd import Function
 from fastconv.geometry import ConvParameters
 from fastconv.remembering import remember_conv2d, remember_conv2d_input, remember_conv2d_weight
 from fastconv.torch import ops
-from fastconv.torch.known import TENSORS
+from fastconv.torch.known import TENSORS, known_or
 from fastconv.torch.recording import apply, recorded, with_tangent
 from fastconv.torch.vmap import conv2d_input_rule, conv2d_rule, conv2d_weight_rule, image_rule
 
@@ -49,43 +49,38 @@ def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
 
 def _conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
     """Returns the convolution without recording a gradient, by compiled code if that knows the call."""
-    if torch.compiler.is_compiling():
-        return ops.conv2d(x, w, b, *how)
-    found = TENSORS.conv2d(x, w, b, *how)
-    if found is not None and found is not NotImplemented:
-        return found
-    result = ops.conv2d(x, w, b, *how)
-    if found is None:
-        remember_conv2d((x, w, b, *how), ConvParameters(*how[:4]))
-    return result
+    known = x, w, b, *how
+    return known_or(
+        TENSORS.conv2d,
+        known,
+        ops.conv2d,
+        known,
+        lambda: remember_conv2d(known, ConvParameters(*how[:4])),
+    )
 
 
 def _conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
     """Returns the input gradient as `_conv2d`."""
-    if torch.compiler.is_compiling():
-        return ops.conv2d_input(size, w, grad, *how)
-    arguments = grad, w, tuple(size), *how
-    found = TENSORS.conv2d_input(*arguments)
-    if found is not None and found is not NotImplemented:
-        return found
-    result = ops.conv2d_input(size, w, grad, *how)
-    if found is None:
-        remember_conv2d_input(arguments, ConvParameters(*how[:4]))
-    return result
+    known = grad, w, tuple(size), *how
+    return known_or(
+        TENSORS.conv2d_input,
+        known,
+        ops.conv2d_input,
+        (size, w, grad, *how),
+        lambda: remember_conv2d_input(known, ConvParameters(*how[:4])),
+    )
 
 
 def _conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
     """Returns the weight gradient as `_conv2d`."""
-    if torch.compiler.is_compiling():
-        return ops.conv2d_weight(x, size, grad, *how)
-    arguments = x, grad, tuple(size), *how
-    found = TENSORS.conv2d_weight(*arguments)
-    if found is not None and found is not NotImplemented:
-        return found
-    result = ops.conv2d_weight(x, size, grad, *how)
-    if found is None:
-        remember_conv2d_weight(arguments, ConvParameters(*how[:4]))
-    return result
+    known = x, grad, tuple(size), *how
+    return known_or(
+        TENSORS.conv2d_weight,
+        known,
+        ops.conv2d_weight,
+        (x, size, grad, *how),
+        lambda: remember_conv2d_weight(known, ConvParameters(*how[:4])),
+    )
 
 
 def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:

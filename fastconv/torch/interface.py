@@ -25,8 +25,11 @@ _VERSION, _DESCRIBE, _WORDS = 1, 5, 7
 """Major version of DLPack that is understood, the place of the function that describes a tensor in the exchange's
 table, and the words of the table."""
 
-_CPU, _FLOAT = 1, 2
-"""DLPack's numbers for the CPU and for floating-point types."""
+_CPU, _INTEGER, _FLOAT = 1, 0, 2
+"""DLPack's numbers for the CPU, and for types of integers and of floating-point numbers."""
+
+_TYPES = {"float32": torch.float32, "float64": torch.float64, "int64": torch.int64}
+"""The data types that compiled code makes tensors of."""
 
 _FUNCTIONS = {
     "is_negated": "_ZN2at25compositeimplicitautograd6is_negERKNS_6TensorE",
@@ -56,18 +59,19 @@ def _tried() -> TensorInterface | None:
     try:
         library = ctypes.PyDLL(LIBRARY)
         functions = {name: getattr(library, symbol) for name, symbol in _FUNCTIONS.items()}
-        types = [getattr(library, f"aoti_torch_dtype_{name}")() for name in ("float32", "float64")]
+        types = {name: getattr(library, f"aoti_torch_dtype_{name}")() for name in _TYPES}
     except (AttributeError, OSError):
         return None
     if not _do_what_they_should(functions, handle, types):
         return None
     addresses = {name: ctypes.cast(each, ctypes.c_void_p).value or 0 for name, each in functions.items()}
-    return TensorInterface(id(Tensor), id(nn.Parameter), handle, types[0], types[1], describe, **addresses)
+    return TensorInterface(id(Tensor), id(nn.Parameter), handle, describe=describe, **types, **addresses)
 
 
 def words_of(tensor: Tensor) -> list[int]:
     """Returns what a key has of a tensor (`fastconv.backends.numba_cpu.calls.tensors`)."""
-    kind = tensor.ndim | _FLOAT << 32 | tensor.element_size() * 8 << 40 | 1 << 48
+    numbers = _FLOAT if tensor.is_floating_point() else _INTEGER
+    kind = tensor.ndim | numbers << 32 | tensor.element_size() * 8 << 40 | 1 << 48
     return [3, id(type(tensor)), _CPU, kind, *tensor.shape, *tensor.stride()]
 
 
@@ -114,7 +118,7 @@ def _place_of_handle() -> int:
     return places.pop() if len(places) == 1 else 0
 
 
-def _do_what_they_should(functions: dict[str, Any], place: int, types: list[int]) -> bool:
+def _do_what_they_should(functions: dict[str, Any], place: int, types: dict[str, int]) -> bool:
     """Returns True if torch's functions tell what is known of some tensors, and make one."""
     for name in ("is_negated", "wants_gradient", "records_gradients", "casts"):
         functions[name].restype = ctypes.c_bool
@@ -137,11 +141,7 @@ def _do_what_they_should(functions: dict[str, Any], place: int, types: list[int]
         for name, fact in facts.items():
             if functions[name](handle, ctypes.byref(number)) != 0 or number.value != fact:
                 return False
-    return (
-        _follow_modes(functions)
-        and _makes(functions, types[0], torch.float32)
-        and _makes(functions, types[1], torch.float64)
-    )
+    return _follow_modes(functions) and all(_makes(functions, types[name], dtype) for name, dtype in _TYPES.items())
 
 
 def _follow_modes(functions: dict[str, Any]) -> bool:

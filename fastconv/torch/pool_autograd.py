@@ -12,9 +12,9 @@ import torch
 from torch.autograd import Function
 
 from fastconv.geometry import PoolParameters
-from fastconv.remembering import remember_avg_pool2d_backward, remember_pooling
+from fastconv.remembering import remember_pooling, remember_pooling_gradient
 from fastconv.torch import ops
-from fastconv.torch.known import TENSORS
+from fastconv.torch.known import TENSORS, known_or
 from fastconv.torch.recording import apply, recorded, with_tangent
 from fastconv.torch.vmap import image_rule
 
@@ -27,7 +27,7 @@ PAIRS = ([2, 2], [2, 2], [0, 0], [1, 1], False)
 def max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     """Returns values and indices; ``how`` is kernel, stride, padding, dilation, ceil_mode, backend."""
     if not recorded(x):
-        return ops.max_pool2d(x, *how)
+        return _max_pool2d(x, *how)
     results = ops.by_torch("max_pool2d", x, *how)
     return apply(_MaxPool2d, x, *how) if results is None else results
 
@@ -48,7 +48,7 @@ def max_pool2d_gradient(grad: Tensor, indices: Tensor, size: Any, *how: Any) -> 
     """Returns the same where the pooling is known; ``size`` is (N, C, H, W), ``how`` as in `max_pool2d`."""
     if recorded(grad):
         return apply(_MaxPool2dGradient, grad, indices, size, *how)
-    return ops.max_pool2d_gradient(grad, indices, size, *how)
+    return _max_pool2d_gradient(grad, indices, size, *how)
 
 
 def avg_pool2d(x: Tensor, *how: Any) -> Tensor:
@@ -64,32 +64,52 @@ def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
     return apply(_AvgPool2dBackward, grad, size, *how) if recorded(grad) else _avg_pool2d_backward(grad, size, *how)
 
 
+def _max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
+    """Returns values and indices without recording a gradient, by compiled code if that knows the call."""
+    known = x, *how[:5], True, how[5]
+    return known_or(
+        TENSORS.max_pool2d,
+        known,
+        ops.max_pool2d,
+        (x, *how),
+        lambda: remember_pooling("max_pool2d", "max_pool2d", known, PoolParameters(*how[:5])),
+    )
+
+
+def _max_pool2d_gradient(grad: Tensor, indices: Tensor, size: Any, *how: Any) -> Tensor:
+    """Returns the gradient as `_max_pool2d`."""
+    known = grad, indices, tuple(size), *how
+    return known_or(
+        TENSORS.max_pool2d_gradient,
+        known,
+        ops.max_pool2d_gradient,
+        (grad, indices, size, *how),
+        lambda: remember_pooling_gradient("max_pool2d_gradient", known, known[2], PoolParameters(*how[:5])),
+    )
+
+
 def _avg_pool2d(x: Tensor, *how: Any) -> Tensor:
-    """Returns averages without recording a gradient, by compiled code if that knows the call."""
-    if torch.compiler.is_compiling():
-        return ops.avg_pool2d(x, *how)
-    arguments = x, *how[:3], *how[4:]
-    found = TENSORS.avg_pool2d(*arguments)
-    if found is not None and found is not NotImplemented:
-        return found
-    result = ops.avg_pool2d(x, *how)
-    if found is None:
-        remember_pooling("avg_pool2d", "avg_pool2d", arguments, PoolParameters(*how[:-1]))
-    return result
+    """Returns averages as `_max_pool2d`."""
+    known = x, *how[:3], *how[4:]
+    return known_or(
+        TENSORS.avg_pool2d,
+        known,
+        ops.avg_pool2d,
+        (x, *how),
+        lambda: remember_pooling("avg_pool2d", "avg_pool2d", known, PoolParameters(*how[:-1])),
+    )
 
 
 def _avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
-    """Returns the gradient as `_avg_pool2d`."""
-    if torch.compiler.is_compiling():
-        return ops.avg_pool2d_backward(grad, size, *how)
-    arguments = grad, tuple(size), *how[:3], *how[4:]
-    found = TENSORS.avg_pool2d_backward(*arguments)
-    if found is not None and found is not NotImplemented:
-        return found
-    result = ops.avg_pool2d_backward(grad, size, *how)
-    if found is None:
-        remember_avg_pool2d_backward(arguments, PoolParameters(*how[:-1]))
-    return result
+    """Returns the gradient as `_max_pool2d`."""
+    known = grad, tuple(size), *how[:3], *how[4:]
+    return known_or(
+        TENSORS.avg_pool2d_backward,
+        known,
+        ops.avg_pool2d_backward,
+        (grad, size, *how),
+        lambda: remember_pooling_gradient("avg_pool2d_backward", known, known[1], PoolParameters(*how[:-1])),
+    )
 
 
 def looked_up(x: Tensor, indices: Tensor) -> Tensor:
@@ -104,7 +124,7 @@ def looked_up(x: Tensor, indices: Tensor) -> Tensor:
 
 @with_tangent
 class _MaxPool2d(Function):
-    forward = staticmethod(ops.max_pool2d)
+    forward, eagerly = staticmethod(ops.max_pool2d), staticmethod(_max_pool2d)
     vmap = staticmethod(image_rule(max_pool2d))
 
     @staticmethod
@@ -154,7 +174,7 @@ class _MaxPool2dBackward(Function):
 
 @with_tangent
 class _MaxPool2dGradient(_MaxPool2dBackward):
-    forward = staticmethod(ops.max_pool2d_gradient)
+    forward, eagerly = staticmethod(ops.max_pool2d_gradient), staticmethod(_max_pool2d_gradient)
     vmap = staticmethod(image_rule(max_pool2d_gradient, tensors=2, size_at=2))
 
     @staticmethod

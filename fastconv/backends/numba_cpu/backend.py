@@ -37,7 +37,7 @@ from fastconv.backends.numba_cpu.infinities import (
 )
 from fastconv.backends.numba_cpu.lowering import Job, jobs
 from fastconv.backends.numba_cpu.pooling.primitives import Poolings
-from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, VALUES
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
 from fastconv.backends.numba_cpu.routes import chosen_jobs
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
@@ -176,7 +176,9 @@ class NumbaCpu(Poolings):
             return short.convolution(made[0], made[1], geometry, dtype, biased=arrays == 3)
         if operation == "avg_pool2d_backward" and isinstance(geometry, PoolGeometry):
             return short.average_gradient(self._simd(dtype), geometry)
-        kind = {"max_pool2d_values": VALUES, "avg_pool2d": AVERAGES}.get(operation)
+        if operation == "max_pool2d_gradient" and isinstance(geometry, PoolGeometry):
+            return short.max_gradient(self._simd(dtype), geometry)
+        kind = {"max_pool2d": PLACES, "max_pool2d_values": VALUES, "avg_pool2d": AVERAGES}.get(operation)
         if kind is not None and isinstance(geometry, PoolGeometry):
             return short.pooling(self._simd(dtype), geometry, kind)
         return None

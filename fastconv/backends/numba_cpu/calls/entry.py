@@ -22,7 +22,7 @@ from fastconv.backends.numba_cpu.calls.objects import (
     SIZES,
     TYPE,
 )
-from fastconv.backends.numba_cpu.calls.record import DIMS, KEY, KEY_WORDS, SHAPE, compute
+from fastconv.backends.numba_cpu.calls.record import DIMS, INDEX_DTYPE, KEY, KEY_WORDS, SHAPE, compute
 from fastconv.backends.numba_cpu.calls.record import DTYPE as RESULT_DTYPE
 from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
 from fastconv.known import TensorInterface
@@ -35,7 +35,8 @@ ARRAY_TAG, TUPLE_TAG = 1, 2
 
 # The words of an operation's state.
 NDARRAY, TUPLE, NONE, MISSED, INCREASE, DECREASE, NEW_ARRAY = range(7)
-GET_CHOICE, CHOICE, BACKEND, OPERATION, TABLE, MISSES, CLEAR, TENSORS, INTERFACE = range(7, 16)
+NEW_TUPLE, SET_ITEM, GET_CHOICE, CHOICE, BACKEND, OPERATION, TABLE, MISSES, CLEAR = range(7, 16)
+TENSORS, INTERFACE = range(16, 18)
 STATE = INTERFACE + len(TensorInterface._fields)
 
 SLOTS, PROBES = 1024, 4
@@ -163,20 +164,52 @@ def shared(state, item):
 
 
 @inner
-def _new_array(state, record):
+def _new_array(state, record, dtype):
     """Return a new array for a record's result, or 0 with Python's error set."""
-    dtype = shared(state, load_integer(record, RESULT_DTYPE))
     sizes = load_integer(record, DIMS), load_integer(record, SHAPE), 0, 0, 0, 0
-    return c_call(load_integer(state, NEW_ARRAY), (load_integer(state, NDARRAY), dtype, *sizes))
+    return c_call(load_integer(state, NEW_ARRAY), (load_integer(state, NDARRAY), shared(state, dtype), *sizes))
+
+
+@inner
+def drop(state, item):
+    """Take back a reference to the object at an address, if there is one."""
+    c_call(load_integer(state, DECREASE), (item,))
+
+
+@inner
+def pair(state, first, second):
+    """Return a tuple of two objects, which gets their references, or 0 with Python's error set.
+
+    The address of an object that couldn't be made is 0.
+    """
+    made = c_call(load_integer(state, NEW_TUPLE), (2,))
+    if made == 0 or first == 0 or second == 0:
+        drop(state, made)
+        drop(state, first)
+        drop(state, second)
+        return 0
+    c_call(load_integer(state, SET_ITEM), (made, 0, first))
+    c_call(load_integer(state, SET_ITEM), (made, 1, second))
+    return made
 
 
 @inner
 def answer(state, record, arguments):
-    """Return the result of a record's program in a new array, or `NotImplemented` if Python code must compute it."""
-    result = _new_array(state, record)
-    if result == 0 or compute(record, arguments, result):
-        return result
-    c_call(load_integer(state, DECREASE), (result,))
+    """Return the result of a record's program in a new array, or `NotImplemented` if Python code must compute it.
+
+    With indices it is a tuple of two arrays.
+    """
+    index_dtype, indices = load_integer(record, INDEX_DTYPE), 0
+    result = _new_array(state, record, load_integer(record, RESULT_DTYPE))
+    if result != 0 and index_dtype != 0:
+        indices = _new_array(state, record, index_dtype)
+    if result == 0 or (indices == 0 and index_dtype != 0):
+        drop(state, result)
+        return 0
+    if compute(record, arguments, result, indices):
+        return pair(state, result, indices) if indices != 0 else result
+    drop(state, result)
+    drop(state, indices)
     return shared(state, load_integer(state, MISSED))
 
 

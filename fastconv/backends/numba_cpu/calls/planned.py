@@ -128,7 +128,7 @@ def _planned_call(owner, arguments, count):
         return entry.shared(state, missed)
     if out == load_integer(state, entry.NONE):
         return entry.answer(state, record, arguments)
-    fine = _takes(state, record, x, out) and compute(record, arguments, out)
+    fine = _takes(state, record, x, out) and compute(record, arguments, out, 0)
     return entry.shared(state, out if fine else missed)
 
 

@@ -17,15 +17,19 @@ from fastconv.backends.numba_cpu.calls.objects import DATA
 from fastconv.backends.numba_cpu.runtime.program import HEAD as PROGRAM_HEAD
 from fastconv.backends.numba_cpu.runtime.program import Program
 from fastconv.backends.numba_cpu.simd import call, load_integer, store_integer
-from fastconv.backends.short import ABSENT, RESULT
+from fastconv.backends.short import ABSENT, INDICES, RESULT
 
 WORKSPACE_BYTES = 1 << 20
 """Size limit of a short program's workspace, in bytes."""
 
 # The first words of a record: lengths, and addresses of what follows in the record.
-KEY_WORDS, KEY, DIMS, SHAPE, DTYPE, PLACES, PLACE, STEPS, STEP, FLAGS, FLAG, ITEM_BYTES, STATE, HEAD = range(14)
+KEY_WORDS, KEY, DIMS, SHAPE, PLACES, PLACE, STEPS, STEP, FLAGS, FLAG = range(10)
+# Then what else a call needs; the data type of indices is 0 where the program writes none.
+DTYPE, INDEX_DTYPE, ITEM_BYTES, STATE, HEAD = range(10, 15)
 
 _LINE = 64
+
+_INDICES = np.dtype(np.int64)
 
 
 class Workspace:
@@ -56,8 +60,8 @@ class Record:
         Args:
             key: the key of the calls that the record is for.
             program: a program that needs no helpers, and `WORKSPACE_BYTES` of memory at most.
-            operands: for each operand of the program, the number of its argument in a call, `RESULT`, `ABSENT`, or an
-                array that is always the operand.
+            operands: for each operand of the program, the number of its argument in a call, `RESULT`, `INDICES`,
+                `ABSENT`, or an array that is always the operand.
             shape, dtype: those of the result.
         """
         self.key = list(key)
@@ -83,7 +87,9 @@ class Record:
         ends = (KEY_WORDS, KEY), (DIMS, SHAPE), (PLACES, PLACE), (STEPS, STEP), (FLAGS, FLAG)
         for (many, where), count, table in zip(ends, counts, tables, strict=True):
             self.words[many], self.words[where] = count, table.ctypes.data
+        indexed = any(type(operand) is int and operand == INDICES for operand in operands)
         self.words[DTYPE], self.words[ITEM_BYTES] = id(dtype), dtype.itemsize
+        self.words[INDEX_DTYPE] = id(_INDICES) if indexed else 0
         self._kept: list[object] = [program, memory, dtype, *operands, *tables]
 
     @property
@@ -103,7 +109,7 @@ def _parts(code: np.ndarray) -> list[np.ndarray]:
 
 
 @inner
-def compute(record, arguments, result):
+def compute(record, arguments, result, indices):
     """Run a record's program on the arrays among ``arguments``; return False if it set a flag."""
     flags, flag = load_integer(record, FLAGS), load_integer(record, FLAG)
     for number in range(flags):
@@ -111,7 +117,8 @@ def compute(record, arguments, result):
     at = load_integer(record, PLACE)
     for _ in range(load_integer(record, PLACES)):
         number = load_integer(at, 1)
-        array = result if number == RESULT else load_integer(arguments, number)
+        made = result if number == RESULT else indices
+        array = load_integer(arguments, number) if number >= 0 else made
         store_integer(load_integer(at, 0), 0, load_integer(array, DATA) + load_integer(at, 2))
         at += 24
     at = load_integer(record, STEP)

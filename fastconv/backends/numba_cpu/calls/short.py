@@ -13,16 +13,17 @@ import numpy as np
 
 from fastconv.backends.numba_cpu.calls.record import WORKSPACE_BYTES
 from fastconv.backends.numba_cpu.lowering import Job
-from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward
+from fastconv.backends.numba_cpu.pooling.plan import average_backward, forward, max_backward
+from fastconv.backends.numba_cpu.pooling.windows.state import PLACES
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.program import Operation, Program, ProgramBuilder
 from fastconv.backends.numba_cpu.runtime.thread_pool import is_short
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.short import ABSENT, RESULT, Short
+from fastconv.backends.short import ABSENT, INDICES, RESULT, Short
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
 _POOLED_BYTES = 96 << 10
-"""Size limit of a short pooling's input and result, in bytes: it takes up to 10 us."""
+"""Size limit of a short pooling's input and result, in bytes: it takes up to 10 us. Indices count as a result."""
 
 
 def convolution(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: np.dtype, biased: bool) -> Short | None:
@@ -70,17 +71,19 @@ def weight_gradient(plans: list[Any], jobs: list[Job], g: ConvGeometry, dtype: n
 
 def pooling(simd: Simd, g: PoolGeometry, kind: str) -> Short | None:
     """Return the short program of a pooling; None if it has none."""
-    if g.N == 0 or g.dilation != (1, 1) or g.bytes(simd.itemsize) > _POOLED_BYTES:
+    indexed = kind == PLACES
+    if g.dilation != (1, 1) or not _is_small(simd, g, indexed):
         return None
     operation: Operation = forward(simd, g, kind)
     builder = ProgramBuilder()
-    operation.record(builder, builder.operand(), builder.operand(), None, watch=True)
-    return _short(builder.finish(), (0, RESULT), g.output_shape, np.dtype(simd.dtype))
+    places = builder.operand(), builder.operand(), builder.operand() if indexed else None
+    operation.record(builder, *places, watch=True)
+    return _short(builder.finish(), (0, RESULT, INDICES)[: 2 + indexed], g.output_shape, np.dtype(simd.dtype))
 
 
 def average_gradient(simd: Simd, g: PoolGeometry) -> Short | None:
     """Return the short program of an average pooling's gradient; None if it has none."""
-    if g.N == 0 or g.bytes(simd.itemsize) > _POOLED_BYTES:
+    if not _is_small(simd, g):
         return None
     operation, divisors = average_backward(simd, g)
     if divisors is not None:  # NumPy divides the gradient first
@@ -88,6 +91,22 @@ def average_gradient(simd: Simd, g: PoolGeometry) -> Short | None:
     builder = ProgramBuilder()
     operation.record(builder, builder.operand(), builder.operand(), None, watch=True)
     return _short(builder.finish(), (RESULT, 0), g.input_shape, np.dtype(simd.dtype))
+
+
+def max_gradient(simd: Simd, g: PoolGeometry) -> Short | None:
+    """Return the short program of a max pooling's gradient, whose call has gradient and indices first, or None."""
+    if not _is_small(simd, g, indexed=True):
+        return None
+    builder = ProgramBuilder()
+    target, grad, indices = (builder.operand() for _ in range(3))
+    max_backward(simd, g.N * g.C, (g.H, g.W), (g.P, g.Q)).record(builder, target, grad, indices, watch=True)
+    return _short(builder.finish(), (RESULT, 0, 1), g.input_shape, np.dtype(simd.dtype))
+
+
+def _is_small(simd: Simd, g: PoolGeometry, indexed: bool = False) -> bool:
+    """Return True for a pooling that takes some microseconds, and has something to do."""
+    indices = 8 * math.prod(g.output_shape) if indexed else 0
+    return g.N != 0 and g.bytes(simd.itemsize) + indices <= _POOLED_BYTES
 
 
 def planned(program: Program, operands: tuple[Any, ...], g: ConvGeometry, dtype: np.dtype) -> Short | None:

@@ -25,6 +25,7 @@ TENSORS = {
     "conv2d_input": 2,
     "conv2d_weight": 2,
     "max_pool2d": 1,
+    "max_pool2d_gradient": 2,
     "avg_pool2d": 1,
     "avg_pool2d_backward": 1,
 }
@@ -127,6 +128,8 @@ def new_state() -> np.ndarray:
     functions = {
         entry.INCREASE: "Py_IncRef",
         entry.DECREASE: "Py_DecRef",
+        entry.NEW_TUPLE: "PyTuple_New",
+        entry.SET_ITEM: "PyTuple_SetItem",
         entry.GET_CHOICE: "PyContextVar_Get",
         entry.CLEAR: "PyErr_Clear",
     }

@@ -13,7 +13,16 @@ from fastconv.backends.compiler import Kernel, compiled, inner
 from fastconv.backends.numba_cpu.calls import entry
 from fastconv.backends.numba_cpu.calls.c_calls import c_call
 from fastconv.backends.numba_cpu.calls.objects import DATA, LOW, TYPE
-from fastconv.backends.numba_cpu.calls.record import DIMS, ITEM_BYTES, KEY, KEY_WORDS, SHAPE, STATE, compute
+from fastconv.backends.numba_cpu.calls.record import (
+    DIMS,
+    INDEX_DTYPE,
+    ITEM_BYTES,
+    KEY,
+    KEY_WORDS,
+    SHAPE,
+    STATE,
+    compute,
+)
 from fastconv.backends.numba_cpu.simd import load_integer, stack_integers, store_integer
 from fastconv.known import TensorInterface
 
@@ -27,7 +36,7 @@ _BYTES = 48
 # The words of a state that torch's interface is in.
 _PLACE = {name: entry.INTERFACE + number for number, name in enumerate(TensorInterface._fields)}
 _TENSOR, _PARAMETER, _HANDLE = (_PLACE[name] for name in ("tensor", "parameter", "handle"))
-_FLOAT32, _FLOAT64, _DESCRIBE = (_PLACE[name] for name in ("float32", "float64", "describe"))
+_FLOAT32, _FLOAT64, _INT64, _DESCRIBE = (_PLACE[name] for name in ("float32", "float64", "int64", "describe"))
 _NEGATED, _WANTS, _RECORDS = (_PLACE[name] for name in ("is_negated", "wants_gradient", "records_gradients"))
 _STORED, _BEFORE, _DATA = (_PLACE[name] for name in ("storage_bytes", "storage_offset", "data"))
 _CASTS, _EMPTY, _WRAPPED, _FORGET = (_PLACE[name] for name in ("casts", "empty", "wrapped", "forget"))
@@ -88,31 +97,57 @@ def _write_tensor(state, object_, tensor, key):
 
 
 @inner
-def _new_tensor(state, record):
-    """Return the handle of a new tensor for a record's result, 0 if there is no memory for it."""
+def _new_tensor(state, record, dtype):
+    """Return the handle of a new tensor for a record's result, 0 if there is no memory for it.
+
+    ``dtype`` is the place of torch's number for its data type in the state.
+    """
     dims, shape, strides, made = load_integer(record, DIMS), load_integer(record, SHAPE), stack_integers(), 1
     for number in range(dims):
         store_integer(strides, dims - 1 - number, made)
         made *= load_integer(shape, dims - 1 - number)
-    dtype = load_integer(state, _FLOAT32 if load_integer(record, ITEM_BYTES) == 4 else _FLOAT64)
-    handle = strides + 8 * dims
-    failed = c_call(load_integer(state, _EMPTY), (dims, shape, strides, dtype, 0, 0, handle)) & LOW
+    number, handle = load_integer(state, dtype), strides + 8 * dims
+    failed = c_call(load_integer(state, _EMPTY), (dims, shape, strides, number, 0, 0, handle)) & LOW
     return 0 if failed != 0 else load_integer(handle, 0)
 
 
 @inner
-def _answer(state, record, places):
-    """Return the result of a record's program in a new tensor, or `NotImplemented`."""
-    result, handle = load_integer(state, entry.MISSED), _new_tensor(state, record)
-    if handle == 0:
-        return entry.shared(state, result)
-    found, fine = stack_integers(), False
-    if c_call(load_integer(state, _DATA), (handle, found)) & LOW == 0:
-        # A program looks for an array's address in the word of its object that has it.
-        fine = compute(record, places, found - 8 * DATA)
-    result = c_call(load_integer(state, _WRAPPED), (handle,)) if fine else entry.shared(state, result)
+def _has_address(state, handle, found):
+    """Write the address of a tensor's first element to ``found``; return False if there is none."""
+    return handle != 0 and c_call(load_integer(state, _DATA), (handle, found)) & LOW == 0
+
+
+@inner
+def _taken(state, handle):
+    """Return a Python object for a new tensor, or 0 with Python's error set, and delete the handle."""
+    made = c_call(load_integer(state, _WRAPPED), (handle,))
     c_call(load_integer(state, _FORGET), (handle,))
-    return result
+    return made
+
+
+@inner
+def _forget(state, handle):
+    """Delete a new tensor, if there is one."""
+    if handle != 0:
+        c_call(load_integer(state, _FORGET), (handle,))
+
+
+@inner
+def _answer(state, record, places):
+    """Return the result of a record's program in a new tensor, two in a tuple with indices, or `NotImplemented`."""
+    values = _new_tensor(state, record, _FLOAT32 if load_integer(record, ITEM_BYTES) == 4 else _FLOAT64)
+    found, indices, indexed = stack_integers(), 0, load_integer(record, INDEX_DTYPE) != 0
+    fine = _has_address(state, values, found)
+    if fine and indexed:
+        indices = _new_tensor(state, record, _INT64)
+        fine = _has_address(state, indices, found + 8)
+    # A program looks for an array's address in the word of its object that has it.
+    if fine and compute(record, places, found - 8 * DATA, found + 8 - 8 * DATA):
+        result = _taken(state, values)
+        return entry.pair(state, result, _taken(state, indices)) if indexed else result
+    _forget(state, values)
+    _forget(state, indices)
+    return entry.shared(state, load_integer(state, entry.MISSED))
 
 
 def _known_call(owner, arguments, count):
