@@ -45,6 +45,7 @@ class Counting:
             "_conv2d_input",
             "_conv2d_weight",
             "_max_pool2d",
+            "_max_pool2d_gradient",
             "_avg_pool2d",
             "_avg_pool2d_backward",
         ):
@@ -87,20 +88,30 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "max": partial(ours.max_pool2d, X, 3, 2, 1),
     "average": partial(ours.avg_pool2d, X, 2),
     "max, unbatched": partial(ours.max_pool2d, X[0], (2, 3)),
+    "max, indices": partial(ours.max_pool2d, X, 2, return_indices=True),
+    "max, indices, unbatched": partial(ours.max_pool2d, X[0], 3, 2, 1, return_indices=True),
+    "max, indices, float64": partial(ours.max_pool2d, X.double(), 2, 1, return_indices=True),
+    "max1d, indices": partial(ours.max_pool1d, X[:, 0].clone(), 2, return_indices=True),
 }
+
+
+def tensors_of(result: Any) -> tuple[torch.Tensor, ...]:
+    """Returns the tensors of a result: one, or values and indices."""
+    return result if type(result) is tuple else (result,)
 
 
 @pytest.mark.parametrize("call", KNOWN.values(), ids=KNOWN)
 def test_known_calls_give_the_same(call: Callable[..., Any], counting: Counting) -> None:
-    usual = call(backend="naive")
+    usual = tensors_of(call(backend="naive"))
     assert is_known(call, counting)
-    first, second = call(), call()
-    for result in (first, second):
-        assert type(result) is torch.Tensor
-        assert result.is_contiguous()
-        assert not result.requires_grad
-        torch.testing.assert_close(result, usual)
-    assert first.data_ptr() != second.data_ptr()
+    found = tensors_of(call()), tensors_of(call())
+    for results in found:
+        for result, expected in zip(results, usual, strict=True):
+            assert type(result) is torch.Tensor
+            assert result.is_contiguous()
+            assert not result.requires_grad
+            torch.testing.assert_close(result, expected)
+    assert len({each.data_ptr() for results in found for each in results}) == 2 * len(usual)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -142,37 +153,129 @@ def test_known_passes_have_gradients_of_gradients(layer: str, counting: Counting
     assert counting.answered > before
 
 
-AVERAGES: dict[str, tuple[Any, ...]] = {
-    "2": (2,),
-    "stride 3": (2, 3),
-    "padding": (2, 2, 1),
-    "divisor": (2, 3, 0, False, True, -4),
+POOLINGS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "average": ("avg_pool2d", (2,)),
+    "average, stride 3": ("avg_pool2d", (2, 3)),
+    "average, padding": ("avg_pool2d", (2, 2, 1)),
+    "average, divisor": ("avg_pool2d", (2, 3, 0, False, True, -4)),
+    "max": ("max_pool2d", (2,)),
+    "max, overlapping": ("max_pool2d", (3, 2, 1)),
+    "max, overhanging": ("max_pool2d", ((3, 2), 2, 0, 1, True)),
+    "max, whole planes": ("max_pool2d", ((9, 8),)),
 }
+"""A pooling's function and its windows."""
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
-@pytest.mark.parametrize("windows", AVERAGES)
+@pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_both_passes_of_an_average_pooling_are_known_calls(
-    windows: str, dtype: torch.dtype, counting: Counting
-) -> None:
-    how, x = AVERAGES[windows], X.clone().to(dtype).requires_grad_()
-    shape = torch.nn.functional.avg_pool2d(X, *how).shape
+def test_both_passes_of_a_pooling_are_known_calls(pooling: str, dtype: torch.dtype, counting: Counting) -> None:
+    name, how = POOLINGS[pooling]
+    mine, theirs, x = getattr(ours, name), getattr(torch.nn.functional, name), X.clone().to(dtype).requires_grad_()
+    shape = theirs(X, *how).shape
     grad = torch.linspace(-1, 1, shape.numel(), dtype=dtype).reshape(shape)
 
     def gradient(function: Callable[..., Any], kind: torch.dtype) -> Any:
         return torch.autograd.grad(function(x.to(kind), *how), x, grad.to(kind))[0]
 
     for _ in range(ENOUGH):
-        gradient(ours.avg_pool2d, dtype)
+        gradient(mine, dtype)
     before = counting.answered
-    found = gradient(ours.avg_pool2d, dtype)
+    found = gradient(mine, dtype)
     assert counting.answered == before + 2
-    expected = gradient(torch.nn.functional.avg_pool2d, torch.float64)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found, gradient(theirs, torch.float64), rtol=1e-5, atol=1e-5)
     wide = X[:1, :1].double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda t: ours.avg_pool2d(t, *how), wide, check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(lambda t: ours.avg_pool2d(t, *how), wide)
+    for _ in range(ENOUGH):
+        mine(wide, *how).square().sum().backward()
+    before = counting.answered
+    assert torch.autograd.gradcheck(lambda t: mine(t, *how), wide, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(lambda t: mine(t, *how), wide)
+    assert counting.answered > before
+
+
+def test_known_indices_beside_gradients(counting: Counting) -> None:
+    x = X.clone().requires_grad_()
+    for _ in range(ENOUGH):
+        ours.max_pool2d(x, 2, return_indices=True)
+    before = counting.answered
+    values, indices = ours.max_pool2d(x, 2, return_indices=True)
+    assert counting.answered == before + 1
+    assert values.requires_grad
+    assert not indices.requires_grad
+    assert torch.equal(indices, torch.nn.functional.max_pool2d(X, 2, return_indices=True)[1])
+    indices.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        values.backward(torch.ones_like(values))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_poolings_that_are_left_to_python(counting: Counting) -> None:
+    class Image(torch.Tensor):
+        pass
+
+    x, grad = X.clone().requires_grad_(), torch.ones(2, 4, 4, 4)
+    both = partial(ours.max_pool2d, return_indices=True)
+    for _ in range(2 * ENOUGH):
+        both(X, 2)
+        torch.autograd.grad(ours.max_pool2d(x, 2), x, grad)
+    negative, unwritten = torch._neg_view(X), torch._efficientzerotensor(X.shape)
+    last = X.contiguous(memory_format=torch.channels_last)
+    strange = [X.long(), X.half(), X[..., ::2], X[:0], negative, unwritten, last, X.as_subclass(Image)]
+    calls: list[Callable[[], Any]] = [partial(both, each, 2) for each in strange]
+    calls.append(lambda: torch.func.jvp(lambda t: ours.max_pool2d(t, 2), (X,), (X,)))
+    before = counting.answered
+    for call in calls:
+        for _ in range(2 * entry.PATIENCE):
+            call()
+        assert counting.answered == before
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        both(X, 2)
+    assert counting.answered == before
+    for each in (negative, last, X.as_subclass(Image), X[..., ::2], X.long()):
+        pairs = zip(both(each, 2), torch.nn.functional.max_pool2d(each, 2, return_indices=True), strict=True)
+        for found, expected in pairs:
+            assert type(found) is type(expected)
+            assert found.stride() == expected.stride()
+            torch.testing.assert_close(found, expected)
+
+
+GRADIENTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "negated": lambda grad: torch._neg_view(-grad),
+    "never written": lambda grad: torch._efficientzerotensor(grad.shape),
+    "expanded": lambda grad: grad[:1, :1, :1, :1].expand(grad.shape),
+    "channels last": lambda grad: grad.contiguous(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_odd_gradients_of_a_known_pooling(kind: str, counting: Counting) -> None:
+    x, grad = X.clone().requires_grad_(), torch.linspace(-1, 1, 128).reshape(2, 4, 4, 4)
+    odd = GRADIENTS[kind](grad)
+    for given in (grad, odd):
+        for _ in range(ENOUGH):
+            torch.autograd.grad(ours.max_pool2d(x, 2), x, given)
+    before = counting.answered
+    (found,) = torch.autograd.grad(ours.max_pool2d(x, 2), x, odd)
+    assert counting.answered == before + 1  # the forward pass
+    (expected,) = torch.autograd.grad(torch.nn.functional.max_pool2d(x, 2), x, odd)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_known_poolings_in_anomaly_mode_and_transforms(pooling: str, counting: Counting) -> None:
+    name, how = POOLINGS[pooling]
+    mine, theirs, x = getattr(ours, name), getattr(torch.nn.functional, name), X.clone().requires_grad_()
+    grad = torch.ones_like(theirs(X, *how))
+    for _ in range(ENOUGH):
+        torch.autograd.grad(mine(x, *how), x, grad)
+    grad[0, 0, 0, 0] = torch.nan
+    with torch.autograd.detect_anomaly(check_nan=True), pytest.raises(RuntimeError, match="returned nan values"):
+        torch.autograd.grad(mine(x, *how), x, grad)
+    for _ in range(2 * entry.PATIENCE):
+        by_sample = torch.func.vmap(torch.func.grad(lambda t: mine(t[None], *how).square().sum()))(X)
+    expected = torch.func.grad(lambda t: theirs(t, *how).square().sum())(X)
+    torch.testing.assert_close(by_sample, expected)
 
 
 @pytest.mark.parametrize("layer", ["conv2d", "conv_transpose2d"])
@@ -305,6 +408,22 @@ def test_calls_leave_no_references_behind(counting: Counting) -> None:
     assert end - start < 10_000
 
 
+def test_indices_leave_no_references_behind(counting: Counting) -> None:
+    call = partial(ours.max_pool2d, X, 2, return_indices=True)
+    assert is_known(call, counting)
+    tracemalloc.start()
+    seen = X, None, True, NotImplemented, torch.float32, torch.int64
+    before, start = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
+    for _ in range(20_000):
+        call()
+    after, end = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert max(abs(one - other) for one, other in zip(before, after, strict=True)) < 50
+    assert end - start < 10_000
+    assert [sys.getrefcount(each) for each in call()] == [3, 3]
+    assert [each._use_count() for each in call()] == [1, 1]
+
+
 FUNCTIONS = sorted(interface._FUNCTIONS)
 
 
@@ -314,6 +433,10 @@ def _wrong_version(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _wrong_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interface, "_FLOAT", 1)
+
+
+def _wrong_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(interface._TYPES, "int64", torch.int32)
 
 
 def _no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +458,7 @@ def _another_function(name: str, other: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     "lose",
     [
-        *(_wrong_version, _wrong_kind, _no_exchange, _no_handle),
+        *(_wrong_version, _wrong_kind, _wrong_type, _no_exchange, _no_handle),
         *(pytest.param(partial(_no_function, name), id=f"no {name}") for name in FUNCTIONS),
         pytest.param(partial(_another_function, "storage_bytes", "storage_offset"), id="another size"),
         pytest.param(partial(_another_function, "storage_offset", "storage_bytes"), id="another offset"),

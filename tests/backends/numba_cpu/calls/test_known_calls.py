@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -76,24 +77,47 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "average gradient, divisor": partial(fastconv.avg_pool2d_backward, X, (2, 4, 18, 16), 2, divisor_override=-3),
     "max": partial(fastconv.max_pool2d, X, 2),
     "max, unbatched": partial(fastconv.max_pool2d, X[0], (3, 2), 2, 1, 1, True),
+    "max, indices": partial(fastconv.max_pool2d, X, 2, return_indices=True),
+    "max, indices, overlapping": partial(fastconv.max_pool2d, X, 3, 2, 1, return_indices=True),
+    "max, indices, unbatched": partial(fastconv.max_pool2d, X[0], (2, 5), return_indices=True),
+    "max, indices, whole planes": partial(fastconv.max_pool2d, X, (9, 8), return_indices=True),
+    "max, indices, float64": partial(fastconv.max_pool2d, X.astype("f8"), 2, 1, return_indices=True),
+    "max1d, indices": partial(fastconv.max_pool1d, X[:, 0].copy(), 3, return_indices=True),
     "average": partial(fastconv.avg_pool2d, X, 3, 2, 1),
     "average, float64": partial(fastconv.avg_pool2d, array(1, 3, 7, 7, dtype="f8"), 2, None, 1, True, False, 3),
 }
 
 
+def arrays_of(result: Any) -> tuple[np.ndarray, ...]:
+    """Returns the arrays of a result: one, or values and indices."""
+    return result if type(result) is tuple else (result,)
+
+
 @pytest.mark.parametrize("call", KNOWN.values(), ids=KNOWN)
 def test_known_calls_give_the_same(call: Callable[..., Any], ran: Ran) -> None:
-    usual = call(backend="naive")
+    usual = arrays_of(call(backend="naive"))
     assert is_known(call, ran)
-    first, second = call(), call()
+    found = arrays_of(call()), arrays_of(call())
     assert ran == []
-    for result in (first, second):
-        assert type(result) is np.ndarray
-        assert result.dtype == usual.dtype
-        assert result.flags.c_contiguous
-        assert result.flags.writeable
-        np.testing.assert_allclose(result, usual, rtol=1e-6)
-    assert not np.shares_memory(first, second)
+    for results in found:
+        for result, expected in zip(results, usual, strict=True):
+            assert type(result) is np.ndarray
+            assert result.dtype == expected.dtype
+            assert result.flags.c_contiguous
+            assert result.flags.writeable
+            np.testing.assert_allclose(result, expected, rtol=1e-6)
+    every = [each for results in found for each in results]
+    assert not any(np.shares_memory(one, other) for one, other in itertools.combinations(every, 2))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, -0.0])
+def test_known_indices_of_special_numbers(number: float, ran: Ran) -> None:
+    x = X.copy()
+    call = partial(fastconv.max_pool2d, x, 3, 2, 1, return_indices=True)
+    assert is_known(call, ran)
+    x[np.random.default_rng(3).random(x.shape) < 0.3] = number
+    for found, expected in zip(call(), call(backend="naive"), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -125,8 +149,10 @@ UNKNOWN: dict[str, Callable[[], Any]] = {
     "list": lambda: fastconv.conv2d(X, W, None, [1, 1]),
     "NumPy's integer": lambda: fastconv.conv2d(X, W, None, np.int64(1)),
     "empty": lambda: fastconv.conv2d(X[:0], W),
-    "indices": lambda: fastconv.max_pool2d(X, 2, return_indices=True),
     "dilation": lambda: fastconv.max_pool2d(X, 2, dilation=2),
+    "indices, dilation": lambda: fastconv.max_pool2d(X, 2, dilation=2, return_indices=True),
+    "indices of integers": lambda: fastconv.max_pool2d(X.astype("i8"), 2, return_indices=True),
+    "indices of a long call": lambda: fastconv.max_pool2d(np.ones((1, 8, 48, 48), "f4"), 2, return_indices=True),
     "integers": lambda: fastconv.max_pool2d(X.astype("i4"), 2),
     "long": lambda: fastconv.conv2d(np.ones((1, 16, 40, 40), "f4"), np.ones((32, 16, 3, 3), "f4")),
     "gradient of a long call": lambda: fastconv.conv2d_input(
@@ -232,8 +258,24 @@ def test_calls_leave_no_references_behind(ran: Ran) -> None:
     assert end - start < 10_000
 
 
+def test_indices_leave_no_references_behind(ran: Ran) -> None:
+    call = partial(fastconv.max_pool2d, X, 2, return_indices=True)
+    assert is_known(call, ran)
+    objects_seen = None, NotImplemented, np.dtype("f4"), np.dtype("i8"), X, True
+    tracemalloc.start()
+    call()
+    before, start = [sys.getrefcount(each) for each in objects_seen], tracemalloc.get_traced_memory()[0]
+    for _ in range(20_000):
+        call()
+    after, end = [sys.getrefcount(each) for each in objects_seen], tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert max(abs(one - other) for one, other in zip(before, after, strict=True)) < 50
+    assert end - start < 10_000
+    assert [sys.getrefcount(each) for each in call()] == [3, 3]
+
+
 def test_many_threads_at_once(ran: Ran) -> None:
-    calls = [KNOWN[name] for name in ("conv2d", "stride", "dense", "max", "average")]
+    calls = [KNOWN[name] for name in ("conv2d", "stride", "dense", "max", "max, indices", "average")]
     expected = [call() for call in calls]
     assert all(is_known(call, ran) for call in calls)
     wrong: list[int] = []
