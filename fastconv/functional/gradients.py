@@ -25,7 +25,7 @@ from fastconv.arrays import A, taken
 from fastconv.errors import ArgumentError, ArgumentTypeError
 from fastconv.functional.pooling import avg_parameters
 from fastconv.geometry import ConvParameters
-from fastconv.remembering import remember_conv2d_input, remember_conv2d_weight, remember_pooling_gradient
+from fastconv.remembering import remember_avg_pool2d_backward, remember_conv2d_input, remember_conv2d_weight
 
 
 def conv2d_input(
@@ -231,7 +231,7 @@ def avg_pool2d_backward(
     else:
         result = ops.avg_pool2d_backward(grad_output, shape, how, backend)
     if found is None:
-        remember_pooling_gradient("avg_pool2d_backward", arguments, input_size, how)
+        remember_avg_pool2d_backward(arguments, how)
     return result
 
 

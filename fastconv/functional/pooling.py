@@ -11,7 +11,7 @@ from fastconv.arguments import IntOrPair, divisor, flag, image_dims, pair, truth
 from fastconv.arrays import A, taken
 from fastconv.functional.lifting import lift_line, lift_lines, lower_lines
 from fastconv.geometry import Pair, PoolParameters
-from fastconv.remembering import remember_pooling
+from fastconv.remembering import remember_avg_pool2d, remember_max_pool2d
 
 
 def max_pool2d(
@@ -74,7 +74,7 @@ def max_pool2d(
     indexed = truth("return_indices", return_indices)
     result = (ops.max_pool2d if indexed else ops.max_pool2d_values)(images, how, backend)
     if found is None:
-        remember_pooling("max_pool2d", "max_pool2d" if indexed else "max_pool2d_values", arguments, how)
+        remember_max_pool2d(arguments, how)
     if input.ndim == 4:
         return result
     return (result[0][0], result[1][0]) if indexed else result[0]
@@ -159,7 +159,7 @@ def avg_pool2d(
     how = avg_parameters(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     averages = ops.avg_pool2d(input[None] if input.ndim == 3 else input, how, backend)
     if found is None:
-        remember_pooling("avg_pool2d", "avg_pool2d", arguments, how)
+        remember_avg_pool2d(arguments, how)
     return averages[0] if input.ndim == 3 else averages
 
 

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-from fastconv.geometry import ConvParameters
 from fastconv.remembering import remember_conv2d, remember_conv2d_input, remember_conv2d_weight
 from fastconv.torch import ops
 from fastconv.torch.known import TENSORS, known_or
@@ -50,37 +49,19 @@ def conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
 def _conv2d(x: Tensor, w: Tensor, b: Tensor | None, *how: Any) -> Tensor:
     """Returns the convolution without recording a gradient, by compiled code if that knows the call."""
     known = x, w, b, *how
-    return known_or(
-        TENSORS.conv2d,
-        known,
-        ops.conv2d,
-        known,
-        lambda: remember_conv2d(known, ConvParameters(*how[:4])),
-    )
+    return known_or(TENSORS.conv2d, known, ops.conv2d, (x, w, b), how, remember_conv2d)
 
 
 def _conv2d_input(size: Any, w: Tensor, grad: Tensor, *how: Any) -> Tensor:
     """Returns the input gradient as `_conv2d`."""
     known = grad, w, tuple(size), *how
-    return known_or(
-        TENSORS.conv2d_input,
-        known,
-        ops.conv2d_input,
-        (size, w, grad, *how),
-        lambda: remember_conv2d_input(known, ConvParameters(*how[:4])),
-    )
+    return known_or(TENSORS.conv2d_input, known, ops.conv2d_input, (size, w, grad), how, remember_conv2d_input)
 
 
 def _conv2d_weight(x: Tensor, size: Any, grad: Tensor, *how: Any) -> Tensor:
     """Returns the weight gradient as `_conv2d`."""
     known = x, grad, tuple(size), *how
-    return known_or(
-        TENSORS.conv2d_weight,
-        known,
-        ops.conv2d_weight,
-        (x, size, grad, *how),
-        lambda: remember_conv2d_weight(known, ConvParameters(*how[:4])),
-    )
+    return known_or(TENSORS.conv2d_weight, known, ops.conv2d_weight, (x, size, grad), how, remember_conv2d_weight)
 
 
 def unfold(x: Tensor, kernel: Any, *how: Any) -> Tensor:

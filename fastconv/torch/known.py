@@ -5,7 +5,7 @@ A third of the time of a call is for the questions below; what else has to be as
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,18 +91,19 @@ def known_or(
     arguments: tuple[Any, ...],
     operator: known.Call,
     operands: tuple[Any, ...],
-    remember: Callable[[], None],
+    how: tuple[Any, ...],
+    remember: Callable[[Sequence[Any], Sequence[Any]], None],
 ) -> Any:
-    """Returns the result of a known call, or that of an operator: the same, computed the usual way.
+    """Returns the result of a known call, or that of an operator for ``operands`` and ``how``: the same, the usual way.
 
-    ``remember`` then lets compiled code know the call from now on, if that has asked for it.
+    ``how`` is the parameters and the backend; ``remember`` is the function of `fastconv.remembering` for the operation.
     """
     if torch.compiler.is_compiling():
-        return operator(*operands)
+        return operator(*operands, *how)
     found = call(*arguments)
     if found is not None and found is not NotImplemented:
         return found
-    result = operator(*operands)
+    result = operator(*operands, *how)
     if found is None:
-        remember()
+        remember(arguments, how[:-1])
     return result

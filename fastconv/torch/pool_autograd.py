@@ -11,8 +11,12 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-from fastconv.geometry import PoolParameters
-from fastconv.remembering import remember_pooling, remember_pooling_gradient
+from fastconv.remembering import (
+    remember_avg_pool2d,
+    remember_avg_pool2d_backward,
+    remember_max_pool2d,
+    remember_max_pool2d_gradient,
+)
 from fastconv.torch import ops
 from fastconv.torch.known import TENSORS, known_or
 from fastconv.torch.recording import apply, recorded, with_tangent
@@ -67,48 +71,28 @@ def avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
 def _max_pool2d(x: Tensor, *how: Any) -> tuple[Tensor, Tensor]:
     """Returns values and indices without recording a gradient, by compiled code if that knows the call."""
     known = x, *how[:5], True, how[5]
-    return known_or(
-        TENSORS.max_pool2d,
-        known,
-        ops.max_pool2d,
-        (x, *how),
-        lambda: remember_pooling("max_pool2d", "max_pool2d", known, PoolParameters(*how[:5])),
-    )
+    return known_or(TENSORS.max_pool2d, known, ops.max_pool2d, (x,), how, remember_max_pool2d)
 
 
 def _max_pool2d_gradient(grad: Tensor, indices: Tensor, size: Any, *how: Any) -> Tensor:
     """Returns the gradient as `_max_pool2d`."""
-    known = grad, indices, tuple(size), *how
+    known, operands = (grad, indices, tuple(size), *how), (grad, indices, size)
     return known_or(
-        TENSORS.max_pool2d_gradient,
-        known,
-        ops.max_pool2d_gradient,
-        (grad, indices, size, *how),
-        lambda: remember_pooling_gradient("max_pool2d_gradient", known, known[2], PoolParameters(*how[:5])),
+        TENSORS.max_pool2d_gradient, known, ops.max_pool2d_gradient, operands, how, remember_max_pool2d_gradient
     )
 
 
 def _avg_pool2d(x: Tensor, *how: Any) -> Tensor:
     """Returns averages as `_max_pool2d`."""
     known = x, *how[:3], *how[4:]
-    return known_or(
-        TENSORS.avg_pool2d,
-        known,
-        ops.avg_pool2d,
-        (x, *how),
-        lambda: remember_pooling("avg_pool2d", "avg_pool2d", known, PoolParameters(*how[:-1])),
-    )
+    return known_or(TENSORS.avg_pool2d, known, ops.avg_pool2d, (x,), how, remember_avg_pool2d)
 
 
 def _avg_pool2d_backward(grad: Tensor, size: Any, *how: Any) -> Tensor:
     """Returns the gradient as `_max_pool2d`."""
     known = grad, tuple(size), *how[:3], *how[4:]
     return known_or(
-        TENSORS.avg_pool2d_backward,
-        known,
-        ops.avg_pool2d_backward,
-        (grad, size, *how),
-        lambda: remember_pooling_gradient("avg_pool2d_backward", known, known[1], PoolParameters(*how[:-1])),
+        TENSORS.avg_pool2d_backward, known, ops.avg_pool2d_backward, (grad, size), how, remember_avg_pool2d_backward
     )
 
 
