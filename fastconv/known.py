@@ -40,7 +40,8 @@ A table gets the arrays first: ``conv2d_input`` has grad_output, weight, input_s
 grad_output, weight_size."""
 
 OF_TENSORS = {**BACKEND, "max_pool2d_gradient": 8}
-"""The same on tensors: torch's autograd asks for the gradient at the indices of a pooling, which need no check."""
+"""The same on tensors. ``max_pool2d_gradient`` has grad_output, indices, input_size: autograd asks for it with indices
+that a pooling gave, which need no check."""
 
 
 class TensorInterface(NamedTuple):
