@@ -222,13 +222,21 @@ def _told(backend: Backend) -> Backend:
 
 def _built_in(name: str) -> Backend:
     module, _, cls = _BUILTIN[name].partition(":")
-    if name not in _failed:
+
+    def made() -> Backend | str:
         try:
-            # An interrupted import leaves its lock taken, and Numba half there.
-            made: Backend = getattr(shielded(lambda: importlib.import_module(module)), cls)()
-            return made
+            backend: Backend = getattr(importlib.import_module(module), cls)()
         except Exception as error:  # a package that it needs is missing, too old or broken
-            _failed[name] = f"backend {name!r} fails to load: {type(error).__name__}: {error}"
+            return f"backend {name!r} fails to load: {type(error).__name__}: {error}"
+        return backend
+
+    if name not in _failed:
+        # An interrupted import leaves its lock taken, and Numba half there. The interrupt itself, which may be a time
+        # limit's error, is no failure to load.
+        found = shielded(made)
+        if isinstance(found, Backend):
+            return found
+        _failed[name] = found
     raise BackendUnavailableError(_failed[name])
 
 

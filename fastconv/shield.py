@@ -29,10 +29,11 @@ class _Work(Generic[T]):
     def run(self) -> None:
         global _latest
         _latest = self
-        try:
-            self.result = self.function()
-        except BaseException as error:  # raised again by the thread that waits
-            self.error = error
+        with _turn:
+            try:
+                self.result = self.function()
+            except BaseException as error:  # raised again by the thread that waits
+                self.error = error
         self.done = True
         self._busy.release()
 
@@ -43,7 +44,11 @@ class _Work(Generic[T]):
 
 
 _latest: _Work[Any] | None = None
-"""The last work that was started. After an interrupt it may still run, and the next call waits for its end."""
+"""The last work that was begun. After an interrupt it may still run, and the next call waits for its end."""
+
+_turn = _thread.allocate_lock()
+"""Works take turns. An interrupt may come before the new thread begins, and the next call then doesn't wait for it:
+two threads that import the same modules would see each other's half made."""
 
 
 def shielded(function: Callable[[], T]) -> T:
@@ -70,8 +75,8 @@ def shielded(function: Callable[[], T]) -> T:
 
 def _renew() -> None:
     """Forget, in a forked process, the work of a thread that it doesn't have."""
-    global _latest
-    _latest = None
+    global _latest, _turn
+    _latest, _turn = None, _thread.allocate_lock()
 
 
 if hasattr(os, "register_at_fork"):

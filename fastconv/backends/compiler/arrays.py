@@ -6,14 +6,12 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
+from fastconv.backends.compiler.locks import import_error
+
 
 def unavailable() -> str | None:
     """Return why functions can't be compiled here, or None."""
-    try:
-        from fastconv.backends import jit  # noqa: F401
-    except Exception as error:  # Numba is missing, too old or broken
-        return f"{type(error).__name__}: {error}"
-    return None
+    return import_error("fastconv.backends.jit")
 
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:

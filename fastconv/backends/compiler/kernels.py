@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 from fastconv.backends.compiler import ahead, store
 from fastconv.backends.compiler.ahead.claims import claim
 from fastconv.backends.compiler.deferred import Deferred, Kernel
-from fastconv.backends.compiler.locks import undisturbed
+from fastconv.backends.compiler.locks import import_error, undisturbed
 from fastconv.backends.compiler.processor import levels, load, processor
 from fastconv.backends.compiler.store import package_stamp
 from fastconv.errors import BackendUnavailableError
@@ -153,11 +153,7 @@ def unavailable(package: str) -> str | None:
         next(place.glob(f"{_prefix(package)}.*"), None) for place in store.folders(here)
     ):
         return None
-    try:
-        from fastconv.backends.compiler import object_code  # noqa: F401
-    except Exception as error:  # it is missing, too old or broken
-        return f"{type(error).__name__}: {error}"
-    return None
+    return import_error(f"{__package__}.object_code")
 
 
 def text_of(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -40,6 +41,19 @@ def undisturbed(work: Callable[[], T]) -> T:
 
     # A thread that is at work has the lock, which another thread would wait for.
     return work() if threading.get_ident() == _at_work else shielded(locked)
+
+
+def import_error(module: str) -> str | None:
+    """Return why a module can't be imported, or None; no signal interrupts the import, which may be that of Numba."""
+
+    def imported() -> str | None:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # a package that it needs is missing, too old or broken
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    return undisturbed(imported)
 
 
 def _take_all() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from fastconv.backends.compiler.locks import undisturbed
+
 
 def features() -> dict[str, bool]:
     """Return the features that the processor has or lacks, under LLVM's names."""
@@ -19,7 +21,8 @@ def features() -> dict[str, bool]:
     if named is None and os.environ.get("NUMBA_CPU_NAME") == "generic":
         named = ""
     if named is None:
-        return dict(llvm.get_host_cpu_features())
+        # LLVM's lock is taken by a function of Python's, and an interrupt inside that one would leave it taken.
+        return undisturbed(lambda: dict(llvm.get_host_cpu_features()))
     return {feature[1:]: feature[0] == "+" for feature in named.split(",") if feature}
 
 
@@ -39,9 +42,13 @@ def levels() -> tuple[str, ...]:
 @cache
 def processor() -> str:
     """Return a text that differs between processors, and versions of LLVM, that code is compiled differently for."""
-    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
-    has = ",".join(sorted(name for name, there in features().items() if there))
-    return f"{llvm.get_default_triple()} {name} {has} LLVM {llvm.llvm_version_info}"
+
+    def text() -> str:
+        name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
+        has = ",".join(sorted(name for name, there in features().items() if there))
+        return f"{llvm.get_default_triple()} {name} {has} LLVM {llvm.llvm_version_info}"
+
+    return undisturbed(text)
 
 
 @cache
