@@ -7,12 +7,19 @@ functions.
 from __future__ import annotations
 
 import os
+import platform
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from fastconv.backends.compiler.locks import undisturbed
+
+
+def architecture() -> str:
+    """Return the architecture that code is compiled for: "x86-64", "arm64", or what the system calls another one."""
+    name = platform.machine().lower()
+    return {"amd64": "x86-64", "x86_64": "x86-64", "aarch64": "arm64"}.get(name, name)
 
 
 def features() -> dict[str, bool]:
@@ -22,8 +29,11 @@ def features() -> dict[str, bool]:
         named = ""
     if named is None:
         # LLVM's lock is taken by a function of Python's, and an interrupt inside that one would leave it taken.
-        return undisturbed(lambda: dict(llvm.get_host_cpu_features()))
-    return {feature[1:]: feature[0] == "+" for feature in named.split(",") if feature}
+        found = undisturbed(lambda: dict(llvm.get_host_cpu_features()))
+    else:
+        found = {feature[1:]: feature[0] == "+" for feature in named.split(",") if feature}
+    # Every arm64 has these, also where LLVM finds nothing, as under QEMU.
+    return {"fp-armv8": True, "neon": True} | found if architecture() == "arm64" else found
 
 
 _V3 = "avx avx2 bmi bmi2 f16c fma lzcnt movbe xsave"

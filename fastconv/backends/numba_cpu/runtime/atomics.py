@@ -7,16 +7,14 @@ through its address: sleeping on it needs neither the interpreter nor the interp
 from __future__ import annotations
 
 import ctypes
-import platform
 from typing import Any
 
 from llvmlite import ir
 
 from fastconv.backends.compiler import cgutils, intrinsic, types
+from fastconv.backends.compiler.processor import architecture
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
-_ARM = platform.machine().lower() in ("aarch64", "arm64")
 
 
 def _integer(builder: Any, base: Any, index: Any) -> Any:
@@ -74,10 +72,13 @@ def pause(typing):
 
     def generate(context, builder, signature, arguments):
         nothing = ir.FunctionType(ir.VoidType(), [])
-        if _X86:
+        if architecture() == "x86-64":
             builder.call(cgutils.get_or_insert_function(builder.module, nothing, "llvm.x86.sse2.pause"), [])
-        elif _ARM:
-            builder.asm(nothing, "isb", "", [], side_effect=True)
+        elif architecture() == "arm64":
+            # Not as assembly, which LLVM would need a parser for, and llvmlite sets up none.
+            barrier = ir.FunctionType(ir.VoidType(), [_I32])
+            whole_system = ir.Constant(_I32, 15)
+            builder.call(cgutils.get_or_insert_function(builder.module, barrier, "llvm.aarch64.isb"), [whole_system])
         return context.get_dummy_value()
 
     return types.void(), generate

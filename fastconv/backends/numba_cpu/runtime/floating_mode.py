@@ -6,14 +6,11 @@ the thread that calls it.
 
 from __future__ import annotations
 
-import platform
-
 from llvmlite import ir
 
 from fastconv.backends.compiler import cgutils, intrinsic, types
+from fastconv.backends.compiler.processor import architecture
 
-_X86 = platform.machine().lower() in ("x86_64", "amd64")
-_ARM = platform.machine().lower() in ("aarch64", "arm64")
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -28,11 +25,11 @@ def floating_mode(typing):
     """Return this thread's floating-point mode as an integer; 0 where no way to ask is known."""
 
     def generate(context, builder, signature, arguments):
-        if _X86:
+        if architecture() == "x86-64":
             place = cgutils.alloca_once(builder, _I32)
             _x86_register(builder, "stmxcsr", place)
             return builder.zext(builder.load(place), _I64)
-        if _ARM:
+        if architecture() == "arm64":
             kind = ir.FunctionType(_I64, [])
             return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.get.fpcr"), [])
         return ir.Constant(_I64, 0)
@@ -46,11 +43,11 @@ def set_floating_mode(typing, mode):
 
     def generate(context, builder, signature, arguments):
         (mode,) = arguments
-        if _X86:
+        if architecture() == "x86-64":
             place = cgutils.alloca_once(builder, _I32)
             builder.store(builder.trunc(mode, _I32), place)
             _x86_register(builder, "ldmxcsr", place)
-        elif _ARM:
+        elif architecture() == "arm64":
             kind = ir.FunctionType(ir.VoidType(), [_I64])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.set.fpcr"), [mode])
         return context.get_dummy_value()
