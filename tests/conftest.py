@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,7 @@ import fastconv
 from fastconv import known, registry
 from fastconv.backends.base import OPERATIONS, Backend
 from fastconv.backends.chain import Gradients, Operands
+from fastconv.backends.compiler.processor import features
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
 from fastconv.backends.numba_cpu.runtime.buffers import Store
@@ -59,7 +59,7 @@ LONG = (
 Of the simulated GPU `make test` runs the contract of backends alone, in tests/backends."""
 
 
-OWN = instruction_set.best(llvm.get_host_cpu_features()).name
+OWN = instruction_set.best(features()).name
 """This machine's own instruction set, which `make test` tests."""
 
 

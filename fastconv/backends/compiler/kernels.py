@@ -84,10 +84,12 @@ class Code:
         self.name = f"{make.__name__.strip('_')}_{_digest(f'{text_of(make)}{text_of(constants)}')}"
         self._places = store.folders(folder_of(self._package))
         self._file = f"{_prefix(self._package)}.{self.name}.o"
+        self.bundled = f"{sources(self._package)}.{self.name}.o"
+        """The code's name in a bundle."""
 
     def find(self) -> bytes | None:
         """Return the code if it is on disk or bundled."""
-        bundled = folder_of(self._package), levels(), f"{sources(self._package)}.{self.name}.o"
+        bundled = folder_of(self._package), levels(), self.bundled
         return store.read(self._places, self._file) or store.read_bundled(*bundled)
 
     def make(self) -> bytes:
@@ -106,8 +108,8 @@ class Code:
                 if ours and self.find() is None:
                     self._compile(folder)
 
-    def _compile(self, folder: Path | None) -> bytes:
-        """Compile the code, and keep it in a folder if there is one."""
+    def emit(self) -> bytes:
+        """Return the code, which is compiled, whether it is on disk or not."""
         try:
             from fastconv.backends.compiler.object_code import object_code
         except Exception as error:  # Numba is missing, too old or broken
@@ -115,7 +117,11 @@ class Code:
             what = f"the kernel {name!r} is not on disk, and Numba, which would compile it, can't be imported"
             raise BackendUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
         _announce()
-        code = object_code(self._make(*self._constants), self.name)
+        return object_code(self._make(*self._constants), self.name)
+
+    def _compile(self, folder: Path | None) -> bytes:
+        """Compile the code, and keep it in a folder if there is one."""
+        code = self.emit()
         if folder is not None:
             store.keep(folder, self._file, code)
             store.tidy(folder, f"{_package_digest(self._package)}.*.o", _prefix(self._package))
@@ -129,7 +135,8 @@ _listed: list[Code] | None = None
 def listing() -> Iterator[list[Code]]:
     """Give a list of the kernels that are asked for inside the block; none is compiled, and their addresses are 0.
 
-    Only a process that runs none of what it plans may do so, since plans and addresses are kept.
+    Only a process that runs none of what it plans may do so, since plans and addresses are kept. To call an `Entry`
+    there does nothing.
     """
     global _listed
     _listed = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -61,8 +62,11 @@ def read(places: tuple[Path, ...], name: str) -> bytes | None:
 
 
 def bundle(package: Path, level: str) -> Path:
-    """Return the place of the bundle for processors of a level (processor.py), in the folder of a package."""
-    return package / "bundled" / f"{level}.zip"
+    """Return the place of the bundle for this system and processors of a level (processor.py), in a package's folder.
+
+    Code is for one system: others call functions in another way, or have other libraries.
+    """
+    return package / "bundled" / f"{sys.platform}-{level}.zip"
 
 
 def read_bundled(package: Path, levels: tuple[str, ...], entry: str) -> bytes | None:

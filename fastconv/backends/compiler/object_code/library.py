@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from numba.core.codegen import CPUCodeLibrary, JITCodeLibrary
 
+from fastconv.backends.compiler.processor import target_machine
 from fastconv.interfaces import require
 
 _METHODS = "_optimize_functions _optimize_final_module _finalize_final_module _finalize_dynamic_globals"
@@ -39,7 +40,11 @@ class KernelLibrary(JITCodeLibrary):
         for each in (*module.functions, *module.global_variables):
             if each.name != name and not each.is_declaration:
                 each.linkage = "internal"
-        machine = self._codegen._tm
+        machine = target_machine()
+        if machine is None:
+            machine = self._codegen._tm
+        else:
+            module.triple, module.data_layout = machine.triple, str(machine.target_data)
         tuning = llvm.create_pipeline_tuning_options(speed_level=1)
         tuning.loop_vectorization, tuning.loop_unrolling = True, False
         builder = llvm.create_pass_builder(machine, tuning)

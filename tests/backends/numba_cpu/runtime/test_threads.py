@@ -16,6 +16,7 @@ import torch
 
 import fastconv
 import fastconv.torch.functional as fct
+from fastconv.backends.compiler.processor import architecture
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.runtime import pool_state
 from fastconv.backends.numba_cpu.runtime import thread_pool as pools
@@ -290,7 +291,7 @@ def test_helpers_compute_in_the_callers_floating_point_mode() -> None:
 @pytest.mark.parametrize(
     ("variables", "name"),
     [
-        ({"NUMBA_CPU_NAME": "generic"}, "portable"),
+        ({"NUMBA_CPU_NAME": "generic"}, "neon" if architecture() == "arm64" else "portable"),
         ({"NUMBA_CPU_FEATURES": "+avx2,+fma,-avx512f"}, "avx2"),
     ],
 )
