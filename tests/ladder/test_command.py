@@ -116,8 +116,9 @@ def test_machine_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rung 04: fused multiply-adds by the width of their registers: " in shown
     assert "rung 02: fused multiply-adds by the width of their registers: none" in shown
     found = assembly.code("04", TINY)
-    widest = {64: "zmm", 32: "ymm"}.get(run.vector_bytes(), "v")
-    assert found.multiply_adds[widest] >= 1
+    # LLVM prefers 256 bits on some processors that have 512.
+    widths = {64: ("zmm", "ymm"), 32: ("ymm",)}.get(run.vector_bytes(), ("v",))
+    widest = next(width for width in widths if found.multiply_adds.get(width))
     assert any(widest in line for line in found.loop)
 
 

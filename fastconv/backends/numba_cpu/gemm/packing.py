@@ -1,4 +1,7 @@
-"""Packing rearranges an operand into panels, which the micro-kernel reads from the first element to the last."""
+"""Packing rearranges an operand into panels, which the micro-kernel reads from the first element to the last.
+
+Pixels are transposed to rows of channels, for products with channels in their lanes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from fastconv.backends.numba_cpu.simd import (
     load_integer,
     load_scalar,
     load_where,
+    prefetch,
     stack_square,
     store,
     store_scalar,
@@ -21,6 +25,9 @@ from fastconv.backends.numba_cpu.simd import (
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
+
+AHEAD = 4
+"""Distance of prefetches, in vectors. Planes are too far apart for the processor to see that each is read in order."""
 
 
 @inner
@@ -177,3 +184,27 @@ def is_finite(simd, numbers, count):
     rest = load_where(simd, numbers, whole, lanes_between(simd, 0, count - whole), nothing)
     total = add(simd, add(simd, first, second), add(simd, third, total))
     return is_zero(simd, fused(simd, rest, nothing, total))
+
+
+@inner
+def transpose_pixels(simd, source, plane, channels, count, target, width):
+    """Write ``count`` pixels of ``channels`` planes, ``plane`` apart, as rows of channels, ``width`` apart.
+
+    Up to a vector after the last row is overwritten.
+    """
+    lanes = simd.lanes
+    if count < lanes:
+        for p in range(count):
+            for c in range(channels):
+                store_scalar(simd, target, p * width + c, load_scalar(simd, source, c * plane + p))
+        return
+    # The last channels come first: their vectors reach into the next row, whose first channels are written later.
+    for c in range((channels - 1) // lanes * lanes, -1, -lanes):
+        there = min(lanes, channels - c)
+        for p in range(0, count, lanes):
+            # The last square has some pixels again, rather than what lies behind the block.
+            first = min(p, count - lanes)
+            corner = source + simd.itemsize * (c * plane + first)
+            for i in range(there):
+                prefetch(simd, corner, i * plane + AHEAD * lanes)
+            transpose(simd, corner, plane, there, target + simd.itemsize * (first * width + c), width)

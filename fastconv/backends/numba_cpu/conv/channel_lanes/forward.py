@@ -25,9 +25,8 @@ from __future__ import annotations
 
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.channel_lanes.arguments import ChannelsArguments
-from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_panel
+from fastconv.backends.numba_cpu.gemm.packing import AHEAD, is_finite, pack_panel, transpose_pixels
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.gemm.transposing import AHEAD, transpose_pixels
 from fastconv.backends.numba_cpu.gemm.write_run import write_run
 from fastconv.backends.numba_cpu.simd import (
     Simd,

@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
+from fastconv.backends.numba_cpu.gemm.packing import transpose_pixels
 from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
-from fastconv.backends.numba_cpu.gemm.transposing import transpose_pixels
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
