@@ -30,8 +30,9 @@ def plan():
 """
 
 USE = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 sys.path.insert(0, {path!r})
 sys.executable = os.environ.get("EXECUTABLE", sys.executable)
 from fastconv.backends.compiler import ahead
