@@ -13,8 +13,8 @@ LARGE_BYTES = 1 << 20
 """Size of an image, in bytes, from which on tasks in a row have the same pixels of all channels, not the same channels.
 
 Threads take tasks from both ends (runtime/pool_state.py). So each of two threads reads the pixels that it wrote in the
-layer before, from its own core's cache: MobileNetV2's layers at 112 and 56 pixels take 12% less so (Emerald Rapids). For smaller images
-it is more important that a thread reads only its own channels of the weight."""
+layer before, from its own core's cache: MobileNetV2's layers at 112 and 56 pixels take 12% less so (Emerald
+Rapids). For smaller images it is more important that a thread reads only its own channels of the weight."""
 
 
 def ceil(amount: int, unit: int) -> int:

@@ -22,7 +22,8 @@ rows. A tile whose pixels are in several images, or have a stride in the target,
 
 In a network, a tile's columns and rows of the weight are prefetched while the tile before it is computed: other cores
 wrote them, or no cache holds them. The instructions of a step leave room for few steps ahead. The steps of ResNet-50
-take 3% less so for one image, on two Emerald Rapids cores. A call that finds its operands in its caches would take up to 5% longer.
+take 3% less so for one image, on two Emerald Rapids cores. A call that finds its operands in its caches would take up
+to 5% longer.
 
 A residual is added, and an activation that is more than limits applied, at the end of each task, to numbers that are in
 its core's cache. As jobs of their own, which are cut another way, these passes take half of the numbers from the other
