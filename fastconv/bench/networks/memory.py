@@ -19,13 +19,12 @@ class Meter:
 
     def begin(self) -> None:
         """What the process holds now isn't the network's."""
-        gc.collect()
-        with suppress(OSError, AttributeError):  # glibc keeps what was freed, such as an exporter's, and counts it
-            ctypes.CDLL(None).malloc_trim(0)
+        _give_back()
         self._before = _bytes("VmRSS")
 
     def peak(self, call: Callable[[], object]) -> int | None:
         """The most bytes above those at `begin` while ``call`` runs; None where the system doesn't tell."""
+        _give_back()
         try:
             _RESET.write_text("5")  # the peak begins anew
         except OSError:
@@ -33,6 +32,13 @@ class Meter:
         call()
         peak = _bytes("VmHWM")
         return None if peak is None or self._before is None else max(0, peak - self._before)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: glibc keeps that of exporters, or of weights that were packed, and counts it."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _bytes(entry: str) -> int | None:

@@ -6,12 +6,14 @@ import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastconv.torch.graphs import folding
 from fastconv.torch.interface import tensor_interface
 from tests.probes import by_fast_way
 from tests.torch.graphs.compiling import assert_alike, compiled
@@ -94,3 +96,30 @@ def test_a_number_of_a_vector_that_changes_unseen_by_torch(place: int) -> None:
             for x in (torch.randn(2 + number % 2, 3, 9, 9, dtype=torch.float64), torch.randn(2, 3, 9, 9).double()):
                 assert_alike(run(x), layers(x), 1e-12)
         assert runs[-1:] == by_fast_way([True])
+
+
+@torch.no_grad()
+def test_packed_weights_are_given_up() -> None:
+    """What was folded and packed isn't held twice; what is read in place is shared by the programs of all sizes."""
+    norms = nn.BatchNorm2d(64), nn.BatchNorm2d(64)
+    layers = nn.Conv2d(3, 64, 3), norms[0], nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(64, 64, 1), norms[1]
+    model = nn.Sequential(*layers).eval()
+    made: list[weakref.ref[Tensor]] = []
+    genuine = folding.folded
+
+    def folded(*arguments: Any) -> Any:
+        found = genuine(*arguments)
+        assert found is not None
+        made.append(weakref.ref(found[0]))
+        return found
+
+    run = compiled(model)
+    with ran() as runs, patch.object(folding, "folded", folded):
+        for n in (1, 2, 3, 2):
+            x = torch.randn(n, 3, 9, 9)
+            assert_alike(run(x), model(x), 1e-5)
+    gc.collect()
+    assert runs == by_fast_way([True] * 4)
+    if runs:
+        shapes = [tuple(weight.shape) for reference in made if (weight := reference()) is not None]
+        assert shapes == [(64, 64, 1, 1)] * 2  # Dynamo makes a graph of its own for the first size

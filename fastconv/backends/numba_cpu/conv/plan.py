@@ -60,7 +60,7 @@ class Plan(Operation):
     None if that holds for this kind of plan too."""
 
     packs: bool = False
-    """True if the first step does nothing but write to shared memory what the second reads of the weight."""
+    """True if a step of its own packs the weight: the first one, which then does nothing else, or ``_packing``."""
 
     keeps: bool = True
     """False if what a plan that ``packs`` writes is too large for a network to keep it."""
@@ -102,6 +102,7 @@ class Plan(Operation):
         self._operands = self.arguments.positions(*operands)
         self._share(shared_bytes, shared)
         self._first = self._second = (0, 0)
+        self._packing: tuple[int, int] | None = None
         self._exact: Any = None
 
     def _set(self, values: dict[str, int]) -> None:
@@ -171,20 +172,32 @@ class Convolution(Plan):
 
     def record_packing(self, program: ProgramBuilder, weight: Place, panels: Place) -> None:
         """Add the step that packs the weight to a program; the plan is one that ``packs``."""
-        self._record_step(program, self._first, {"weight": weight, "panels": panels})
+        self._record_steps(program, (self._packing or self._first,), {"weight": weight, "panels": panels})
 
     def record_packed(
         self, program: ProgramBuilder, source: Place, panels: Place, bias: Place | None, target: Place
     ) -> None:
         """Add the convolution by a weight that `record_packing` packed to a program."""
         places = {"source": source, "panels": panels, "bias": bias, "target": target}
-        self._record_step(program, self._second, places)
+        if self._packing is None:
+            self._record_steps(program, (self._second,), places)
+        else:
+            self._record_steps(program, (self._first, self._second), places, self._shared_bytes)
 
-    def _record_step(self, program: ProgramBuilder, step: tuple[int, int], places: dict[str, Place | None]) -> None:
+    def _record_steps(
+        self,
+        program: ProgramBuilder,
+        steps: tuple[tuple[int, int], ...],
+        places: dict[str, Place | None],
+        shared_bytes: int = 0,
+    ) -> None:
         threads = workers.threads_for(self._flops)
-        workspace = Workspace(threads * self.thread_bytes, ((self._parts[1], 0),))
+        shared, own = self._parts
+        parts = ((shared, 0), (own, shared_bytes)) if shared_bytes else ((own, 0),)
+        workspace = Workspace(shared_bytes + threads * self.thread_bytes, parts)
         there = zip(self.arguments.positions(*places), places.values(), strict=True)
-        program.add(self.args, there, [Step(*step, threads)], workspace, self._INFINITE if self._SPREADS else None)
+        all_steps = [Step(*step, threads) for step in steps]
+        program.add(self.args, there, all_steps, workspace, self._INFINITE if self._SPREADS else None)
         program.keep(self)
 
     def activated(self, function: Callable[[], int], *, residual: bool = False) -> Convolution | None:

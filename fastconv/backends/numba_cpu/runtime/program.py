@@ -138,6 +138,11 @@ class ProgramBuilder:
                 buffer.last = len(self._entries)
         self._entries.append(_Entry(args.view(np.int64), there, tuple(steps), workspace, flag))
 
+    @property
+    def used(self) -> set[int]:
+        """Return the numbers of the operands that jobs read or write, from 0 on."""
+        return {place.base - 1 for entry in self._entries for place in entry.places.values() if place.base > 0}
+
     def keep(self, operation: Any) -> None:
         """Let an object live as long as the program, and count its ``nbytes`` as the program's."""
         self._kept.append(operation)

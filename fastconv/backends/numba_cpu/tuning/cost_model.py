@@ -125,8 +125,9 @@ class WinogradCosts:
     forms: Mapping[str, FormCosts]
     """The costs of each form, by its name."""
     kernels_bytes: int
-    """Size limit of the transformed kernels that a task keeps in the L2 cache if patches are transformed first, in
-    bytes."""
+    """Size limit of transformed kernels that stay in the L2 cache, in bytes."""
+    pack: int
+    """Cycles to pack a vector of kernels, for each of their taps."""
     patch_bytes: int
     """Size limit of all transformed patches, if these are transformed first, in bytes: they stay in the L3 cache."""
     stream: int

@@ -186,6 +186,7 @@ ZEN4 = CostModel(
             ),
         },
         kernels_bytes=384 << 10,
+        pack=4,
         patch_bytes=16 << 20,
         stream=10,
         memory=5,

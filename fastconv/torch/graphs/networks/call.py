@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -35,8 +36,8 @@ class _Kept(NamedTuple):
     dtype: torch.dtype
     backend: Backend
     watch: Watch
-    constants: list[Tensor] | None
-    """None where compiled code can't use them."""
+    constants: list[weakref.ref[Tensor]]
+    """Those that programs read where they are; the others were packed."""
     programs: dict[tuple[torch.Size, ...], _Program | None]
 
 
@@ -98,27 +99,32 @@ class NetworkCall:
             if found and (kept.watch.held is not None or kept.watch.are_those(self._parameters(operands))):
                 return found
             if not found and kept.watch.is_same(self._parameters(operands)):
-                return self._added(kept, sizes)
+                return self._added(kept, sizes, images[0], operands)
         parameters = self._parameters(operands)
         if not all(map(is_watched, parameters)):
             return None
-        made = self._constants.make(images[0], operands)
-        watch = Watch(parameters, self._constants.operands)
-        kept = self._kept = _Kept(dtype, backend, watch, made, {})
-        return self._added(kept, sizes)
+        kept = self._kept = _Kept(dtype, backend, Watch(parameters, self._constants.operands), [], {})
+        return self._added(kept, sizes, images[0], operands)
 
-    def _added(self, kept: _Kept, sizes: tuple[torch.Size, ...]) -> _Program | None:
+    def _added(
+        self, kept: _Kept, sizes: tuple[torch.Size, ...], image: Tensor, operands: Sequence[Any]
+    ) -> _Program | None:
         """Returns the program for these sizes, which is made and kept where it is new."""
-        if kept.constants is not None and sizes not in kept.programs:
+        if sizes not in kept.programs:
             if len(kept.programs) >= _MOST_SIZES:
                 kept.programs.pop(next(iter(kept.programs)), None)
-            kept.programs[sizes] = self._made(kept, sizes)
+            constants = self._constants.make(image, operands)
+            kept.programs[sizes] = None if constants is None else self._made(kept, sizes, constants)
         return kept.programs.get(sizes)
 
-    def _made(self, kept: _Kept, sizes: Sequence[torch.Size]) -> _Program | None:
+    def _made(self, kept: _Kept, sizes: Sequence[torch.Size], constants: list[Tensor]) -> _Program | None:
         """Returns the program for these sizes, or None if the calls don't fit one another or the backend has none."""
-        assert kept.constants is not None
-        drawing = Drawing([(N, C, H, W) for N, C, H, W in sizes], [tuple(each.shape) for each in kept.constants])
+        for at, reference in enumerate(kept.constants):
+            there = reference()
+            if there is not None:
+                constants[at] = there
+        kept.constants[:] = map(weakref.ref, constants)
+        drawing = Drawing([(N, C, H, W) for N, C, H, W in sizes], [tuple(each.shape) for each in constants])
         values = dict(zip(self._places, range(len(sizes)), strict=True))
         try:
             for line, alone in self._lines:
@@ -127,7 +133,7 @@ class NetworkCall:
             return None
         outline = drawing.finish([values[each] for each in self._wanted])
         watch = kept.watch
-        network = kept.backend.network(outline, DTYPES[kept.dtype], kept.constants, watch.elements, watch.held)
+        network = kept.backend.network(outline, DTYPES[kept.dtype], constants, watch.elements, watch.held)
         if network is None:
             return None
         shapes = [outline.shapes[result] for result in outline.results]

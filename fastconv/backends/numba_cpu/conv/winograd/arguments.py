@@ -22,6 +22,8 @@ class WinogradArguments(ConvArguments):
     """Source column that the first tap reads for lattice column 0, in steps."""
     tap_rows: int
     tap_columns: int
+    patches: int
+    """Address of the transformed patches, if these are transformed first."""
     weight_step: int
     """Distance between the transformed weights of one product and the next, in elements."""
 

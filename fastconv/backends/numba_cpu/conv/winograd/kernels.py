@@ -187,17 +187,21 @@ def pack_channels(simd, args, group, panel, first, count, packed):
 
 
 @inner
-def transform_piece(simd, args, piece, count, packed, target, matrix):
-    """Transform a piece of ``count`` packed channels; those of each product are ``matrix`` elements apart."""
+def transform_piece(simd, args, piece, count, packed, workspace, target, matrix):
+    """Transform a piece of ``count`` packed channels; those of each product are ``matrix`` elements apart.
+
+    The channels are those that `pack_channels` packed in the workspace, or they are anywhere else with taps in order.
+    """
     tile_rows, taps = args.tile_rows, args.tap_count
     R, S = args.tap_rows, args.tap_columns
     r, s = piece_at(simd, args, piece)
     whole = simd.tap_rows == R and simd.tap_columns == S
-    piece_of = packed + simd.itemsize * (taps * PACKED_CHANNELS + simd.lanes + 1) * tile_rows
+    turned = packed == workspace and _is_turned(simd, args)
+    piece_of = workspace + simd.itemsize * (taps * PACKED_CHANNELS + simd.lanes + 1) * tile_rows
     for c in range(count):
         for i in range(0, tile_rows, simd.lanes):
             kernels, step = packed + simd.itemsize * (taps * c * tile_rows + i), tile_rows
-            if _is_turned(simd, args):
+            if turned:
                 kernels, step = kernels + simd.itemsize * (taps - 1) * tile_rows, -tile_rows
             if not whole:
                 _cut_piece(simd, kernels, step, R - r, S - s, r * S + s, S, piece_of)
@@ -223,6 +227,6 @@ def transform_weight(simd, args, task, thread):
             odd = True
         for piece in range(pieces):
             place = target + simd.itemsize * (piece * piece_step + first * tile_rows)
-            transform_piece(simd, args, piece, here, packed, place, matrix)
+            transform_piece(simd, args, piece, here, packed, packed, place, matrix)
     if odd:
         args.infinite = 1

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.phases.plan import PhasedConvolution, PhasedWeightGradient
 from fastconv.backends.numba_cpu.conv.phases.tiling import PhasedTiling, phased_tiling
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
 from fastconv.backends.numba_cpu.conv.winograd import few_patches, forward, kernels, weight_grad
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form
@@ -57,19 +57,28 @@ class WinogradConvolution(Convolution):
             blocks = cut.tile_rows, cut.block_panels, cut.tile_vectors
             thread_bytes = forward.workspace_bytes(formed, cut.steps, *blocks, taps)
             numbers = formed.products * step
-        super().__init__(simd, job, cut, thread_bytes, p.groups * numbers * simd.itemsize)
+        shared = p.groups * numbers * simd.itemsize
+        super().__init__(simd, job, cut, thread_bytes, shared)
         self.args["first_y"], self.args["first_x"] = p.first
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
         self.args["weight_step"] = step
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
         if cut.patches_first:
+            self._share(shared, "patches")
+            self._packing = few_patches.pack(formed), p.groups * cut.panels
             self._first = few_patches.transform(formed), p.groups * tiles * passes
             self._second = few_patches.multiply(formed), self.tasks(p, cut)
-            self.packs = False
         else:
             self._first = kernels.transform_weight(formed), p.groups * cut.panels
             self._second = forward.multiply(formed), self.tasks(p, cut)
             self.keeps = _is_worth_keeping(formed, p, pieces)
+
+    @property
+    def panels_bytes(self) -> int:
+        if self._packing is None:
+            return super().panels_bytes
+        # A vector of the last tap's kernels may end behind them.
+        return panel_bytes(self.simd, self.job.problem, self.cut) + self.simd.lanes * self.simd.itemsize
 
     @classmethod
     def tiling(cls, simd: Simd, p: Problem) -> WinogradTiling | PhasedTiling | None:
@@ -82,10 +91,10 @@ class WinogradConvolution(Convolution):
         sizes = p.images, p.groups, p.rows, p.channels, p.lattice, pieces
         formed = form_simd(simd, cls.form)
         kept = p.kept and _is_worth_keeping(formed, p, pieces)
-        found = winograd_tiling(formed, *sizes, kept=kept)
+        found = winograd_tiling(formed, *sizes, kept=kept, packed=p.kept)
         if p.kept and not kept:
-            # The transform waits for a weight that the rest of a network has driven out of the caches: in ResNet-50,
-            # 512 to 512 channels at 7 x 7 pixels take 680 us so, and 590 as a product, which reads while it multiplies.
+            # The transform waits for a weight that the rest of a network has driven out of the caches, and a product
+            # reads it while it multiplies.
             numbers = p.groups * p.rows * p.channels * len(p.taps)
             found = replace(found, cycles=found.cycles + numbers * simd.itemsize / CPU.winograd.memory)
         return found

@@ -62,6 +62,8 @@ class _Sizes:
     pieces: int
     kept: bool
     """Whether transformed weights are kept for later runs."""
+    packed: bool
+    """Whether weights are packed before, and kept so, if patches are transformed first."""
 
     @cached_property
     def across(self) -> int:
@@ -97,8 +99,7 @@ class _Sizes:
         if not patches_first:
             block_panels = min(panels, most, ceil(panels, tasks_for(self.groups * tiles)))
             return 1, tiles, block_panels, ceil(panels, block_panels)
-        fit = max(1, min(most, COST.kernels_bytes // (panel_bytes * self.steps)))
-        block_panels = min(panels, fit, ceil(panels, tasks_for(self.groups)))
+        block_panels = min(panels, most, ceil(panels, tasks_for(self.groups)))
         panel_blocks = ceil(panels, block_panels)
         # Each block of tiles transforms the kernels again, so half the number of tasks has to do.
         wanted = ceil(tasks_for(self.groups * panel_blocks), 2)
@@ -125,6 +126,7 @@ class _Sizes:
         if moved > COST.patch_bytes:
             return math.inf
         # Half of what tasks read arrives while they multiply.
+        kernels *= 1 - self.packed * COST.pack * self.simd.taps / own.kernel
         return self.groups * (work + blocks * kernels) + (1 + panel_blocks / 2) * moved / COST.stream
 
 
@@ -139,12 +141,14 @@ def winograd_tiling(
     pieces: int,
     *,
     kept: bool = False,
+    packed: bool = False,
 ) -> WinogradTiling:
     """Return the tiling with the fewest cycles for a convolution from ``channels`` to ``rows`` channels in each group.
 
-    The kernel has ``pieces`` pieces of the form's taps. Transforming weights that are ``kept`` for later runs is free.
+    The kernel has ``pieces`` pieces of the form's taps. Transforming weights that are ``kept`` for later runs is free,
+    and packing those that are ``packed`` before.
     """
-    sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces, kept)
+    sizes = _Sizes(simd, images, groups, rows, channels, lattice, pieces, kept, packed)
     tiles = _tiles_of(simd, rows, channels * pieces, sizes.passes)
     scale = groups * sizes.patches
     found = cheapest(tiles, lambda tile: sizes.cost(tile, False), scale=scale)

@@ -40,7 +40,8 @@ class NumbaNetwork(Network):
 
         Each run looks at the arrays ``watched`` and the tensors ``held``.
         """
-        self._planner, self._simd, self._outline, self._kept = planner, simd, outline, parameters
+        self._planner, self._simd, self._outline = planner, simd, outline
+        self._kept: Sequence[Any] = parameters
         self._look, self._tensors = Look(watched), None if held is None else TensorLook(held)
         self._exact = False
         self._programs: dict[int, Program] = {}
@@ -48,8 +49,11 @@ class NumbaNetwork(Network):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Make the program for the number of threads that is set now, and the packed weights."""
-        program, packing, size = self._written()
+        """Make the program for the number of threads that is set now, and the packed weights.
+
+        Parameters that nothing else reads are given up: folded weights, say, are copies of the model's.
+        """
+        program, packing, size, used = self._written()
         memory = buffers.empty((size,), np.uint8)
         outline = self._outline
         moving = [0] * (outline.given + len(outline.results) + 1)
@@ -61,9 +65,10 @@ class NumbaNetwork(Network):
             self._prepare()
             return
         self._memory, self._bases = memory, bases
+        self._kept = [each for number, each in enumerate(self._kept, len(moving)) if number in used]
         self._programs[get_num_threads()] = program
 
-    def _written(self) -> tuple[Program, Program, int]:
+    def _written(self) -> tuple[Program, Program, int, set[int]]:
         """Return what `_write` makes, with a program that looks at arrays and tensors first."""
         written = partial(_write, self._planner, self._simd, self._outline, exact=self._exact)
         with ahead.expected(written):
@@ -96,8 +101,10 @@ def _write(
     begin: Callable[[ProgramBuilder, Place], None] | None = None,
     *,
     exact: bool,
-) -> tuple[Program, Program, int]:
+) -> tuple[Program, Program, int, set[int]]:
     """Return the program that runs a network, the one that packs its weights, and the bytes that these take.
+
+    The last result is the numbers of the operands that the first program uses.
 
     ``begin`` writes the first program's first jobs, given the place of the operands' objects. With ``exact``, no
     algorithm is taken whose products would spread numbers that aren't finite.
@@ -115,7 +122,7 @@ def _write(
     panels = Panels(program, packing, memory, exact=exact)
     places = {**dict(enumerate(images)), **dict(zip(outline.results, results, strict=True))}
     _record(program, Lowering(program, planner, simd, panels), simd, outline, places, parameters)
-    return program.finish(), packing.finish(), panels.size
+    return program.finish(), packing.finish(), panels.size, program.used
 
 
 def _record(
