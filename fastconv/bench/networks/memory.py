@@ -35,7 +35,7 @@ class Meter:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system: glibc keeps that of exporters, or of weights that were packed, and counts it."""
+    """Return freed memory to the system: glibc keeps that of exporters or of packed weights, say, and counts it."""
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

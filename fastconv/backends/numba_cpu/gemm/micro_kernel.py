@@ -118,8 +118,12 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
         depth, a, b, c, step, bias, start, limits = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
 
+        def ask(k: Any, later: Any) -> None:
+            tile.ask_for(b, builder.mul(later, width), tile.vectors)
+            tile.ask_for(a, builder.mul(later, tile.number(tile.rows)))
+
         tile.prefetch_matrix(c, step)
-        tile.reduce(depth, a, b, lambda k: builder.mul(k, width))
+        tile.reduce(depth, a, b, lambda k: builder.mul(k, width), ask=ask)
         tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 

@@ -16,8 +16,6 @@ class MatrixArguments(ConvArguments):
     """Number of the weight's panels that are packed; 0 if it is read in place."""
     columns_first: int
     """1 if tasks in a row have the same columns, 0 if they have the same rows."""
-    ahead: int
-    """1 if the columns and rows of a tile are prefetched."""
     piece: int
     """Number of channels that a task gathers."""
     span: int

@@ -20,10 +20,6 @@ from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.backends.numba_cpu.tuning.splitting import LARGE_BYTES
 
-AHEAD_DEPTH = 64
-"""Channels from which on tiles are prefetched in networks. The tiles of fewer channels take too little time for it: the
-prefetches would be a fifth of their instructions."""
-
 
 class MatrixConvolution(Convolution):
     """This plan is a product of the weight by the pixels: those of each image in place, or all of them gathered."""
@@ -43,7 +39,7 @@ class MatrixConvolution(Convolution):
         values = {"row_step": row_step, "depth_step": depth_step, "pack_tasks": packed, "columns": before}
         self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
         large = max(depth, p.rows) * cut.columns * simd.itemsize > LARGE_BYTES
-        self._set({"columns_first": int(large), "ahead": int(p.kept and depth >= AHEAD_DEPTH)})
+        self._set({"columns_first": int(large)})
         self._set({"alone": alone, "points": cut.columns - alone})
         if cut.columns > alone:
             self._kernels = _kernels(self.args, simd, kernel.kernel, replace(cut, columns=cut.columns - alone), p.rows)

@@ -20,11 +20,6 @@ panels. Pixels of several images lie side by side: 8 images of 7 x 7 fill 98% of
 If the last vector would hold a single pixel, as for 7 x 7, that pixel's results are dot products along the weight's
 rows. A tile whose pixels are in several images, or have a stride in the target, is written by way of the workspace.
 
-In a network, a tile's columns and rows of the weight are prefetched while the tile before it is computed: other cores
-wrote them, or no cache holds them. The instructions of a step leave room for few steps ahead. The steps of ResNet-50
-take 3% less so for one image, on two Emerald Rapids cores. A call that finds its operands in its caches would take up
-to 5% longer.
-
 A residual is added, and an activation that is more than limits applied, at the end of each task, to numbers that are in
 its core's cache. As jobs of their own, which are cut another way, these passes take half of the numbers from the other
 core, and so does the job behind them.
@@ -44,7 +39,6 @@ from fastconv.backends.numba_cpu.simd import (
     call,
     load_integer,
     load_scalar,
-    prefetch,
     store_integer,
     store_scalar,
     zero,
@@ -102,8 +96,6 @@ def convolve(simd, args, task, thread):
         here = min(chunk, depth - k)
         start = ACCUMULATE if k > 0 else 0
         limits = args.limits + 2 * size if k + here == depth else args.limits
-        if args.ahead != 0:
-            _prefetch_tile(simd, args, right + size * (k * width + first_column), left, (first_row, end_row), k, here)
         for j in range(first_column, end_column, tile_width):
             there = min(tile_width, columns - j)
             rest = there - (there - 1) // simd.lanes * simd.lanes
@@ -112,10 +104,6 @@ def convolve(simd, args, task, thread):
             dense = plane_size == in_image and inside + there <= in_image
             b = right + size * (k * width + j)
             for i in range(first_row, end_row, tile_rows):
-                if args.ahead != 0:
-                    after = b + size * tile_width if j + tile_width < end_column else 0
-                    below = left if j == first_column else 0
-                    _prefetch_next(simd, args, after, below, (first_row, i, end_row), k, here)
                 kernel = load_integer(kernels, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
                 a = left + size * (i // tile_rows * panel_step + k * depth_step)
                 row = group * rows + i
@@ -157,46 +145,6 @@ def _operands(simd, args, plane, group):
     if args.piece != 0:
         return left, args.panels + args.columns + size * group * depth * args.width
     return left, args.source + size * plane * depth * args.width
-
-
-@inner
-def _prefetch_tile(simd, args, b, left, rows, k, steps):
-    """Prefetch the first tile of a task for some steps from ``k`` on: its columns, from ``b`` on, and its rows."""
-    _prefetch_columns(simd, args, b, 0, steps)
-    _prefetch_rows(simd, args, left, rows, k, steps)
-
-
-@inner
-def _prefetch_next(simd, args, b, left, rows, k, steps):
-    """Prefetch a share of the next tile's columns, from ``b`` on, and the next rows of the weight at ``left``.
-
-    Address 0 stands for nothing. ``rows`` are the task's first row, that of the tile which comes now, and the end.
-    """
-    first, row, end = rows
-    if b != 0:
-        tile, tiles = (row - first) // args.tile_rows, (end - first + args.tile_rows - 1) // args.tile_rows
-        _prefetch_columns(simd, args, b, steps * tile // tiles, steps * (tile + 1) // tiles)
-    if left != 0:
-        _prefetch_rows(simd, args, left, (row + args.tile_rows, end), k, steps)
-
-
-@inner
-def _prefetch_columns(simd, args, b, first, end):
-    """Prefetch a tile's columns for the steps from ``first`` up to ``end``."""
-    for step in range(first, end):
-        for u in range(0, args.tile_vectors * simd.lanes, simd.lanes):
-            prefetch(simd, b, step * args.width + u)
-
-
-@inner
-def _prefetch_rows(simd, args, left, rows, k, steps):
-    """Prefetch a tile's rows of the weight for some steps, if there are such rows and the weight is read in place."""
-    row, end = rows
-    if args.depth_step == 1:
-        a = left + simd.itemsize * (row // args.tile_rows * args.panel_step + k)
-        for i in range(min(args.tile_rows, end - row)):
-            for step in range(0, steps, simd.lanes):
-                prefetch(simd, a, i * args.row_step + step)
 
 
 @inner
