@@ -7,7 +7,9 @@ small products it doesn't pay to pack panels: for LeNet-5's first linear layer, 
 packing took as long as the product, and called two jobs more. The kernel broadcasts from as many rows of a as the tile
 has; of b it reads whole vectors, and at the end of a row only the numbers that the row has. KC steps of a tile's
 columns stay in the L1 cache for all rows, unless the distance between b's rows puts them into few of its sets, which
-the tiling excludes.
+the tiling excludes. Each step prefetches a row of b for a later step and one line of the rows of a below the tile's:
+other cores wrote the pixels, and in a network no cache holds the weight. ResNet-50 takes 6% less so for one image on
+two Emerald Rapids cores, MobileNetV2 10%.
 
 A task of a convolution (product.py) takes a block of columns and of rows, of one group of an image:
 
