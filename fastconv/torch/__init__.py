@@ -9,6 +9,7 @@ model = Sequential(block, nn.Flatten(), nn.Linear(16 * 13 * 13, 10))   # and all
 model = convert(model)                         # in place; revert(model) undoes it
 model = convert(model, tune=x)                 # only the layers that are faster so, on this machine and batch
 model = torch.compile(model, backend="fastconv")   # the functions that a model calls by itself, too
+plan = plan_network(model.eval(), x)                # y = plan(x): one shape, no gradients, nothing but the network
 print(report(model, x))                        # each layer's time in torch and in fastconv
 """
 
@@ -34,6 +35,7 @@ from fastconv.torch.modules import (
     MaxPool1d,
     MaxPool2d,
 )
+from fastconv.torch.network_plan import NetworkPlan, plan_network
 from fastconv.torch.report import Report, report
 from fastconv.torch.sequential import Sequential
 from fastconv.torch.swapping import revert
@@ -50,11 +52,13 @@ __all__ = [
     "ConvTranspose2d",
     "MaxPool1d",
     "MaxPool2d",
+    "NetworkPlan",
     "Report",
     "Sequential",
     "conv2d_block",
     "convert",
     "functional",
+    "plan_network",
     "report",
     "revert",
 ]

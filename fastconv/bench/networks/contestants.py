@@ -8,6 +8,7 @@ fastconv.converted    `fastconv.torch.convert(model)`
 fastconv.fused        the same with ``fuse=True``
 fastconv.tuned        the same with ``fuse=True`` and ``tune`` with the batch as the example
 fastconv.compiled     ``torch.compile(model, backend="fastconv")``
+fastconv.planned      ``fastconv.torch.plan_network(model, x)``; of inference only, like a session of the engines
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ CHANNELS_LAST, INDUCTOR = "torch.channels_last", "torch.inductor"
 EXPORTERS = ("onnx", "onnxscript")
 """The packages that write a network as an ONNX file."""
 
-COMPILED = "fastconv.compiled"
-OURS = ("fastconv.converted", "fastconv.fused", "fastconv.tuned", COMPILED)
+COMPILED, PLANNED = "fastconv.compiled", "fastconv.planned"
+OURS = ("fastconv.converted", "fastconv.fused", "fastconv.tuned", COMPILED, PLANNED)
 
 
 def installed() -> list[str]:
@@ -48,7 +49,7 @@ def forwards_only() -> list[str]:
 def taking_part(mode: str, chosen: list[str]) -> list[str]:
     """Everyone, plain torch first, with the peers ``chosen`` as far as they can do that."""
     others = [name for name in chosen if mode == INFERENCE or name not in forwards_only()]
-    return [REFERENCE, *others, *OURS]
+    return [REFERENCE, *others, *(name for name in OURS if mode == INFERENCE or name != PLANNED)]
 
 
 def prepare(
@@ -72,6 +73,10 @@ def prepare(
         from fastconv.torch.graphs import backend
 
         forward = torch.compile(model, backend=backend)
+    elif name == PLANNED:
+        from fastconv.torch import plan_network
+
+        forward = plan_network(model, x)
     elif name in OURS:
         forward = model = _converted(name, model, x)
     if name == INDUCTOR:

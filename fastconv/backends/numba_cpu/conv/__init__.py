@@ -1,4 +1,4 @@
-"""Algorithms for convolutions, one folder each; plan.py is what their plans have in common.
+"""Algorithms for convolutions, one folder each; plan.py and job_arguments.py are what their plans have in common.
 
 implicit_gemm/   a matrix product whose right operand exists a block at a time: any convolution
 direct/          pixels read in place, from planes of some rows: few channels, large images

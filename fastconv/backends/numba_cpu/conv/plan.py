@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from fastconv.backends.numba_cpu.conv.job_arguments import job_arguments
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
-from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments, limits_of
+from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
@@ -172,32 +173,28 @@ class Convolution(Plan):
 
     def record_packing(self, program: ProgramBuilder, weight: Place, panels: Place) -> None:
         """Add the step that packs the weight to a program; the plan is one that ``packs``."""
-        self._record_steps(program, (self._packing or self._first,), {"weight": weight, "panels": panels})
+        self._record_steps(program, [self._packing or self._first], {"weight": weight, "panels": panels})
 
     def record_packed(
         self, program: ProgramBuilder, source: Place, panels: Place, bias: Place | None, target: Place
     ) -> None:
         """Add the convolution by a weight that `record_packing` packed to a program."""
         places = {"source": source, "panels": panels, "bias": bias, "target": target}
-        if self._packing is None:
-            self._record_steps(program, (self._second,), places)
-        else:
-            self._record_steps(program, (self._first, self._second), places, self._shared_bytes)
+        steps = [self._second] if self._packing is None else [self._first, self._second]
+        self._record_steps(program, steps, places)
 
     def _record_steps(
-        self,
-        program: ProgramBuilder,
-        steps: tuple[tuple[int, int], ...],
-        places: dict[str, Place | None],
-        shared_bytes: int = 0,
+        self, program: ProgramBuilder, steps: list[tuple[int, int]], places: dict[str, Place | None]
     ) -> None:
         threads = workers.threads_for(self._flops)
+        # If the weight is packed by a step of its own, the others may share memory.
+        before = self._shared_bytes if len(steps) > 1 else 0
         shared, own = self._parts
-        parts = ((shared, 0), (own, shared_bytes)) if shared_bytes else ((own, 0),)
-        workspace = Workspace(shared_bytes + threads * self.thread_bytes, parts)
+        parts = ((shared, 0), (own, before)) if before else ((own, 0),)
+        workspace = Workspace(before + threads * self.thread_bytes, parts)
         there = zip(self.arguments.positions(*places), places.values(), strict=True)
-        all_steps = [Step(*step, threads) for step in steps]
-        program.add(self.args, there, all_steps, workspace, self._INFINITE if self._SPREADS else None)
+        flag = self._INFINITE if self._SPREADS else None
+        program.add(self.args, there, [Step(*step, threads) for step in steps], workspace, flag)
         program.keep(self)
 
     def activated(self, function: Callable[[], int], *, residual: bool = False) -> Convolution | None:
@@ -265,47 +262,6 @@ class WeightGradient(Plan):
             *_, target = places
             assert target is not None
             elementwise.record_look(program, self.simd, target, self.numbers)
-
-
-def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
-    """Return the arguments that depend on the job only, not on the tiling; ``table`` is the table of its taps."""
-    p = job.problem
-    return {
-        "taps": table.ctypes.data,
-        "limits": limits_of(simd, job.limits).ctypes.data,
-        "N": p.images,
-        "groups": p.groups,
-        "depth": p.channels,
-        "rows": p.rows,
-        "H": job.source[2],
-        "W": job.source[3],
-        "target_h": job.target[2],
-        "target_w": job.target[3],
-        "I": p.lattice[0],
-        "J": p.lattice[1],
-        "DI": p.source_step[0],
-        "DJ": p.source_step[1],
-        "Y0": job.first[0],
-        "YI": p.target_step[0],
-        "X0": job.first[1],
-        "XJ": p.target_step[1],
-        "tap_count": len(p.taps),
-        "in_order": job.in_order,
-        "weight_row": job.weight[0],
-        "weight_depth": job.weight[1],
-        "weight_group": job.weight[2],
-    }
-
-
-def panel_bytes(simd: Simd, p: Problem, cut: Any) -> int:
-    """Return the size of the whole weight in bytes, packed in panels of ``cut.tile_rows`` rows."""
-    return int(p.groups * cut.panels * cut.tile_rows * p.channels * len(p.taps) * simd.itemsize)
-
-
-def extent(p: Problem) -> dict[str, int]:
-    """Return ``top``, ``left`` and ``reach``: the taps' first row and column, and the distance to their last row."""
-    rows, columns = p.grid
-    return {"top": rows[0], "left": columns[0], "reach": rows[-1] - rows[0]}
 
 
 def _page_after(size: int) -> int:

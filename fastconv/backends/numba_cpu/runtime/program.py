@@ -121,14 +121,10 @@ class ProgramBuilder:
         workspace: Workspace = Workspace(0, ()),
         flag: int | None = None,
     ) -> None:
-        """Add a job to the program.
+        """Add a job to the program: its arguments without the addresses, and its steps, in order.
 
-        Args:
-            args: the job's arguments without the addresses.
-            places: places of arguments, and the places in memory that they point to; None means address 0.
-            steps: the job's steps, which run one after the other.
-            workspace: the memory that the job needs for itself.
-            flag: the place of an argument that the job sets to 1 to make `Program.run` return False.
+        ``places`` are places of arguments with the places in memory that they point to; None means address 0. The job
+        sets the argument at the place ``flag`` to 1 to make `Program.run` return False.
         """
         there = {number: place for number, place in places if place is not None}
         for place in there.values():

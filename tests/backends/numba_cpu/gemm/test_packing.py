@@ -10,7 +10,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from fastconv.backends.numba_cpu.conv.plan import job_arguments
+from fastconv.backends.numba_cpu.conv.job_arguments import job_arguments
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.packing import pack_weight
 from fastconv.backends.numba_cpu.lowering import Job, jobs

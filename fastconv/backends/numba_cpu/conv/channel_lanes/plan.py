@@ -8,8 +8,9 @@ from fastconv.backends.numba_cpu.conv.channel_lanes import forward
 from fastconv.backends.numba_cpu.conv.channel_lanes.arguments import ChannelsArguments
 from fastconv.backends.numba_cpu.conv.channel_lanes.tiling import ChannelsTiling, channels_tiling, runs_of
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution
+from fastconv.backends.numba_cpu.conv.job_arguments import extent
 from fastconv.backends.numba_cpu.conv.matmul.kernel import kernel
-from fastconv.backends.numba_cpu.conv.plan import Convolution, extent
+from fastconv.backends.numba_cpu.conv.plan import Convolution
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd

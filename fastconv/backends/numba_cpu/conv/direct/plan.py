@@ -15,7 +15,8 @@ from fastconv.backends.numba_cpu.conv.direct.tiling import (
     pack_cycles,
 )
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmWeightGradient
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
+from fastconv.backends.numba_cpu.conv.job_arguments import panel_bytes
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.gemm import micro_kernel, packing
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem

@@ -8,7 +8,8 @@ from fastconv.backends.numba_cpu.conv.image_lanes import forward, weight_grad
 from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArguments
 from fastconv.backends.numba_cpu.conv.image_lanes.tiling import BatchTiling, batch_tiling, batch_weight_tiling
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, extent, panel_bytes
+from fastconv.backends.numba_cpu.conv.job_arguments import extent, panel_bytes
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.gemm import micro_kernel
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
+from fastconv.backends.numba_cpu.conv.job_arguments import panel_bytes
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.gemm import micro_kernel, packing
 from fastconv.backends.numba_cpu.gemm.tiling import Tiling, tiling, weight_tiling
 from fastconv.backends.numba_cpu.lowering import Job

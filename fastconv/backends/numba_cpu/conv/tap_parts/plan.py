@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm import weight_grad
-from fastconv.backends.numba_cpu.conv.plan import WeightGradient, job_arguments
+from fastconv.backends.numba_cpu.conv.job_arguments import job_arguments
+from fastconv.backends.numba_cpu.conv.plan import WeightGradient
 from fastconv.backends.numba_cpu.conv.tap_parts.arguments import PartsArguments
 from fastconv.backends.numba_cpu.conv.tap_parts.tasks import (
     PAIRS,

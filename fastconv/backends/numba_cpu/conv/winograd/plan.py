@@ -10,9 +10,10 @@ from functools import cache
 from typing import Any, ClassVar
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
+from fastconv.backends.numba_cpu.conv.job_arguments import panel_bytes
 from fastconv.backends.numba_cpu.conv.phases.plan import PhasedConvolution, PhasedWeightGradient
 from fastconv.backends.numba_cpu.conv.phases.tiling import PhasedTiling, phased_tiling
-from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient, panel_bytes
+from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.conv.winograd import few_patches, forward, kernels, weight_grad
 from fastconv.backends.numba_cpu.conv.winograd.arguments import FormSimd, WinogradArguments
 from fastconv.backends.numba_cpu.conv.winograd.forms.form import FORMS, Form

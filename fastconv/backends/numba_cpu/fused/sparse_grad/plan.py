@@ -9,7 +9,8 @@ import numpy as np
 
 from fastconv.backends.kept import Kept
 from fastconv.backends.numba_cpu.conv.depthwise.rows import tap_offsets
-from fastconv.backends.numba_cpu.conv.plan import Plan, WeightGradient, extent
+from fastconv.backends.numba_cpu.conv.job_arguments import extent
+from fastconv.backends.numba_cpu.conv.plan import Plan, WeightGradient
 from fastconv.backends.numba_cpu.fused.sparse_grad import argmax
 from fastconv.backends.numba_cpu.fused.sparse_grad import input_grad as argmax_input
 from fastconv.backends.numba_cpu.fused.sparse_grad import weight_grad as argmax_weight
