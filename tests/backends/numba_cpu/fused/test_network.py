@@ -186,7 +186,7 @@ def test_helpers_plan_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
     numba = NumbaCpu()
     network = NumbaNetwork(numba, numba._simd(np.dtype(np.float32)), outline, parameters)
     (job,) = map(pickle.loads, sent)
-    program, packing, _ = job()
-    own, packed, _ = network._written()
+    program, packing, *_ = job()
+    own, packed, *_ = network._written()
     assert [each.code[HEAD - 2] for each in (program, packing)] == [each.code[HEAD - 2] for each in (own, packed)]
     assert program.code[HEAD - 2] > 0
