@@ -86,7 +86,7 @@ def plan_network(model: nn.Module, *images: Tensor) -> NetworkPlan:
         ArgumentError: the model or a part of it is in training mode, or it computes nothing from the images.
         torch._dynamo.exc.Unsupported: torch can't capture the model as one graph; the message says where and why.
     """
-    from torch.compiler import config
+    from torch._dynamo import config
 
     from fastconv.torch.graphs import backend
 
@@ -114,7 +114,7 @@ def plan_network(model: nn.Module, *images: Tensor) -> NetworkPlan:
     # Images of their own are told from one another, and from tensors of the model, by identity.
     examples = [image.detach().clone() for image in images]
     # torch gives up after eight captures of one class's forward, counted over all of its objects and shapes.
-    with torch.no_grad(), config.patch(recompile_limit=1 << 30, accumulated_recompile_limit=1 << 30):  # type: ignore[attr-defined]
+    with torch.no_grad(), config.patch(recompile_limit=1 << 30, accumulated_recompile_limit=1 << 30):
         result = torch.compile(model, backend=capture, fullgraph=True, dynamic=False)(*examples)
     if not found:
         raise ArgumentError("model", type(model).__name__, "it must compute something from the images")
