@@ -16,9 +16,7 @@ import fastconv
 from fastconv import known
 from fastconv.backends.numba_cpu.calls import entry
 from fastconv.torch import functional as ours
-from fastconv.torch import interface
 from fastconv.torch import known as tensor_calls
-from fastconv.torch.planning import TensorConv2dPlan
 
 ENOUGH = 64 + entry.PATIENCE + 1
 """Number of calls after which the next one is known."""
@@ -394,25 +392,22 @@ def test_torch_compile_takes_known_calls_whole(counting: Counting) -> None:
 
 
 def test_calls_leave_no_references_behind(counting: Counting) -> None:
-    assert is_known(lambda: ours.conv2d(X, W, B), counting)
     call = partial(ours.conv2d, X, W, B)
-    call()
-    tracemalloc.start()
-    seen = X, W, B, None, NotImplemented, torch.float32
-    before, start = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
-    for _ in range(20_000):
-        call()
-    after, end = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert max(abs(one - other) for one, other in zip(before, after, strict=True)) < 50
-    assert end - start < 10_000
+    assert is_known(call, counting)
+    _assert_nothing_left(call, (X, W, B, None, NotImplemented, torch.float32))
 
 
 def test_indices_leave_no_references_behind(counting: Counting) -> None:
     call = partial(ours.max_pool2d, X, 2, return_indices=True)
     assert is_known(call, counting)
+    _assert_nothing_left(call, (X, None, True, NotImplemented, torch.float32, torch.int64))
+    assert [sys.getrefcount(each) for each in call()] == [3, 3]
+    assert [each._use_count() for each in call()] == [1, 1]
+
+
+def _assert_nothing_left(call: Callable[[], Any], seen: tuple[Any, ...]) -> None:
+    """Raise an error if many calls keep references to the objects ``seen``, or memory."""
     tracemalloc.start()
-    seen = X, None, True, NotImplemented, torch.float32, torch.int64
     before, start = [sys.getrefcount(each) for each in seen], tracemalloc.get_traced_memory()[0]
     for _ in range(20_000):
         call()
@@ -420,57 +415,12 @@ def test_indices_leave_no_references_behind(counting: Counting) -> None:
     tracemalloc.stop()
     assert max(abs(one - other) for one, other in zip(before, after, strict=True)) < 50
     assert end - start < 10_000
-    assert [sys.getrefcount(each) for each in call()] == [3, 3]
-    assert [each._use_count() for each in call()] == [1, 1]
 
 
-FUNCTIONS = sorted(interface._FUNCTIONS)
-
-
-def _wrong_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interface, "_VERSION", 2)
-
-
-def _wrong_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interface, "_FLOAT", 1)
-
-
-def _wrong_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(interface._TYPES, "int64", torch.int32)
-
-
-def _no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.Tensor, "__dlpack_c_exchange_api__")
-
-
-def _no_handle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.Tensor, "_cdata", 0)
-
-
-def _no_function(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(interface._FUNCTIONS, name, "aoti_torch_no_such_function")
-
-
-def _another_function(name: str, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(interface._FUNCTIONS, name, interface._FUNCTIONS[other])
-
-
-@pytest.mark.parametrize(
-    "lose",
-    [
-        *(_wrong_version, _wrong_kind, _wrong_type, _no_exchange, _no_handle),
-        *(pytest.param(partial(_no_function, name), id=f"no {name}") for name in FUNCTIONS),
-        pytest.param(partial(_another_function, "storage_bytes", "storage_offset"), id="another size"),
-        pytest.param(partial(_another_function, "storage_offset", "storage_bytes"), id="another offset"),
-        pytest.param(partial(_another_function, "data", "storage_bytes"), id="another address"),
-    ],
-)
-def test_no_interface_where_torch_is_another(
-    lose: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert interface._tried() is not None
-    lose(monkeypatch)
-    assert interface._tried() is None
+def test_results_in_inference_mode_are_inference_tensors() -> None:
+    with torch.inference_mode():
+        for _ in range(ENOUGH):
+            assert ours.conv2d(X, W, B).is_inference()
 
 
 def test_the_slow_way_without_an_interface(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -482,49 +432,3 @@ def test_the_slow_way_without_an_interface(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(ENOUGH):
         torch.testing.assert_close(ours.conv2d(X, W, B), ours.conv2d(X, W, B, backend="naive"))
     assert calls.conv2d(X, W, B, 1, 0, 1, 1, None) is NotImplemented
-
-
-@pytest.fixture
-def plan() -> fastconv.planning.Conv2dPlan:
-    return ours.plan_conv2d(tuple(X.shape), W, B)
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 9, 8), (4, 9, 8)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_plans_are_computed_at_once(
-    shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x, w, b = X[0].to(dtype).expand(shape).contiguous(), W.to(dtype), B.to(dtype)
-    plan = ours.plan_conv2d(shape, w, b)
-    monkeypatch.setattr(TensorConv2dPlan, "_check", None)
-    results = [plan(each) for each in (x, x, nn.Parameter(x, requires_grad=False))]
-    with torch.no_grad():
-        results.append(plan(x.clone().requires_grad_()))
-    for result in results:
-        assert type(result) is torch.Tensor
-        assert (result.dtype, result.requires_grad) == (dtype, False)
-        torch.testing.assert_close(result, nn.functional.conv2d(x, w, b))
-    assert len({result.data_ptr() for result in results}) == len(results)
-
-
-def test_what_plans_leave_to_python(plan: fastconv.planning.Conv2dPlan) -> None:
-    expected = plan(X)
-    apart = X.contiguous(memory_format=torch.channels_last)
-    assert plan(apart).is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(plan(apart), expected)
-    torch.testing.assert_close(plan(torch._neg_view(X)), plan(-X))
-    for wrong in (X.double(), X[:1], X.to_sparse(), X.to("meta"), X.numpy(), None, X.clone().requires_grad_()):
-        with pytest.raises((RuntimeError, TypeError)):
-            plan(wrong)
-    with pytest.raises(RuntimeError, match="gradient may be wanted"):
-        torch.func.vmap(plan)(X[None])
-    small = X.clone()
-    small.untyped_storage().resize_(8)
-    with pytest.raises(RuntimeError, match="resized"):
-        plan(small)
-
-
-def test_results_in_inference_mode_are_inference_tensors() -> None:
-    with torch.inference_mode():
-        for _ in range(ENOUGH):
-            assert ours.conv2d(X, W, B).is_inference()
