@@ -9,7 +9,7 @@ model = Sequential(block, nn.Flatten(), nn.Linear(16 * 13 * 13, 10))   # and all
 model = convert(model)                         # in place; revert(model) undoes it
 model = convert(model, tune=x)                 # only the layers that are faster so, on this machine and batch
 model = torch.compile(model, backend="fastconv")   # the functions that a model calls by itself, too
-plan = plan_network(model.eval(), x)                # y = plan(x): one shape, no gradients, nothing but the network
+plan = plan_network(model.eval(), x)                # y = plan(x): one shape, no gradients, no look at the model
 print(report(model, x))                        # each layer's time in torch and in fastconv
 """
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
+import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -127,11 +130,57 @@ def test_what_has_no_plan() -> None:
         plan_network(Written(lambda conv, x: x.shape[0]).eval(), X)
 
 
+def _hooked(x: Any) -> nn.Module:
+    model = MODELS["Sequential"]().double().eval()
+    model.register_forward_hook(lambda module, images, result: result * 2)
+    model.get_submodule("0").register_forward_hook(lambda module, images, result: result + 1)
+    return model
+
+
+def _hooked_before(x: Any) -> nn.Module:
+    model = MODELS["Sequential"]().double().eval()
+    model.register_forward_pre_hook(lambda module, images: (images[0] * 2,))
+    return model
+
+
+@pytest.mark.parametrize("make", [_hooked, _hooked_before])
+def test_hooks_run_in_each_call(make: Callable[[Any], nn.Module]) -> None:
+    model = make(X)
+    plan = plan_network(model, X)
+    for x in (X, torch.randn_like(X)):
+        assert_alike(plan(x), model(x), 1e-12)
+
+
+@dataclass
+class Held:
+    """A result that torch can't take apart."""
+
+    y: Tensor
+
+
+@pytest.mark.parametrize("make", [lambda y: {y}, Held, lambda y: [Held(y)]], ids=["set", "object", "in a list"])
+def test_results_that_hide_tensors_are_refused(make: Callable[[Tensor], Any]) -> None:
+    model = Written(lambda conv, x: make(conv(x).relu())).eval()
+    with pytest.raises((ArgumentError, torch._dynamo.exc.Unsupported), match=r"can't tell|set|Held"):
+        plan_network(model, X)
+
+
+def test_memory_is_given_back() -> None:
+    model = MODELS["Residual"]().double().eval()
+    plan = plan_network(model, X)
+    plan(X)
+    seen = weakref.ref(plan._graph), weakref.ref(model.conv1.weight)
+    del plan, model
+    gc.collect()
+    assert [each() for each in seen] == [None, None]
+
+
 def test_more_plans_than_torch_captures_by_itself() -> None:
     model = MODELS["Sequential"]().double().eval()
     images = [torch.randn(n, 1, 14, 14, dtype=torch.float64) for n in range(1, 12)]
     for plan, x in [(plan_network(model, x), x) for x in images]:
         assert_alike(plan(x), model(x), 1e-12)
+    assert_alike(torch.compile(model, backend="eager", fullgraph=True)(images[0]), model(images[0]), 1e-12)
 
 
 def test_several_threads() -> None:

@@ -8,7 +8,7 @@ fastconv.converted    `fastconv.torch.convert(model)`
 fastconv.fused        the same with ``fuse=True``
 fastconv.tuned        the same with ``fuse=True`` and ``tune`` with the batch as the example
 fastconv.compiled     ``torch.compile(model, backend="fastconv")``
-fastconv.planned      ``fastconv.torch.plan_network(model, x)``; of inference only, like a session of the engines
+fastconv.planned      ``fastconv.torch.plan_network(model, x)``: inference only, like a session of the engines
 """
 
 from __future__ import annotations

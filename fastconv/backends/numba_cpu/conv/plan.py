@@ -51,7 +51,10 @@ class Cut(Protocol):
 
 
 class Plan(Operation):
-    """A `Plan` runs a job: it holds two steps of tasks, and the size of the memory they need."""
+    """A `Plan` runs a job: it holds two steps of tasks, and the size of the memory they need.
+
+    A third step, ``_packing``, packs the weight for the second one where a network keeps it so.
+    """
 
     arguments: ClassVar[type[ConvArguments]] = ConvArguments
     """The class of its tasks' arguments."""
@@ -61,7 +64,7 @@ class Plan(Operation):
     None if that holds for this kind of plan too."""
 
     packs: bool = False
-    """True if a step of its own packs the weight: the first one, which then does nothing else, or ``_packing``."""
+    """True if a step packs the weight and does nothing else: ``_packing`` or, if that is None, the first one."""
 
     keeps: bool = True
     """False if what a plan that ``packs`` writes is too large for a network to keep it."""

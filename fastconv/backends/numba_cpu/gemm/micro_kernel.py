@@ -8,7 +8,7 @@ keeps in registers because they are phi nodes of a loop that writes no memory. T
 where the rows of b are and how the tile is written; a fourth (conv/matmul/kernel.py) reads a and b from matrices that
 are not packed:
 
-    packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix
+    packed      b is a panel too, (depth, NR); c is the corner of a row-major matrix; both panels are prefetched
     indirect    a table gives the offset of each row k of b; each vector of c is written in pieces, to several rows of
                 an image
     by taps     the steps are taps x channels; a table gives each tap's offsets in a and b; the vectors of a row of b
@@ -118,12 +118,12 @@ def _packed_tile(typing, simd, rows, vectors, depth, a, b, c, step, bias, start,
         depth, a, b, c, step, bias, start, limits = arguments[3:]
         width = tile.number(tile.vectors * simd.simd.lanes)
 
-        def ask(k: Any, later: Any) -> None:
-            tile.ask_for(b, builder.mul(later, width), tile.vectors)
-            tile.ask_for(a, builder.mul(later, tile.number(tile.rows)))
+        def prefetch(k: Any, later: Any) -> None:
+            tile.prefetch_vectors(b, builder.mul(later, width), tile.vectors)
+            tile.prefetch_vectors(a, builder.mul(later, tile.number(tile.rows)))
 
         tile.prefetch_matrix(c, step)
-        tile.reduce(depth, a, b, lambda k: builder.mul(k, width), ask=ask)
+        tile.reduce(depth, a, b, lambda k: builder.mul(k, width), prefetch=prefetch)
         tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()
 

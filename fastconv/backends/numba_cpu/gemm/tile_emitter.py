@@ -92,16 +92,16 @@ class Tile:
         b: Any,
         row_of_b: Callable[[Any], Any],
         at: InA | None = None,
-        ask: Callable[[Any, Any], None] | None = None,
+        prefetch: Callable[[Any, Any], None] | None = None,
     ) -> None:
         """Emit the loop over the steps; the sums stay in registers.
 
-        ``at`` gives the index in a of step k and row i, if a isn't a packed panel. ``ask`` emits the prefetches of step
-        k, given k and that step whose row of b they should be for.
+        ``at`` gives the index in a of step k and row i, if a isn't a packed panel. ``prefetch`` emits the prefetches of
+        step k, given k and the step whose row of b is to be prefetched.
         """
-        self.sums = self._steps(self.number(0), depth, a, b, row_of_b, at or self._in_panel, ask)
+        self.sums = self._steps(self.number(0), depth, a, b, row_of_b, at or self._in_panel, prefetch)
 
-    def ask_for(self, base: Any, index: Any, vectors: int = 1) -> None:
+    def prefetch_vectors(self, base: Any, index: Any, vectors: int = 1) -> None:
         """Emit prefetches of the lines of some vectors, from element ``index`` on."""
         for j in range(vectors):
             place = self.builder.add(index, self.number(j * self.kind.count))
@@ -154,7 +154,7 @@ class Tile:
         b: Any,
         row_of_b: Callable[[Any], Any],
         at: InA,
-        ask: Callable[[Any, Any], None] | None = None,
+        prefetch: Callable[[Any, Any], None] | None = None,
     ) -> dict[tuple[int, int], Any]:
         """Emit a loop over the steps ``first`` up to ``end``, at least one; return its sums."""
         builder, lanes = self.builder, self.kind.count
@@ -175,8 +175,8 @@ class Tile:
             for j in range(self.vectors):
                 results[i, j] = multiply_add(builder, from_a, from_b[j], sums[i, j])
         following = builder.add(k, self.number(1))
-        if ask is not None:
-            ask(k, builder.add(k, self.number(STEPS_AHEAD)))
+        if prefetch is not None:
+            prefetch(k, builder.add(k, self.number(STEPS_AHEAD)))
         k.add_incoming(following, loop)
         for place in self.places:
             sums[place].add_incoming(results[place], loop)

@@ -136,7 +136,7 @@ class ProgramBuilder:
 
     @property
     def used(self) -> set[int]:
-        """Return the numbers of the operands that jobs read or write, from 0 on."""
+        """Return the numbers of the operands that jobs read or write, counted from 0 in the order of `operand`."""
         return {place.base - 1 for entry in self._entries for place in entry.places.values() if place.base > 0}
 
     def keep(self, operation: Any) -> None:

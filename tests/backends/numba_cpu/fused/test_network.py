@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import fastconv
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.compiler import ahead
 from fastconv.backends.network import Convolved, Outline
@@ -190,3 +191,22 @@ def test_helpers_plan_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
     own, packed, *_ = network._written()
     assert [each.code[HEAD - 2] for each in (program, packing)] == [each.code[HEAD - 2] for each in (own, packed)]
     assert program.code[HEAD - 2] > 0
+
+
+def test_programs_for_all_numbers_of_threads_use_the_same_operands() -> None:
+    """What the first one doesn't use is given up."""
+    block = Block(ConvGeometry(1, 64, 14, 14, 64, 3, 3), "relu", None)
+    shapes = block.geometry.input_shape, block.result_shape
+    outline = Outline(shapes, 1, (Convolved(block, 0, 0, 1, None),), 2, (1,))
+    parameters = np.ones((64, 64, 3, 3), np.float32), np.ones(64, np.float32)
+    numba, threads, found = NumbaCpu(), fastconv.get_num_threads(), []
+    network = NumbaNetwork(numba, numba._simd(np.dtype(np.float32)), outline, parameters)
+    try:
+        for count in (1, 2, 5):
+            fastconv.set_num_threads(count)
+            *_, used = network._written()
+            found.append(used)
+    finally:
+        fastconv.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+    assert len(network._kept) == 1  # the bias: the weight is packed

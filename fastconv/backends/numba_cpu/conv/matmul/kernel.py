@@ -96,14 +96,15 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
             tile.mask = mask_between(builder, simd.simd.lanes, ir.Constant(_I64, 0), rest)
         begins = [builder.mul(row_step, ir.Constant(_I64, i)) for i in range(shape[0])]
 
-        def ask(k, later):
-            tile.ask_for(b, builder.mul(later, width), tile.vectors)
+        def prefetch(k, later):
+            tile.prefetch_vectors(b, builder.mul(later, width), tile.vectors)
             if len(tile.places) < _MANY:
                 return
-            # Each row of the tile below, once in as many steps as a vector has lanes: at most a line.
+            # A line of a: of as many rows below the tile, one after another, as a vector has lanes. That is of use
+            # where the steps of a row are neighbours.
             inside = builder.and_(k, tile.number(simd.simd.lanes - 1))
             row = builder.mul(builder.add(inside, tile.number(tile.rows)), row_step)
-            tile.ask_for(a, builder.add(row, builder.sub(k, inside)))
+            tile.prefetch_vectors(a, builder.add(row, builder.sub(k, inside)))
 
         tile.reduce(
             depth,
@@ -111,7 +112,7 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
             b,
             lambda k: builder.mul(k, width),
             lambda k, i: builder.add(builder.mul(k, depth_step), begins[i]),
-            ask,
+            prefetch,
         )
         tile.finish_matrix(c, step, bias, start, limits)
         return context.get_dummy_value()

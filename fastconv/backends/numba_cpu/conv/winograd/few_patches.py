@@ -16,7 +16,7 @@ and a block of patches, several tiles of NR:
     transform the sums                    as in forward.py
 
 The order of all sums is that of forward.py. A network keeps its weight packed in panels, with all their taps: that is
-no larger than the weight, is read in order, and leaves a task to transform alone. 512 x 512 channels at 7 x 7 pixels
+no larger than the weight and is read in order, and a task has only to transform it. 512 x 512 channels at 7 x 7 pixels
 take 1000 instead of 1310 us by F(2 x 2) so, and 1070 instead of 1390 if no cache holds the weight (Emerald Rapids, two
 threads). A weight that is kept transformed is read from memory in the time that it takes to transform it again.
 """

@@ -85,7 +85,7 @@ class NumbaNetwork(Network):
     def run(self, images: Sequence[Any], results: Sequence[Any], operands: tuple[Any, ...] = ()) -> bool:
         program = self._programs.get(threads := get_num_threads())
         if program is None:
-            # Packed weights don't depend on the number of threads.
+            # Packed weights don't depend on the number of threads, nor do the operands that are used.
             program = self._programs[threads] = self._written()[0]
         bases = self._bases.copy()
         bases[: len(images)] = addresses_of(images)
