@@ -161,7 +161,7 @@ class Held:
 @pytest.mark.parametrize("make", [lambda y: {y}, Held, lambda y: [Held(y)]], ids=["set", "object", "in a list"])
 def test_results_that_hide_tensors_are_refused(make: Callable[[Tensor], Any]) -> None:
     model = Written(lambda conv, x: make(conv(x).relu())).eval()
-    with pytest.raises((ArgumentError, torch._dynamo.exc.Unsupported), match=r"can't tell|set|Held"):
+    with pytest.raises(ArgumentError, match="a plan can't tell what images change"):
         plan_network(model, X)
 
 

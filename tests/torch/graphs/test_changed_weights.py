@@ -123,3 +123,20 @@ def test_packed_weights_are_given_up() -> None:
     if runs:
         shapes = [tuple(weight.shape) for reference in made if (weight := reference()) is not None]
         assert shapes == [(64, 64, 1, 1)] * 2  # Dynamo makes a graph of its own for the first size
+
+
+@pytest.mark.parametrize("odd", ["row of zeros", "infinite", "NaN"])
+@torch.no_grad()
+def test_weights_that_minimal_filtering_cannot_take(odd: str) -> None:
+    """Few patches would be transformed first, and the weight packed: the plan's fallback takes its place."""
+    first = nn.Conv2d(8, 256, 3, padding=1)
+    second = nn.Conv2d(256, 256, 3, padding=1)
+    second.weight[:, :, 2] = 0
+    if odd != "row of zeros":
+        second.weight[3, 1, 0, 0] = float("inf" if odd == "infinite" else "nan")
+    model = nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(3, 1), second, nn.ReLU()).eval()
+    run, other = compiled(model), torch.randn(1, 8, 8, 8)
+    with ran() as runs:
+        for x in (torch.randn(1, 8, 8, 8), other):
+            torch.testing.assert_close(run(x), model(x), rtol=1e-4, atol=1e-4, equal_nan=True)
+    assert runs == by_fast_way([True] * 2)

@@ -170,9 +170,11 @@ class Plan(Operation):
 class Convolution(Plan):
     """This plan computes a forward pass or an input gradient: all lattice points read the same taps of the source."""
 
-    def __init__(self, simd: Simd, job: Job, cut: Cut, thread_bytes: int, shared_bytes: int) -> None:
+    def __init__(
+        self, simd: Simd, job: Job, cut: Cut, thread_bytes: int, shared_bytes: int, shared: str = "panels"
+    ) -> None:
         operands = "source", "weight", "bias", "target"
-        super().__init__(simd, job, cut, thread_bytes, shared_bytes, operands, "panels")
+        super().__init__(simd, job, cut, thread_bytes, shared_bytes, operands, shared)
 
     def record_packing(self, program: ProgramBuilder, weight: Place, panels: Place) -> None:
         """Add the step that packs the weight to a program; the plan is one that ``packs``."""

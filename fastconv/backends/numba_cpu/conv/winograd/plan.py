@@ -58,14 +58,13 @@ class WinogradConvolution(Convolution):
             blocks = cut.tile_rows, cut.block_panels, cut.tile_vectors
             thread_bytes = forward.workspace_bytes(formed, cut.steps, *blocks, taps)
             numbers = formed.products * step
-        shared = p.groups * numbers * simd.itemsize
-        super().__init__(simd, job, cut, thread_bytes, shared)
+        shared = "patches" if cut.patches_first else "panels"
+        super().__init__(simd, job, cut, thread_bytes, p.groups * numbers * simd.itemsize, shared)
         self.args["first_y"], self.args["first_x"] = p.first
         self.args["tap_rows"], self.args["tap_columns"] = map(len, p.grid)
         self.args["weight_step"] = step
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
         if cut.patches_first:
-            self._share(shared, "patches")
             self._packing = few_patches.pack(formed), p.groups * cut.panels
             self._first = few_patches.transform(formed), p.groups * tiles * passes
             self._second = few_patches.multiply(formed), self.tasks(p, cut)
