@@ -11,6 +11,7 @@ from fastconv.backends.batch_norm import BatchNorm
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.chain import Chain
 from fastconv.backends.network import HeldTensors, Network, Outline
+from fastconv.backends.trainable import TrainableNetwork
 from fastconv.errors import BackendUnavailableError, UnsupportedError
 
 ORDER = ("numba", "im2col", "naive")
@@ -64,6 +65,9 @@ class Auto(Backend):
         held: HeldTensors | None = None,
     ) -> Network | None:
         return self.select("network", None, dtype).network(outline, dtype, parameters, watched, held)
+
+    def trainable(self, outline: Outline, dtype: Any) -> TrainableNetwork | None:
+        return self.select("network", None, dtype).trainable(outline, dtype)
 
     def batch_norm(self, shape: tuple[int, ...], activation: Activation | None, dtype: Any) -> BatchNorm | None:
         return self.select("batch_norm", None, dtype).batch_norm(shape, activation, dtype)

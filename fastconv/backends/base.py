@@ -31,6 +31,7 @@ from fastconv.backends.network import HeldTensors, Network, Outline
 from fastconv.backends.planned import Planned
 from fastconv.backends.quiet import QUIET
 from fastconv.backends.short import Short
+from fastconv.backends.trainable import TrainableNetwork
 from fastconv.errors import UnknownBackendError, UnsupportedError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 
@@ -165,6 +166,10 @@ class Backend(ABC):
         the arrays ``watched`` have changed: one-dimensional ones of float32 or float64, with any stride. It also looks
         whether its operands are the tensors ``held``, where these are given.
         """
+        return None
+
+    def trainable(self, outline: Outline, dtype: np.dtype[Any]) -> TrainableNetwork | None:
+        """Returns the network of an outline with a backward pass; None if it can't do one of its operations."""
         return None
 
     def batch_norm(

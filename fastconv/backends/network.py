@@ -113,7 +113,33 @@ class Reshaped:
         return (self.source,)
 
 
-Operation = Convolved | Transposed | Pooled | Mapped | Arranged | Reshaped
+@dataclass(frozen=True)
+class Normed:
+    """This operation is a batch normalisation by the statistics of the batch, which a `TrainableNetwork` alone does.
+
+    f((x - mean) / sqrt(var + eps) gamma + beta + residual)
+    """
+
+    source: int
+    gamma: int | None
+    """The number of the parameter (C,), or None for ones."""
+    beta: int | None
+    """The number of the parameter (C,), or None for zeros."""
+    running: tuple[int, int] | None
+    """The numbers of the running means and variances (C,), parameters that a forward pass updates; or None."""
+    momentum: float
+    eps: float
+    residual: int | None = None
+    """A value of the source's shape."""
+    activation: Activation | None = None
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Returns the values that the operation reads."""
+        return (self.source,) if self.residual is None else (self.source, self.residual)
+
+
+Operation = Convolved | Transposed | Pooled | Mapped | Arranged | Reshaped | Normed
 
 
 @dataclass(frozen=True)

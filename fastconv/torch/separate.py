@@ -42,17 +42,25 @@ def activated(y: Tensor, activation: str) -> Tensor:
 
 
 def gradients_again(
-    forward: Callable[..., Tensor], operands: Sequence[Tensor | None], grad: Tensor, wanted: Sequence[bool]
+    forward: Callable[..., Any],
+    operands: Sequence[Tensor | None],
+    grad: Tensor | Sequence[Tensor | None],
+    wanted: Sequence[bool],
 ) -> list[Tensor | None]:
     """Returns the partial derivatives of ``forward(*operands)``, which have gradients themselves in grad mode.
 
     The operands are replaced by views of them: where one is computed from another, as in tied layers, the views keep
-    the derivative by the one from running through the other.
+    the derivative by the one from running through the other. Of several results each has its ``grad``, or None; an
+    operand that none of those depends on has None.
     """
     records = torch.is_grad_enabled()
     with torch.enable_grad():
         views = [None if operand is None else operand.view_as(operand) for operand in operands]
-        y = forward(*views)
+        results = forward(*views)
+    if isinstance(grad, Tensor):
+        results, grad = (results,), (grad,)
+    there = [(result, change) for result, change in zip(results, grad, strict=True) if change is not None]
     by = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
-    found = iter(torch.autograd.grad(y, by, grad, create_graph=records))
+    of, changes = [result for result, _ in there], [change for _, change in there]
+    found = iter(torch.autograd.grad(of, by, changes, create_graph=records, allow_unused=len(results) > 1))
     return [next(found) if want else None for want in wanted]

@@ -18,7 +18,7 @@ from fastconv.backends.chain import Chain
 from fastconv.backends.compiler import kernels
 from fastconv.backends.explanation import Explanation
 from fastconv.backends.kept import Kept
-from fastconv.backends.network import Convolved, HeldTensors, Mapped, Network, Outline, Pooled
+from fastconv.backends.network import HeldTensors, Network, Normed, Outline
 from fastconv.backends.numba_cpu import planner
 from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.calls import short, table
@@ -28,7 +28,9 @@ from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NumbaBatchNorm
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
-from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork
+from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork, computes
+from fastconv.backends.numba_cpu.fused.network.training.gradients import is_differentiable
+from fastconv.backends.numba_cpu.fused.network.training.plan import NumbaTrainableNetwork
 from fastconv.backends.numba_cpu.infinities import (
     add_padding,
     add_padding_to_weight,
@@ -45,6 +47,7 @@ from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 from fastconv.backends.numba_cpu.warmup import warm
 from fastconv.backends.planned import Planned
 from fastconv.backends.short import Short
+from fastconv.backends.trainable import TrainableNetwork
 from fastconv.errors import UnknownBackendError
 from fastconv.geometry import ConvGeometry, PoolGeometry
 from fastconv.threads import get_num_threads
@@ -214,16 +217,15 @@ class NumbaCpu(Poolings):
         watched: Sequence[np.ndarray] = (),
         held: HeldTensors | None = None,
     ) -> Network | None:
-        if any(0 in shape for shape in outline.shapes):
+        if any(isinstance(each, Normed) for each in outline.operations) or not computes(self, outline, dtype):
             return None
-        for operation in outline.operations:
-            if isinstance(operation, Convolved) and self.chain((operation.block,), dtype) is None:
-                return None
-            if isinstance(operation, Pooled) and operation.geometry.dilation != (1, 1):
-                return None
-            if isinstance(operation, Mapped) and operation.activation not in (None, *ACTIVATIONS):
-                return None
         return NumbaNetwork(self, self._simd(dtype), outline, parameters, watched, held)
+
+    def trainable(self, outline: Outline, dtype: np.dtype[Any]) -> TrainableNetwork | None:
+        simd = self._simd(dtype)
+        if not computes(self, outline, dtype) or not is_differentiable(outline, simd):
+            return None
+        return NumbaTrainableNetwork(self, simd, outline)
 
     def batch_norm(
         self, shape: tuple[int, ...], activation: Activation | None, dtype: np.dtype[Any]

@@ -7,7 +7,8 @@ runs.py         finds the calls of a graph that run together
 steps.py        runs them, in the way that the tensors of the moment allow
 either.py       a single call that is fastconv's or torch's
 norms.py        a batch normalisation that trains, with the residual and the activation behind it
-networks/       stretches of steps and other calls that run as one program, where no gradient is recorded
+counts.py       the batches that normalisations count, in one call
+networks/       stretches of steps and other calls that run as one program in each pass
 folding.py      a convolution's weight times the factors of the batch normalisation behind it, kept between calls
 
 A graph is a list of calls of torch's functions, some of which change tensors in place. It is run as it is, one call

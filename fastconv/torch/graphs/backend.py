@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.checkpoints import put_checkpoints
+from fastconv.torch.graphs.counts import put_counts
 from fastconv.torch.graphs.either import put_either, put_means
 from fastconv.torch.graphs.networks.stretches import as_a_function, put_networks
 from fastconv.torch.graphs.norms import put_norms
@@ -42,8 +43,8 @@ def _rewrite(module: GraphModule, *, recorded: bool) -> None:
     put_either(module.graph)
     for body in put_checkpoints(module):
         _rewrite(body, recorded=recorded)
+    put_counts(module.graph)
+    put_networks(module.graph, recorded=recorded)
     if recorded:
         put_means(module.graph)
-    else:
-        put_networks(module.graph)
     module.recompile()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from fastconv.backends.numba_cpu.fused.network.training.plan import NumbaTrainableNetwork
 from fastconv.torch import chain_autograd
 from fastconv.torch.graphs import backend
+
+genuine_backend = backend
 
 if "fastconv" not in torch._dynamo.list_backends():  # an installation from before there was an entry point
     torch._dynamo.register_backend(backend, name="fastconv")
@@ -40,6 +44,30 @@ def captured() -> Iterator[list[torch.fx.GraphModule]]:
         return genuine(graph, example_inputs)
 
     with patch(f"{__name__}.backend", collecting):
+        yield found
+
+
+@contextmanager
+def without_networks() -> Iterator[None]:
+    """Leaves the steps in the graphs that are rewritten meanwhile, and puts no networks in their place."""
+    with patch.object(sys.modules[genuine_backend.__module__], "put_networks", lambda graph, recorded: None):
+        yield
+
+
+@contextmanager
+def trained() -> Iterator[list[bool]]:
+    """Collects, for each forward and backward pass of a network that is trained, whether it gave the result."""
+    found: list[bool] = []
+
+    def noted(genuine: Callable[..., bool]) -> Callable[..., bool]:
+        def run(*arguments: Any) -> bool:
+            found.append(genuine(*arguments))
+            return found[-1]
+
+        return run
+
+    passes = {name: noted(getattr(NumbaTrainableNetwork, name)) for name in ("forward", "backward")}
+    with patch.multiple(NumbaTrainableNetwork, **passes):
         yield found
 
 

@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.torch.graphs.compiling import assert_alike, captured, compiled, steps_of, steps_of_training, twins
+from tests.torch.graphs.compiling import (
+    assert_alike,
+    captured,
+    compiled,
+    steps_of,
+    steps_of_training,
+    twins,
+    without_networks,
+)
 from tests.torch.graphs.networks import Residual
 
 
@@ -26,7 +34,7 @@ def batches() -> list[Tensor]:
 
 def test_residual_and_activation_join() -> None:
     theirs, mine = twins(Residual())
-    with captured() as graphs:
+    with captured() as graphs, without_networks():
         found = steps_of_training(mine, compiled(mine), batches())
     training = [graph for graph in graphs if norms_of([graph])]
     # The second is followed by the branch; the branch's own takes the sum.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.probes import by_fast_way
-from tests.torch.graphs.compiling import assert_alike, captured, chained, compiled, steps_of, twins
+from tests.torch.graphs.compiling import assert_alike, captured, chained, compiled, steps_of, twins, without_networks
 from tests.torch.graphs.networks import MODELS
 
 STEPS = {
@@ -82,7 +82,7 @@ def test_what_does_not_run_together(name: str) -> None:
     function, blocks = APART[name]
     conv = nn.Conv2d(3, 4, 3)
     x = torch.randn(2, 3, 9, 10)
-    with torch.no_grad(), chained() as runs, torch.inference_mode(False):
+    with chained() as runs, without_networks():
         expected = function(conv, x.clone())
         assert_alike(compiled(lambda x: function(conv, x))(x), expected, 1e-5)
     assert [(block.activation, block.pool) for run in runs for block in run.chain.blocks] == by_fast_way(blocks)

@@ -56,12 +56,13 @@ class Constants:
                 made = folding.scale_and_shift(of, source.eps, like.dtype)
             else:
                 made = folding.folded(of, source.eps) if of[0].dtype is like.dtype else None
-            if made is None or not all(map(_is_usable, made, [like] * len(made))):
+            if made is None or not all(map(is_usable, made, [like] * len(made))):
                 return None
             found += made
         return found
 
 
-def _is_usable(constant: Tensor, like: Tensor) -> bool:
+def is_usable(constant: Tensor, like: Tensor) -> bool:
+    """Returns True if compiled code may read a parameter beside images ``like``."""
     contiguous = constant.ndim != 4 or layout_of(constant) is torch.contiguous_format
     return contiguous and is_alike(constant, like)

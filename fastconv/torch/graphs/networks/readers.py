@@ -54,7 +54,7 @@ def _step(reading: Reading, node: Node) -> bool:
     residuals = [operands[part.residual] for part in step.parts if part.residual is not None]
     sources = [reading.value(each) for each in (operands[0], *residuals)]
     of = [(part.weight, part.bias, *part.norm) for part in step.parts]
-    places = [_places(reading, [operands[at] for at in each]) for each in of]
+    places = [places_of(reading, [operands[at] for at in each]) for each in of]
     if None in sources or None in places:
         return False
     layers = []
@@ -64,17 +64,18 @@ def _step(reading: Reading, node: Node) -> bool:
             layers.append(recipes.Layer(part.stage, weight, weight + 1))
         else:
             weight, bias = known
-            layers.append(recipes.Layer(part.stage, _raw(reading, weight), None if bias < 0 else _raw(reading, bias)))
+            layers.append(recipes.Layer(part.stage, raw(reading, weight), None if bias < 0 else raw(reading, bias)))
     return reading.writes(node, recipes.Blocks(tuple(layers)), *sources)
 
 
-def _places(reading: Reading, tensors: Iterable[Any]) -> tuple[int, ...] | None:
+def places_of(reading: Reading, tensors: Iterable[Any]) -> tuple[int, ...] | None:
     """Returns the positions of tensors that the graph is given among the operands, or None if it computes one."""
     found = [reading.place(each) for each in tensors]
     return None if None in found else tuple([place for place in found if place is not None])
 
 
-def _raw(reading: Reading, place: int) -> int:
+def raw(reading: Reading, place: int) -> int:
+    """Returns the number of the constant that is an operand as it is."""
     return reading.constants.place(Source((place,)))
 
 
@@ -85,7 +86,7 @@ def _linear(reading: Reading, node: Node) -> bool:
     weight, bias = (reading.place(call[name]) for name in ("weight", "bias"))
     if weight is None or bias is None or len(sizes(call["weight"]) or ()) != 2:
         return False
-    recipe = recipes.Linear(_raw(reading, weight), None if bias < 0 else _raw(reading, bias))
+    recipe = recipes.Linear(raw(reading, weight), None if bias < 0 else raw(reading, bias))
     return reading.writes(node, recipe, reading.values[call["input"]])
 
 
@@ -94,7 +95,7 @@ def _norm(reading: Reading, node: Node) -> bool:
     if call is None or call["training"] is not False or type(call["eps"]) is not float:
         return False
     value = reading.value(call["input"])
-    places = _places(reading, [call[name] for name in ("running_mean", "running_var", "weight", "bias")])
+    places = places_of(reading, [call[name] for name in ("running_mean", "running_var", "weight", "bias")])
     if value is None or places is None or -1 in places[:2]:
         return False
     scale = reading.constants.place(Source(places, call["eps"]))
@@ -125,14 +126,14 @@ def _either(reading: Reading, node: Node) -> bool:
 
 
 def _transposed(reading: Reading, node: Node, value: int | None, call: dict[str, Any]) -> bool:
-    how, places = convolution(call, call["weight"]), _places(reading, [call["weight"], call["bias"]])
+    how, places = convolution(call, call["weight"]), places_of(reading, [call["weight"], call["bias"]])
     if how is None or places is None or not is_constant(call["output_padding"]):
         return False
     extra = pair("output_padding", call["output_padding"], 0)
     # A whole stride or more would open windows that the images have no pixel for.
     if any(more >= step for more, step in zip(extra, how.stride, strict=True)):
         return False
-    weight, bias = _raw(reading, places[0]), None if places[1] < 0 else _raw(reading, places[1])
+    weight, bias = raw(reading, places[0]), None if places[1] < 0 else raw(reading, places[1])
     return reading.writes(node, recipes.Transposed(weight, bias, how, extra), value)
 
 
@@ -258,7 +259,8 @@ def _contiguous(reading: Reading, node: Node) -> bool:
 
 def _dropout(reading: Reading, node: Node) -> bool:
     call = arguments(node, F.dropout)
-    return call is not None and call["training"] is False and reading.same(node, call["input"])
+    keeps = call is not None and (call["training"] is False or call["p"] == 0)
+    return call is not None and keeps and reading.same(node, call["input"])
 
 
 def _activation(reading: Reading, node: Node) -> bool:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from fastconv.arguments import make_conv_geometry, make_pool_geometry, transposed_input_size
 from fastconv.backends import network
 from fastconv.backends.block import Activation, Block, Pooling
-from fastconv.backends.network import Arranged, Convolved, Mapped, Pooled, Reshaped
+from fastconv.backends.network import Arranged, Convolved, Mapped, Normed, Pooled, Reshaped
 from fastconv.errors import ArgumentError
 from fastconv.geometry import ConvParameters, Pair, PoolParameters
 from fastconv.torch.chains import POINT, Stage
 from fastconv.torch.graphs.networks.drawing import Drawing
+from fastconv.torch.norms import Norm
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,28 @@ class Normalised:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """A batch normalisation by the batch's statistics, with what follows it; vectors are numbers of parameters."""
+
+    norm: Norm
+    gamma: int | None
+    beta: int | None
+    running: tuple[int, int] | None
+
+    def __call__(self, drawing: Drawing, alone: tuple[bool, ...], value: int, residual: int | None = None) -> int:
+        shape, norm = drawing.shapes[value], self.norm
+        if shape[0] * shape[2] * shape[3] < 2:
+            raise ArgumentError("input", shape, "a channel must have more than one number")
+        for number in (self.gamma, self.beta, *(self.running or ())):
+            if number is not None:
+                _check_same(drawing.parameters[number], shape[1:2])
+        if residual is not None:
+            _check_same(drawing.shapes[residual], shape)
+        vectors = self.gamma, self.beta, self.running
+        return drawing.add(Normed(value, *vectors, norm.momentum, norm.eps, residual, norm.activation), shape)
+
+
+@dataclass(frozen=True)
 class Joined:
     """A concatenation along channels."""
 
@@ -218,6 +241,7 @@ Recipe = (
     | Sum
     | Scaled
     | Normalised
+    | Trained
     | Joined
     | Part
     | Shuffled

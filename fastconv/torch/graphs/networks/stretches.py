@@ -18,6 +18,9 @@ from fastconv.torch.graphs.folding import picker
 from fastconv.torch.graphs.networks.call import NetworkCall
 from fastconv.torch.graphs.networks.readers import read
 from fastconv.torch.graphs.networks.reading import Reading
+from fastconv.torch.graphs.networks.trained_readers import read_trained
+from fastconv.torch.graphs.networks.training import TrainedCall
+from fastconv.torch.graphs.norms import NormStep
 
 _FEWEST = 2
 """The fewest recipes of a stretch: one alone is as fast by itself."""
@@ -26,16 +29,16 @@ _UNSEEN = "_log_api_usage_once"
 """A function of torch's that computes nothing, which torchvision's layers call."""
 
 
-def put_networks(graph: Graph) -> None:
-    """Replace the calls of each stretch by one call of a network."""
+def put_networks(graph: Graph, *, recorded: bool) -> None:
+    """Replace the calls of each stretch by one call of a network; ``recorded`` says that it has gradients."""
     for node in list(graph.nodes):
         if getattr(node.target, "__name__", "") == _UNSEEN and not node.users:
             graph.erase_node(node)
     # The last first: a stretch refers to the calls whose results it reads.
-    for reading in reversed(_stretches(graph)):
+    for reading in reversed(_stretches(graph, read_trained if recorded else read)):
         results = reading.results()
         if len(reading.lines) >= _FEWEST and results:
-            _replace(graph, reading, results)
+            _replace(graph, reading, results, recorded=recorded)
 
 
 def as_a_function(graph: Graph) -> Callable[..., Any] | None:
@@ -56,33 +59,37 @@ def as_a_function(graph: Graph) -> Callable[..., Any] | None:
     return run
 
 
-def _stretches(graph: Graph) -> list[Reading]:
+def _stretches(graph: Graph, reads: Callable[[Reading, Node], bool]) -> list[Reading]:
     """Returns the stretches of a graph, in order; a network can give the results of each."""
     left: set[Node] = set()
     while True:
-        found = _readings(graph, left)
+        found = _readings(graph, reads, left)
         more = [node for reading in found for node in reading.not_given()]
         if not more:
             return found
         left.update(more)
 
 
-def _readings(graph: Graph, left: set[Node]) -> list[Reading]:
+def _readings(graph: Graph, reads: Callable[[Reading, Node], bool], left: set[Node]) -> list[Reading]:
     """Returns the stretches of a graph, in order, without the calls that are ``left`` to torch."""
     found = [Reading()]
     for node in graph.nodes:
-        if node.op in ("placeholder", "get_attr") or (node not in left and found[-1].takes(node, read)):
+        if node.op in ("placeholder", "get_attr") or (node not in left and found[-1].takes(node, reads)):
             continue
         found.append(Reading())
-        if node in left or not found[-1].takes(node, read):
+        if node in left or not found[-1].takes(node, reads):
             found[-1] = Reading()
     return [reading for reading in found if reading.nodes]
 
 
-def _replace(graph: Graph, reading: Reading, results: list[Node]) -> None:
+def _replace(graph: Graph, reading: Reading, results: list[Node], *, recorded: bool) -> None:
     wanted = [reading.values[node] for node in results]
     flat = [node.meta["example_value"].ndim == 2 for node in results]
-    call = NetworkCall(reading, wanted, flat, _extracted(reading, results).forward)
+    apart = _extracted(reading, results)
+    if recorded:
+        call: Any = TrainedCall(reading, wanted, flat, apart.forward, _untouched(apart).forward)
+    else:
+        call = NetworkCall(reading, wanted, flat, apart.forward)
     with graph.inserting_after(reading.nodes[-1]):
         new = graph.call_function(call, tuple(reading.operands))
     if len(results) == 1:
@@ -108,4 +115,14 @@ def _extracted(reading: Reading, results: list[Node]) -> GraphModule:
         copies[node].meta = {}  # fake tensors, which refer to the model's
     found = [copies[node] for node in results]
     graph.output(found[0] if len(found) == 1 else tuple(found))
+    return GraphModule(torch.nn.Module(), graph)
+
+
+def _untouched(module: GraphModule) -> GraphModule:
+    """Returns a graph that leaves running statistics as they are: results don't depend on them in training."""
+    graph = Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    for node in graph.nodes:
+        if isinstance(node.target, NormStep):
+            node.args = (*node.args[:4], None, None)
     return GraphModule(torch.nn.Module(), graph)

@@ -24,6 +24,8 @@ class BatchNormArguments(Arguments):
     """Address of the running means, or 0."""
     running_var: int
     """Address of the running variances."""
+    before: int
+    """Address of memory for the running means and variances as they were, or 0."""
     factors: int
     """Address of two numbers: momentum and eps."""
     x_grad: int

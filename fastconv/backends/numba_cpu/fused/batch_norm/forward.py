@@ -44,6 +44,9 @@ def forward_task(activation: str) -> Task:
         inverse = load_scalar(simd, args.statistics, args.C + channel)
         if args.running_mean != 0:
             before, spread = load_scalar(simd, args.running_mean, channel), load_scalar(simd, args.running_var, channel)
+            if args.before != 0:
+                store_scalar(simd, args.before, channel, before)
+                store_scalar(simd, args.before, args.C + channel, spread)
             store_scalar(simd, args.running_mean, channel, momentum * mean + (1.0 - momentum) * before)
             unbiased = var * count / (count - 1)
             store_scalar(simd, args.running_var, channel, momentum * unbiased + (1.0 - momentum) * spread)

@@ -22,19 +22,36 @@ _ONE_THREAD = 1 << 14
 """Size of the largest array that one thread does alone, in numbers: waking a helper would take longer."""
 
 _READ = "x", "residual", "gamma", "beta", "statistics", "result"
-_FORWARD = BatchNormArguments.positions(*_READ, "running_mean", "running_var", "factors")
+_FORWARD = BatchNormArguments.positions(*_READ, "running_mean", "running_var", "factors", "before")
 _BACKWARD = BatchNormArguments.positions(*_READ, "x_grad", "residual_grad", "gamma_grad", "beta_grad")
 (_WORKSPACE,) = BatchNormArguments.positions("workspace")
 
 
-class _Pass(Operation):
-    """One direction of a batch normalisation of images (N, C, plane); its operands are at ``positions``."""
+class NormPass(Operation):
+    """This operation is one direction of a batch normalisation of images (N, C, plane).
 
-    def __init__(self, task: int, shape: tuple[int, int, int], positions: tuple[int, ...]) -> None:
+    Its operands are those of `NormOperands`, then forwards the result, the running means and variances, the array of
+    momentum and eps, and memory (2, C) for the running statistics as they were; backwards those of `NormGradients`.
+    """
+
+    def __init__(
+        self,
+        simd: Simd,
+        shape: tuple[int, int, int],
+        activation: str | None,
+        *,
+        backwards: bool,
+        factors: np.ndarray | None = None,
+    ) -> None:
+        """Prepare the pass; with ``factors`` the array of momentum and eps is this one, and no operand."""
         super().__init__()
         N, C, plane = shape
-        self._args = BatchNormArguments.new(N=N, C=C, plane=plane)
-        self._task, self._channels, self._positions = task, C, positions
+        make = backward_task if backwards else forward_task
+        self._args, self._factors = BatchNormArguments.new(N=N, C=C, plane=plane), factors
+        if factors is not None:
+            self._args["factors"] = factors.ctypes.data
+        self._task, self._channels = make(activation or NONE)(simd), C
+        self._positions = _BACKWARD if backwards else _FORWARD
         self._small = N * C * plane <= _ONE_THREAD
 
     @property
@@ -49,7 +66,8 @@ class _Pass(Operation):
 
 
 @lru_cache(maxsize=4096)
-def _factors(dtype: str, momentum: float, eps: float) -> np.ndarray:
+def momentum_and_eps(dtype: str, momentum: float, eps: float) -> np.ndarray:
+    """Return momentum and eps as an array, to which the forward pass has a pointer."""
     return np.array([momentum, eps], dtype)
 
 
@@ -58,9 +76,9 @@ class NumbaBatchNorm(BatchNorm):
 
     def __init__(self, simd: Simd, shape: tuple[int, int, int], activation: str | None) -> None:
         """Prepare both directions for images of ``shape`` (N, C, plane); kernels are compiled when they first run."""
-        self._simd, self._shape, self._activation = simd, shape, activation or NONE
-        self.reads_result = is_clamp(self._activation)
-        self._passes: dict[bool, _Pass] = {}
+        self._simd, self._shape, self._activation = simd, shape, activation
+        self.reads_result = is_clamp(activation or NONE)
+        self._passes: dict[bool, NormPass] = {}
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
@@ -68,16 +86,16 @@ class NumbaBatchNorm(BatchNorm):
     def _run(self, backwards: bool, operands: tuple[Any, ...]) -> None:
         found = self._passes.get(backwards)
         if found is None:
-            make, positions = (backward_task, _BACKWARD) if backwards else (forward_task, _FORWARD)
-            task = make(self._activation)(self._simd)
-            found = self._passes.setdefault(backwards, _Pass(task, self._shape, positions))
+            found = NormPass(self._simd, self._shape, self._activation, backwards=backwards)
+            self._passes[backwards] = found
         found.program(len(operands)).run_at([address(each) for each in operands])
 
     def forward(
         self, at: NormOperands, result: Any, running_mean: Any, running_var: Any, momentum: float, eps: float
     ) -> None:
-        factors = _factors(self._simd.dtype, momentum, eps)
-        self._run(False, (*at, result, running_mean, running_var, factors))
+        self._run(
+            False, (*at, result, running_mean, running_var, momentum_and_eps(self._simd.dtype, momentum, eps), None)
+        )
 
     def backward(self, at: NormOperands, gradients: NormGradients) -> None:
         self._run(True, (*at, *gradients))

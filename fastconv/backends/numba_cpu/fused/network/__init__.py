@@ -6,5 +6,6 @@ dense.py        a linear layer of few images
 panels.py       weights that are packed or transformed once, for all runs
 slabs.py        cuts a batch into slabs of images, where values are large
 look.py         a look whether arrays have changed since the network was made
+training/       forward and backward passes of a network that is trained
 plan.py         makes the programs of a network for its parameters, and runs them
 """

@@ -3,6 +3,8 @@
 A value is where its channels are: runs of channels in buffers. To concatenate, split or shuffle is to list other runs;
 numbers are copied where a convolution or a pooling wants all channels side by side. For one image, the parts of a
 concatenation are written where they belong, and nothing is copied at all.
+
+For a backward pass all values, and what gradients read besides, stand in memory that outlasts the run.
 """
 
 from __future__ import annotations
@@ -10,22 +12,51 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fastconv.backends.network import Arranged, Convolved, Mapped, Outline, Pooled, Reshaped, Transposed
+from fastconv.backends.network import Arranged, Convolved, Mapped, Normed, Outline, Pooled, Reshaped, Transposed
 from fastconv.backends.numba_cpu.fused import post_op
+from fastconv.backends.numba_cpu.fused.batch_norm.plan import NormPass, momentum_and_eps
 from fastconv.backends.numba_cpu.fused.lowering import Forward, Lowering
 from fastconv.backends.numba_cpu.fused.network import dense, planes
 from fastconv.backends.numba_cpu.fused.network.planes import Run
+from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
-from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, VALUES
+from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
+
+_LINE = 64
+
+
+class SavedMemory:
+    """Gives out parts of the memory in which a forward pass leaves what the backward pass reads."""
+
+    def __init__(self, place: Place) -> None:
+        """Begin at a place, which is an operand."""
+        self._place, self.size = place, 0
+
+    def take(self, size: int) -> Place:
+        """Return the place of the next ``size`` bytes."""
+        place = self._place + self.size
+        self.size += -(-size // _LINE) * _LINE
+        return place
 
 
 class NetworkLowering:
     """Writes the jobs of an outline into a program."""
 
-    def __init__(self, outline: Outline, program: ProgramBuilder, blocks: Lowering, simd: Simd) -> None:
+    def __init__(
+        self,
+        outline: Outline,
+        program: ProgramBuilder,
+        blocks: Lowering,
+        simd: Simd,
+        saved: SavedMemory | None = None,
+    ) -> None:
+        """Write to ``program``; with ``saved``, a backward pass will follow."""
         self._outline, self._program, self._blocks, self._simd = outline, program, blocks, simd
+        self._saved = saved
+        self.further: dict[int, Place] = {}
+        """What an operation saved besides its result, by the result's number."""
         self._runs: list[list[Run]] = []
         self._parameters: Sequence[Place] = ()
         self._homes: dict[int, Place] = {}
@@ -45,11 +76,11 @@ class NetworkLowering:
                     weight, target = self._parameters[operation.weight], self._target(number)
                     self._blocks.input_gradient(operation.geometry, self._place(operation.source), weight, target)
                 case Pooled():
-                    kind = AVERAGES if operation.kind == "avg" else VALUES
-                    source, target = self._place(operation.source), self._target(number)
-                    pooling(self._simd, operation.geometry, kind).record(self._program, source, target, None)
+                    self._pool(number, operation)
                 case Mapped():
                     self._map(number, operation)
+                case Normed():
+                    self._normalise(number, operation)
                 case Arranged():
                     self._runs.append(self._arranged(operation))
                     self._settle(number)
@@ -78,7 +109,14 @@ class NetworkLowering:
                 place += math.prod(outline.shapes[source]) * self._simd.itemsize
 
     def _buffer(self, number: int) -> Place:
-        return self._program.buffer(math.prod(self._outline.shapes[number]) * self._simd.itemsize)
+        size = math.prod(self._outline.shapes[number]) * self._simd.itemsize
+        return self._program.buffer(size) if self._saved is None else self._saved.take(size)
+
+    def _keep(self, number: int, size: int) -> Place | None:
+        """Return the place of ``size`` bytes that an operation saves besides its result, if a gradient will ask."""
+        if self._saved is not None and size > 0:
+            self.further[number] = self._saved.take(size)
+        return self.further.get(number)
 
     def _target(self, number: int) -> Place:
         """Return where an operation writes all channels of its result, side by side."""
@@ -89,13 +127,13 @@ class NetworkLowering:
 
     def _place(self, number: int) -> Place:
         """Return where all channels of a value are, side by side; they are copied there if they aren't."""
-        place = self._beside(number)
+        place = self.beside(number)
         if place is None:
             place = self._homes.get(number) or self._buffer(number)
             self._copy(number, place)
         return place
 
-    def _beside(self, number: int) -> Place | None:
+    def beside(self, number: int) -> Place | None:
         """Return the place of a value whose channels lie side by side, or None."""
         (first, *more), (images, _, *plane) = self._runs[number], self._outline.shapes[number]
         if more or (images > 1 and first.length < first.channels):
@@ -112,12 +150,13 @@ class NetworkLowering:
     def _settle(self, number: int) -> None:
         """Copy a value to its home, if it has one and isn't there."""
         home = self._homes.get(number)
-        if home is not None and self._beside(number) != home:
+        if home is not None and self.beside(number) != home:
             self._copy(number, home)
 
     def _convolve(self, number: int, operation: Convolved) -> None:
         block, bias, residual = operation.block, operation.bias, operation.residual
-        if dense.is_for(block.geometry) and block.pool is None and residual is None:
+        further = Saved.of(block).nbytes(block, self._simd.itemsize)
+        if dense.is_for(block.geometry) and block.pool is None and residual is None and not (self._saved and further):
             places = (
                 self._place(operation.source),
                 self._parameters[operation.weight],
@@ -132,9 +171,32 @@ class NetworkLowering:
             b=None if bias is None else self._parameters[bias],
             residual=None if residual is None else self._place(residual),
             result=self._target(number),
-            saved=None,
+            saved=self._keep(number, further),
         )
         self._blocks.forward(block, at)
+
+    def _pool(self, number: int, operation: Pooled) -> None:
+        g, kind = operation.geometry, AVERAGES
+        source, target, indices = self._place(operation.source), self._target(number), None
+        if operation.kind == "max":
+            indices = self._keep(number, 8 * math.prod(g.output_shape))
+            kind = VALUES if indices is None else PLACES
+        pooling(self._simd, g, kind).record(self._program, source, target, indices)
+
+    def _normalise(self, number: int, operation: Normed) -> None:
+        images, channels, *plane = self._outline.shapes[number]
+        shape, size = (images, channels, math.prod(plane)), self._simd.itemsize
+        constants = momentum_and_eps(self._simd.dtype, operation.momentum, operation.eps)
+        job = NormPass(self._simd, shape, operation.activation, backwards=False, factors=constants)
+        source = self._place(operation.source)
+        residual = None if operation.residual is None else self._place(operation.residual)
+        vectors = [None if each is None else self._parameters[each] for each in (operation.gamma, operation.beta)]
+        running = [None, None] if operation.running is None else [self._parameters[each] for each in operation.running]
+        statistics = self._keep(number, 4 * channels * size)
+        assert statistics is not None
+        before = statistics + 2 * channels * size
+        operands = source, residual, *vectors, statistics, self._target(number), *running, None, before
+        job.record(self._program, *operands)
 
     def _map(self, number: int, operation: Mapped) -> None:
         factors, scale, shift, residual, activation = (
@@ -146,7 +208,8 @@ class NetworkLowering:
         )
         images, channels, *plane = self._outline.shapes[number]
         added = None if residual is None else self._place(residual)
-        beside = self._beside(operation.source)
+        # A backward pass reads the source where it is.
+        beside = self.beside(operation.source) if self._saved is None else self._place(operation.source)
         if (factors, scale, shift) == (None, None, None) and beside is not None:
             count = math.prod(self._outline.shapes[number])
             target = self._target(number)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.base import Backend
 from fastconv.backends.compiler import ahead
-from fastconv.backends.network import HeldTensors, Network, Outline
+from fastconv.backends.network import Convolved, HeldTensors, Mapped, Network, Normed, Outline, Pooled
+from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.lowering import Lowering, Planner
 from fastconv.backends.numba_cpu.fused.network.look import Look
 from fastconv.backends.numba_cpu.fused.network.lowering import NetworkLowering
@@ -92,6 +94,20 @@ class NumbaNetwork(Network):
         bases[len(images) : len(images) + len(results)] = addresses_of(results)
         bases[len(images) + len(results)] = id(operands) + tuple.__basicsize__
         return program.run_at(bases)
+
+
+def computes(backend: Backend, outline: Outline, dtype: np.dtype[Any]) -> bool:
+    """Return True if a program can hold all operations of an outline; ``backend`` is asked about blocks."""
+    if any(0 in shape for shape in outline.shapes):
+        return False
+    for operation in outline.operations:
+        if isinstance(operation, Convolved) and backend.chain((operation.block,), dtype) is None:
+            return False
+        if isinstance(operation, Pooled) and operation.geometry.dilation != (1, 1):
+            return False
+        if isinstance(operation, Mapped | Normed) and operation.activation not in (None, *ACTIVATIONS):
+            return False
+    return True
 
 
 def _write(

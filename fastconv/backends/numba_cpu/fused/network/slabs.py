@@ -15,7 +15,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fastconv.backends.network import Arranged, Convolved, Mapped, Operation, Outline, Pooled, Reshaped, Transposed
+from fastconv.backends.network import (
+    Arranged,
+    Convolved,
+    Mapped,
+    Normed,
+    Operation,
+    Outline,
+    Pooled,
+    Reshaped,
+    Transposed,
+)
 
 SLAB_BYTES = 4 << 20
 """Size limit of what an operation reads and writes for the images of a slab, in bytes."""
@@ -128,3 +138,5 @@ def _part(operation: Operation, names: dict[int, int], images: int) -> Operation
             return Arranged(tuple([(names[value], first, count) for value, first, count in channels]))
         case Reshaped(source):
             return Reshaped(names[source])
+        case Normed():
+            raise TypeError("statistics are those of all images, so no slab has them")
