@@ -88,3 +88,12 @@ def reached(outline: Outline, results: Sequence[bool]) -> tuple[set[int], set[in
             values.update(operation.sources)
             parameters.update(trained(operation))
     return values, parameters
+
+
+def depending(outline: Outline, images: Sequence[bool], parameters: Sequence[bool]) -> set[int]:
+    """Returns the values that depend on these images and parameters: those whose gradients lead to theirs."""
+    values = {number for number, there in enumerate(images) if there}
+    for number, operation in enumerate(outline.operations, outline.given):
+        if values.intersection(operation.sources) or any(parameters[each] for each in trained(operation)):
+            values.add(number)
+    return values

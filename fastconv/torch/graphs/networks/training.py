@@ -14,7 +14,7 @@ from torch.autograd import Function
 from fastconv import registry
 from fastconv.backends.base import Backend
 from fastconv.backends.network import Normed, Outline
-from fastconv.backends.trainable import NetworkGradients, NetworkOperands, TrainableNetwork, reached
+from fastconv.backends.trainable import NetworkGradients, NetworkOperands, TrainableNetwork, depending, reached
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.folding import picker
 from fastconv.torch.graphs.networks.constants import is_usable
@@ -154,6 +154,9 @@ class _Trained(Function):
         ctx.forms = [(each.shape, each.dtype) for each in kept]
         ctx.grad_shapes = [each.shape for each in operands]
         ctx.dtype = results[0].dtype
+        recorded = depending(step.outline, wanted[:count], wanted[count:])
+        fixed = [each for each, at in zip(results, step.outline.results, strict=True) if at not in recorded]
+        ctx.mark_non_differentiable(*fixed)
         ctx.set_materialize_grads(False)
         return results[0] if len(results) == 1 else tuple(results)
 

@@ -24,7 +24,7 @@ from fastconv.backends.numba_cpu.gemm import elementwise
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.trainable import reached, trained
+from fastconv.backends.trainable import depending, reached
 
 
 class GradientLowering:
@@ -63,12 +63,11 @@ class GradientLowering:
         self._images = {number: place for number, place in enumerate(images) if place is not None}
         self._wanted = {number: place for number, place in enumerate(wanted) if place is not None}
         values, _ = reached(outline, [change is not None for change in changes])
-        self._needed = set(self._images)
-        for number, operation in enumerate(outline.operations, outline.given):
-            depends = self._needed.intersection(operation.sources) or self._wanted.keys() & set(trained(operation))
-            if depends and number in values:
-                self._needed.add(number)
-                self._readers.update(operation.sources)
+        masks = [[place is not None for place in places] for places in (images, wanted)]
+        self._needed = values & depending(outline, *masks)
+        for number in self._needed:
+            if number >= outline.given:
+                self._readers.update(outline.operations[number - outline.given].sources)
         for value, change in zip(outline.results, changes, strict=True):
             if change is not None:
                 self._give(value, change)
@@ -77,7 +76,7 @@ class GradientLowering:
             if number in self._needed:
                 self._differentiate(number, self._gradient(number))
         for number, place in self._images.items():
-            if number in values:
+            if number in self._needed:
                 self._gradient(number, place)
 
     def _differentiate(self, number: int, grad: Place) -> None:
