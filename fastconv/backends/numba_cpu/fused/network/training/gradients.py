@@ -24,7 +24,7 @@ from fastconv.backends.numba_cpu.gemm import elementwise
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
-from fastconv.backends.trainable import reached, trained
+from fastconv.backends.trainable import depending, reached
 
 
 class GradientLowering:
@@ -63,12 +63,10 @@ class GradientLowering:
         self._images = {number: place for number, place in enumerate(images) if place is not None}
         self._wanted = {number: place for number, place in enumerate(wanted) if place is not None}
         values, _ = reached(outline, [change is not None for change in changes])
-        self._needed = set(self._images)
-        for number, operation in enumerate(outline.operations, outline.given):
-            depends = self._needed.intersection(operation.sources) or self._wanted.keys() & set(trained(operation))
-            if depends and number in values:
-                self._needed.add(number)
-                self._readers.update(operation.sources)
+        moved = depending(outline, *[[place is not None for place in part] for part in (images, wanted)])
+        self._needed = moved & {*values, *self._images}
+        for number in self._needed - self._images.keys():
+            self._readers.update(outline.operations[number - outline.given].sources)
         for value, change in zip(outline.results, changes, strict=True):
             if change is not None:
                 self._give(value, change)
@@ -196,11 +194,15 @@ class GradientLowering:
             read = self._read(number if is_clamp(activation or "") else residual)
             into = self._into(residual)
         vectors = [operation.gamma, operation.beta]
-        given = [None if each is None else self._parameters[each] for each in vectors]
         found = [self._parameter(each, channels) for each in vectors]
         statistics = self._forward.further[number]
+        gamma = None if operation.gamma is None else self._parameters[operation.gamma]
+        # torch lets a beta change between the passes, so the forward pass kept what it was.
+        beta = None if operation.beta is None else statistics + 4 * channels * self._simd.itemsize
         target = self._into(operation.source)
-        job.record(self._program, self._read(operation.source), read, *given, statistics, grad, target, into, *found)
+        job.record(
+            self._program, self._read(operation.source), read, gamma, beta, statistics, grad, target, into, *found
+        )
 
     def _pool(self, number: int, operation: Pooled, grad: Place) -> None:
         g, into = operation.geometry, self._into(operation.source)
