@@ -301,3 +301,17 @@ def test_ways_to_train() -> None:
         set_num_threads(threads)
     assert_alike(mine.state_dict(), theirs.state_dict())
     assert_alike([p.grad for p in mine.parameters()], [p.grad for p in theirs.parameters()])
+
+
+def test_a_weight_that_is_an_image_too() -> None:
+    def forward(x: Tensor, w: Tensor) -> Tensor:
+        y = F.conv2d(F.relu(F.conv2d(x, w, padding=1)), w, padding=1)
+        return y + F.relu(F.max_pool2d(F.conv2d(w, w, padding=1), 3, 1, 1)).mean((0, 2, 3), keepdim=True)
+
+    x, found = torch.randn(IMAGES, dtype=torch.float64), []
+    weight = torch.randn(4, 4, 3, 3, dtype=torch.float64)
+    for call in (compiled(forward), forward):
+        w = weight.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(call(x, w).sin().sum(), w, create_graph=True)
+        found.append((grad.detach(), *torch.autograd.grad(grad.square().sum(), w)))
+    assert_alike(found[0], found[1], 1e-7)

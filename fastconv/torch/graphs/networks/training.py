@@ -89,6 +89,7 @@ class TrainedCall:
         self.images = [reading.operands.index(each) for each in reading.images]
         self._places = [reading.values[each] for each in reading.images]
         self.parameters = reading.constants.operands
+        self.operands = len(reading.operands)
         self._picked = picker(self.parameters)
         self._lines = list(reading.lines)
         self._steps: dict[tuple[Any, ...], _Step | None] = {}
@@ -243,10 +244,10 @@ def _again(ctx: Any, grads: Sequence[Tensor | None], saved: Sequence[Tensor]) ->
                 "compiled network: it has been modified by an inplace operation since the forward pass, and these "
                 "gradients compute the layers' results again; change it after the backward pass"
             )
-    places = [*call.images, *call.parameters]
+    places = [*call.images, *call.parameters]  # a weight may be an image too
 
     def forward(*operands: Any) -> Any:
-        ordered: list[Any] = [None] * len(places)
+        ordered: list[Any] = [None] * call.operands
         for place, each in zip(places, operands, strict=True):
             ordered[place] = each
         return call.again(*ordered)
