@@ -78,6 +78,15 @@ def trained(operation: Operation) -> tuple[int, ...]:
     return tuple([each for each in found if each is not None])
 
 
+def depending(outline: Outline, images: Sequence[bool], parameters: Sequence[bool]) -> set[int]:
+    """Returns the values that depend on these images and parameters, the images included."""
+    values = {number for number, there in enumerate(images) if there}
+    for number, operation in enumerate(outline.operations, outline.given):
+        if not values.isdisjoint(operation.sources) or any(parameters[each] for each in trained(operation)):
+            values.add(number)
+    return values
+
+
 def reached(outline: Outline, results: Sequence[bool]) -> tuple[set[int], set[int]]:
     """Returns the values and the parameters that have a gradient where these ``results`` have one."""
     values = {value for value, there in zip(outline.results, results, strict=True) if there}
@@ -88,12 +97,3 @@ def reached(outline: Outline, results: Sequence[bool]) -> tuple[set[int], set[in
             values.update(operation.sources)
             parameters.update(trained(operation))
     return values, parameters
-
-
-def depending(outline: Outline, images: Sequence[bool], parameters: Sequence[bool]) -> set[int]:
-    """Returns the values that depend on these images and parameters: those whose gradients lead to theirs."""
-    values = {number for number, there in enumerate(images) if there}
-    for number, operation in enumerate(outline.operations, outline.given):
-        if values.intersection(operation.sources) or any(parameters[each] for each in trained(operation)):
-            values.add(number)
-    return values

@@ -49,7 +49,9 @@ _FUNCTIONS = {
 @cache
 def tensor_interface() -> TensorInterface | None:
     """Returns the interface, or None where torch has none that is understood."""
-    return _tried()
+    # An inference tensor has no version: asked for it outside of Python, torch ends the process.
+    with torch.inference_mode(mode=False):
+        return _tried()
 
 
 def _tried() -> TensorInterface | None:

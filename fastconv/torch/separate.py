@@ -62,5 +62,5 @@ def gradients_again(
     there = [(result, change) for result, change in zip(results, grad, strict=True) if change is not None]
     by = [view for view, want in zip(views, wanted, strict=True) if want and view is not None]
     of, changes = [result for result, _ in there], [change for _, change in there]
-    found = iter(torch.autograd.grad(of, by, changes, create_graph=records, allow_unused=len(results) > 1))
+    found = iter(torch.autograd.grad(of, by, changes, create_graph=records, allow_unused=True))
     return [next(found) if want else None for want in wanted]

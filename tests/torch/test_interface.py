@@ -57,3 +57,8 @@ def test_no_interface_where_torch_is_another(
     assert interface._tried() is not None
     lose(monkeypatch)
     assert interface._tried() is None
+
+
+def test_interface_is_looked_for_in_inference_mode() -> None:
+    with torch.inference_mode():
+        assert interface.tensor_interface.__wrapped__() == interface.tensor_interface()

@@ -67,7 +67,7 @@ class Step:
             separate: runs the calls as they stand, given the operands.
             folded: the same without batch normalisations, given also the weight and the bias of each part.
         """
-        self._flat, self._separate, self._folded = flat, separate, folded
+        self.flat, self._separate, self._folded = flat, separate, folded
         self.parts = tuple(parts)
         self._stages = tuple([part.stage for part in parts])
         self._residuals = [part.residual for part in parts if part.residual is not None]
@@ -119,7 +119,7 @@ class Step:
         ):
             return chains.with_residuals(last.run, x, residuals)
         layers = len(self._stages)
-        run = chains.run_of(backend, x, self._stages, parameters, residuals, flat=self._flat, layers=layers)
+        run = chains.run_of(backend, x, self._stages, parameters, residuals, flat=self.flat, layers=layers)
         if run is not None and self._keeps_run:
             self._last = _Last(x.shape, backend, parameters, run._replace(parameters=parameters))
         return run

@@ -66,7 +66,7 @@ def trained() -> Iterator[list[bool]]:
 
         return run
 
-    passes = {name: noted(getattr(NumbaTrainableNetwork, name)) for name in ("forward", "backward")}
+    passes: dict[str, Any] = {name: noted(getattr(NumbaTrainableNetwork, name)) for name in ("forward", "backward")}
     with patch.multiple(NumbaTrainableNetwork, **passes):
         yield found
 

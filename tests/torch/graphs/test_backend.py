@@ -19,7 +19,7 @@ import fastconv
 from fastconv.torch import convert
 from fastconv.torch.graphs import backend
 from tests.probes import needs_fast_way
-from tests.torch.graphs.compiling import assert_alike, captured, chained, compiled, steps_of, steps_of_training, twins
+from tests.torch.graphs.compiling import assert_alike, captured, compiled, steps_of, steps_of_training, trained, twins
 from tests.torch.graphs.networks import MODELS, Residual, Tutorial, sequential
 
 ROOT = Path(__file__).parents[3]
@@ -134,12 +134,12 @@ def test_forms_of_models(form: str) -> None:
 def test_a_checkpoint_computes_again() -> None:
     """What is inside is not kept for the backward pass."""
     model = Checkpointed().train()
-    with chained() as runs:
+    with trained() as passes:
         y = compiled(model)(torch.randn(2, 1, 16, 16))
-        before = len(runs)
+        forward = len(passes)
         y.sum().backward()
-    assert before > 0
-    assert len(runs) > before
+    assert forward > 0
+    assert len(passes) == 3 * forward
 
 
 def test_higher_gradients() -> None:

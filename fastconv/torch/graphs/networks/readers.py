@@ -65,7 +65,7 @@ def _step(reading: Reading, node: Node) -> bool:
         else:
             weight, bias = known
             layers.append(recipes.Layer(part.stage, raw(reading, weight), None if bias < 0 else raw(reading, bias)))
-    return reading.writes(node, recipes.Blocks(tuple(layers)), *sources)
+    return reading.writes(node, recipes.Blocks(tuple(layers), step.flat), *sources)
 
 
 def places_of(reading: Reading, tensors: Iterable[Any]) -> tuple[int, ...] | None:

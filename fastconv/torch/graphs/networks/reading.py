@@ -109,7 +109,8 @@ class Reading:
         if node in self.nodes or len(sizes(node) or ()) != 4:
             return None
         self.images.append(node)
-        self.operands.append(node)
+        if node not in self.operands:
+            self.operands.append(node)
         self.values[node] = self._new()
         return self.values[node]
 

@@ -35,6 +35,8 @@ class Blocks:
     """Blocks one behind another; behind the images come the residuals of those that have one."""
 
     layers: tuple[Layer, ...]
+    flat: bool = False
+    """Whether the result is features."""
 
     def __call__(self, drawing: Drawing, alone: tuple[bool, ...], value: int, *residuals: int) -> int:
         further = iter(residuals)
@@ -53,7 +55,7 @@ class Blocks:
                 Convolved(block, value, layer.weight, layer.bias, residual),
                 block.result_shape,
             )
-        return value
+        return _flat(drawing, value) if self.flat else value
 
 
 @dataclass(frozen=True)

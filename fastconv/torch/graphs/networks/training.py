@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from fastconv import registry
 from fastconv.backends.base import Backend
-from fastconv.backends.network import Normed, Outline
+from fastconv.backends.network import Convolved, Mapped, Normed, Outline, Reshaped
 from fastconv.backends.trainable import NetworkGradients, NetworkOperands, TrainableNetwork, depending, reached
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.folding import picker
@@ -25,6 +25,9 @@ from fastconv.torch.memory import DTYPES, as_it_was, has_storage, is_plain, vers
 from fastconv.torch.separate import gradients_again
 
 Tensor = torch.Tensor
+
+_SAVED = "relu", "tanh", "sigmoid"
+"""Activations whose results torch saves for their gradients, so that they must not change between the passes."""
 
 _MOST_SIZES = 4
 """Most sizes of images whose programs are kept."""
@@ -39,6 +42,17 @@ class _Step(NamedTuple):
     """The shapes of the results."""
     fixed: list[int]
     """The numbers of the parameters that have no gradients: running statistics."""
+    constant: dict[tuple[bool, ...], list[int]]
+    """For each choice of operands that want a gradient, the numbers of the results that depend on none of them."""
+
+    def constants(self, wanted: tuple[bool, ...]) -> list[int]:
+        """Returns the numbers of the results that have no gradient where these operands want one."""
+        found = self.constant.get(wanted)
+        if found is None:
+            moved = depending(self.outline, wanted[: self.outline.given], wanted[self.outline.given :])
+            found = [number for number, value in enumerate(self.outline.results) if value not in moved]
+            self.constant[wanted] = found
+        return found
 
 
 class _Pass(NamedTuple):
@@ -75,6 +89,7 @@ class TrainedCall:
         self.images = [reading.operands.index(each) for each in reading.images]
         self._places = [reading.values[each] for each in reading.images]
         self.parameters = reading.constants.operands
+        self.operands = len(reading.operands)
         self._picked = picker(self.parameters)
         self._lines = list(reading.lines)
         self._steps: dict[tuple[Any, ...], _Step | None] = {}
@@ -132,7 +147,7 @@ class TrainedCall:
         found = [outline.shapes[result] for result in outline.results]
         shapes = [tuple(shape[:2]) if flat else tuple(shape) for shape, flat in zip(found, self._flat, strict=True)]
         fixed = [number for each in outline.operations if isinstance(each, Normed) for number in each.running or ()]
-        return _Step(network, outline, shapes, fixed)
+        return _Step(network, outline, shapes, fixed, {})
 
 
 class _Trained(Function):
@@ -142,10 +157,16 @@ class _Trained(Function):
         ctx.call, ctx.step = call, step
         count, wanted = len(call.images), ctx.needs_input_grad[1:]
         reads = step.network.reads(tuple(wanted[:count]), tuple(wanted[count:]))
-        kept = [
-            each for each, read in zip((*operands, *results), sum(reads[:2], ()) + reads.results, strict=True) if read
+        # Results that torch doesn't save may be changed in place; then they are computed again.
+        free = [
+            read and _may_change(step.outline, value)
+            for read, value in zip(reads.results, step.outline.results, strict=True)
         ]
-        ctx.reads = reads
+        ctx.free = [each.detach() if may else None for each, may in zip(results, free, strict=True)]
+        ctx.free_versions = [version(each) for each in ctx.free]
+        saved_results = tuple([read and not may for read, may in zip(reads.results, free, strict=True)])
+        reads = ctx.reads = reads._replace(results=saved_results)
+        kept = [each for each, read in zip((*operands, *results), sum(reads, ()), strict=True) if read]
         # What no gradient reads may change between the passes, unless gradients are computed call by call.
         ctx.others = [None if read else each for each, read in zip(operands, sum(reads[:2], ()), strict=True)]
         ctx.versions = [version(each) for each in ctx.others]
@@ -154,10 +175,9 @@ class _Trained(Function):
         ctx.forms = [(each.shape, each.dtype) for each in kept]
         ctx.grad_shapes = [each.shape for each in operands]
         ctx.dtype = results[0].dtype
-        recorded = depending(step.outline, wanted[:count], wanted[count:])
-        fixed = [each for each, at in zip(results, step.outline.results, strict=True) if at not in recorded]
-        ctx.mark_non_differentiable(*fixed)
         ctx.set_materialize_grads(False)
+        # What frozen layers alone give has no gradient.
+        ctx.mark_non_differentiable(*[results[number] for number in step.constants(wanted)])
         return results[0] if len(results) == 1 else tuple(results)
 
     @staticmethod
@@ -170,15 +190,21 @@ class _Trained(Function):
             torch.is_grad_enabled()
             or not is_undisturbed()
             or not all(grad is None or has_storage(grad) for grad in grads)
+            or [version(each) for each in ctx.free] != ctx.free_versions
         ):
-            return None, *_again(ctx, grads)
-        kept = [as_it_was(each, *form) for each, form in zip(ctx.saved_tensors, ctx.forms, strict=True)]
+            return None, *_again(ctx, grads, ctx.saved_tensors)
+        # Hooks that compute saved tensors again, as checkpoints do, give them once.
+        unpacked = ctx.saved_tensors
+        kept = [as_it_was(each, *form) for each, form in zip(unpacked, ctx.forms, strict=True)]
         changes = [
             None if grad is None else as_it_was(grad, shape, ctx.dtype)
             for grad, shape in zip(grads, ctx.step.shapes, strict=True)
         ]
         saved, further = kept.pop(), iter(kept)
         images, read_parameters, results = [[next(further) if read else None for read in part] for part in ctx.reads]
+        for number, (own, shape) in enumerate(zip(ctx.free, ctx.step.shapes, strict=True)):
+            if own is not None:
+                results[number] = as_it_was(own, shape, ctx.dtype)
         values, parameters = reached(ctx.step.outline, there)
         numbers = [number in values for number in range(count)]
         numbers += [number in parameters for number in range(len(ctx.others) - count)]
@@ -188,15 +214,25 @@ class _Trained(Function):
         ]
         at = NetworkOperands(images, read_parameters, results, saved)
         finite = network.backward(at, NetworkGradients(changes, found[:count], found[count:]))
-        return None, *(found if finite else _again(ctx, grads))
+        return None, *(found if finite else _again(ctx, grads, unpacked))
 
 
-def _again(ctx: Any, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+def _may_change(outline: Outline, value: int) -> bool:
+    """Returns True if torch saves no result that this one is."""
+    operation = outline.operations[value - outline.given]
+    if isinstance(operation, Reshaped) and operation.source >= outline.given:
+        return _may_change(outline, operation.source)
+    if isinstance(operation, Convolved):
+        return operation.block.pool is not None or operation.block.activation not in (None, *_SAVED)
+    return isinstance(operation, Mapped | Normed) and operation.activation not in (None, *_SAVED)
+
+
+def _again(ctx: Any, grads: Sequence[Tensor | None], saved: Sequence[Tensor]) -> list[Tensor | None]:
     """Returns the gradients by functions that have gradients of any order, and keep infinities where they belong."""
     call, count = ctx.call, len(ctx.call.images)
     fixed = {count + number for number in ctx.step.fixed}
     operands = list(ctx.others)
-    kept = iter(ctx.saved_tensors)
+    kept = iter(saved)
     for number, read in enumerate(sum(ctx.reads[:2], ())):
         if read:
             operands[number] = next(kept)
@@ -208,10 +244,10 @@ def _again(ctx: Any, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
                 "compiled network: it has been modified by an inplace operation since the forward pass, and these "
                 "gradients compute the layers' results again; change it after the backward pass"
             )
-    places = [*call.images, *call.parameters]
+    places = [*call.images, *call.parameters]  # a weight may be an image too
 
     def forward(*operands: Any) -> Any:
-        ordered: list[Any] = [None] * len(places)
+        ordered: list[Any] = [None] * call.operands
         for place, each in zip(places, operands, strict=True):
             ordered[place] = each
         return call.again(*ordered)

@@ -25,7 +25,7 @@ class BatchNormArguments(Arguments):
     running_var: int
     """Address of the running variances."""
     before: int
-    """Address of memory for the running means and variances as they were, or 0."""
+    """Address of memory for the running means and variances as they were, and for beta, or 0."""
     factors: int
     """Address of two numbers: momentum and eps."""
     x_grad: int

@@ -52,6 +52,8 @@ def forward_task(activation: str) -> Task:
             store_scalar(simd, args.running_var, channel, momentum * unbiased + (1.0 - momentum) * spread)
         gamma = load_scalar(simd, args.gamma, channel) if args.gamma != 0 else 1.0
         beta = load_scalar(simd, args.beta, channel) if args.beta != 0 else 0.0
+        if args.before != 0:
+            store_scalar(simd, args.before, 2 * args.C + channel, beta)
         scale, shift = broadcast(simd, gamma * inverse), broadcast(simd, beta - mean * (gamma * inverse))
         x, residual, result = args.x, args.residual, args.result
         for n in range(args.N):

@@ -31,7 +31,8 @@ class NormPass(Operation):
     """This operation is one direction of a batch normalisation of images (N, C, plane).
 
     Its operands are those of `NormOperands`, then forwards the result, the running means and variances, the array of
-    momentum and eps, and memory (2, C) for the running statistics as they were; backwards those of `NormGradients`.
+    momentum and eps, and memory (3, C) for the running statistics and beta as they were; backwards those of
+    `NormGradients`.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ class NetworkLowering:
 
     def _find_homes(self) -> None:
         """Choose the places of values that are parts of a concatenation, or a result in another shape."""
-        outline, given = self._outline, self._outline.given
+        outline, given, results = self._outline, self._outline.given, set(self._homes.values())
         for number in reversed(range(given, len(outline.shapes))):
             operation = outline.operations[number - given]
             sources = operation.sources
@@ -102,6 +102,9 @@ class NetworkLowering:
                 continue
             whole = all((first, count) == (0, outline.shapes[at][1]) for at, first, count in operation.channels)
             if len(sources) < 2 or len(set(sources)) < len(sources) or not whole:
+                continue
+            # A gradient would read the parts in a result, and torch lets the result of a concatenation change.
+            if self._saved is not None and self._homes.get(number) in results:
                 continue
             place = self._homes.get(number) or self._buffer(number)
             for source in sources:
@@ -192,7 +195,7 @@ class NetworkLowering:
         residual = None if operation.residual is None else self._place(operation.residual)
         vectors = [None if each is None else self._parameters[each] for each in (operation.gamma, operation.beta)]
         running = [None, None] if operation.running is None else [self._parameters[each] for each in operation.running]
-        statistics = self._keep(number, 4 * channels * size)
+        statistics = self._keep(number, 5 * channels * size)
         assert statistics is not None
         before = statistics + 2 * channels * size
         operands = source, residual, *vectors, statistics, self._target(number), *running, None, before

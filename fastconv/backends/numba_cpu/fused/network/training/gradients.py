@@ -195,11 +195,15 @@ class GradientLowering:
             read = self._read(number if is_clamp(activation or "") else residual)
             into = self._into(residual)
         vectors = [operation.gamma, operation.beta]
-        given = [None if each is None else self._parameters[each] for each in vectors]
         found = [self._parameter(each, channels) for each in vectors]
         statistics = self._forward.further[number]
+        gamma = None if operation.gamma is None else self._parameters[operation.gamma]
+        # torch lets a beta change between the passes, so the forward pass kept what it was.
+        beta = None if operation.beta is None else statistics + 4 * channels * self._simd.itemsize
         target = self._into(operation.source)
-        job.record(self._program, self._read(operation.source), read, *given, statistics, grad, target, into, *found)
+        job.record(
+            self._program, self._read(operation.source), read, gamma, beta, statistics, grad, target, into, *found
+        )
 
     def _pool(self, number: int, operation: Pooled, grad: Place) -> None:
         g, into = operation.geometry, self._into(operation.source)

@@ -88,7 +88,9 @@ def write_forward(planner: Planner, simd: Simd, outline: Outline, *, undoes: boo
     written = ProgramBuilder() if undoes else program
     lowering = NetworkLowering(outline, written, Lowering(written, planner, simd), simd, saved)
     lowering.record(images, parameters, results)
-    for number, operation in enumerate(outline.operations, outline.given) if undoes else ():
+    # The last first: several normalisations may share their statistics.
+    for number in reversed(range(outline.given, len(outline.shapes))) if undoes else ():
+        operation = outline.operations[number - outline.given]
         if isinstance(operation, Normed) and operation.running is not None:
             channels = outline.shapes[number][1]
             before = lowering.further[number] + 2 * channels * simd.itemsize
