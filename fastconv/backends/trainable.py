@@ -49,8 +49,11 @@ class TrainableNetwork(ABC):
         return np.empty(shape, dtype)
 
     @abstractmethod
-    def reads(self, images: tuple[bool, ...], parameters: tuple[bool, ...]) -> Reads:
-        """Returns what `backward` reads where the gradients of these images and parameters are wanted."""
+    def reads(self, results: tuple[bool, ...], images: tuple[bool, ...], parameters: tuple[bool, ...]) -> Reads:
+        """Returns what `backward` reads where these results have gradients, and these images and parameters want them.
+
+        As in `backward`, they must be wanted only where they are there.
+        """
 
     @abstractmethod
     def forward(self, at: NetworkOperands) -> bool:

@@ -223,6 +223,18 @@ def test_parameters_change_between_the_passes(name: str) -> None:
     assert_alike(found[1], found[0])
 
 
+def test_one_head_makes_its_step_first() -> None:
+    theirs, mine = twins(lambda net, x: ((y := F.relu(net.n(net.a(x)))), F.relu(net.b(y)), F.relu(net.m(net.c(y)))))
+    x = torch.randn(IMAGES, dtype=torch.float64)
+    for model, call in ((mine, compiled(mine)), (theirs, theirs)):
+        _, one, other = call(x)
+        one.square().sum().backward(retain_graph=True)
+        with torch.no_grad():
+            model.b.weight.add_(1)
+        other.square().sum().backward()
+    assert_alike([p.grad for p in mine.parameters()], [p.grad for p in theirs.parameters()])
+
+
 class Statistics(nn.Module):
     """Two normalisations that update the same statistics, of which one channel is not finite."""
 

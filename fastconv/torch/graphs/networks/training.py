@@ -14,7 +14,7 @@ from torch.autograd import Function
 from fastconv import registry
 from fastconv.backends.base import Backend
 from fastconv.backends.network import Convolved, Mapped, Normed, Outline, Reshaped
-from fastconv.backends.trainable import NetworkGradients, NetworkOperands, TrainableNetwork, depending, reached
+from fastconv.backends.trainable import NetworkGradients, NetworkOperands, Reads, TrainableNetwork, depending, reached
 from fastconv.errors import ArgumentError
 from fastconv.torch.graphs.folding import picker
 from fastconv.torch.graphs.networks.constants import is_usable
@@ -156,7 +156,7 @@ class _Trained(Function):
         call, step, results, saved = run
         ctx.call, ctx.step = call, step
         count, wanted = len(call.images), ctx.needs_input_grad[1:]
-        reads = step.network.reads(tuple(wanted[:count]), tuple(wanted[count:]))
+        reads = step.network.reads((True,) * len(results), tuple(wanted[:count]), tuple(wanted[count:]))
         # Results that torch doesn't save may be changed in place; then they are computed again.
         free = [
             read and _may_change(step.outline, value)
@@ -165,9 +165,10 @@ class _Trained(Function):
         ctx.free = [each.detach() if may else None for each, may in zip(results, free, strict=True)]
         ctx.free_versions = [version(each) for each in ctx.free]
         saved_results = tuple([read and not may for read, may in zip(reads.results, free, strict=True)])
-        reads = ctx.reads = reads._replace(results=saved_results)
+        # A parameter may change where the results that have gradients don't depend on it: of two heads, say, one may
+        # make its step before the other's gradients. So a backward pass looks at those that it reads.
+        reads = ctx.reads = Reads(reads.images, (False,) * len(reads.parameters), saved_results)
         kept = [each for each, read in zip((*operands, *results), sum(reads, ()), strict=True) if read]
-        # What no gradient reads may change between the passes, unless gradients are computed call by call.
         ctx.others = [None if read else each for each, read in zip(operands, sum(reads[:2], ()), strict=True)]
         ctx.versions = [version(each) for each in ctx.others]
         kept.append(saved)
@@ -186,13 +187,16 @@ class _Trained(Function):
         there = [grad is not None for grad in grads]
         if not any(there):
             return None, *[None] * len(ctx.others)
+        values, parameters = reached(ctx.step.outline, there)
+        reach = [number in values for number in range(count)]
+        reach += [number in parameters for number in range(len(ctx.others) - count)]
         if (
             torch.is_grad_enabled()
             or not is_undisturbed()
             or not all(grad is None or has_storage(grad) for grad in grads)
             or [version(each) for each in ctx.free] != ctx.free_versions
         ):
-            return None, *_again(ctx, grads, ctx.saved_tensors)
+            return None, *_again(ctx, grads, ctx.saved_tensors, reach)
         # Hooks that compute saved tensors again, as checkpoints do, give them once.
         unpacked = ctx.saved_tensors
         kept = [as_it_was(each, *form) for each, form in zip(unpacked, ctx.forms, strict=True)]
@@ -201,20 +205,34 @@ class _Trained(Function):
             for grad, shape in zip(grads, ctx.step.shapes, strict=True)
         ]
         saved, further = kept.pop(), iter(kept)
-        images, read_parameters, results = [[next(further) if read else None for read in part] for part in ctx.reads]
+        images, _, results = [[next(further) if read else None for read in part] for part in ctx.reads]
         for number, (own, shape) in enumerate(zip(ctx.free, ctx.step.shapes, strict=True)):
             if own is not None:
                 results[number] = as_it_was(own, shape, ctx.dtype)
-        values, parameters = reached(ctx.step.outline, there)
-        numbers = [number in values for number in range(count)]
-        numbers += [number in parameters for number in range(len(ctx.others) - count)]
+        wanted = tuple([want and there for want, there in zip(ctx.needs_input_grad[1:], reach, strict=True)])
         found = [
-            torch.from_numpy(network.empty(shape, DTYPES[ctx.dtype])) if want and reach else None
-            for shape, want, reach in zip(ctx.grad_shapes, ctx.needs_input_grad[1:], numbers, strict=True)
+            torch.from_numpy(network.empty(shape, DTYPES[ctx.dtype])) if want else None
+            for shape, want in zip(ctx.grad_shapes, wanted, strict=True)
         ]
-        at = NetworkOperands(images, read_parameters, results, saved)
+        reads = network.reads(tuple(there), wanted[:count], wanted[count:])
+        at = NetworkOperands(images, _parameters(ctx, reads.parameters), results, saved)
         finite = network.backward(at, NetworkGradients(changes, found[:count], found[count:]))
-        return None, *(found if finite else _again(ctx, grads, unpacked))
+        return None, *(found if finite else _again(ctx, grads, unpacked, reach))
+
+
+def _parameters(ctx: Any, read: Sequence[bool]) -> list[Tensor | None]:
+    """Returns the parameters that are read, as they were in the forward pass."""
+    count, found = len(ctx.call.images), list[Tensor | None]()
+    for number, there in enumerate(read, count):
+        each, before = ctx.others[number], ctx.versions[number]
+        if there and version(each) != before:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: a "
+                f"parameter of shape {tuple(each.shape)} is at version {version(each)}; expected version {before} "
+                "instead"
+            )
+        found.append(as_it_was(each, ctx.grad_shapes[number], ctx.dtype) if there else None)
+    return found
 
 
 def _may_change(outline: Outline, value: int) -> bool:
@@ -227,8 +245,13 @@ def _may_change(outline: Outline, value: int) -> bool:
     return isinstance(operation, Mapped | Normed) and operation.activation not in (None, *_SAVED)
 
 
-def _again(ctx: Any, grads: Sequence[Tensor | None], saved: Sequence[Tensor]) -> list[Tensor | None]:
-    """Returns the gradients by functions that have gradients of any order, and keep infinities where they belong."""
+def _again(
+    ctx: Any, grads: Sequence[Tensor | None], saved: Sequence[Tensor], reach: Sequence[bool]
+) -> list[Tensor | None]:
+    """Returns the gradients by functions that have gradients of any order, and keep infinities where they belong.
+
+    ``reach`` says of each operand whether it can have a gradient.
+    """
     call, count = ctx.call, len(ctx.call.images)
     fixed = {count + number for number in ctx.step.fixed}
     operands = list(ctx.others)
@@ -238,7 +261,7 @@ def _again(ctx: Any, grads: Sequence[Tensor | None], saved: Sequence[Tensor]) ->
             operands[number] = next(kept)
         elif number in fixed:
             operands[number] = None
-        elif version(operands[number]) != ctx.versions[number]:
+        elif reach[number] and version(operands[number]) != ctx.versions[number]:
             raise RuntimeError(
                 f"{'input' if number < count else 'parameter'} {number if number < count else number - count} of a "
                 "compiled network: it has been modified by an inplace operation since the forward pass, and these "

@@ -39,8 +39,8 @@ class NumbaTrainableNetwork(TrainableNetwork):
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
         return buffers.empty(shape, dtype)
 
-    def reads(self, images: _Mask, parameters: _Mask) -> Reads:
-        _, used = self._gradients((True,) * len(self._outline.results), images, parameters)
+    def reads(self, results: _Mask, images: _Mask, parameters: _Mask) -> Reads:
+        _, used = self._gradients(results, images, parameters)
         first, second = self._outline.given, self._outline.given + self._outline.parameters
         there = [number in used for number in range(second + len(self._outline.results))]
         return Reads(tuple(there[:first]), tuple(there[first:second]), tuple(there[second:]))
