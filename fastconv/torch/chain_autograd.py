@@ -112,7 +112,7 @@ class _Chained(Function):
             return None, None, *[None] * (count + len(ctx.others))
         saved, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or not ctx.finite or not is_undisturbed() or not has_storage(grad):
-            return None, *_backward_again(ctx, grad)
+            return None, *_backward_again(ctx, grad, saved)
         x, *rest = [as_it_was(each, *form) for each, form in zip(saved, ctx.forms, strict=True)]
         parameters, further = _in_turn(rest[:count], ctx.others), rest[count:]
         memory = further.pop(0) if run.chain.saved_bytes else None
@@ -130,13 +130,16 @@ class _Chained(Function):
             Operands(x, parameters[: 2 * count], result, memory, parameters[2 * count :]),
             Gradients(grad, found[0], found[1 : 1 + 2 * count], found[1 + 2 * count :]),
         )
-        return None, *(found if finite else _backward_again(ctx, grad))
+        return None, *(found if finite else _backward_again(ctx, grad, saved))
 
 
-def _backward_again(ctx: Any, grad: Tensor) -> list[Tensor | None]:
-    """Returns the gradients by functions that have gradients of any order, and keep infinities where they belong."""
+def _backward_again(ctx: Any, grad: Tensor, saved: Sequence[Tensor]) -> list[Tensor | None]:
+    """Returns the gradients by functions that have gradients of any order, and keep infinities where they belong.
+
+    ``saved`` are the saved tensors: hooks that compute them again, as checkpoints do, give them once.
+    """
     _check_unchanged(ctx)
-    run, (x, *rest) = ctx.run, ctx.saved_tensors
+    run, (x, *rest) = ctx.run, saved
     operands = x, *_in_turn(rest[: len(run.chain.blocks)], ctx.others)
     return gradients_again(
         partial(_separately, run.chain, run.shape, run.backend), operands, grad, ctx.needs_input_grad[1:]

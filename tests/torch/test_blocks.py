@@ -253,3 +253,17 @@ def test_a_block_made_by_hand_is_a_convolution_to_everyone_else() -> None:
     torch.testing.assert_close(block(x), reference.avg_pool2d(plain(x).relu(), 2))
     assert "activation='relu', pool='avg'" in str(block)
     assert fastconv.torch.ConvBlock2d is ConvBlock2d
+
+
+def test_a_gradient_that_is_not_finite_through_a_checkpoint() -> None:
+    """The hooks of a checkpoint give each saved tensor once."""
+    block = ConvBlock2d(3, 4, 3).double()
+    x, grad = torch.randn(2, 3, 6, 6, dtype=torch.float64), torch.ones(2, 4, 4, 4, dtype=torch.float64)
+    grad[0, 1, 2, 3] = torch.inf
+    torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False).backward(grad)
+    found = [p.grad.clone() for p in block.parameters() if p.grad is not None]
+    block.zero_grad()
+    torch.relu(reference.conv2d(x, block.weight, block.bias)).backward(grad)
+    assert len(found) == 2
+    for mine, theirs in zip(found, block.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs.grad, equal_nan=True)
