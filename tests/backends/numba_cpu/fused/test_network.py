@@ -20,6 +20,8 @@ from fastconv.backends.numba_cpu.fused.network import dense, planes
 from fastconv.backends.numba_cpu.fused.network.look import Look
 from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork
 from fastconv.backends.numba_cpu.fused.network.planes import Run
+from fastconv.backends.numba_cpu.fused.network.training import plane_dots
+from fastconv.backends.numba_cpu.fused.network.training.shares import Shares
 from fastconv.backends.numba_cpu.runtime.program import HEAD, Place, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
@@ -99,6 +101,34 @@ def test_what_is_done_to_planes(used: str, simd: Simd) -> None:
     )
     assert program.finish().run((*arrays, factors, scale, shift, residual, found))
     np.testing.assert_allclose(found, expected, rtol=0, atol=30 * np.finfo(simd.dtype).eps)
+
+
+@pytest.mark.parametrize("pixels", [1, 15, 64, 65, 4096, 4163])
+def test_sums_of_products_of_planes(pixels: int, simd: Simd) -> None:
+    """Planes shorter than a vector, of whole vectors and of some more, and longer than what is summed at a time."""
+    a, b = _numbers(simd, 9, pixels), _numbers(simd, 9, pixels)[::-1].copy()
+    found = np.full(12, 7.0, simd.dtype)
+    program = ProgramBuilder()
+    places = [program.operand() for _ in range(3)]
+    plane_dots.record(program, simd, places[0], places[1], places[2], 9, pixels)
+    assert program.finish().run((a, b, found))
+    exact = (a.astype(np.float64) * b).sum(1)
+    eps = np.finfo(simd.dtype).eps
+    np.testing.assert_allclose(found[:9], exact, rtol=2 * eps, atol=8 * np.sqrt(pixels) * eps)
+    assert (found[9:] == 7.0).all()
+
+
+def test_shares_of_a_gradient() -> None:
+    """Channels side by side are one run, what nothing gives is None, and a second summand is a layer of its own."""
+    one, other = Place(1), Place(2)
+    shares = Shares(4)
+    shares.add(Run(one, 4, 0, 4))
+    assert shares.whole() == one
+    shares.add(Run(other, 9, 5, 2), 1)
+    assert shares.whole() is None
+    assert shares.layers() == [[Run(one, 4, 0, 4)], [None, Run(other, 9, 5, 2), None]]
+    shares.add(Run(other, 9, 7, 1), 3)
+    assert shares.layers()[1] == [None, Run(other, 9, 5, 3)]
 
 
 @pytest.mark.parametrize(("images", "rows", "depth"), [(1, 1, 1), (1, 16, 64), (2, 37, 129), (8, 40, 31)])
