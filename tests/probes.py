@@ -40,6 +40,7 @@ FAST_WAYS = (
     "tests/backends/numba_cpu/calls/",
     "tests/torch/test_internals.py",
     "tests/torch/test_known_calls.py",
+    "tests/torch/test_known_poolings.py",
     "tests/torch/test_sequential.py",
     "tests/torch/test_team.py",
 )

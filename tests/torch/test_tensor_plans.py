@@ -9,7 +9,7 @@ from torch import nn
 import fastconv
 from fastconv.torch import functional as ours
 from fastconv.torch.planning import TensorConv2dPlan
-from tests.torch.test_known_calls import B, W, X
+from tests.torch.known_calls import B, W, X
 
 
 @pytest.fixture

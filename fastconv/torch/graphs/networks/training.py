@@ -34,7 +34,7 @@ _MOST_SIZES = 4
 
 
 class _Step(NamedTuple):
-    """A network for one size of images and one choice of gradients."""
+    """A network for one size of images."""
 
     network: TrainableNetwork
     outline: Outline

@@ -61,8 +61,9 @@ class NumbaTrainableNetwork(TrainableNetwork):
     def backward(self, at: NetworkOperands, gradients: NetworkGradients) -> bool:
         results, images, parameters = [tuple([each is not None for each in part]) for part in gradients]
         program, _ = self._gradients(results, images, parameters)
-        arrays = *at.images, *at.parameters, *at.results, at.saved
-        return program.run_at(addresses_of((at.saved, *arrays, *itertools.chain(*gradients)))[1:])
+        # Any of these may be None, but for the saved memory, which tells `addresses_of` what kind of arrays they are.
+        arrays = *at.images, *at.parameters, *at.results, at.saved, *itertools.chain(*gradients)
+        return program.run_at(addresses_of((at.saved, *arrays))[1:])
 
     def _gradients(self, results: _Mask, images: _Mask, parameters: _Mask) -> tuple[Program, set[int]]:
         """Return the program of the gradients for these choices, and the operands that it uses."""

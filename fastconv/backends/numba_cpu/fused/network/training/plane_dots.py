@@ -5,7 +5,7 @@ sums[n, c]  =  sum over u of a[n, c, u] b[n, c, u]
 
 from __future__ import annotations
 
-from fastconv.backends.numba_cpu.fused.batch_norm.sums import lane_sum
+from fastconv.backends.numba_cpu.fused.batch_norm.sums import RUN, lane_sum
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import Simd, add, fused, lanes_between, load, load_where, store_scalar, zeros
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
@@ -14,9 +14,6 @@ from fastconv.threads import get_num_threads
 
 _CHUNK = 1 << 14
 """Length of the planes that one task does, in numbers."""
-
-_RUN = 4096
-"""Numbers that are summed before the lanes are added up in float64: 64 for each lane of four vectors of 16."""
 
 
 class PlaneDotsArguments(Arguments):
@@ -43,14 +40,14 @@ def _multiply_planes(simd, args, task, thread):
     scratch, whole = args.workspace + 64 * thread, args.pixels // (4 * simd.lanes) * (4 * simd.lanes)
     for plane in range(task * args.task_planes, min(args.planes, (task + 1) * args.task_planes)):
         begin, total = plane * pixels, 0.0
-        for first in range(0, max(whole, 1), _RUN):
+        for first in range(0, max(whole, 1), RUN):
             s, t, u, v = zeros(simd), zeros(simd), zeros(simd), zeros(simd)
-            for i in range(begin + first, begin + min(whole, first + _RUN), 4 * lanes):
+            for i in range(begin + first, begin + min(whole, first + RUN), 4 * lanes):
                 s = fused(simd, load(simd, a, i), load(simd, b, i), s)
                 t = fused(simd, load(simd, a, i + lanes), load(simd, b, i + lanes), t)
                 u = fused(simd, load(simd, a, i + 2 * lanes), load(simd, b, i + 2 * lanes), u)
                 v = fused(simd, load(simd, a, i + 3 * lanes), load(simd, b, i + 3 * lanes), v)
-            if first + _RUN >= whole:
+            if first + RUN >= whole:
                 for i in range(whole, pixels, lanes):
                     there = lanes_between(simd, 0, pixels - i)
                     one = load_where(simd, a, begin + i, there, zeros(simd))

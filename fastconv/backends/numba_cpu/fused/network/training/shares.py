@@ -14,7 +14,7 @@ class Shares:
     """Collects what the readers of one value give to its gradient."""
 
     def __init__(self, channels: int) -> None:
-        """Begin with none, for a value of so many channels."""
+        """Begin with no share, for a value that has this many ``channels``."""
         self._channels = channels
         self._layers: list[list[tuple[Place, int, int] | None]] = []
 
