@@ -7,11 +7,13 @@ tiling of a problem, its predicted cost, and the number of tasks; the planner co
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from fastconv.backends.numba_cpu.conv.epilogue import Epilogue
 from fastconv.backends.numba_cpu.conv.job_arguments import job_arguments
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
@@ -167,7 +169,7 @@ class Plan(Operation):
         return self._exact
 
 
-class Convolution(Plan):
+class Convolution(Epilogue, Plan):
     """This plan computes a forward pass or an input gradient: all lattice points read the same taps of the source."""
 
     def __init__(
@@ -181,10 +183,16 @@ class Convolution(Plan):
         self._record_steps(program, [self._packing or self._first], {"weight": weight, "panels": panels})
 
     def record_packed(
-        self, program: ProgramBuilder, source: Place, panels: Place, bias: Place | None, target: Place
+        self,
+        program: ProgramBuilder,
+        source: Place,
+        panels: Place,
+        bias: Place | None,
+        target: Place,
+        residual: Place | None = None,
     ) -> None:
         """Add the convolution by a weight that `record_packing` packed to a program."""
-        places = {"source": source, "panels": panels, "bias": bias, "target": target}
+        places = {"source": source, "panels": panels, "bias": bias, "target": target, "residual": residual}
         steps = [self._second] if self._packing is None else [self._first, self._second]
         self._record_steps(program, steps, places)
 
@@ -202,13 +210,24 @@ class Convolution(Plan):
         program.add(self.args, there, [Step(*step, threads) for step in steps], workspace, flag)
         program.keep(self)
 
-    def activated(self, function: Callable[[], int], *, residual: bool = False) -> Convolution | None:
-        """Return the plan that adds a residual and applies a function, or None where that takes a job of its own.
+    def _with(self, **values: int) -> Self:
+        """Return a copy of the plan with other arguments."""
+        plan = copy.copy(self)
+        plan.args, plan._alone = self.args.copy(), {}
+        plan._set(values)
+        return plan
 
-        ``function`` returns the address of a compiled one, as `fused.post_op.in_place`. The residual's place follows
-        that of the target where the plan is recorded.
-        """
-        return None
+    def _with_activation(self, function: Callable[[], int]) -> Self | None:
+        """Return a copy of the plan whose tasks activate their results, or None if these aren't all of the target."""
+        p = self.job.problem
+        whole = p.target_step == (1, 1) and p.lattice == self.job.target[2:]
+        return self._with(activation=function()) if whole else None
+
+    def _with_residual(self) -> Self:
+        """Return a copy of the plan whose tasks read the argument ``residual``."""
+        plan = self._with()
+        plan._operands = (*self._operands, *self.arguments.positions("residual"))
+        return plan
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:
         """Fill the lattice of ``target``; return False if the weight had NaN or infinity."""

@@ -155,16 +155,22 @@ class Lowering:
         reads_input = activation is not None and activation.reads_input
         if numbers is not None and not reads_input:
             y, numbers = numbers, None
-        limits = activation.limits if activation is not None and at.residual is None else None
+        limits = activation.limits if activation is not None else None
         (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits, kept=self.panels is not None)
-        follows = at.residual is not None or (activation is not None and limits is None)
+        left: Place | None = at.residual
         residual: tuple[Place, ...] = ()
-        if follows and numbers is None and not job.exchanged:
-            added = at.residual is not None
-            activated = plan.activated(lambda: post_op.in_place(simd, block.activation or NONE), residual=added)
+        if left is not None:
+            adding = None if job.exchanged else plan.adding()
+            if adding is not None:
+                plan, residual, left = adding, (left,), None
+            else:
+                limits = None
+                (plan,), _, _ = self.planner.plans("conv2d", simd, g, kept=self.panels is not None)
+        follows = left is not None or (activation is not None and limits is None)
+        if follows and left is None and numbers is None and not job.exchanged:
+            activated = plan.activated(lambda: post_op.in_place(simd, block.activation or NONE))
             if activated is not None:
                 plan, follows = activated, False
-                residual = (at.residual,) if at.residual is not None else ()
         if job.exchanged:
             plan.record(program, at.w, at.x, y)
             if at.b is not None or limits is not None:
@@ -175,7 +181,7 @@ class Lowering:
             plan.record(program, at.x, at.w, at.b, y, *residual)
         if follows:
             count, name = math.prod(g.output_shape), block.activation
-            post_op.record_forward(program, simd, name, y, y, count, residual=at.residual, saved=numbers)
+            post_op.record_forward(program, simd, name, y, y, count, residual=left, saved=numbers)
         return y
 
     def backward(self, block: Block, at: Backward) -> None:

@@ -62,19 +62,17 @@ def _forward_task(name: str) -> Task:
 def in_place(simd: Simd, name: str) -> Kernel:
     """Return the address of the function that applies the activation ``name``, which is compiled at the first call.
 
-    It takes five integers: the address of the numbers, how many lie side by side, that of the residual, or 0, how many
-    such rows there are, and the distance between rows, in numbers.
+    It takes four integers: the address of the numbers, how many lie side by side, how many such rows there are, and the
+    distance between rows, in numbers.
     """
 
-    def activate(numbers, count, residual, rows, step):
+    def activate(numbers, count, rows, step):
         if count == step:
             count, rows = rows * count, 1
         for first in range(0, rows * step, step):
             for i in range(0, count, simd.lanes):
                 left = count - i
                 value = load_most(simd, numbers, first + i, left, zeros(simd))
-                if residual != 0:
-                    value = add(simd, value, load_most(simd, residual, first + i, left, zeros(simd)))
                 store_most(simd, numbers, first + i, left, apply(simd, name, value))
 
     return integers(activate)

@@ -29,6 +29,8 @@ class ConvArguments(Arguments):
     """Address of the output gradient, from which a weight gradient is computed; it has the target's shape."""
     bias: int
     """Address of the bias, or 0."""
+    residual: int
+    """Address of images of the target's shape that are added to the results before these are limited, or 0."""
     target: int
     """Address of the target; for a weight gradient, of the weight gradient."""
     panels: int
@@ -45,6 +47,8 @@ class ConvArguments(Arguments):
     """Address of a table with three integers a tap: dy, dx and the tap's index in the weight's kernel."""
     limits: int
     """Address of four numbers: minus infinity, infinity, and the limits of every result (0 and infinity for ReLU)."""
+    activation: int
+    """Address of a function that activates results in place, once they are limited (fused/post_op.py), or 0."""
     infinite: int
     """A task sets this to 1 if it finds an infinite number or NaN in the data that it packs or computes."""
     N: int

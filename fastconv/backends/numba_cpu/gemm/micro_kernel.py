@@ -65,8 +65,9 @@ def packed(simd: Simd, rows: int, vectors: int) -> Kernel:
     """Return the address of the packed kind for a tile of rows x vectors, compiled at the first call.
 
     It takes eight integers. depth: steps, at least 1. a, b, c: addresses. step: elements between rows of c. bias: the
-    address of MR numbers, or 0 for none. start: 0 to start from the bias, `ACCUMULATE` to add to c. limits: the address
-    of the lower and the upper limit of every result, as 0 and infinity for ReLU; a NaN stays NaN.
+    address of MR numbers, or 0 for none. start: the address of a matrix in the layout of c that is added, or 0 for
+    none; it is c itself where the sums of former steps are there. limits: the address of the lower and the upper limit
+    of every result, as 0 and infinity for ReLU; a NaN stays NaN.
     """
 
     def packed_kernel(depth, a, b, c, step, bias, start, limits):
@@ -190,7 +191,7 @@ def _indirect_tile(typing, simd, rows, vectors, pieces, values):
                 with builder.if_then(builder.icmp_signed("<", first, end)):
                     write_where(values, mask, where)
 
-        tile.finish_with_bias(bias, limits, write)
+        tile.finish(bias, limits, write)
         return context.get_dummy_value()
 
     return types.void(simd, rows, vectors, pieces, types.UniTuple(types.intp, 9)), generate

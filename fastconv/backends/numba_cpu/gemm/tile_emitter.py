@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 _I64 = ir.IntType(64)
 
-ACCUMULATE = 1
-"""The value of ``start`` with which a kernel adds to the contents of c, instead of starting from the bias."""
-
 BLOCK_STEPS = 512
 """Steps of the indirect kind that are added up in one chain, before the sums are added to the totals. With 4,608 in one
 chain the error was 3.5 times torch's; the packed kind is called for some hundred steps at a time."""
@@ -237,20 +234,19 @@ class Tile:
         builder.position_at_end(after)
         self.sums = done
 
-    def finish(self, start: Callable[[int, int], Any], limits: Any, write: Callable[[int, list[Any]], None]) -> None:
-        """Emit the epilogue of every kernel: add the start value to each sum, and clamp the results.
+    def finish(
+        self,
+        bias: Any,
+        limits: Any,
+        write: Callable[[int, list[Any]], None],
+        added: Callable[[int, int], Any] | None = None,
+    ) -> None:
+        """Emit the epilogue of every kernel: add the bias to each sum, and what ``added`` gives, and clamp the results.
 
-        ``limits`` is the address of two numbers, the lower and the upper limit.
-        ``write`` gets the index of a column of vectors, and the values to be written there, one for each row.
+        ``bias`` is the address of a number for each row, or 0 for none, ``limits`` that of two numbers, the lower and
+        the upper limit. ``write`` gets the index of a column of vectors, and the values to be written there, one for
+        each row.
         """
-        builder = self.builder
-        lowest, highest = (self.spread(limits, self.number(i)) for i in range(2))
-        for j in range(self.vectors):
-            totals = [builder.fadd(start(i, j), self.sums[i, j]) for i in range(self.rows)]
-            write(j, [clamped(builder, total, lowest, highest) for total in totals])
-
-    def finish_with_bias(self, bias: Any, limits: Any, write: Callable[[int, list[Any]], None]) -> None:
-        """Emit the epilogue of sums that start from the bias, or from 0 if there is no bias."""
         builder = self.builder
         # Zeros stand for no bias: a second epilogue without one would make the kernels a third longer.
         zeros = cgutils.global_constant(
@@ -258,7 +254,12 @@ class Tile:
         )
         none = builder.icmp_signed("==", bias, self.number(0))
         given = builder.select(none, builder.ptrtoint(zeros, _I64), bias)
-        self.finish(lambda i, j: self.spread(given, self.number(i)), limits, write)
+        lowest, highest = (self.spread(limits, self.number(i)) for i in range(2))
+        for j in range(self.vectors):
+            totals = [builder.fadd(self.spread(given, self.number(i)), self.sums[i, j]) for i in range(self.rows)]
+            if added is not None:
+                totals = [builder.fadd(total, added(i, j)) for i, total in enumerate(totals)]
+            write(j, [clamped(builder, total, lowest, highest) for total in totals])
 
     def _place(self, step: Any, i: int, j: int) -> Any:
         """Return the index of vector (i, j) of the tile in a row-major matrix with rows ``step`` elements apart."""
@@ -276,7 +277,7 @@ class Tile:
             prefetch_line(self.builder, element(self.builder, self.simd, c, place), to_write=True)
 
     def finish_matrix(self, c: Any, step: Any, bias: Any, start: Any, limits: Any) -> None:
-        """Write the tile to the corner of a row-major matrix, or add it to what is there."""
+        """Write the tile to the corner of a row-major matrix; add what is at ``start`` in the same layout, unless 0."""
         builder = self.builder
 
         def write(j: int, values: list[Any]) -> None:
@@ -287,8 +288,11 @@ class Tile:
                 else:
                     builder.store(value, pointer).align = self.simd.simd.itemsize
 
-        with builder.if_else(builder.icmp_signed("==", start, self.number(ACCUMULATE))) as (accumulate, begin):
-            with accumulate:
-                self.finish(lambda i, j: self.load(c, self._place(step, i, j), self._mask_of(j)), limits, write)
+        def added(i: int, j: int) -> Any:
+            return self.load(start, self._place(step, i, j), self._mask_of(j))
+
+        with builder.if_else(builder.icmp_signed("==", start, self.number(0))) as (begin, add):
             with begin:
-                self.finish_with_bias(bias, limits, write)
+                self.finish(bias, limits, write)
+            with add:
+                self.finish(bias, limits, write, added)

@@ -7,7 +7,6 @@ every second lane is written: 4 instructions a vector, where one by one it takes
 from __future__ import annotations
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     add,
     bits_between,
@@ -39,9 +38,9 @@ def every_second(simd, count):
 def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, epilogue):
     """Write columns ``lane`` up to ``end`` of a tile, in ``rows`` channels, to pixels ``right`` apart, from ``corner``.
 
-    ``epilogue`` is (bias, start, limits). If ``start`` is ACCUMULATE, the columns are added to the target, else to the
-    numbers at the address ``bias``, if that isn't 0. ``limits`` is the address of the lower and the upper limit of
-    results.
+    ``epilogue`` is (bias, start, limits). The numbers at the address ``bias``, one for each channel, are added if that
+    isn't 0, and those at ``start``, which are where the target's are from ``target`` on. ``limits`` is the address of
+    the lower and the upper limit of results.
     """
     bias, start, limits = epilogue
     least, most = load_scalar(simd, limits, 0), load_scalar(simd, limits, 1)
@@ -51,12 +50,11 @@ def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, 
             there = lanes_between(simd, 0, end - at)
             place = corner + at - lane
             for m in range(rows):
-                before = zeros(simd)
-                if start == ACCUMULATE:
-                    before = load_where(simd, target, place + m * plane, there, before)
-                elif bias != 0:
-                    before = broadcast(simd, load_scalar(simd, bias, m))
-                value = add(simd, load_where(simd, tile, m * width + at, there, zeros(simd)), before)
+                value = load_where(simd, tile, m * width + at, there, zeros(simd))
+                if bias != 0:
+                    value = add(simd, value, broadcast(simd, load_scalar(simd, bias, m)))
+                if start != 0:
+                    value = add(simd, value, load_where(simd, start, place + m * plane, there, zeros(simd)))
                 store_where(simd, target, place + m * plane, there, clamp(simd, value, lowest, highest))
     elif right == 2:
         for at in range(lane, end, simd.lanes):
@@ -64,29 +62,22 @@ def write_run(simd, tile, width, rows, lane, end, target, corner, plane, right, 
             near, far = every_second(simd, end - at), every_second(simd, end - at - simd.lanes // 2)
             for m in range(rows):
                 place = corner + m * plane + 2 * (at - lane)
-                before, after = zeros(simd), zeros(simd)
-                if start == ACCUMULATE:
-                    before = load_where(simd, target, place, near, before)
-                    after = load_where(simd, target, place + simd.lanes, far, after)
-                elif bias != 0:
-                    before = broadcast(simd, load_scalar(simd, bias, m))
-                    after = before
                 value = load_where(simd, tile, m * width + at, there, zeros(simd))
-                before = add(simd, spread_low(simd, value), before)
-                after = add(simd, spread_high(simd, value), after)
+                if bias != 0:
+                    value = add(simd, value, broadcast(simd, load_scalar(simd, bias, m)))
+                before, after = spread_low(simd, value), spread_high(simd, value)
+                if start != 0:
+                    before = add(simd, before, load_where(simd, start, place, near, zeros(simd)))
+                    after = add(simd, after, load_where(simd, start, place + simd.lanes, far, zeros(simd)))
                 store_where(simd, target, place, near, clamp(simd, before, lowest, highest))
                 store_where(simd, target, place + simd.lanes, far, clamp(simd, after, lowest, highest))
     else:
         for m in range(rows):
             place = corner + m * plane
-            start_from = zero(simd)
-            if bias != 0:
-                start_from = load_scalar(simd, bias, m)
+            more = load_scalar(simd, bias, m) if bias != 0 else zero(simd)
             for at in range(lane, end):
-                value = load_scalar(simd, tile, m * width + at)
-                if start == ACCUMULATE:
-                    value += load_scalar(simd, target, place + (at - lane) * right)
-                else:
-                    value += start_from
+                value = load_scalar(simd, tile, m * width + at) + more
+                if start != 0:
+                    value += load_scalar(simd, start, place + (at - lane) * right)
                 value = min(max(value, least), most)  # a NaN that comes first stays
                 store_scalar(simd, target, place + (at - lane) * right, value)

@@ -22,7 +22,7 @@ import numpy as np
 from fastconv.backends.compiler import intrinsic, types
 from fastconv.backends.numba_cpu.simd.kinds import argument_type
 
-MOST_WORDS = 64
+MOST_WORDS = 72
 """The largest number of fields. The memory of every job begins with this many 64-bit words for its arguments."""
 
 

@@ -166,6 +166,8 @@ class MatmulCosts:
     """Steps of the reduction at a time, at most."""
     near_bytes: int
     """Size limit of a tile's columns, in bytes, for as many steps as are done at a time: they stay in the L1 cache."""
+    block_bytes: int
+    """Size limit of a block's columns, in bytes, for as many steps, which each row of tiles reads from the L2 cache."""
     fewest: int
     """Steps of the reduction at a time, at least."""
     order: float

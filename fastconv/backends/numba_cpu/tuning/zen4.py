@@ -203,6 +203,7 @@ ZEN4 = CostModel(
     matmul=MatmulCosts(
         steps=192,
         near_bytes=32 << 10,
+        block_bytes=512 << 10,
         fewest=24,
         order=3.0,
         fewest_rows=128,

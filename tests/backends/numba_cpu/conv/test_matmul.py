@@ -13,10 +13,8 @@ from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, Matr
 from fastconv.backends.numba_cpu.conv.matmul.tiling import matrix_tiling
 from fastconv.backends.numba_cpu.conv.matmul.weight_tiling import WeightTiling, matrix_weight_tiling
 from fastconv.backends.numba_cpu.conv.plan import Plan
-from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.gemm.micro_kernel import most_rows
 from fastconv.backends.numba_cpu.lowering import jobs
-from fastconv.backends.numba_cpu.runtime.program import ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd
 from fastconv.geometry import ConvGeometry
 from tests.forced import FORCED, assert_all_exact, assert_same_bits, assert_special_values_travel, image
@@ -226,49 +224,3 @@ def test_the_same_bits_for_any_number_of_threads(matrix: NumbaCpu, simd: Simd) -
 def test_special_values(matrix: NumbaCpu, simd: Simd, value: float) -> None:
     assert_special_values_travel(matrix, image(3, 3, 7, 4, 1, 1), simd, value)
     assert_special_values_travel(matrix, ConvGeometry(3, 2, 3, 5, 4, 3, 5), simd, value)
-
-
-FOLLOWED = {
-    "images in place": image(5, 6, 7, 9, 1, 1, N=2),
-    "groups": image(6, 4, 5, 9, 1, 1, N=3, groups=3),
-    "a column alone": image(33, 7, 7, 20, 1, 1),
-    "blocks of columns and rows": image(24, 40, 41, 70, 1, 1),
-    "gathered": image(9, 15, 14, 20, 3, 3, stride=(2, 2)),
-}
-
-
-@pytest.mark.parametrize("g", FOLLOWED.values(), ids=FOLLOWED)
-@pytest.mark.parametrize("added", [False, True], ids=["", "residual"])
-def test_what_follows_has_the_bits_of_a_pass_of_its_own(
-    g: ConvGeometry, added: bool, simd: Simd, matrix: NumbaCpu
-) -> None:
-    rng = np.random.default_rng(3)
-    sizes = g.input_shape, g.weight_shape, (g.K,), g.output_shape
-    x, w, b, residual = (rng.normal(size=size).astype(simd.dtype) for size in sizes)
-    residual.flat[7] = np.nan
-    before, more = plan(matrix, "conv2d", g, simd), [residual] if added else []
-    assert isinstance(before, MatrixConvolution)
-    activated = before.activated(lambda: post_op.in_place(simd, "silu"), residual=added)
-    assert activated is not None
-    expected, found = np.empty(g.output_shape, simd.dtype), np.full(g.output_shape, 7.0, simd.dtype)
-    program = ProgramBuilder()
-    *places, there = [program.operand() for _ in range(5)]
-    before.record(program, *places)
-    post_op.record_forward(
-        program, simd, "silu", places[3], places[3], expected.size, residual=there if added else None
-    )
-    assert program.finish().run((x, w, b, expected, residual))
-    assert activated.execute(x, w, b, found, *more)
-    assert found.tobytes() == expected.tobytes()
-    assert np.isnan(found).sum() == added
-    assert before.run(x, w, b, found)
-    assert found.tobytes() != expected.tobytes()
-
-
-def test_pixels_that_do_not_lie_side_by_side_take_a_pass_of_their_own(simd: Simd, matrix: NumbaCpu) -> None:
-    several = plan(matrix, "conv2d", image(9, 15, 14, 20, 3, 3, N=2, stride=(2, 2)), simd)
-    assert isinstance(several, MatrixConvolution)
-    assert several.activated(lambda: post_op.in_place(simd, "silu")) is None
-    lattice = plan(matrix, "conv2d_input", image(4, 9, 9, 5, 3, 3, stride=(2, 2)), simd)
-    assert isinstance(lattice, MatrixConvolution)
-    assert lattice.activated(lambda: post_op.in_place(simd, "silu")) is None

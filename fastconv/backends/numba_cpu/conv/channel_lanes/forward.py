@@ -26,7 +26,6 @@ from __future__ import annotations
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.channel_lanes.arguments import ChannelsArguments
 from fastconv.backends.numba_cpu.gemm.packing import AHEAD, is_finite, pack_panel, transpose_pixels
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.gemm.write_run import write_run
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -177,7 +176,7 @@ def _multiply(simd, args, panel, last, channels, first_row, rows, first, pixels,
                         a = row + size * (j * right * channels + begin)
                         c = results + size * (i * J + j) * width
                         left, below = (a, right * channels, 1), (b + size * begin * width, width, simd.lanes)
-                        call(kernel, (stop - begin, *left, *below, c, width, 0, ACCUMULATE, args.limits))
+                        call(kernel, (stop - begin, *left, *below, c, width, 0, c, args.limits))
 
 
 @inner

@@ -16,5 +16,3 @@ class PlaneArguments(ConvArguments):
     """Planes, or target channels of a weight gradient, in a task."""
     block_rows: int
     """Lattice rows in a block."""
-    activation: int
-    """Address of a function that activates numbers in place (fused/post_op.py), or 0."""

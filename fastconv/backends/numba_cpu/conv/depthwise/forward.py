@@ -202,4 +202,4 @@ def convolve(simd, args, task, thread):
             if args.activation != 0:
                 target += size * first_row * args.target_w
                 count = (end_row - first_row) * args.target_w
-                call(args.activation, (target, count, 0, 1, count))
+                call(args.activation, (target, count, 1, count))

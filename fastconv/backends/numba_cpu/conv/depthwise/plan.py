@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,13 +32,8 @@ class DepthwiseConvolution(Convolution):
         # 960 planes of 7 x 7 have few products, but take one thread 28 us.
         self._flops = max(self._flops, round(2 * simd.lanes * cut.cycles))
 
-    def activated(self, function: Callable[[], int], *, residual: bool = False) -> DepthwiseConvolution | None:
-        if residual or self.job.problem.target_step != (1, 1) or self.job.problem.lattice != self.job.target[2:]:
-            return None
-        plan = copy.copy(self)
-        plan.args, plan._alone = self.args.copy(), {}
-        plan.args["activation"] = function()
-        return plan
+    def activated(self, function: Callable[[], int]) -> DepthwiseConvolution | None:
+        return self._with_activation(function)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> PlaneTiling | None:

@@ -26,7 +26,6 @@ from fastconv.backends.numba_cpu.conv.image_lanes.arguments import BatchArgument
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear, interleave, separate
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -177,7 +176,7 @@ def convolve(simd, args, task, thread):
             for j in range(0, J, vectors):
                 count = _list_taps(simd, args, first_row + i, j, first, here, table)
                 for panel in range(first_panel, end_panel):
-                    bias = args.bias
+                    bias = args.bias if k == 0 else 0
                     valid = min(tile_rows, channels - panel * tile_rows)
                     if bias != 0:
                         bias += size * (group * channels + panel * tile_rows)
@@ -189,7 +188,7 @@ def convolve(simd, args, task, thread):
                     target = results + size * (
                         (panel - first_panel) * tile_rows * row_step + (i * across + j) * simd.lanes
                     )
-                    start = ACCUMULATE if k > 0 else 0
+                    start = target if k > 0 else 0
                     call(
                         kernel,
                         (count, table, here, left, slab, channel, distance, target, row_step, bias, start, here_limits),

@@ -36,7 +36,6 @@ from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import (
     is_plain,
 )
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.gemm.write_run import write_run
 from fastconv.backends.numba_cpu.simd import (
     Simd,
@@ -105,14 +104,12 @@ def multiply(simd, args, task, thread):
     for k in range(0, length, chunk):
         here = min(chunk, length - k)
         _gather_block(simd, args, group, first, pixels, (k, k + here), gathered, runs)
-        start = ACCUMULATE if k > 0 else 0
+        start = args.target if k > 0 else args.residual
         here_limits = limits + 2 * simd.itemsize if k + here == length else limits
         for panel in range(first_panel, end_panel):
             row = group * rows + panel * tile_rows
             left = args.panels + simd.itemsize * tile_rows * ((group * panels + panel) * length + k)
-            bias = args.bias
-            if bias != 0:
-                bias += simd.itemsize * row
+            bias = args.bias + simd.itemsize * row if args.bias != 0 and k == 0 else 0
             whole = panel * tile_rows + tile_rows <= rows
             for tile in range(tiles):
                 u = first + tile * width
@@ -121,13 +118,17 @@ def multiply(simd, args, task, thread):
                 direct = whole and dense and inside + width <= in_image
                 target, across, begin, addend, within = scratch, width, 0, 0, limits
                 if direct:
-                    target = args.target + simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
-                    across, begin, addend, within = plane, start, bias, here_limits
+                    place = simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
+                    target, begin = args.target + place, start + place if start != 0 else 0
+                    across, addend, within = plane, bias, here_limits
                 _multiply_chunk(simd, args, here, width, (left, right, target, across, addend, begin, within))
                 if not direct:
                     count = min(width, pixels - u)
                     valid = min(tile_rows, rows - panel * tile_rows)
                     deliver(simd, args, row, valid, u, count, scratch, width, bias, start, here_limits)
+            if args.activation != 0 and k + here == length:
+                valid = min(tile_rows, rows - panel * tile_rows)
+                activate(simd, args, row, valid, first, min(pixels, first + tiles * width))
 
 
 @inner
@@ -139,8 +140,8 @@ def _multiply_chunk(simd, args, length, width, operands):
         here = min(steps, length - k)
         within = last_limits if k + here == length else args.limits
         a, b = left + simd.itemsize * k * tile_rows, right + simd.itemsize * k * width
-        call(args.kernel, (here, a, b, target, across, bias, begin, within))
-        begin = ACCUMULATE
+        call(args.kernel, (here, a, b, target, across, bias if k == 0 else 0, begin, within))
+        begin = target
 
 
 @inner
@@ -171,3 +172,15 @@ def deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
         if inside == I * J:
             inside = 0
             n += 1
+
+
+@inner
+def activate(simd, args, row, rows, first, end):
+    """Activate the results of target channels from ``row`` on, at lattice points ``first`` up to ``end``."""
+    plane = args.I * args.J
+    while first < end:
+        n, inside = divmod(first, plane)
+        count = min(end - first, plane - inside)
+        place = (n * args.groups * args.rows + row) * plane + inside
+        call(args.activation, (args.target + simd.itemsize * place, count, rows, plane))
+        first += count

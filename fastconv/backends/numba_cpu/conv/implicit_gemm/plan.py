@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from fastconv.backends.numba_cpu.conv.implicit_gemm import forward, weight_grad
@@ -27,6 +28,12 @@ class GemmConvolution(Convolution):
         self.args["kernel"] = micro_kernel.packed(simd, *shape)
         self._first = packing.pack_weight(simd), p.groups * cut.panels
         self._second = forward.multiply(simd), self.tasks(p, cut)
+
+    def adding(self) -> GemmConvolution:
+        return self._with_residual()
+
+    def activated(self, function: Callable[[], int]) -> GemmConvolution | None:
+        return self._with_activation(function)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> Tiling:

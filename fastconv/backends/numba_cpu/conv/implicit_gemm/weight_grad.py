@@ -23,7 +23,6 @@ from __future__ import annotations
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import AHEAD, INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.gemm.arguments import ConvArguments
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -229,26 +228,25 @@ def multiply_block(simd, args, task, thread):
             place = left + simd.itemsize * (panel - first_panel) * panel_step
             if not is_part:
                 _pack_gradient(simd, args, group * rows + row, valid, u, count, place, square)
-            start = ACCUMULATE if u > begin else 0
             for tile in range(tiles):
                 operand = right + simd.itemsize * tile * here * width
                 column = first + tile * width
                 result = target + simd.itemsize * ((group * rows + row) * columns + column)
                 if valid == tile_rows and column + width <= end:
-                    call(kernel, (here, place, operand, result, columns, 0, start, limits))
+                    call(kernel, (here, place, operand, result, columns, 0, result if u > begin else 0, limits))
                 else:
                     call(kernel, (here, place, operand, scratch, width, 0, 0, limits))
-                    _deliver(simd, scratch, width, result, columns, valid, min(width, end - column), start)
+                    _deliver(simd, scratch, width, result, columns, valid, min(width, end - column), u > begin)
 
 
 @inner
-def _deliver(simd, tile, width, target, columns, rows, count, start):
-    """Write ``rows`` x ``count`` numbers of a tile to the matrix, or add them if ``start`` is ACCUMULATE."""
+def _deliver(simd, tile, width, target, columns, rows, count, goes_on):
+    """Write ``rows`` x ``count`` numbers of a tile to the matrix, or add them if sums go on."""
     for m in range(rows):
         for column in range(0, count, simd.lanes):
             there = lanes_between(simd, 0, count - column)
             value = load(simd, tile, m * width + column)
-            if start == ACCUMULATE:
+            if goes_on:
                 value = add(simd, value, load_where(simd, target, m * columns + column, there, zeros(simd)))
             store_where(simd, target, m * columns + column, there, value)
 

@@ -42,7 +42,5 @@ class MatrixArguments(ConvArguments):
     """Distance from the first to the last row of taps."""
     plain: int
     """1 if each lattice point of a weight gradient reads the one pixel at its own place."""
-    activation: int
-    """Address of a function that activates numbers in place (fused/post_op.py), or 0."""
-    residual: int
-    """Address of images of the target's shape, which are added before the activation, or 0."""
+    by_rows: int
+    """1 if a task goes along a row of tiles before it goes to the next one, 0 if it goes down a column of them."""

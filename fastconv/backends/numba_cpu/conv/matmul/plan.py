@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,7 +17,10 @@ from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
+from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.splitting import LARGE_BYTES
+
+COST = CPU.matmul
 
 
 class MatrixConvolution(Convolution):
@@ -40,7 +42,9 @@ class MatrixConvolution(Convolution):
         self._set(values | {"panel_step": cut.tile_rows * (depth if packed else row_step)})
         large = max(depth, p.rows) * cut.columns * simd.itemsize > LARGE_BYTES
         self._set({"columns_first": int(large)})
-        self._set({"alone": alone, "points": cut.columns - alone})
+        block = (cut.split_steps or cut.steps) * cut.block_tiles * cut.tile_vectors * simd.lanes * simd.itemsize
+        by_rows = int(block <= COST.block_bytes and not alone)
+        self._set({"alone": alone, "points": cut.columns - alone, "by_rows": by_rows})
         if cut.columns > alone:
             self._kernels = _kernels(self.args, simd, kernel.kernel, replace(cut, columns=cut.columns - alone), p.rows)
         if alone:
@@ -50,17 +54,11 @@ class MatrixConvolution(Convolution):
             self._first = product.prepare(simd), packed + p.groups * spans * -(-p.channels // cut.piece)
         self._second = product.convolve(simd), self.tasks(p, cut)
 
-    def activated(self, function: Callable[[], int], *, residual: bool = False) -> MatrixConvolution | None:
-        p, gathered = self.job.problem, self.args["piece"][0] != 0
-        # The pixels of a task's block must lie side by side in the target.
-        if (gathered and p.images > 1) or p.target_step != (1, 1) or p.lattice != self.job.target[2:]:
-            return None
-        plan = copy.copy(self)
-        plan.args, plan._alone = self.args.copy(), {}
-        plan.args["activation"] = function()
-        if residual:
-            plan._operands = (*self._operands, *self.arguments.positions("residual"))
-        return plan
+    def adding(self) -> MatrixConvolution:
+        return self._with_residual()
+
+    def activated(self, function: Callable[[], int]) -> MatrixConvolution | None:
+        return self._with_activation(function)
 
     @staticmethod
     def tiling(simd: Simd, p: Problem) -> MatrixTiling | None:

@@ -20,20 +20,24 @@ panels. Pixels of several images lie side by side: 8 images of 7 x 7 fill 98% of
 If the last vector would hold a single pixel, as for 7 x 7, that pixel's results are dot products along the weight's
 rows. A tile whose pixels are in several images, or have a stride in the target, is written by way of the workspace.
 
-A residual is added, and an activation that is more than limits applied, at the end of each task, to numbers that are in
-its core's cache. As jobs of their own, which are cut another way, these passes take half of the numbers from the other
-core, and so does the job behind them.
+A residual is added in the micro-kernel's epilogue. An activation that is more than limits is applied to a row of tiles,
+or at the end of a task, to numbers that are in its core's cache. As a job of its own, which is cut another way, this
+pass takes half of the numbers from the other core, and so does the job behind it.
+
+The order of tiles is a question of memory. Along the rows, a tile continues its rows of the target and of the
+residual, which the processor foresees and reads ahead: with 64 channels to 256 on 56 x 56 pixels, 8 images take 3.1 ms
+so instead of 3.6, and 3.2 instead of 4.6 with a residual (Emerald Rapids, two threads). But then the block's columns
+are read again for each row of tiles, so they must fit into the L2 cache.
 """
 
 from __future__ import annotations
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.conv.implicit_gemm.forward import deliver
+from fastconv.backends.numba_cpu.conv.implicit_gemm.forward import activate, deliver
 from fastconv.backends.numba_cpu.conv.implicit_gemm.gather import INSIDE_WORDS, RUN_WORDS, gather
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.conv.matmul.tiling import LAST_ROWS, MatrixTiling
 from fastconv.backends.numba_cpu.gemm.packing import pack_panel_of
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     call,
@@ -80,50 +84,64 @@ def convolve(simd, args, task, thread):
     plane, rest_of_task = divmod(task, args.blocks * args.panel_blocks)
     image, group = divmod(plane, args.groups)
     panel_block, block = _block_of(args, rest_of_task)
-    rows, columns, depth = args.rows, args.points, args.depth * args.tap_count
-    tile_rows, tile_width = args.tile_rows, args.tile_vectors * simd.lanes
-    first_row = panel_block * args.block_panels * tile_rows
-    end_row = min(rows, first_row + args.block_panels * tile_rows)
+    tile_rows, tile_width, size = args.tile_rows, args.tile_vectors * simd.lanes, simd.itemsize
+    first_panel = panel_block * args.block_panels
+    first_row, end_row = first_panel * tile_rows, min(args.rows, (first_panel + args.block_panels) * tile_rows)
     first_column = block * args.block_tiles * tile_width
-    end_column = columns if block + 1 == args.blocks else first_column + args.block_tiles * tile_width
-    kernels, size, width = args.kernel, simd.itemsize, args.width
-    in_image, plane_size = args.I * args.J, args.target_h * args.target_w
-    row_step, depth_step, panel_step = args.row_step, args.depth_step, args.panel_step
+    end_column = args.points if block + 1 == args.blocks else first_column + args.block_tiles * tile_width
     left, right = _operands(simd, args, plane, group)
     scratch = args.workspace + thread * args.thread_bytes
-    steps, chunk = args.steps, args.split_steps
-    for k in range(0, depth, chunk):
-        here = min(chunk, depth - k)
-        start = ACCUMULATE if k > 0 else 0
-        limits = args.limits + 2 * size if k + here == depth else args.limits
-        for j in range(first_column, end_column, tile_width):
-            there = min(tile_width, columns - j)
-            rest = there - (there - 1) // simd.lanes * simd.lanes
-            u = image * in_image + j
-            n, inside = divmod(u, in_image)
-            dense = plane_size == in_image and inside + there <= in_image
-            b = right + size * (k * width + j)
-            for i in range(first_row, end_row, tile_rows):
-                kernel = load_integer(kernels, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
-                a = left + size * (i // tile_rows * panel_step + k * depth_step)
-                row = group * rows + i
-                bias = args.bias + size * row if args.bias != 0 else 0
-                if dense and chunk == steps:
-                    c = args.target + size * ((n * args.groups * rows + row) * plane_size + inside)
-                    call(kernel, (here, a, row_step, depth_step, b, width, rest, c, plane_size, bias, start, limits))
-                else:
-                    for s in range(0, here, steps):
-                        some, begin = min(steps, here - s), ACCUMULATE if s > 0 else 0
-                        then, below = a + size * s * depth_step, b + size * s * width
-                        whole = some, then, row_step, depth_step, below, width, rest, scratch, tile_width
-                        call(kernel, (*whole, 0, begin, args.limits))
-                    valid = min(tile_rows, end_row - i)
-                    deliver(simd, args, row, valid, u, there, scratch, tile_width, bias, start, limits)
+    panels = (end_row - first_row + tile_rows - 1) // tile_rows
+    columns = (end_column - first_column + tile_width - 1) // tile_width
+    depth, chunk, by_rows = args.depth * args.tap_count, args.split_steps, args.by_rows != 0
+    first, end = image * args.I * args.J + first_column, image * args.I * args.J + end_column
+    outer, inner = (panels, columns) if by_rows else (columns, panels)
+    for number in range((depth + chunk - 1) // chunk * outer):
+        part, one = divmod(number, outer)
+        steps = part * chunk, min(depth, part * chunk + chunk)
+        for other in range(inner):
+            panel, column = (one, other) if by_rows else (other, one)
+            place = first_column + column * tile_width
+            _multiply_tile(simd, args, image, group, first_panel + panel, end_row, place, steps, left, right, scratch)
+        if args.activation != 0 and by_rows and steps[1] == depth:
+            row = first_row + one * tile_rows
+            activate(simd, args, group * args.rows + row, min(tile_rows, end_row - row), first, end)
     if args.alone != 0 and block + 1 == args.blocks:
-        u = image * in_image + columns
-        _multiply_last(simd, args, group, first_row, end_row, u, left, right + size * columns, scratch)
-    if args.activation != 0:
-        _activate(simd, args, plane * rows + first_row, end_row - first_row, first_column, end_column)
+        _multiply_last(simd, args, group, first_row, end_row, end, left, right + size * args.points, scratch)
+        end += 1
+    if args.activation != 0 and not by_rows:
+        activate(simd, args, group * args.rows + first_row, end_row - first_row, first, end)
+
+
+@inner
+def _multiply_tile(simd, args, image, group, panel, end_row, column, part, left, right, scratch):
+    """Add the products of steps ``part`` to the tile of a panel of rows and of the columns from ``column`` on."""
+    rows, columns, width, size = args.rows, args.points, args.width, simd.itemsize
+    tile_rows, tile_width, steps = args.tile_rows, args.tile_vectors * simd.lanes, args.steps
+    in_image, plane = args.I * args.J, args.target_h * args.target_w
+    row_step, depth_step, (k, end) = args.row_step, args.depth_step, part
+    i, there = panel * tile_rows, min(tile_width, columns - column)
+    rest = there - (there - 1) // simd.lanes * simd.lanes
+    n, inside = divmod(column, in_image) if args.piece != 0 else (image, column)
+    a = left + size * (panel * args.panel_step + k * depth_step)
+    b = right + size * (k * width + column)
+    kernel = load_integer(args.kernel, (2 if i + tile_rows > rows else 0) + (1 if there < tile_width else 0))
+    row = group * rows + i
+    bias = args.bias + size * row if args.bias != 0 and k == 0 else 0
+    start = args.target if k > 0 else args.residual
+    limits = args.limits + 2 * size if end == args.depth * args.tap_count else args.limits
+    if plane == in_image and inside + there <= in_image and args.split_steps == steps:
+        place = size * ((n * args.groups * rows + row) * plane + inside)
+        c, begin = args.target + place, start + place if start != 0 else 0
+        call(kernel, (end - k, a, row_step, depth_step, b, width, rest, c, plane, bias, begin, limits))
+        return
+    for s in range(0, end - k, steps):
+        some, begin = min(steps, end - k - s), scratch if s > 0 else 0
+        then, below = a + size * s * depth_step, b + size * s * width
+        whole = some, then, row_step, depth_step, below, width, rest, scratch, tile_width
+        call(kernel, (*whole, 0, begin, args.limits))
+    valid = min(tile_rows, end_row - i)
+    deliver(simd, args, row, valid, n * in_image + inside, there, scratch, tile_width, bias, start, limits)
 
 
 @inner
@@ -145,17 +163,6 @@ def _operands(simd, args, plane, group):
     if args.piece != 0:
         return left, args.panels + args.columns + size * group * depth * args.width
     return left, args.source + size * plane * depth * args.width
-
-
-@inner
-def _activate(simd, args, channel, rows, first, end):
-    """Add the residual to columns ``first`` up to ``end`` of some channels' results, and activate them."""
-    plane, count = args.target_h * args.target_w, end - first
-    if end == args.points:
-        count += args.alone
-    begin = simd.itemsize * (channel * plane + first)
-    residual = args.residual + begin if args.residual != 0 else 0
-    call(args.activation, (args.target + begin, count, residual, rows, plane))
 
 
 @inner
@@ -184,4 +191,4 @@ def _multiply_last(simd, args, group, first_row, end_row, u, left, right, scratc
         call(kernel, (vectors, a, args.row_step, column, scratch, here, 1))
     row = group * args.rows + first_row
     bias = args.bias + size * row if args.bias != 0 else 0
-    deliver(simd, args, row, end_row - first_row, u, 1, sums, 1, bias, 0, args.limits + 2 * size)
+    deliver(simd, args, row, end_row - first_row, u, 1, sums, 1, bias, args.residual, args.limits + 2 * size)

@@ -28,7 +28,6 @@ from __future__ import annotations
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.conv.matmul.arguments import MatrixArguments
 from fastconv.backends.numba_cpu.gemm.packing import transpose_pixels
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     add,
@@ -94,7 +93,6 @@ def _multiply(simd, args, rows, columns, count, gradient, transposed, tables, re
     for t in range(args.tap_count):
         for k in range(0, count, steps):
             here, table = min(steps, count - k), tables + 8 * (t * most + k)
-            start = ACCUMULATE if add or k > 0 else 0
             for j in range(first_column, end_column, tile_width):
                 there = min(tile_width, channels - j)
                 rest = there - (there - 1) // simd.lanes * simd.lanes
@@ -103,6 +101,7 @@ def _multiply(simd, args, rows, columns, count, gradient, transposed, tables, re
                     edge = (2 if i + tile_rows > args.rows else 0) + (1 if there < tile_width else 0)
                     kernel = load_integer(kernels, edge)
                     a, c = gradient + size * (i * plane + k), result + size * (t * whole + i * channels + j)
+                    start = c if add or k > 0 else 0
                     if plain != 0:
                         pixels = b + size * (1 + k) * width
                         call(kernel, (here, a, plane, 1, pixels, width, rest, c, channels, 0, start, limits))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.numba_cpu.conv.epilogue import Epilogue
 from fastconv.backends.numba_cpu.conv.phases.arguments import PhaseArguments
 from fastconv.backends.numba_cpu.conv.phases.copy import merge, split
 from fastconv.backends.numba_cpu.conv.phases.tiling import PhasedTiling, phases_of
@@ -89,7 +90,7 @@ class _Phased(Operation):
             yield part, source, target
 
 
-class PhasedConvolution(_Phased):
+class PhasedConvolution(Epilogue, _Phased):
     """This plan is a forward pass or an input gradient."""
 
     def run(self, source: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, target: np.ndarray) -> bool:

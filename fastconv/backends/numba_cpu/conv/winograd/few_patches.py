@@ -44,7 +44,6 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
 )
 from fastconv.backends.numba_cpu.conv.winograd.results import write_pixels
 from fastconv.backends.numba_cpu.gemm.packing import pack_panel_of
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import call
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -163,7 +162,7 @@ def multiply(simd, args, task, thread):
     left_step = tile_rows * steps + simd.lanes
     sums = left + size * products * left_step
     sum_step = block_rows * width + simd.lanes
-    start = 0
+    goes_on = False
     for piece in range(pieces):
         for k in range(0, depth, steps):
             here = min(steps, depth - k)
@@ -178,8 +177,8 @@ def multiply(simd, args, task, thread):
                         target = sums + size * ((tile - first_tile) * products + product) * sum_step
                         a = left + size * product * left_step
                         c = target + size * (panel - first_panel) * tile_rows * width
-                        call(kernel, (here, a, right, c, width, 0, start, limits))
-            start = ACCUMULATE
+                        call(kernel, (here, a, right, c, width, 0, c if goes_on else 0, limits))
+            goes_on = True
     first_row = first_panel * tile_rows
     row, wanted = group * rows + first_row, min(block_rows, rows - first_row)
     for tile in range(first_tile, end_tile):

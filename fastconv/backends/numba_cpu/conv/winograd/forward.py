@@ -82,7 +82,6 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     write_zeros,
 )
 from fastconv.backends.numba_cpu.conv.winograd.results import write_pixels
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import call
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -133,7 +132,7 @@ def multiply(simd, args, task, thread):
     weight_step = args.weight_step
     weight = args.panels + size * (products * weight_step * group + first_panel * panel_step)
     images = args.target
-    start = 0
+    goes_on = False
     for piece in range(pieces):
         tap = piece_at(simd, args, piece)
         describe_chunks(simd, args, images, group, (row, 0), first, (count, chunks), tap, nowhere, table)
@@ -144,9 +143,9 @@ def multiply(simd, args, task, thread):
                 right = patches + size * point * patch_step
                 for panel in range(here_panels):
                     left = point * weight_step + panel * panel_step + piece * piece_step + k * tile_rows
-                    target = sums + size * (point * sum_step + panel * tile_rows * width)
-                    call(kernel, (here, weight + size * left, right, target, width, 0, start, limits))
-            start = ACCUMULATE
+                    c = sums + size * (point * sum_step + panel * tile_rows * width)
+                    call(kernel, (here, weight + size * left, right, c, width, 0, c if goes_on else 0, limits))
+            goes_on = True
     wanted = min(here_panels * tile_rows, rows - first_panel * tile_rows)
     if not write_pixels(simd, args, row, wanted, chunks, table, width, sums, sum_step, nowhere):
         args.infinite = 1

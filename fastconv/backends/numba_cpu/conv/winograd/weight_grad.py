@@ -56,7 +56,6 @@ from fastconv.backends.numba_cpu.conv.winograd.patches import (
     write_zeros,
 )
 from fastconv.backends.numba_cpu.gemm.packing import is_finite, pack_rows, pack_squares
-from fastconv.backends.numba_cpu.gemm.tile_emitter import ACCUMULATE
 from fastconv.backends.numba_cpu.simd import (
     call,
     load_scalar,
@@ -202,8 +201,8 @@ def _write_taps(simd, sums, step, rows, wanted, columns, taps, target, depth, ke
 
 
 @inner
-def _add_products(simd, args, steps, start, tiles, panels, left, left_step, right, sums):
-    """Add the 16 products of ``steps`` patches, whose operands are packed at ``left`` and ``right``, to the sums."""
+def _add_products(simd, args, steps, goes_on, tiles, panels, left, left_step, right, sums):
+    """Add the products of ``steps`` patches, packed at ``left`` and ``right``, to the sums if these go on."""
     tile_rows, width = args.tile_rows, args.tile_vectors * simd.lanes
     kernel, limits = args.kernel, args.limits
     most, columns, size = args.steps, tiles * width, simd.itemsize
@@ -214,7 +213,7 @@ def _add_products(simd, args, steps, start, tiles, panels, left, left_step, righ
             for panel in range(panels):
                 a = left + size * (point * left_step + panel * panel_step)
                 c = sums + size * ((point * panels + panel) * tile_rows * columns + tile * width)
-                call(kernel, (steps, a, b, c, columns, 0, start, limits))
+                call(kernel, (steps, a, b, c, columns, 0, c if goes_on else 0, limits))
 
 
 @task(WinogradArguments)
@@ -262,8 +261,7 @@ def multiply(simd, args, task, thread):
         for panel in range(panels):
             row, place = first_row + panel * tile_rows, left + size * panel * panel_step
             _pack_gradient(simd, args, row, min(tile_rows, end_row - row), chunks, table, square, place, left_step)
-        start = ACCUMULATE if first > begin else 0
-        _add_products(simd, args, here, start, tiles, panels, left, left_step, right, sums)
+        _add_products(simd, args, here, first > begin, tiles, panels, left, left_step, right, sums)
 
     target = args.target
     if args.splits > 1:

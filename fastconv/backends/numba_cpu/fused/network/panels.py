@@ -39,4 +39,4 @@ class Panels:
             self._places[key] = self._memory + self.size
             self.size += -(-plan.panels_bytes // _PAGE) * _PAGE
             plan.record_packing(self._packing, w, self._places[key])
-        plan.record_packed(self._program, x, self._places[key], b, y)
+        plan.record_packed(self._program, x, self._places[key], b, y, *residual)

@@ -1,0 +1,27 @@
+"""An `Epilogue` is what a convolution does to its results while they are in registers, or in its core's cache.
+
+A pass of its own over the results moves them to a cache that both cores share, and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Self
+
+
+class Epilogue:
+    """This base class of convolutions' plans leaves everything but bias and limits to jobs that follow."""
+
+    def adding(self) -> Self | None:
+        """Return the plan that adds a residual before it limits results, or None where that takes a job of its own.
+
+        The residual's place follows that of the target where the plan is recorded.
+        """
+        return None
+
+    def activated(self, function: Callable[[], int]) -> Self | None:
+        """Return the plan that applies a function to its results, or None where that takes a job of its own.
+
+        ``function`` returns the address of a compiled one, as `fused.post_op.in_place`.
+        """
+        return None
