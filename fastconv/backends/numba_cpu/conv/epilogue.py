@@ -1,6 +1,6 @@
-"""An `Epilogue` is what a convolution does to its results while they are in registers, or in its core's cache.
+"""An `Epilogue` is what a convolution does to its results besides writing them to an array of their own.
 
-A pass of its own over the results moves them to a cache that both cores share, and back.
+A pass of its own over the results moves them from the core's cache to one that all cores share, and back.
 """
 
 from __future__ import annotations
@@ -24,4 +24,8 @@ class Epilogue:
 
         ``function`` returns the address of a compiled one, as `fused.post_op.in_place`.
         """
+        return None
+
+    def among(self, channels: int) -> Self | None:
+        """Return the plan whose target is some channels of images with ``channels`` channels, or None."""
         return None

@@ -26,6 +26,7 @@ def job_arguments(simd: Simd, job: Job, table: np.ndarray) -> dict[str, int]:
         "W": job.source[3],
         "target_h": job.target[2],
         "target_w": job.target[3],
+        "target_channels": p.groups * p.rows,
         "I": p.lattice[0],
         "J": p.lattice[1],
         "DI": p.source_step[0],

@@ -210,6 +210,9 @@ class Convolution(Epilogue, Plan):
         program.add(self.args, there, [Step(*step, threads) for step in steps], workspace, flag)
         program.keep(self)
 
+    def among(self, channels: int) -> Self | None:
+        return self._with(target_channels=channels)
+
     def _with(self, **values: int) -> Self:
         """Return a copy of the plan with other arguments."""
         plan = copy.copy(self)

@@ -4,6 +4,7 @@ activations.py       the activations: formula, gradient, and what the gradient r
 lanes.py             formulas in Python's operators, emitted as vector instructions
 post_op.py           a pass over an array: adds a residual, applies an activation; its gradient
 saved.py             what a block saves for its gradients
+convolving.py        a convolution's plan, with as much of what follows as the plan does by itself
 lowering.py          writes the jobs of a block into a program, some images at a time
 chain.py             makes the programs of several blocks in a row: one forward pass, one backward pass
 bias_grad.py         the bias gradient

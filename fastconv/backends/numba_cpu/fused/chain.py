@@ -13,7 +13,8 @@ from fastconv.backends.block import Block
 from fastconv.backends.chain import Chain, Gradients, Operands
 from fastconv.backends.compiler import ahead
 from fastconv.backends.kept import Kept
-from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering, Planner
+from fastconv.backends.numba_cpu.fused.convolving import Planner
+from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering
 from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.addresses import addresses_of

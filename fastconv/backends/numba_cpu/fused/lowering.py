@@ -22,18 +22,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Protocol
 
 from fastconv.backends.block import Block, pairs_of
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS, NONE
+from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
+from fastconv.backends.numba_cpu.fused.convolving import Convolving, Planner, convolving
 from fastconv.backends.numba_cpu.fused.network.panels import Panels
 from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans
 from fastconv.backends.numba_cpu.gemm import elementwise, reduce
 from fastconv.backends.numba_cpu.gemm.arguments import NO_LIMITS
-from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.pooling.plan import average_backward, max_backward
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
 from fastconv.backends.numba_cpu.pooling.windows.state import AVERAGES, PLACES, VALUES
@@ -44,29 +43,6 @@ from fastconv.geometry import ConvGeometry
 SLAB_BYTES = 4 << 20
 """Size limit of a slab's results, in bytes: they stay in the L3 cache. Smaller slabs pack weights more often, and were
 not faster."""
-
-
-class Planner(Protocol):
-    """Makes the plans of convolutions."""
-
-    algorithm: str | None
-    """Name of the algorithm that all plans must take, or None where the planner chooses."""
-
-    def plans(
-        self,
-        operation: str,
-        simd: Simd,
-        geometry: ConvGeometry,
-        limits: tuple[float, float] | None = None,
-        *,
-        kept: bool = False,
-    ) -> tuple[list[Any], list[Job], bool]:
-        """Return the plans for "conv2d", "conv2d_input" or "conv2d_weight", and their jobs.
-
-        ``limits`` are the limits of a convolution's results, ``kept`` says that packed weights are kept for later runs.
-        The third value says whether the jobs write every element of the result.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -151,38 +127,42 @@ class Lowering:
         They are at ``y``, or at ``numbers``, where those that the gradient reads are saved, if they are the results.
         """
         g, program, simd = block.geometry, self.program, self.simd
-        activation = None if block.activation is None else ACTIVATIONS[block.activation]
-        reads_input = activation is not None and activation.reads_input
-        if numbers is not None and not reads_input:
+        if numbers is not None and (block.activation is None or not ACTIVATIONS[block.activation].reads_input):
             y, numbers = numbers, None
-        limits = activation.limits if activation is not None else None
-        (plan,), (job,), _ = self.planner.plans("conv2d", simd, g, limits, kept=self.panels is not None)
-        left: Place | None = at.residual
-        residual: tuple[Place, ...] = ()
-        if left is not None:
-            adding = None if job.exchanged else plan.adding()
-            if adding is not None:
-                plan, residual, left = adding, (left,), None
-            else:
-                limits = None
-                (plan,), _, _ = self.planner.plans("conv2d", simd, g, kept=self.panels is not None)
-        follows = left is not None or (activation is not None and limits is None)
-        if follows and left is None and numbers is None and not job.exchanged:
-            activated = plan.activated(lambda: post_op.in_place(simd, block.activation or NONE))
-            if activated is not None:
-                plan, follows = activated, False
-        if job.exchanged:
-            plan.record(program, at.w, at.x, y)
-            if at.b is not None or limits is not None:
-                elementwise.record_bias(program, simd, y, at.b, (g.N, g.K), limits or NO_LIMITS)
-        elif self.panels is not None:
-            self.panels.record(plan, at.x, at.w, at.b, y, *residual)
+        ready = self._ready(block, at.residual, activates=numbers is None)
+        if ready.job.exchanged:
+            ready.plan.record(program, at.w, at.x, y)
+            if at.b is not None or ready.limits is not None:
+                elementwise.record_bias(program, simd, y, at.b, (g.N, g.K), ready.limits or NO_LIMITS)
         else:
-            plan.record(program, at.x, at.w, at.b, y, *residual)
-        if follows:
-            count, name = math.prod(g.output_shape), block.activation
-            post_op.record_forward(program, simd, name, y, y, count, residual=left, saved=numbers)
+            self._record(ready, at, y)
+        if ready.follows:
+            count, residual = math.prod(g.output_shape), None if ready.residual else at.residual
+            post_op.record_forward(program, simd, block.activation, y, y, count, residual=residual, saved=numbers)
         return y
+
+    def forward_among(self, block: Block, at: Forward, channels: int) -> bool:
+        """Write the jobs of a block whose results are some channels of images with ``channels`` channels.
+
+        Nothing is written, and False returned, if that takes a copy of the results.
+        """
+        if block.pool is not None or at.residual is not None or at.saved is not None:
+            return False
+        ready = self._ready(block, None, activates=True)
+        plan = None if ready.job.exchanged or ready.follows else ready.plan.among(channels)
+        if plan is None:
+            return False
+        self._record(replace(ready, plan=plan), at, at.result)
+        return True
+
+    def _ready(self, block: Block, residual: Place | None, *, activates: bool) -> Convolving:
+        return convolving(self.planner, self.simd, block, residual, kept=self.panels is not None, activates=activates)
+
+    def _record(self, ready: Convolving, at: Forward, y: Place) -> None:
+        if self.panels is not None:
+            self.panels.record(ready.plan, at.x, at.w, at.b, y, *ready.residual)
+        else:
+            ready.plan.record(self.program, at.x, at.w, at.b, y, *ready.residual)
 
     def backward(self, block: Block, at: Backward) -> None:
         """Write the jobs that compute a block's gradients."""

@@ -63,6 +63,8 @@ class ConvArguments(Arguments):
     """Width of the source."""
     target_h: int
     target_w: int
+    target_channels: int
+    """Channels of the images that the target is in: those of all groups, or more if it is some channels of them."""
     I: int
     J: int
     DI: int

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import fastconv
 from fastconv.backends.block import Activation, Block
 from fastconv.backends.compiler import ahead
-from fastconv.backends.network import Convolved, Outline
+from fastconv.backends.network import Arranged, Convolved, Outline
 from fastconv.backends.numba_cpu.backend import NumbaCpu
 from fastconv.backends.numba_cpu.fused.network import dense, planes
 from fastconv.backends.numba_cpu.fused.network.look import Look
@@ -26,6 +26,7 @@ from fastconv.backends.numba_cpu.runtime.program import HEAD, Place, ProgramBuil
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set
 from fastconv.geometry import ConvGeometry
 from fastconv.threads import get_num_threads
+from tests.forced import image
 
 
 @pytest.fixture(params=instruction_set.ALL)
@@ -198,6 +199,57 @@ def test_a_1_x_1_convolution_with_a_residual_is_one_step(
     exact = F.conv2d(*(torch.from_numpy(each).double() for each in (x, w, b))) + torch.from_numpy(residual).double()
     expected = exact if activation is None else getattr(F, activation)(exact)
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=100 * np.finfo(simd.dtype).eps)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+@pytest.mark.parametrize(
+    "algorithm", ["matrix", "gemm", "direct", "channels", "batch", "winograd(2x2)", "winograd(4x4)"]
+)
+def test_convolutions_of_several_images_write_to_a_concatenation(
+    algorithm: str, activation: Activation | None, simd: Simd
+) -> None:
+    N, C, size, counts = 3, 5, (14, 13), (6, 20, 3)
+    blocks = [Block(image(C, *size, K, 3, 3, N=N), activation, None) for K in counts]
+    whole = Block(image(sum(counts), *size, 4, 3, 3, N=N), None, None)
+    shapes = [(N, K, *size) for K in (C, *counts, sum(counts), 4)]
+    parts = tuple([(1 + number, 0, K) for number, K in enumerate(counts)])
+    operations = (
+        *[Convolved(block, 0, 2 * number, 2 * number + 1) for number, block in enumerate(blocks)],
+        Arranged(parts),
+        Convolved(whole, 4, 6, None),
+    )
+    weights = [_numbers(simd, K, C, 3, 3) for K in counts]
+    biases = [_numbers(simd, K) for K in counts]
+    parameters = [each for pair in zip(weights, biases, strict=True) for each in pair] + [
+        _numbers(simd, 4, sum(counts), 3, 3)
+    ]
+    outline = Outline(tuple(shapes), 1, operations, len(parameters), (5, 4))
+    network = NumbaNetwork(NumbaCpu("forced", simd.instructions, algorithm), simd, outline, tuple(parameters))
+    x = _numbers(simd, N, C, *size)
+    found = [np.full(shapes[at], np.nan, simd.dtype) for at in (5, 4)]
+    assert network.run((x,), found)
+    exact = [torch.from_numpy(each).double() for each in (x, *parameters)]
+    sums = [F.conv2d(exact[0], exact[1 + 2 * n], exact[2 + 2 * n], padding=1) for n in range(3)]
+    joined = torch.cat([each if activation is None else getattr(F, activation)(each) for each in sums], 1)
+    bound = 500 * np.finfo(simd.dtype).eps
+    np.testing.assert_allclose(found[1], joined.numpy(), rtol=0, atol=bound)
+    np.testing.assert_allclose(found[0], F.conv2d(joined, exact[-1], padding=1).numpy(), rtol=0, atol=5 * bound)
+
+
+def test_parts_of_a_concatenation_are_not_copied(simd: Simd) -> None:
+    N, size = 2, (5, 33)
+    blocks = [Block(image(8, *size, K, 1, 1, N=N), "relu", None) for K in (12, 7)]
+    whole = Block(image(19, *size, 4, 1, 1, N=N), None, None)
+    shapes = tuple([(N, K, *size) for K in (8, 12, 7, 19, 4)])
+    convolved = [Convolved(block, 0, number, None) for number, block in enumerate(blocks)]
+    operations = (*convolved, Arranged(((1, 0, 12), (2, 0, 7))), Convolved(whole, 3, 2, None))
+    weights = tuple([_numbers(simd, *block.geometry.weight_shape) for block in (*blocks, whole)])
+    network = NumbaNetwork(
+        NumbaCpu("forced", simd.instructions, "matrix"), simd, Outline(shapes, 1, operations, 3, (4,)), weights
+    )
+    assert network.run((_numbers(simd, *shapes[0]),), (np.empty(shapes[4], simd.dtype),))
+    _, _, steps, _ = network._programs[get_num_threads()].code[:HEAD]
+    assert steps == 3
 
 
 def test_helpers_plan_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:

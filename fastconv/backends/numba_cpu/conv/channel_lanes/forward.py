@@ -234,6 +234,6 @@ def convolve(simd, args, task, thread):
             if c + channels == depth:
                 channel = group * rows + panel * width
                 bias = args.bias + size * channel if args.bias != 0 else 0
-                target = args.target + size * (image * args.groups * rows + channel) * args.target_h * args.target_w
+                target = args.target + size * (image * args.target_channels + channel) * args.target_h * args.target_w
                 valid = min(width, rows - panel * width)
                 _write(simd, args, sums, first_row, count, valid, target, bias, square)

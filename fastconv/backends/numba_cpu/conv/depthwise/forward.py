@@ -174,7 +174,7 @@ def convolve(simd, args, task, thread):
     describe_columns(simd, args, nowhere, table)
     rows_here, ahead = rows_at_once(simd, args)
     for each in range(first, end):
-        group = each % groups
+        n, group = divmod(each, groups)
         source = args.source + size * each * plane
         for m in range(rows):
             weight = args.weight
@@ -190,7 +190,7 @@ def convolve(simd, args, task, thread):
                 bias += size * (group * rows + m)
             else:
                 bias = nowhere
-            target = args.target + size * ((each * rows + m) * target_plane + corner)
+            target = args.target + size * ((n * args.target_channels + group * rows + m) * target_plane + corner)
             for row in range(first_row, end_row, rows_here):
                 stop = min(end_row, row + rows_here)
                 for j in range(0, J, simd.lanes):

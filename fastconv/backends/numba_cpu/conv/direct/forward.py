@@ -171,7 +171,7 @@ def _deliver(simd, args, tile, width, v, rows, first_row, n, row, valid, target)
     wide, J = args.plane_w, args.J
     target_w = args.target_w
     plane = args.target_h * target_w
-    channels = args.groups * args.rows
+    channels = args.target_channels
     right, limits = args.XJ, args.limits
     lane = 0
     while lane < width:
@@ -233,7 +233,7 @@ def convolve(simd, args, task, thread):
             if bias != 0:
                 bias += simd.itemsize * row
                 bias = _whole_bias(simd, bias, valid, tile_rows, some_bias)
-            image = target + simd.itemsize * (n * args.groups * channels + row) * plane
+            image = target + simd.itemsize * (n * args.target_channels + row) * plane
             for v in range(begin, end, width):
                 right = planes + simd.itemsize * v
                 if in_rows and valid == tile_rows:

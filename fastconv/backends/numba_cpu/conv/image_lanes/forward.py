@@ -114,8 +114,7 @@ def _write(simd, args, batch, channel, channels, first_row, rows, results):
     across *= args.tile_vectors
     plane = args.target_h * target_w
     down, right = args.YI, args.XJ
-    all_channels = args.groups * args.rows
-    image_step = all_channels * plane
+    image_step = args.target_channels * plane
     images = min(simd.lanes, args.N - batch * simd.lanes)
     corner = (args.Y0 + first_row * down) * target_w + args.X0
     vector = simd.itemsize * simd.lanes

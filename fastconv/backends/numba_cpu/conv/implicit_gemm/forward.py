@@ -118,7 +118,7 @@ def multiply(simd, args, task, thread):
                 direct = whole and dense and inside + width <= in_image
                 target, across, begin, addend, within = scratch, width, 0, 0, limits
                 if direct:
-                    place = simd.itemsize * ((n * args.groups * rows + row) * plane + inside)
+                    place = simd.itemsize * ((n * args.target_channels + row) * plane + inside)
                     target, begin = args.target + place, start + place if start != 0 else 0
                     across, addend, within = plane, bias, here_limits
                 _multiply_chunk(simd, args, here, width, (left, right, target, across, addend, begin, within))
@@ -150,7 +150,7 @@ def deliver(simd, args, row, rows, u, count, tile, width, bias, start, limits):
     I, J = args.I, args.J
     wide = args.target_w
     plane = args.target_h * wide
-    channels = args.groups * args.rows
+    channels = args.target_channels
     # If the lattice is the whole target its points are contiguous; a different stride means a single row or column.
     right = 1 if plane == I * J else args.XJ
     target = args.target
@@ -181,6 +181,6 @@ def activate(simd, args, row, rows, first, end):
     while first < end:
         n, inside = divmod(first, plane)
         count = min(end - first, plane - inside)
-        place = (n * args.groups * args.rows + row) * plane + inside
+        place = (n * args.target_channels + row) * plane + inside
         call(args.activation, (args.target + simd.itemsize * place, count, rows, plane))
         first += count

@@ -131,7 +131,7 @@ def _multiply_tile(simd, args, image, group, panel, end_row, column, part, left,
     start = args.target if k > 0 else args.residual
     limits = args.limits + 2 * size if end == args.depth * args.tap_count else args.limits
     if plane == in_image and inside + there <= in_image and args.split_steps == steps:
-        place = size * ((n * args.groups * rows + row) * plane + inside)
+        place = size * ((n * args.target_channels + row) * plane + inside)
         c, begin = args.target + place, start + place if start != 0 else 0
         call(kernel, (end - k, a, row_step, depth_step, b, width, rest, c, plane, bias, begin, limits))
         return

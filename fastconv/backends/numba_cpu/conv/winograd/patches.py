@@ -243,7 +243,7 @@ def describe_chunks(simd, args, target, group, channels, first, counts, piece, n
                 there = x + side * here + k >= 0 and x + side * here + k < args.W
                 store_integer(span, behind + 1 + k, 1 << last if there else 0)
             ends |= 1 << last
-            plane = image * args.groups * args.rows + row
+            plane = image * args.target_channels + row
             at = span + 8 * (behind + simd.tap_columns)
             store_integer(at, 0, target + size * ((plane * args.I + high * i) * args.J + side * j - begin))
             store_integer(at, 1, args.I - high * i)

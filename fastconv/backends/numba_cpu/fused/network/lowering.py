@@ -1,8 +1,8 @@
 """This file writes the jobs of a network's operations into a program.
 
 A value is where its channels are: runs of channels in buffers. To concatenate, split or shuffle is to list other runs;
-numbers are copied where a convolution or a pooling wants all channels side by side. For one image, the parts of a
-concatenation are written where they belong, and nothing is copied at all.
+numbers are copied where a convolution or a pooling wants all channels side by side. The parts of a concatenation are
+written where they belong, for several images those alone that convolutions compute.
 
 For a backward pass all values, and what gradients read besides, stand in memory that outlasts the run.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastconv.backends.network import Arranged, Convolved, Mapped, Normed, Outline, Pooled, Reshaped, Transposed
 from fastconv.backends.numba_cpu.fused import post_op
@@ -60,6 +61,7 @@ class NetworkLowering:
         self._runs: list[list[Run]] = []
         self._parameters: Sequence[Place] = ()
         self._homes: dict[int, Place] = {}
+        self._among: dict[int, Run] = {}
 
     def record(self, images: Sequence[Place], parameters: Sequence[Place], results: Sequence[Place]) -> None:
         """Write all jobs."""
@@ -98,10 +100,10 @@ class NetworkLowering:
             free = all(source >= given and source not in self._homes for source in sources)
             if isinstance(operation, Reshaped) and number in self._homes and free:
                 self._homes[sources[0]] = self._homes[number]
-            if not isinstance(operation, Arranged) or outline.shapes[number][0] > 1 or not free:
+            if not isinstance(operation, Arranged) or not free or not self._is_concatenation(operation):
                 continue
-            whole = all((first, count) == (0, outline.shapes[at][1]) for at, first, count in operation.channels)
-            if len(sources) < 2 or len(set(sources)) < len(sources) or not whole:
+            if outline.shapes[number][0] > 1:
+                self._find_parts(number, sources)
                 continue
             # A gradient would read the parts in a result, and torch lets the result of a concatenation change.
             if self._saved is not None and self._homes.get(number) in results:
@@ -110,6 +112,26 @@ class NetworkLowering:
             for source in sources:
                 self._homes[source] = place
                 place += math.prod(outline.shapes[source]) * self._simd.itemsize
+
+    def _is_concatenation(self, operation: Arranged) -> bool:
+        """Return True for two values or more, each of them whole."""
+        whole = all((first, count) == (0, self._outline.shapes[at][1]) for at, first, count in operation.channels)
+        return whole and 1 < len(operation.sources) == len(set(operation.sources))
+
+    def _find_parts(self, number: int, sources: Sequence[int]) -> None:
+        """Let convolutions of several images write their results to those channels of a concatenation that they are."""
+        outline, first = self._outline, 0
+        # A backward pass reads each of the results by itself.
+        if self._saved is not None or any(source in self._among for source in sources):
+            return
+        if not any(isinstance(outline.operations[source - outline.given], Convolved) for source in sources):
+            return
+        if number not in self._homes:
+            self._homes[number] = self._buffer(number)
+        for source in sources:
+            count = outline.shapes[source][1]
+            self._among[source] = Run(self._homes[number], outline.shapes[number][1], first, count)
+            first += count
 
     def _buffer(self, number: int) -> Place:
         size = math.prod(self._outline.shapes[number]) * self._simd.itemsize
@@ -141,7 +163,11 @@ class NetworkLowering:
         (first, *more), (images, _, *plane) = self._runs[number], self._outline.shapes[number]
         if more or (images > 1 and first.length < first.channels):
             return None
-        return first.buffer + first.first * math.prod(plane) * self._simd.itemsize
+        return self._first(first, math.prod(plane))
+
+    def _first(self, run: Run, pixels: int) -> Place:
+        """Return the place of the first channel of a run, in the first image."""
+        return run.buffer + run.first * pixels * self._simd.itemsize
 
     def _copy(self, number: int, place: Place) -> None:
         """Copy a value to a place, where it is from then on."""
@@ -158,7 +184,7 @@ class NetworkLowering:
 
     def _convolve(self, number: int, operation: Convolved) -> None:
         block, bias, residual = operation.block, operation.bias, operation.residual
-        further = Saved.of(block).nbytes(block, self._simd.itemsize)
+        further, run = Saved.of(block).nbytes(block, self._simd.itemsize), self._among.get(number)
         if dense.is_for(block.geometry) and block.pool is None and residual is None and not (self._saved and further):
             places = (
                 self._place(operation.source),
@@ -173,10 +199,15 @@ class NetworkLowering:
             w=self._parameters[operation.weight],
             b=None if bias is None else self._parameters[bias],
             residual=None if residual is None else self._place(residual),
-            result=self._target(number),
+            result=self._target(number) if run is None else self._first(run, block.geometry.P * block.geometry.Q),
             saved=self._keep(number, further),
         )
-        self._blocks.forward(block, at)
+        if run is None:
+            self._blocks.forward(block, at)
+        elif self._blocks.forward_among(block, at, run.channels):
+            self._runs.append([run])
+        else:
+            self._blocks.forward(block, replace(at, result=self._target(number)))
 
     def _pool(self, number: int, operation: Pooled) -> None:
         g, kind = operation.geometry, AVERAGES

@@ -11,7 +11,8 @@ import numpy as np
 from fastconv.backends.compiler import ahead
 from fastconv.backends.network import Normed, Outline
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.lowering import Lowering, Planner
+from fastconv.backends.numba_cpu.fused.convolving import Planner
+from fastconv.backends.numba_cpu.fused.lowering import Lowering
 from fastconv.backends.numba_cpu.fused.network.lowering import NetworkLowering, SavedMemory
 from fastconv.backends.numba_cpu.fused.network.training.gradients import GradientLowering
 from fastconv.backends.numba_cpu.runtime import buffers
