@@ -218,6 +218,16 @@ class DepthwiseCosts:
 
 
 @dataclass(frozen=True)
+class ExpandedCosts:
+    """These are the sizes of a depthwise convolution whose source is made as it is needed."""
+
+    least_bytes: int
+    """Size of an expanded image from which on it is made so, in bytes: two cores' L2 caches don't keep it."""
+    strip_bytes: int
+    """Size limit of the rows of a panel of expanded channels, and of the images' rows below it, in bytes."""
+
+
+@dataclass(frozen=True)
 class SparseGradCosts:
     """These are the costs of gradients through max pooling computed from the winners only, the pixels of the argmax."""
 
@@ -291,5 +301,6 @@ class CostModel:
     image_lanes: ImageLanesCosts
     matmul: MatmulCosts
     depthwise: DepthwiseCosts
+    expanded: ExpandedCosts
     sparse_grad: SparseGradCosts
     routes: RouteCosts

@@ -22,7 +22,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, cgutils, compiled, integers, intrinsic, types
+from fastconv.backends.compiler import Kernel, cgutils, compiled, inner, integers, intrinsic, types
 from fastconv.backends.numba_cpu.conv.depthwise.arguments import PlaneArguments
 from fastconv.backends.numba_cpu.conv.depthwise.rows import (
     COLUMN_WORDS,
@@ -158,48 +158,52 @@ def convolve(simd, args, task, thread):
         block, part = divmod(task, (groups + args.task_planes - 1) // args.task_planes)
     first = part * args.task_planes
     end = min(args.N * groups, first + args.task_planes)
-    J, taps, columns = args.J, args.tap_count, args.tap_columns
     first_row = block * args.block_rows
     end_row = min(args.I, first_row + args.block_rows)
     plane = args.H * args.W
-    target_plane = args.target_h * args.target_w
-    corner = args.Y0 * args.target_w + args.X0
-    places, offsets = args.taps, args.tap_offsets
-    kernel, size = args.kernel, simd.itemsize
-    apart = size * args.XJ
-
-    nowhere = args.workspace + thread * args.thread_bytes
-    weights = nowhere + size * (args.W + 2 * simd.lanes)
-    table = (weights + size * taps * simd.lanes + 63) // 64 * 64
-    describe_columns(simd, args, nowhere, table)
-    rows_here, ahead = rows_at_once(simd, args)
+    ready = ready_for_planes(simd, args, args.workspace + thread * args.thread_bytes)
     for each in range(first, end):
         n, group = divmod(each, groups)
-        source = args.source + size * each * plane
+        source = args.source + simd.itemsize * each * plane
         for m in range(rows):
-            weight = args.weight
-            weight += size * (group * args.weight_group + m * args.weight_row)
-            if args.in_order == 0:
-                for t in range(taps):
-                    store_scalar(simd, weights, t, load_scalar(simd, weight, load_integer(places, 3 * t + 2)))
-                weight = weights
-            if not is_finite(simd, weight, taps):
-                args.infinite = 1
-            bias = args.bias
-            if bias != 0:
-                bias += size * (group * rows + m)
-            else:
-                bias = nowhere
-            target = args.target + size * ((n * args.target_channels + group * rows + m) * target_plane + corner)
-            for row in range(first_row, end_row, rows_here):
-                stop = min(end_row, row + rows_here)
-                for j in range(0, J, simd.lanes):
-                    here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
-                    bits = bits_between(simd, 0, J - j)
-                    there = target + apart * j
-                    operands = source, address_of_arguments(args), offsets, nowhere, here, weight, bias, there, bits
-                    call(kernel, (*operands, row, stop, ahead))
-            if args.activation != 0:
-                target += size * first_row * args.target_w
-                count = (end_row - first_row) * args.target_w
-                call(args.activation, (target, count, 1, count))
+            convolve_plane(simd, args, source, n, group, m, first_row, end_row, ready)
+
+
+@inner
+def ready_for_planes(simd, args, workspace):
+    """Return what `convolve_plane` needs for each plane: three places in the workspace, and two numbers of rows."""
+    weights = workspace + simd.itemsize * (args.W + 2 * simd.lanes)
+    table = (weights + simd.itemsize * args.tap_count * simd.lanes + 63) // 64 * 64
+    describe_columns(simd, args, workspace, table)
+    rows, ahead = rows_at_once(simd, args)
+    return workspace, weights, table, rows, ahead
+
+
+@inner
+def convolve_plane(simd, args, source, n, group, m, first_row, end_row, ready):
+    """Convolve rows of the plane ``source``, the only one of a group in image n, to target channel m of the group."""
+    nowhere, weights, table, rows_here, ahead = ready
+    taps, columns, size, channel = args.tap_count, args.tap_columns, simd.itemsize, group * args.rows + m
+    weight = args.weight + size * (group * args.weight_group + m * args.weight_row)
+    if args.in_order == 0:
+        for t in range(taps):
+            store_scalar(simd, weights, t, load_scalar(simd, weight, load_integer(args.taps, 3 * t + 2)))
+        weight = weights
+    if not is_finite(simd, weight, taps):
+        args.infinite = 1
+    bias = args.bias + size * channel if args.bias != 0 else nowhere
+    plane = args.target_h * args.target_w
+    corner = args.Y0 * args.target_w + args.X0
+    target = args.target + size * ((n * args.target_channels + channel) * plane + corner)
+    for row in range(first_row, end_row, rows_here):
+        stop = min(end_row, row + rows_here)
+        for j in range(0, args.J, simd.lanes):
+            here = table + 8 * COLUMN_WORDS * (j // simd.lanes * columns)
+            bits = bits_between(simd, 0, args.J - j)
+            there = target + size * args.XJ * j
+            operands = source, address_of_arguments(args), args.tap_offsets, nowhere, here, weight, bias, there, bits
+            call(args.kernel, (*operands, row, stop, ahead))
+    if args.activation != 0:
+        target += size * first_row * args.target_w
+        count = (end_row - first_row) * args.target_w
+        call(args.activation, (target, count, 1, count))

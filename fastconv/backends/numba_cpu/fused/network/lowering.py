@@ -18,6 +18,8 @@ from fastconv.backends.numba_cpu.fused import post_op
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NormPass, momentum_and_eps
 from fastconv.backends.numba_cpu.fused.lowering import Forward, Lowering
 from fastconv.backends.numba_cpu.fused.network import dense, planes
+from fastconv.backends.numba_cpu.fused.network.expanded.plan import ExpandedConvolution, expanded_convolutions
+from fastconv.backends.numba_cpu.fused.network.homes import Homes
 from fastconv.backends.numba_cpu.fused.network.planes import Run
 from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.pooling.plan import forward as pooling
@@ -62,16 +64,25 @@ class NetworkLowering:
         self._parameters: Sequence[Place] = ()
         self._homes: dict[int, Place] = {}
         self._among: dict[int, Run] = {}
+        self._expanded: dict[int, tuple[ExpandedConvolution, Convolved]] = {}
 
     def record(self, images: Sequence[Place], parameters: Sequence[Place], results: Sequence[Place]) -> None:
         """Write all jobs."""
         outline = self._outline
         self._parameters = parameters
-        self._homes = dict(zip(outline.results, results, strict=True))
-        self._find_homes()
+        given = dict(zip(outline.results, results, strict=True))
+        homes = Homes(outline, given, self._simd.itemsize, self._buffer, saved=self._saved is not None)
+        self._homes, self._among = homes.places, homes.among
+        if self._saved is None:  # A backward pass reads an expansion.
+            self._expanded = expanded_convolutions(outline, self._blocks.planner, self._simd)
+        made = {outline.operations[number - outline.given].sources[0] for number in self._expanded}
         self._runs = [[Run(place, shape[1], 0, shape[1])] for place, shape in zip(images, outline.shapes, strict=False)]
         for number, operation in enumerate(outline.operations, outline.given):
             match operation:
+                case Convolved() if number in made:
+                    self._runs.append([])
+                case Convolved() if number in self._expanded:
+                    self._expand(number, operation)
                 case Convolved():
                     self._convolve(number, operation)
                 case Transposed():
@@ -91,47 +102,15 @@ class NetworkLowering:
                     self._runs.append([Run(self._place(operation.source), shape[1], 0, shape[1])])
                     self._settle(number)
 
-    def _find_homes(self) -> None:
-        """Choose the places of values that are parts of a concatenation, or a result in another shape."""
-        outline, given, results = self._outline, self._outline.given, set(self._homes.values())
-        for number in reversed(range(given, len(outline.shapes))):
-            operation = outline.operations[number - given]
-            sources = operation.sources
-            free = all(source >= given and source not in self._homes for source in sources)
-            if isinstance(operation, Reshaped) and number in self._homes and free:
-                self._homes[sources[0]] = self._homes[number]
-            if not isinstance(operation, Arranged) or not free or not self._is_concatenation(operation):
-                continue
-            if outline.shapes[number][0] > 1:
-                self._find_parts(number, sources)
-                continue
-            # A gradient would read the parts in a result, and torch lets the result of a concatenation change.
-            if self._saved is not None and self._homes.get(number) in results:
-                continue
-            place = self._homes.get(number) or self._buffer(number)
-            for source in sources:
-                self._homes[source] = place
-                place += math.prod(outline.shapes[source]) * self._simd.itemsize
-
-    def _is_concatenation(self, operation: Arranged) -> bool:
-        """Return True for two values or more, each of them whole."""
-        whole = all((first, count) == (0, self._outline.shapes[at][1]) for at, first, count in operation.channels)
-        return whole and 1 < len(operation.sources) == len(set(operation.sources))
-
-    def _find_parts(self, number: int, sources: Sequence[int]) -> None:
-        """Let convolutions of several images write their results to those channels of a concatenation that they are."""
-        outline, first = self._outline, 0
-        # A backward pass reads each of the results by itself.
-        if self._saved is not None or any(source in self._among for source in sources):
-            return
-        if not any(isinstance(outline.operations[source - outline.given], Convolved) for source in sources):
-            return
-        if number not in self._homes:
-            self._homes[number] = self._buffer(number)
-        for source in sources:
-            count = outline.shapes[source][1]
-            self._among[source] = Run(self._homes[number], outline.shapes[number][1], first, count)
-            first += count
+    def _expand(self, number: int, operation: Convolved) -> None:
+        plan, expansion = self._expanded[number]
+        weights = [
+            None if each is None else self._parameters[each]
+            for convolved in (expansion, operation)
+            for each in (convolved.weight, convolved.bias)
+        ]
+        source, target = self._place(expansion.source), self._target(number)
+        plan.record(self._program, source, *weights, target)
 
     def _buffer(self, number: int) -> Place:
         size = math.prod(self._outline.shapes[number]) * self._simd.itemsize
