@@ -24,10 +24,10 @@ from fastconv.backends.numba_cpu.algorithms import ALGORITHMS, NAMES
 from fastconv.backends.numba_cpu.calls import short, table
 from fastconv.backends.numba_cpu.calls.planned import PlannedConvolution
 from fastconv.backends.numba_cpu.explaining import explain
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NumbaBatchNorm
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.chain import NumbaChain
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.network.plan import NumbaNetwork, computes
 from fastconv.backends.numba_cpu.fused.network.training.gradients import is_differentiable
 from fastconv.backends.numba_cpu.fused.network.training.plan import NumbaTrainableNetwork

@@ -1,7 +1,6 @@
 """This folder runs a block, a convolution with what follows it, as one program.
 
-activations.py       the activations: formula, gradient, and what the gradient reads
-lanes.py             formulas in Python's operators, emitted as vector instructions
+formulas/            the activations and their gradients, as formulas on vectors
 post_op.py           a pass over an array: adds a residual, applies an activation; its gradient
 saved.py             what a block saves for its gradients
 convolving.py        a convolution's plan, with as much of what follows as the plan does by itself

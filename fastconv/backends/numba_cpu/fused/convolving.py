@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from fastconv.backends.block import Block
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS, NONE
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS, NONE
 from fastconv.backends.numba_cpu.lowering import Job
 from fastconv.backends.numba_cpu.runtime.program import Place
 from fastconv.backends.numba_cpu.simd import Simd

@@ -25,9 +25,9 @@ from functools import lru_cache
 
 from fastconv.backends.block import Block, pairs_of
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.convolving import Convolving, Planner, convolving
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.network.panels import Panels
 from fastconv.backends.numba_cpu.fused.saved import Saved
 from fastconv.backends.numba_cpu.fused.sparse_grad.plan import argmax_plans

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 from fastconv.backends.compiler import Kernel, compiled, integers
-from fastconv.backends.numba_cpu.fused.activations import NONE, apply, differentiate
+from fastconv.backends.numba_cpu.fused.formulas.activations import NONE, apply, differentiate
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import Simd, add, load_most, store_most, zeros
 from fastconv.backends.numba_cpu.simd.arguments import Arguments

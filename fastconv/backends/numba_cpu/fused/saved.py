@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fastconv.backends.block import Block
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
 
 
 @dataclass(frozen=True)

@@ -215,14 +215,8 @@ class DepthwiseCosts:
     """Cycles of a vector in a row of a plane, before its first tap."""
     call: int
     """Cycles to start a plane, or a part of a plane that is one vector wide."""
-
-
-@dataclass(frozen=True)
-class ExpandedCosts:
-    """These are the sizes of a depthwise convolution whose source is made as it is needed."""
-
-    least_bytes: int
-    """Size of an expanded image from which on it is made so, in bytes: two cores' L2 caches don't keep it."""
+    expanded_bytes: int
+    """Size of an expanded image from which on its rows are made as they are needed, in bytes."""
     strip_bytes: int
     """Size limit of the rows of a panel of expanded channels, and of the images' rows below it, in bytes."""
 
@@ -301,6 +295,5 @@ class CostModel:
     image_lanes: ImageLanesCosts
     matmul: MatmulCosts
     depthwise: DepthwiseCosts
-    expanded: ExpandedCosts
     sparse_grad: SparseGradCosts
     routes: RouteCosts

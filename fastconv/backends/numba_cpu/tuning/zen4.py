@@ -10,7 +10,6 @@ from fastconv.backends.numba_cpu.tuning.cost_model import (
     CostModel,
     DepthwiseCosts,
     DirectCosts,
-    ExpandedCosts,
     FormCosts,
     GemmCosts,
     ImageLanesCosts,
@@ -227,9 +226,7 @@ ZEN4 = CostModel(
         spill=0.5,
         line=2,
         call=60,
-    ),
-    expanded=ExpandedCosts(
-        least_bytes=250_000,
+        expanded_bytes=250_000,
         strip_bytes=256 << 10,
     ),
     sparse_grad=SparseGradCosts(

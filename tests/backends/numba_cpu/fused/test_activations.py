@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastconv.backends.block import Activation
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.post_op import record_forward, record_gradient
 from fastconv.backends.numba_cpu.runtime.program import Program, ProgramBuilder
 from fastconv.backends.numba_cpu.simd import Simd, instruction_set

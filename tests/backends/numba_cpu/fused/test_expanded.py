@@ -33,7 +33,7 @@ def simd(request: pytest.FixtureRequest) -> Simd:
 @pytest.fixture(autouse=True, params=[1 << 30, 1], ids=["one strip", "rows alone"])
 def strip_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Strips are as high as the image, or a single row."""
-    cost = replace(tiling.COST, least_bytes=0, strip_bytes=request.param)
+    cost = replace(tiling.COST, expanded_bytes=0, strip_bytes=request.param)
     tiling.strip_tiling.cache_clear()
     for module in (plan, tiling):
         monkeypatch.setattr(module, "COST", cost)

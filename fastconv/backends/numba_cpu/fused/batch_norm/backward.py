@@ -16,9 +16,9 @@ from __future__ import annotations
 from functools import cache
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS, differentiate_at, is_clamp
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
 from fastconv.backends.numba_cpu.fused.batch_norm.sums import AHEAD, RUN, lane_sum
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS, differentiate_at, is_clamp
 from fastconv.backends.numba_cpu.simd import (
     add,
     broadcast,

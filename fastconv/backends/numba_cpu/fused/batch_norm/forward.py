@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from fastconv.backends.numba_cpu.fused.activations import apply
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
 from fastconv.backends.numba_cpu.fused.batch_norm.sums import mean_of, squares_about
+from fastconv.backends.numba_cpu.fused.formulas.activations import apply
 from fastconv.backends.numba_cpu.simd import (
     add,
     broadcast,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.batch_norm import BatchNorm, NormGradients, NormOperands
-from fastconv.backends.numba_cpu.fused.activations import NONE, is_clamp
 from fastconv.backends.numba_cpu.fused.batch_norm.arguments import BatchNormArguments
 from fastconv.backends.numba_cpu.fused.batch_norm.backward import backward_task
 from fastconv.backends.numba_cpu.fused.batch_norm.forward import forward_task
+from fastconv.backends.numba_cpu.fused.formulas.activations import NONE, is_clamp
 from fastconv.backends.numba_cpu.runtime import buffers
 from fastconv.backends.numba_cpu.runtime.addresses import address
 from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step, Workspace

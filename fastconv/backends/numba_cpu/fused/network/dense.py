@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import cache
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.fused.activations import NONE, apply
+from fastconv.backends.numba_cpu.fused.formulas.activations import NONE, apply
 from fastconv.backends.numba_cpu.runtime import thread_pool as workers
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step, Workspace
 from fastconv.backends.numba_cpu.simd import (

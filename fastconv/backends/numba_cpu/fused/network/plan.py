@@ -12,8 +12,8 @@ import numpy as np
 from fastconv.backends.base import Backend
 from fastconv.backends.compiler import ahead
 from fastconv.backends.network import Convolved, HeldTensors, Mapped, Network, Normed, Outline, Pooled
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.convolving import Planner
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.lowering import Lowering
 from fastconv.backends.numba_cpu.fused.network.look import Look
 from fastconv.backends.numba_cpu.fused.network.lowering import NetworkLowering

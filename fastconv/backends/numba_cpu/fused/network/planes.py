@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv.backends.numba_cpu.fused.activations import NONE, apply
+from fastconv.backends.numba_cpu.fused.formulas.activations import NONE, apply
 from fastconv.backends.numba_cpu.runtime.program import Place, ProgramBuilder, Step
 from fastconv.backends.numba_cpu.simd import (
     Simd,

@@ -16,8 +16,8 @@ from fastconv.backends.numba_cpu.conv.matmul import kernel
 from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution
 from fastconv.backends.numba_cpu.conv.matmul.tiling import MatrixTiling
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.convolving import Planner, convolving
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
 from fastconv.backends.numba_cpu.fused.network.expanded import tasks
 from fastconv.backends.numba_cpu.fused.network.expanded.arguments import ExpandedArguments
 from fastconv.backends.numba_cpu.fused.network.expanded.tiling import COST, strip_tiling
@@ -102,7 +102,7 @@ def expanded_convolutions(
             continue
         expansion = outline.operations[operation.source - given]
         alone = readers[operation.source] == 1 and operation.source not in outline.results
-        large = math.prod(outline.shapes[operation.source][1:]) * simd.itemsize > COST.least_bytes
+        large = math.prod(outline.shapes[operation.source][1:]) * simd.itemsize > COST.expanded_bytes
         if alone and large and isinstance(expansion, Convolved) and _expands(expansion):
             plan = expanded_convolution(planner, simd, expansion.block, operation.block)
             if plan is not None:

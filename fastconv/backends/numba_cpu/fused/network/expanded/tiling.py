@@ -10,7 +10,7 @@ from fastconv.backends.numba_cpu.tuning import CPU
 from fastconv.backends.numba_cpu.tuning.splitting import TASKS, ceil
 from fastconv.geometry import ConvGeometry
 
-COST = CPU.expanded
+COST = CPU.depthwise
 
 
 @dataclass(frozen=True)

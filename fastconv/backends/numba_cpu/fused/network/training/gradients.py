@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from fastconv.backends.network import Arranged, Convolved, Mapped, Normed, Outline, Pooled, Reshaped
 from fastconv.backends.numba_cpu.fused import post_op
-from fastconv.backends.numba_cpu.fused.activations import ACTIVATIONS, is_clamp
 from fastconv.backends.numba_cpu.fused.batch_norm.plan import NormPass
+from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS, is_clamp
 from fastconv.backends.numba_cpu.fused.lowering import Backward, Forward, Lowering
 from fastconv.backends.numba_cpu.fused.network import planes
 from fastconv.backends.numba_cpu.fused.network.lowering import NetworkLowering

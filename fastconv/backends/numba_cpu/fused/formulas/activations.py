@@ -22,8 +22,8 @@ import math
 from abc import ABC, abstractmethod
 
 from fastconv.backends.compiler import intrinsic
-from fastconv.backends.numba_cpu.fused.lanes import Lanes, exp, half_of_one_plus_exp, tanh
-from fastconv.backends.numba_cpu.fused.normal import density_and_probability
+from fastconv.backends.numba_cpu.fused.formulas.lanes import Lanes, exp, half_of_one_plus_exp, tanh
+from fastconv.backends.numba_cpu.fused.formulas.normal import density_and_probability
 from fastconv.backends.numba_cpu.simd import vector_of
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 
-from fastconv.backends.numba_cpu.fused.lanes import Lanes, exp
+from fastconv.backends.numba_cpu.fused.formulas.lanes import Lanes, exp
 
 _K = 3.5
 
