@@ -236,6 +236,23 @@ def test_convolutions_of_several_images_write_to_a_concatenation(
     np.testing.assert_allclose(found[0], F.conv2d(joined, exact[-1], padding=1).numpy(), rtol=0, atol=5 * bound)
 
 
+def test_depthwise_convolutions_write_to_a_concatenation(simd: Simd) -> None:
+    N, C, size = 2, 5, (9, 14)
+    blocks = [Block(image(C, *size, C, R, R, N=N, groups=C), "relu", None) for R in (3, 5)]
+    shapes = tuple([(N, K, *size) for K in (C, C, C, 2 * C)])
+    convolved = [Convolved(block, 0, number, None) for number, block in enumerate(blocks)]
+    outline = Outline(shapes, 1, (*convolved, Arranged(((1, 0, C), (2, 0, C)))), 2, (3,))
+    weights = tuple([_numbers(simd, *block.geometry.weight_shape) for block in blocks])
+    network = NumbaNetwork(NumbaCpu("forced", simd.instructions, "depthwise"), simd, outline, weights)
+    x, found = _numbers(simd, *shapes[0]), np.full(shapes[3], np.nan, simd.dtype)
+    assert network.run((x,), (found,))
+    _, _, steps, _ = network._programs[get_num_threads()].code[:HEAD]
+    assert steps == 2
+    exact = [torch.from_numpy(each).double() for each in (x, *weights)]
+    parts = [F.relu(F.conv2d(exact[0], w, padding=w.shape[-1] // 2, groups=C)) for w in exact[1:]]
+    np.testing.assert_allclose(found, torch.cat(parts, 1).numpy(), rtol=0, atol=200 * np.finfo(simd.dtype).eps)
+
+
 def test_parts_of_a_concatenation_are_not_copied(simd: Simd) -> None:
     N, size = 2, (5, 33)
     blocks = [Block(image(8, *size, K, 1, 1, N=N), "relu", None) for K in (12, 7)]

@@ -106,6 +106,7 @@ def _matrix_tile(typing, simd, rows, vectors, whole, values):
             row = builder.mul(builder.add(inside, tile.number(tile.rows)), row_step)
             tile.prefetch_vectors(a, builder.add(row, builder.sub(k, inside)))
 
+        # Rows of 55 x 55 pixels begin anywhere in a line: SqueezeNet takes 8% longer without, others as long.
         tile.prefetch_matrix(c, step)
         tile.reduce(
             depth,

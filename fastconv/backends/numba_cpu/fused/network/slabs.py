@@ -1,8 +1,9 @@
 """A batch is computed some images at a time where its values are large: each *slab* of images runs several operations.
 
-The expanded images of MobileNetV2 take 39 MB for a batch of 8. Operation by operation they go to memory and come back,
-which takes longer than to compute them; the 5 MB of one image stay in a cache. Small values are better computed for all
-images together, since they fill more lanes then, and read each weight once.
+The expanded images of MobileNetV2 would take 39 MB for a batch of 8, if a network were to keep them (expanded/).
+Operation by operation such values go to memory and come back, which takes longer than to compute them; the 5 MB of one
+image stay in a cache. Small values are better computed for all images together, since they fill more lanes then, and
+read each weight once.
 
 So the operations are cut into sections, each with its own number of images in a slab. A slab of a section is an outline
 of its own, which reads and writes the images of the slab in values of the whole batch.

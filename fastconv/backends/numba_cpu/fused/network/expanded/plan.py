@@ -33,9 +33,16 @@ _LINE = 64
 
 
 class ExpandedConvolution(Operation):
-    """This plan makes rows of an expanded image, and convolves their channels one by one."""
+    """This plan makes rows of an expanded image, and convolves their channels one by one.
 
-    def __init__(self, simd: Simd, expansion: Block, depthwise: DepthwiseConvolution, block: Block, cut: MatrixTiling):
+    It is recorded with the places of the images (N, C, H, W), the expansion's weight (E, C, 1, 1) and bias (E,), the
+    depthwise convolution's weight (E, 1, R, S) and bias (E,), and the result (N, E, P, Q); a bias may be None.
+    """
+
+    def __init__(
+        self, simd: Simd, expansion: Block, depthwise: DepthwiseConvolution, block: Block, cut: MatrixTiling
+    ) -> None:
+        """Make the plan of two blocks, with the plan of the second one and the tile of the first one's product."""
         super().__init__()
         e, g, lanes, size = expansion.geometry, block.geometry, simd.lanes, simd.itemsize
         strips = strip_tiling(simd, g, e.C, cut.tile_rows)
@@ -74,7 +81,7 @@ class ExpandedConvolution(Operation):
         program.add(self.args, operands, [Step(*self._step, threads)], workspace)
 
 
-def expanded_convolution(planner: Planner, simd: Simd, expansion: Block, block: Block) -> ExpandedConvolution | None:
+def _expanded_convolution(planner: Planner, simd: Simd, expansion: Block, block: Block) -> ExpandedConvolution | None:
     """Return the plan of a depthwise convolution's ``block`` and the expansion that it reads, or None without one."""
     if planner.algorithm is not None:
         return None
@@ -104,7 +111,7 @@ def expanded_convolutions(
         alone = readers[operation.source] == 1 and operation.source not in outline.results
         large = math.prod(outline.shapes[operation.source][1:]) * simd.itemsize > COST.expanded_bytes
         if alone and large and isinstance(expansion, Convolved) and _expands(expansion):
-            plan = expanded_convolution(planner, simd, expansion.block, operation.block)
+            plan = _expanded_convolution(planner, simd, expansion.block, operation.block)
             if plan is not None:
                 found[number] = plan, expansion
     return found
