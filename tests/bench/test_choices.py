@@ -56,5 +56,5 @@ def test_ways_take_part_only_by_name() -> None:
     known = entries()
     assert {name for name, entry in known.items() if entry.named} == {
         f"fastconv.numba:{way}"
-        for way in ("gemm", "direct", "winograd", *FORMS, "batch", "matrix", "channels", "depthwise")
+        for way in ("gemm", "direct", "winograd", *FORMS, "batch", "matrix", "channels", "depthwise", "planes")
     }

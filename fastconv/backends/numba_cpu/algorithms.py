@@ -17,6 +17,7 @@ from fastconv.backends.numba_cpu.conv.image_lanes.plan import BatchConvolution, 
 from fastconv.backends.numba_cpu.conv.implicit_gemm.plan import GemmConvolution, GemmWeightGradient
 from fastconv.backends.numba_cpu.conv.matmul.plan import MatrixConvolution, MatrixWeightGradient
 from fastconv.backends.numba_cpu.conv.plan import Convolution, WeightGradient
+from fastconv.backends.numba_cpu.conv.plane_lanes.plan import PlaneLanesConvolution
 from fastconv.backends.numba_cpu.conv.winograd import plan as winograd
 
 
@@ -56,6 +57,12 @@ ALGORITHMS = {
         DepthwiseConvolution,
         DepthwiseWeightGradient,
         f"one channel to a group, at most {MOST_TAPS} taps, steps of one or two columns, rows up to {WIDEST}",
+    ),
+    "planes": Algorithm(
+        PlaneLanesConvolution,
+        DepthwiseWeightGradient,
+        "one channel to a group, in and out; groups, and pixels of a plane, that fill a vector; rows of results that "
+        "fill half of one at most; and planes of which a vector takes 16 KiB at most",
     ),
 }
 

@@ -28,6 +28,9 @@ arithmetic, and tuning/ the measured cost of each part):
     depthwise   conv/depthwise. For one channel to a group: copies and packs nothing, a load and a multiply-add for
                 each tap
 
+    planes      conv/plane_lanes. For one channel to a group and rows of half a vector at most: transposes planes, 9
+                cycles a vector on the way in and out, and computes only wanted products
+
 Therefore large images with few channels go to `direct`, small images with many channels to `gemm`, few pixels with many
 channels and dense layers to `matrix`, deep layers with strides or large dilations to `channels`, kernels of 3 x 3 and
 more with some tens of channels to `winograd`, and small images in large batches to `batch`.

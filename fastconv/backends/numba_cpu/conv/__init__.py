@@ -7,6 +7,7 @@ image_lanes/     as many images at once as a vector has lanes: small images in l
 channel_lanes/   target channels in the lanes, a pixel at a time: strides, large dilations, short rows
 matmul/          1 x 1 kernels and dense layers: matrices read where they lie
 depthwise/       one channel to a group, at the speed of memory
+plane_lanes/     one channel to a group, as many small planes at once as a vector has lanes
 phases/          dilated kernels as kernels without dilation, on every second or third pixel
 column_matrix/   input gradients as a product and a sum over taps
 """

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fastconv.backends.numba_cpu.tuning.plane_costs import DepthwiseCosts, PlaneLanesCosts
+
 
 @dataclass(frozen=True)
 class IssueCosts:
@@ -200,28 +202,6 @@ class MatmulCosts:
 
 
 @dataclass(frozen=True)
-class DepthwiseCosts:
-    """These are the costs of a depthwise convolution, from a single channel in each group."""
-
-    task: int
-    """Cycles that a task should take at least, some microseconds."""
-    load: float
-    """Cycles to load a vector that crosses a cache line."""
-    free_taps: int
-    """Number of taps whose weights and pixels stay in registers; those of each further tap are read again."""
-    spill: float
-    """Cycles for each tap that is read again."""
-    line: int
-    """Cycles of a vector in a row of a plane, before its first tap."""
-    call: int
-    """Cycles to start a plane, or a part of a plane that is one vector wide."""
-    expanded_bytes: int
-    """Size of an expanded image from which on its rows are made as they are needed, in bytes."""
-    strip_bytes: int
-    """Size limit of the rows of a panel of expanded channels, and of the images' rows below it, in bytes."""
-
-
-@dataclass(frozen=True)
 class SparseGradCosts:
     """These are the costs of gradients through max pooling computed from the winners only, the pixels of the argmax."""
 
@@ -295,5 +275,6 @@ class CostModel:
     image_lanes: ImageLanesCosts
     matmul: MatmulCosts
     depthwise: DepthwiseCosts
+    plane_lanes: PlaneLanesCosts
     sparse_grad: SparseGradCosts
     routes: RouteCosts

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fastconv.backends.numba_cpu.tuning.cost_model import (
     CostModel,
-    DepthwiseCosts,
     DirectCosts,
     FormCosts,
     GemmCosts,
@@ -19,6 +18,7 @@ from fastconv.backends.numba_cpu.tuning.cost_model import (
     SparseGradCosts,
     WinogradCosts,
 )
+from fastconv.backends.numba_cpu.tuning.plane_costs import DepthwiseCosts, PlaneLanesCosts
 
 ZEN4 = CostModel(
     name="Zen 4",
@@ -228,6 +228,12 @@ ZEN4 = CostModel(
         call=60,
         expanded_bytes=250_000,
         strip_bytes=256 << 10,
+    ),
+    plane_lanes=PlaneLanesCosts(
+        most_bytes=16 << 10,
+        point=9.0,
+        tap=6.0,
+        row=20.0,
     ),
     sparse_grad=SparseGradCosts(
         strip_vectors=4,
