@@ -26,6 +26,7 @@ IMAGE = image(5, 9, 11, 7, 3, 3, N=2)
 _SPECIAL = {
     "matrix": ConvGeometry(5, 30, 1, 1, 7, 1, 1),
     "depthwise": image(5, 9, 11, 5, 3, 3, groups=5),
+    "planes": image(16, 9, 4, 16, 3, 3, groups=16),
     "winograd(4x4,5x5)": image(5, 9, 11, 7, 5, 5, N=2),
     "winograd(4x4,7x7)": image(5, 9, 11, 7, 7, 7, N=2),
     **{f"winograd(1x4,1x{taps})": image(5, 9, 11, 7, 1, taps, N=2) for taps in (3, 5, 7)},

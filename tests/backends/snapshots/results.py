@@ -36,6 +36,7 @@ CONVOLUTIONS = {
     "dense": ConvGeometry(5, 421, 1, 1, 19, 1, 1),
     "covers_the_image": ConvGeometry(4, 3, 5, 7, 6, 5, 7),
     "depthwise": image(5, 9, 21, 5, 3, 3, N=2, groups=5),
+    "small_planes": image(37, 7, 6, 37, 3, 3, N=2, groups=37),
     "multiplier_strided": image(3, 9, 21, 6, 5, 5, N=2, groups=3, stride=(2, 2)),
     "many_images": image(2, 6, 7, 5, 3, 3, N=19),
 }

@@ -2,36 +2,28 @@
 
     b[k]  =  sum over n, u of grad[n, k, u]
 
-Four vectors of sums go along a plane, so that no addition waits for the one before. Each plane's total is added to its
-channel's total in float64: a float32 sum of a whole batch would lose digits that a matrix product keeps. The pass is
-bound by memory. A task does one channel.
+A task does one channel, as the mean of a batch normalisation does (batch_norm/sums.py). Where a channel has one pixel,
+channels lie side by side, and a task adds up a vector of them: first some images, then the sums of those, so that few
+numbers follow one another in a sum and float32 keeps its digits.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isqrt
 
+from fastconv.backends.numba_cpu.fused.batch_norm.sums import sum_of
 from fastconv.backends.numba_cpu.runtime.program import Operation, Place, ProgramBuilder, Step, Workspace
-from fastconv.backends.numba_cpu.simd import (
-    Simd,
-    add,
-    lanes_between,
-    load,
-    load_scalar,
-    load_where,
-    store,
-    store_scalar,
-    zeros,
-)
+from fastconv.backends.numba_cpu.simd import Simd, add, load_most, store_most, store_scalar, zeros
 from fastconv.backends.numba_cpu.simd.arguments import Arguments
 from fastconv.backends.numba_cpu.simd.task import task
 from fastconv.threads import get_num_threads
 
-_SHORT = 16
-"""Planes of fewer pixels than this are summed number by number: they are too short for vectors."""
-
 _ONE_THREAD = 1 << 16
 """Length of the largest gradient that one thread sums alone, in numbers: waking a helper would take longer."""
+
+_LEAST_RUN = 64
+"""Least number of images whose sum is taken before it is added to the others."""
 
 
 class BiasArguments(Arguments):
@@ -46,6 +38,8 @@ class BiasArguments(Arguments):
     N: int
     K: int
     plane: int
+    run: int
+    """Images whose sum is taken first, where a channel has one pixel."""
 
 
 _OPERANDS = BiasArguments.positions("grad", "sums")
@@ -54,42 +48,23 @@ _OPERANDS = BiasArguments.positions("grad", "sums")
 
 @task(BiasArguments)
 def _sum_channel(simd, args, channel, thread):
-    """Sum one channel, in vectors; the thread's workspace holds the vector whose lanes are added up."""
-    images, channels = args.N, args.K
-    plane = args.plane
-    source = args.grad
-    scratch = args.workspace + 64 * thread
-    lanes = simd.lanes
-    total = 0.0
-    for n in range(images):
-        begin = (n * channels + channel) * plane
-        a, b, c, d = zeros(simd), zeros(simd), zeros(simd), zeros(simd)
-        whole = plane // (4 * lanes) * (4 * lanes)
-        for u in range(begin, begin + whole, 4 * lanes):
-            a = add(simd, a, load(simd, source, u))
-            b = add(simd, b, load(simd, source, u + lanes))
-            c = add(simd, c, load(simd, source, u + 2 * lanes))
-            d = add(simd, d, load(simd, source, u + 3 * lanes))
-        for u in range(whole, plane, lanes):
-            there = lanes_between(simd, 0, plane - u)
-            a = add(simd, a, load_where(simd, source, begin + u, there, zeros(simd)))
-        store(simd, scratch, 0, add(simd, add(simd, a, b), add(simd, c, d)))
-        for lane in range(lanes):
-            total += load_scalar(simd, scratch, lane)
-    store_scalar(simd, args.sums, channel, total)
+    """Sum one channel."""
+    sizes, scratch = (args.N, args.K, args.plane), args.workspace + 64 * thread
+    store_scalar(simd, args.sums, channel, sum_of(simd, args.grad, sizes, channel, scratch))
 
 
 @task(BiasArguments)
-def _sum_short(simd, args, channel, thread):
-    """Sum one channel number by number, where planes are shorter than `_SHORT`."""
-    images, channels = args.N, args.K
-    plane, source = args.plane, args.grad
-    total = 0.0
-    for n in range(images):
-        begin = (n * channels + channel) * plane
-        for u in range(begin, begin + plane):
-            total += load_scalar(simd, source, u)
-    store_scalar(simd, args.sums, channel, total)
+def _sum_side_by_side(simd, args, vector, thread):
+    """Sum a vector of channels of one pixel each."""
+    images, channels, grad, run = args.N, args.K, args.grad, args.run
+    first = vector * simd.lanes
+    left, total = channels - first, zeros(simd)
+    for begin in range(0, images, run):
+        some = zeros(simd)
+        for n in range(begin, min(images, begin + run)):
+            some = add(simd, some, load_most(simd, grad, n * channels + first, left, zeros(simd)))
+        total = add(simd, total, some)
+    store_most(simd, args.sums, first, left, total)
 
 
 class BiasGradient(Operation):
@@ -98,8 +73,9 @@ class BiasGradient(Operation):
     def __init__(self, simd: Simd, N: int, K: int, plane: int) -> None:
         """Prepare the sums of a gradient (N, K, plane) into (K,)."""
         super().__init__()
-        self._args = BiasArguments.new(N=N, K=K, plane=plane)
-        self._task = _sum_short(simd) if plane < _SHORT else _sum_channel(simd)
+        self._args = BiasArguments.new(N=N, K=K, plane=plane, run=max(_LEAST_RUN, isqrt(N)))
+        self._task = _sum_side_by_side(simd) if plane == 1 else _sum_channel(simd)
+        self._tasks = -(-K // simd.lanes) if plane == 1 else K
         self._small = N * K * plane <= _ONE_THREAD
 
     @property
@@ -108,8 +84,8 @@ class BiasGradient(Operation):
 
     def emit(self, program: ProgramBuilder, *places: Place | None, watch: bool = True) -> None:
         threads = 1 if self._small else get_num_threads()
-        step = Step(self._task, int(self._args["K"][0]), threads)
         workspace = Workspace(64 * threads, ((_WORKSPACE, 0),))
+        step = Step(self._task, self._tasks, threads)
         program.add(self._args, zip(_OPERANDS, places, strict=True), [step], workspace)
 
 

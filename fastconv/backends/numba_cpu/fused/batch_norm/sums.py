@@ -38,27 +38,34 @@ def lane_sum(simd, scratch, vector):
 
 
 @inner
-def mean_of(simd, args, channel, scratch):
-    """Return the mean of a channel, in float64."""
-    x, plane = args.x, args.plane
+def sum_of(simd, x, sizes, channel, scratch):
+    """Return the sum of a channel of an array (N, C, plane), in float64; ``sizes`` are these three."""
+    images, channels, plane = sizes
     step = 4 * simd.lanes
     whole = plane // step * step
     total, run = 0.0, 0
     a, b, c, d = zeros(simd), zeros(simd), zeros(simd), zeros(simd)
-    for n in range(args.N):
-        begin = (n * args.C + channel) * plane
+    for n in range(images):
+        begin = (n * channels + channel) * plane
         for u in range(begin, begin + whole, step):
             a = add(simd, a, load(simd, x, u))
             b = add(simd, b, load(simd, x, u + simd.lanes))
             c = add(simd, c, load(simd, x, u + 2 * simd.lanes))
             d = add(simd, d, load(simd, x, u + 3 * simd.lanes))
         for u in range(whole, plane, simd.lanes):
-            a = add(simd, a, load_where(simd, x, begin + u, lanes_between(simd, 0, plane - u), zeros(simd)))
+            some = load_where(simd, x, begin + u, lanes_between(simd, 0, plane - u), zeros(simd))
+            a, b, c, d = b, c, d, add(simd, a, some)
         run += plane
-        if run >= RUN or n == args.N - 1:
+        if run >= RUN or n == images - 1:
             total += lane_sum(simd, scratch, add(simd, add(simd, a, b), add(simd, c, d)))
             a, b, c, d, run = zeros(simd), zeros(simd), zeros(simd), zeros(simd), 0
-    return total / (args.N * plane)
+    return total
+
+
+@inner
+def mean_of(simd, args, channel, scratch):
+    """Return the mean of a channel, in float64."""
+    return sum_of(simd, args.x, (args.N, args.C, args.plane), channel, scratch) / (args.N * args.plane)
 
 
 @inner
