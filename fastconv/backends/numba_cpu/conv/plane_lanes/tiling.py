@@ -51,7 +51,7 @@ def plane_lanes_tiling(simd: Simd, p: Problem, row: Row) -> PlaneLanesTiling:
     plane = rows * len(row.products) + COST.row * p.lattice[0] + COST.point * moved
     blocks = min(p.images, tasks_for(vectors))
     images = ceil(p.images, blocks)
-    together = max(1, min(ceil(vectors, tasks_for(blocks)), vectors))
+    together = ceil(vectors, tasks_for(blocks))
     cycles = p.images * vectors * plane + blocks * vectors * COST.tap * len(p.taps)
     return PlaneLanesTiling(
         planes=together * simd.lanes,

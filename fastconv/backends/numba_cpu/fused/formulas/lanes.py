@@ -13,8 +13,8 @@ place of a rounding, which is two steps on x86, and a shift of those bits to the
 and a term less than Taylor's series has, SiLU takes 13.5 instead of 17.6 cycles for 16 lanes (Emerald Rapids).
 
 The method is that of W. Cody and W. Waite, "Software manual for the elementary functions" (1980), with expm1 in the
-place of exp; the whole number from a sum's last bits is an old trick, in N. Schraudolph, "A fast, compact approximation
-of the exponential function" (Neural Computation 11, 1999), with a shift.
+place of exp. That bits moved to the exponent's place make a power of two is used after N. Schraudolph, "A fast, compact
+approximation of the exponential function" (Neural Computation 11, 1999).
 """
 
 from __future__ import annotations
