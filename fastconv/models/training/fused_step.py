@@ -3,7 +3,8 @@
 torch's `Adam(fused=True).step()` runs hooks, looks at every parameter and its state, and sorts tensors by device and
 type, before it calls one function for all of them. For ten parameters that takes 250 us, in LeNet-5 as long as a
 fourth of the forward pass, and the function 60. A training's parameters and states stay the same tensors, so they are
-listed once. The function is torch's own: results have the same bits. Where it isn't there, the step is torch's.
+listed once, and the counters of steps are made elements of one tensor: to add 1 to it takes 2 us, to ten of them 70.
+The function is torch's own: results have the same bits. Where it isn't there, the step is torch's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ class FusedStep:
         self._optimizer = optimizer
         self._parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
         self._memory: tuple[list[Tensor], ...] | None = None
+        self._counter = torch.zeros(0)
+        """The counters of AdamW's steps, an element for each parameter."""
         self._state: Any = None
         """What the optimizer remembers of the first parameter; another object after a checkpoint was loaded."""
 
@@ -60,6 +63,10 @@ class FusedStep:
         states = [self._optimizer.state[p] for p in self._parameters]
         if not all(isinstance(state.get(name), Tensor) for state in states for name in names):
             return None
+        if "step" in names:
+            self._counter = torch.stack([state["step"] for state in states])
+            for number, state in enumerate(states):
+                state["step"] = self._counter[number]
         return tuple([[state[name] for state in states] for name in names])
 
     @torch.no_grad()
@@ -70,7 +77,7 @@ class FusedStep:
         shared: dict[str, Any] = {name: how[name] for name in ("lr", "weight_decay", "maximize")}
         if len(self._memory) == 3:
             averages, squares, steps = self._memory
-            torch._foreach_add_(steps, 1)
+            self._counter.add_(1)
             beta1, beta2 = how["betas"]
             more = {"beta1": beta1, "beta2": beta2, "eps": how["eps"], "amsgrad": False}
             torch._fused_adamw_(parameters, gradients, averages, squares, [], steps, **more, **shared)
@@ -84,4 +91,4 @@ def _exists(gradient: Tensor | None) -> bool:
     return gradient is not None
 
 
-_ARE_THERE = all(hasattr(torch, name) for name in ("_foreach_add_", "_fused_adamw_", "_fused_sgd_"))
+_ARE_THERE = all(hasattr(torch, name) for name in ("_fused_adamw_", "_fused_sgd_"))

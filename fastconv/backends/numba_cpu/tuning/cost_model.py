@@ -221,6 +221,8 @@ class SparseGradCosts:
     """Size limit of the lists of winners of all channels that are processed together, in bytes."""
     list: int
     """Cycles to add a winner to a list."""
+    list_vector: int
+    """Cycles to add a vector of winners to a list, where the instruction set can."""
     call: int
     """Cycles that a kernel takes for a list, besides those for its winners."""
     load: float

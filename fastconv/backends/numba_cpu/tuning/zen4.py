@@ -243,6 +243,7 @@ ZEN4 = CostModel(
         sums_bytes=256 << 10,
         lists_bytes=64 << 10,
         list=4,
+        list_vector=20,
         call=20,
         load=1.2,
         update=2.5,

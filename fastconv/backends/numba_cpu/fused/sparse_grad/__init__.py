@@ -1,6 +1,7 @@
 """This folder computes gradients through 2 x 2 max pooling from the argmax of each window, the pixel that was taken.
 
-argmax.py           lists the argmax pixels of a channel, and has the two kernels that go through such a list
+listing.py          lists the argmax pixels of a channel
+argmax.py           has the two kernels that go through such a list
 weight_grad.py      the weight gradient from the lists
 input_grad.py       the input gradient from the lists
 strips.py           copies all pixels under a kernel side by side

@@ -9,9 +9,8 @@ have a gradient. So the gradient of a convolution's results, zero in three place
 multiplied by; where ReLU's result is 0 the fourth is zero too. For 3 x 3 taps this takes 2.25 multiplications a pixel
 or fewer, the definition 9 and Winograd's algorithm 4, with nothing to transform.
 
-First the argmax pixels of a channel whose gradient isn't zero are listed, without branches: where their patches begin,
-and their gradients. One kernel goes through such a list with the sums of a patch in registers, the other with the
-weights. Both are bound by their loads and stores.
+The argmax pixels of a channel whose gradient isn't zero are listed first (listing.py). One kernel goes through such a
+list with the sums of a patch in registers, the other with the weights. Both are bound by their loads and stores.
 
 The idea to multiply only by the numbers that aren't zero is that of sparse matrices: F. Gustavson, "Two fast
 algorithms for sparse matrices: multiplication and permuted transposition", ACM TOMS 4(3), 1978.
@@ -23,24 +22,19 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastconv.backends.compiler import Kernel, compiled, inner, integers, intrinsic, types
+from fastconv.backends.compiler import Kernel, compiled, integers, intrinsic, types
 from fastconv.backends.numba_cpu.simd import (
     Simd,
     broadcast_value,
     element,
-    load_integer,
-    load_scalar,
     load_vector,
     multiply_add,
-    store_integer,
-    store_scalar,
     store_vector,
     vector_of,
-    zero,
 )
 from fastconv.backends.numba_cpu.simd.instruction_set import InstructionSet
 
-_I64 = ir.IntType(64)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 ENOUGH = 8
 """Number of sums that a kernel should have, so that no addition waits for the one before: two additions start in each
@@ -55,27 +49,6 @@ def most_vectors(instructions: InstructionSet) -> int:
     return instructions.registers - 4
 
 
-@inner
-def list_argmax(simd, count, gradient, indices, before, table, places, numbers):
-    """List the argmax pixels of ``count`` pooled pixels whose gradient isn't zero; return how many they are.
-
-    Args:
-        simd: the type of the numbers.
-        count: pooled pixels.
-        gradient, indices: addresses of the gradient and the index of the first pooled pixel.
-        before: the index of the first pixel in ``table``.
-        table: address of a table that says where the patch of each pixel begins.
-        places, numbers: addresses of the lists to write, of patches and gradients, each with room for ``count``.
-    """
-    found = 0
-    for u in range(count):
-        value = load_scalar(simd, gradient, u)
-        store_integer(places, found, load_integer(table, load_integer(indices, u) - before))
-        store_scalar(simd, numbers, found, value)
-        found += value != zero(simd)
-    return found
-
-
 @compiled
 def gather_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     """Return the address of the kernel of the weight gradient, which is compiled at the first call.
@@ -83,7 +56,7 @@ def gather_kernel(simd: Simd, rows: int, columns: int) -> Kernel:
     It adds to the sums of ``rows`` x ``columns`` vectors of a patch, and takes six integers:
 
         count             argmax pixels in the list
-        numbers, places   addresses of the list's gradients, and of the places of its patches
+        numbers, places   addresses of the list's gradients, and of the places of its patches, 32-bit integers
         pixels            address of the pixels, from which places are counted
         step              elements from one row of a patch to the next
         sums              address of rows * columns vectors side by side, which are added to
@@ -125,7 +98,8 @@ class _ArgmaxList:
     def patch(self, u: Any) -> list[Any]:
         """Return the places of the vectors of the patch of argmax pixel ``u``, row by row."""
         builder, lanes = self.builder, self.simd.simd.lanes
-        begin = builder.load(builder.gep(builder.inttoptr(self._places, _I64.as_pointer()), [u]))
+        begin = builder.load(builder.gep(builder.inttoptr(self._places, _I32.as_pointer()), [u]))
+        begin = builder.zext(begin, _I64)
         rows = [builder.add(begin, step) for step in self._row_steps]
         return [builder.add(row, ir.Constant(_I64, lanes * column)) for row in rows for column in range(self.shape[1])]
 

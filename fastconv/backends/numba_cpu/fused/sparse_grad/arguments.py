@@ -15,6 +15,8 @@ class ArgmaxArguments(ConvArguments):
     """Address of the indices that pooling kept, in the shape of ``grad``."""
     places: int
     """Address of a table: for each pixel, the elements from the first pixel's patch to its own."""
+    windows: int
+    """Address of a table of 32-bit integers: the first pixel of each 2 x 2 window of a block, then their patches."""
     sums: int
     """Address of a table: for each number of the weight gradient, its place among a channel's sums."""
     tap_offsets: int

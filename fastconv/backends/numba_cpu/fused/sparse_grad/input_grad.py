@@ -16,10 +16,10 @@ make NaN of the zeros that are left out here, so a task that sees one sets the a
 from __future__ import annotations
 
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear
-from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import list_argmax
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import write_plane
-from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling, list_bytes
+from fastconv.backends.numba_cpu.fused.sparse_grad.listing import list_argmax, list_bytes
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
@@ -82,8 +82,9 @@ def distribute(simd, args, task, thread):
     planes = args.workspace + thread * args.thread_bytes
     lists = (planes + size * task_groups * plane + 63) // 64 * 64
     number_bytes = (pixels * size + 63) // 64 * 64
-    list_step = number_bytes + 8 * pixels
+    list_step = number_bytes + (pixels * 4 + 63) // 64 * 64
     counts = lists + together * list_step
+    windows = args.windows, args.windows + 4 * pixels
     clear(simd, planes, here * (plane // lanes))
     for first in range(0, channels, together):
         count = min(together, channels - first)
@@ -91,7 +92,8 @@ def distribute(simd, args, task, thread):
             place = (n * channels + first + k) * pixels
             gradient, indices = args.grad + size * place, args.indices + 8 * place
             numbers, table = lists + k * list_step, args.places
-            listed = list_argmax(simd, pixels, gradient, indices, 0, table, numbers + number_bytes, numbers)
+            places = numbers + number_bytes
+            listed = list_argmax(simd, pixels, gradient, indices, 0, args.J, table, windows, places, numbers)
             store_integer(counts, k, listed)
         for group in range(here):
             for k in range(count):

@@ -15,6 +15,7 @@ from fastconv.backends.numba_cpu.fused.sparse_grad import argmax
 from fastconv.backends.numba_cpu.fused.sparse_grad import input_grad as argmax_input
 from fastconv.backends.numba_cpu.fused.sparse_grad import weight_grad as argmax_weight
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
+from fastconv.backends.numba_cpu.fused.sparse_grad.listing import windows
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import (
     ArgmaxTiling,
@@ -45,8 +46,10 @@ class ArgmaxWeightGradient(WeightGradient):
         self.args["strip"] = strip_numbers(simd, p)
         self.args["pixel_numbers"] = argmax_weight.pixel_numbers(simd, p, cut)
         blocks = self.args["channel_blocks"] = -(-p.rows // cut.channels)
-        self._tables = argmax_weight.places(simd, p, cut), argmax_weight.sums(simd, p, cut)
-        self.args["places"], self.args["sums"] = (table.ctypes.data for table in self._tables)
+        places = argmax_weight.places(simd, p, cut)
+        starts = windows(places, cut.block_rows, p.lattice[1])
+        self._tables = places, starts, argmax_weight.sums(simd, p, cut)
+        self.args["places"], self.args["windows"], self.args["sums"] = (table.ctypes.data for table in self._tables)
         self._kernels = _kernels(argmax.gather_kernel, simd, cut)
         self.args["kernel"] = self._kernels.ctypes.data
         self._first = argmax_weight.accumulate(simd), cut.splits * int(blocks)
@@ -65,8 +68,9 @@ class ArgmaxInputGradient(Plan):
         super().__init__(simd, job, cut, thread_bytes, panels, operands, "panels")
         self._set(extent(p))
         self.args["pixel_numbers"] = argmax_input.plane_numbers(simd, cut)
-        self._places = argmax_weight.places(simd, p, cut)
-        self.args["places"] = self._places.ctypes.data
+        places = argmax_weight.places(simd, p, cut)
+        self._tables = places, windows(places, cut.block_rows, p.lattice[1])
+        self.args["places"], self.args["windows"] = (table.ctypes.data for table in self._tables)
         self._kernels = _kernels(argmax.spread_kernel, simd, cut)
         self.args["kernel"] = self._kernels.ctypes.data
         self._first = argmax_input.pack(simd), p.rows

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import most_vectors
+from fastconv.backends.numba_cpu.fused.sparse_grad.listing import list_bytes, lists_vectors
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fits, patch_numbers, strip_numbers
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import Simd
@@ -69,11 +70,6 @@ class ArgmaxTiling:
         }
 
 
-def list_bytes(simd: Simd, pixels: int) -> int:
-    """Return the size of the list of ``pixels`` argmax pixels, their gradients and places, in bytes."""
-    return -(-pixels * simd.itemsize // 64) * 64 + 8 * pixels
-
-
 def weight_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
     """Return the tiling of the weight gradient, or None where patches can't lie in strips or planes.
 
@@ -115,7 +111,7 @@ def weight_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
     blocks = -(-pooled_rows // block_rows)
     calls = blocks * groups * -(-rows // tile_rows)
     kernel = groups * _kernel_cycles(rows, columns, tile_rows, COST.load)
-    work = pooled_rows * pooled_columns * (COST.list + live * kernel)
+    work = blocks * _list_cycles(simd, pixels) + pooled_rows * pooled_columns * live * kernel
     ends = calls * COST.call + COST.sums * blocks * groups * rows * columns
     cycles = p.images * (p.rows * (work + ends) + channel_blocks * filling) + 4 * splits * part_bytes / simd.itemsize
     return ArgmaxTiling(
@@ -156,7 +152,7 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
     blocks = -(-groups // task_groups)
     step = (tap_rows[1] - tap_rows[0]) * wide * simd.lanes if rows > 1 else 0
     kernel = groups * _kernel_cycles(rows, columns, tile_rows, COST.update)
-    work = math.prod(pooled) * (blocks * COST.list + live * kernel)
+    work = blocks * _list_cycles(simd, math.prod(pooled)) + math.prod(pooled) * live * kernel
     calls = groups * (-(-rows // tile_rows) * COST.call + COST.weights * rows * columns)
     write = groups * (p.size[0] * _row_cycles(simd, p.size[1]) + 2 * plane_rows * wide)
     cycles = p.images * (p.rows * (work + calls) + write)
@@ -179,6 +175,12 @@ def _tile_rows(simd: Simd, rows: int, columns: int) -> int | None:
     """Return how many rows of a patch a kernel takes, or None where one row needs more registers than there are."""
     most = most_vectors(simd.instructions) // columns
     return -(-rows // -(-rows // min(rows, most))) if most else None
+
+
+def _list_cycles(simd: Simd, windows: int) -> float:
+    """Return the cycles of listing the argmax pixels of ``windows`` windows."""
+    vectors, rest = divmod(windows, simd.lanes) if lists_vectors(simd) else (0, windows)
+    return vectors * COST.list_vector + rest * COST.list
 
 
 def _kernel_cycles(rows: int, columns: int, tile_rows: int, vector: float) -> float:

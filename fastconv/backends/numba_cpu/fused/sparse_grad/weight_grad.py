@@ -20,11 +20,11 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.compiler import inner
-from fastconv.backends.numba_cpu.fused.sparse_grad.argmax import list_argmax
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane
+from fastconv.backends.numba_cpu.fused.sparse_grad.listing import list_argmax, list_bytes
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fill_strip, strip_numbers
-from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling, list_bytes
+from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
 from fastconv.backends.numba_cpu.simd import (
@@ -84,7 +84,7 @@ def _fill(simd, args, n, group, row, rows, pixels):
     down = args.DI
     if args.plane_w == 0:
         for i in range(2 * rows):
-            fill_strip(simd, args, n, 2 * row + i, pixels + simd.itemsize * i * args.strip)
+            fill_strip(simd, args, n, 2 * row + i, pixels + simd.itemsize * i * args.strip, i > 0)
     else:
         top = 2 * row * down + args.top
         needed = (2 * rows - 1) * down + args.reach + 1
@@ -112,7 +112,7 @@ def accumulate(simd, args, task, thread):
     sums = pixels + size * args.pixel_numbers
     lists = (sums + size * args.block_channels * channel_sums + 63) // 64 * 64
     number_bytes = (most * size + 63) // 64 * 64
-    list_step = number_bytes + 8 * most
+    list_step = number_bytes + (most * 4 + 63) // 64 * 64
     counts = lists + count * list_step
     image = depth * args.H * args.W
     for i in range(0, count * channel_sums, lanes):
@@ -134,7 +134,9 @@ def accumulate(simd, args, task, thread):
                     gradient,
                     indices,
                     2 * row * J,
+                    J,
                     args.places,
+                    (args.windows, args.windows + 4 * most),
                     numbers + number_bytes,
                     numbers,
                 )
