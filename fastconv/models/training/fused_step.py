@@ -23,8 +23,8 @@ class FusedStep:
         self._optimizer = optimizer
         self._parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
         self._memory: tuple[list[Tensor], ...] | None = None
-        self._counter = torch.zeros(0)
-        """The counters of AdamW's steps, an element for each parameter."""
+        self._counter = self._one = torch.zeros(0)
+        """The counters of AdamW's steps, an element for each parameter, and as many ones."""
         self._state: Any = None
         """What the optimizer remembers of the first parameter; another object after a checkpoint was loaded."""
 
@@ -65,6 +65,7 @@ class FusedStep:
             return None
         if "step" in names:
             self._counter = torch.stack([state["step"] for state in states])
+            self._one = torch.ones_like(self._counter)
             for number, state in enumerate(states):
                 state["step"] = self._counter[number]
         return tuple([[state[name] for state in states] for name in names])
@@ -77,7 +78,7 @@ class FusedStep:
         shared: dict[str, Any] = {name: how[name] for name in ("lr", "weight_decay", "maximize")}
         if len(self._memory) == 3:
             averages, squares, steps = self._memory
-            self._counter.add_(1)
+            self._counter.add_(self._one)
             beta1, beta2 = how["betas"]
             more = {"beta1": beta1, "beta2": beta2, "eps": how["eps"], "amsgrad": False}
             torch._fused_adamw_(parameters, gradients, averages, squares, [], steps, **more, **shared)

@@ -264,14 +264,20 @@ class Lowering:
         for_weight, for_input = argmax_plans(simd, g, weight=at.w is not None, image=at.x is not None, relu=relu)
         if for_weight is None and for_input is None:
             return at
-        grad, count = at.grad, math.prod(block.result_shape)
-        if block.activation is not None:
+        grad, count, results = at.grad, math.prod(block.result_shape), None
+        if block.activation == "relu" and (for_weight is not None or at.b is None):
+            results = at.forward.result
+        elif block.activation is not None:
             grad = self._buffer(count)
             post_op.record_gradient(self.program, simd, block.activation, at.grad, at.forward.result, grad, count)
         if for_weight is not None:
-            for_weight.record(self.program, at.forward.x, grad, saved, at.w, watch=True)
-        if for_input is not None:
-            for_input.record(self.program, grad, at.forward.w, saved, at.x, watch=True)
-        if at.b is not None:
+            parts = for_weight.parts
+            biases = at.b if at.b is None or parts == 1 else self._buffer(parts * g.K)
+            for_weight.record(self.program, at.forward.x, grad, saved, results, biases, at.w, watch=True)
+            if at.b is not None and biases is not None and parts > 1:
+                reduce.record(self.program, simd, biases, at.b, g.K, parts)
+        elif at.b is not None:
             self._bias(block, grad, at.b, pooled=True)
+        if for_input is not None:
+            for_input.record(self.program, grad, at.forward.w, saved, results, at.x, watch=True)
         return replace(at, x=None if for_input else at.x, w=None if for_weight else at.w, b=None)

@@ -56,10 +56,11 @@ GEOMETRIES = [
 SMALL = {"strips_bytes": 1, "plane_bytes": 1, "sums_bytes": 1, "lists_bytes": 4096}
 
 
-def draw(g: ConvGeometry, dtype: str) -> dict[str, np.ndarray]:
+def draw(g: ConvGeometry, dtype: str, relu: bool) -> dict[str, Any]:
     """Return operands of whole numbers, whose sums are exact, and an index for each window of 2 x 2.
 
-    Many gradients are zero.
+    Many gradients are zero. After a ReLU there are results besides, some of them 0, some NaN, through which gradients
+    pass.
     """
     rng = np.random.default_rng(g.W + g.K)
     rows, columns = g.P // 2, g.Q // 2
@@ -68,9 +69,12 @@ def draw(g: ConvGeometry, dtype: str) -> dict[str, np.ndarray]:
     p = 2 * np.arange(rows)[:, None] + rng.integers(0, 2, grad.shape)
     q = 2 * np.arange(columns) + rng.integers(0, 2, grad.shape)
     indices = p * g.Q + q
+    results = rng.choice([0, -0.0, 1, 5, np.nan], grad.shape).astype(dtype) if relu else None
+    before = grad if results is None else np.where(results == 0, 0, grad)
     dense = np.zeros((g.N, g.K, g.P * g.Q), dtype)
-    np.put_along_axis(dense, indices.reshape(g.N, g.K, -1), grad.reshape(g.N, g.K, -1), axis=2)
-    return {"x": x, "w": w, "grad": grad, "indices": indices, "dense": dense.reshape(g.output_shape)}
+    np.put_along_axis(dense, indices.reshape(g.N, g.K, -1), before.reshape(g.N, g.K, -1), axis=2)
+    dense = dense.reshape(g.output_shape)
+    return {"x": x, "w": w, "grad": grad, "indices": indices, "results": results, "dense": dense}
 
 
 def problem(g: ConvGeometry) -> Any:
@@ -91,12 +95,14 @@ def input_plan(simd: Simd, g: ConvGeometry) -> ArgmaxInputGradient | None:
 
 
 @pytest.mark.parametrize("simd", FORCED, ids=lambda simd: f"{simd.instructions.name}-{simd.dtype}")
+@pytest.mark.parametrize("relu", [False, True], ids=["plain", "relu"])
 @pytest.mark.parametrize("sizes", [{}, SMALL], ids=["whole", "in small blocks"])
-def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], relu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(argmax_tiling, "COST", dataclasses.replace(argmax_tiling.COST, **sizes))
     in_planes, in_strips, several = 0, 0, 0
     for g in GEOMETRIES:
-        given = draw(g, simd.dtype)
+        given = draw(g, simd.dtype, relu)
+        before = given["indices"], given["results"]
         for_x, for_w, _ = oracle.conv2d_gradients(given["x"], given["w"], given["dense"], how(g))
         by_weight, by_image = weight_plan(simd, g), input_plan(simd, g)
         if by_weight is None:  # a row of the kernel is longer than there are registers
@@ -106,11 +112,14 @@ def test_gradients_to_the_bit(simd: Simd, sizes: dict[str, int], monkeypatch: py
         in_strips, in_planes = in_strips + (by_weight.cut.plane_w == 0), in_planes + (by_weight.cut.plane_w > 0)
         several += by_weight.cut.channels < g.K and by_weight.cut.block_rows < g.P // 2
         target = np.full(g.weight_shape, np.nan, simd.dtype)
-        assert by_weight.execute(given["x"], given["grad"], given["indices"], target)
+        biases = np.full((by_weight.parts, g.K), np.nan, simd.dtype) if relu else None
+        assert by_weight.execute(given["x"], given["grad"], *before, biases, target)
         np.testing.assert_array_equal(target, for_w, f"weight {g}")
+        if biases is not None:
+            np.testing.assert_array_equal(biases.sum(0), given["dense"].sum((0, 2, 3)), f"bias {g}")
         assert by_image is not None
         target = np.full(g.input_shape, np.nan, simd.dtype)
-        assert by_image.execute(given["grad"], given["w"], given["indices"], target)
+        assert by_image.execute(given["grad"], given["w"], *before, target)
         np.testing.assert_array_equal(target, for_x, f"image {g}")
     assert min(in_planes, in_strips) >= 4
     assert (several > 4) == bool(sizes)

@@ -11,6 +11,10 @@ class ArgmaxArguments(ConvArguments):
     ``grad`` is the gradient of the pooled results, (N, rows, I / 2, J / 2).
     """
 
+    results: int
+    """Address of the pooled results, in the shape of ``grad``; 0 where ReLU's derivative isn't to be applied."""
+    bias_grad: int
+    """Address of the bias gradient's parts, a row of channels for each part of the batch; 0 if it isn't wanted."""
     indices: int
     """Address of the indices that pooling kept, in the shape of ``grad``."""
     places: int

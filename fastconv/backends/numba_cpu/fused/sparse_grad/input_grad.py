@@ -18,7 +18,12 @@ from __future__ import annotations
 from fastconv.backends.numba_cpu.conv.image_lanes.interleave import clear
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import write_plane
-from fastconv.backends.numba_cpu.fused.sparse_grad.listing import list_argmax, list_bytes
+from fastconv.backends.numba_cpu.fused.sparse_grad.listing import (
+    list_argmax,
+    list_bytes,
+    list_step,
+    places_of,
+)
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
 from fastconv.backends.numba_cpu.problem import Problem
@@ -27,9 +32,11 @@ from fastconv.backends.numba_cpu.simd import (
     call,
     load_integer,
     load_scalar,
+    store,
     store_integer,
     store_scalar,
     zero,
+    zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
 
@@ -42,7 +49,7 @@ def plane_numbers(simd: Simd, cut: ArgmaxTiling) -> int:
 def workspace_bytes(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
     """Return the workspace of a thread, in bytes: the planes, and the lists of a block of channels."""
     lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
-    return cut.task_groups * plane_numbers(simd, cut) * simd.itemsize + lists + 64
+    return (cut.task_groups * plane_numbers(simd, cut) + simd.lanes) * simd.itemsize + lists + 64
 
 
 @task(ArgmaxArguments)
@@ -81,28 +88,25 @@ def distribute(simd, args, task, thread):
 
     planes = args.workspace + thread * args.thread_bytes
     lists = (planes + size * task_groups * plane + 63) // 64 * 64
-    number_bytes = (pixels * size + 63) // 64 * 64
-    list_step = number_bytes + (pixels * 4 + 63) // 64 * 64
-    counts = lists + together * list_step
-    windows = args.windows, args.windows + 4 * pixels
+    step_to_list = list_step(simd, args)
+    counts = lists + together * step_to_list
+    unused = counts + 8 * together
+    store(simd, unused, 0, zeros(simd))
     clear(simd, planes, here * (plane // lanes))
     for first in range(0, channels, together):
         count = min(together, channels - first)
         for k in range(count):
-            place = (n * channels + first + k) * pixels
-            gradient, indices = args.grad + size * place, args.indices + 8 * place
-            numbers, table = lists + k * list_step, args.places
-            places = numbers + number_bytes
-            listed = list_argmax(simd, pixels, gradient, indices, 0, args.J, table, windows, places, numbers)
-            store_integer(counts, k, listed)
+            window = (n * channels + first + k) * pixels
+            store_integer(counts, k, list_argmax(simd, args, window, pixels, 0, lists + k * step_to_list, unused))
         for group in range(here):
             for k in range(count):
-                numbers = lists + k * list_step
+                numbers = lists + k * step_to_list
+                listed, places = load_integer(counts, k), places_of(simd, args, numbers)
                 for r in range(0, patch_rows, tile_rows):
                     kernel = load_integer(kernels, 0 if r + tile_rows <= patch_rows else 1)
                     row = ((first + k) * groups + first_group + group) * patch_rows + r
                     weights = args.panels + size * row * row_numbers
                     corner = planes + size * (group * plane + r * step)
-                    call(kernel, (load_integer(counts, k), numbers, numbers + number_bytes, corner, step, weights))
+                    call(kernel, (listed, numbers, places, corner, step, weights))
     for group in range(here):
         write_plane(simd, args, n, (first_group + group) * lanes, planes + size * group * plane)

@@ -1,7 +1,10 @@
 """This file lists the argmax pixels of a channel whose gradient isn't zero: their gradients, and where patches begin.
 
-A pixel's *place* is where its patch begins, in elements from the block's first patch. Windows have 2 x 2 pixels, so what
-pooling's index adds to that of the window's first pixel is 0, 1, J or J + 1 for rows of J pixels, and
+Where a ReLU follows, the gradient of windows whose result is 0 becomes 0 on the way. All gradients are also added up,
+for the bias gradient. Neither takes a pass of its own over the gradient.
+
+A pixel's *place* is where its patch begins, in elements from the block's first patch. Windows have 2 x 2 pixels, so
+pooling's index is 0, 1, J or J + 1 more than that of the window's first pixel, for rows of J pixels, and
 
     place  =  place of the window's first pixel  +  added * places a column  (+ a correction in the lower row)
 
@@ -18,14 +21,18 @@ from llvmlite import ir
 from fastconv.backends.compiler import cgutils, inner, intrinsic, types
 from fastconv.backends.numba_cpu.simd import (
     Simd,
+    add,
     broadcast_value,
+    load,
     load_integer,
     load_scalar,
     load_vector,
+    store,
     store_scalar,
     store_vector,
     vector_of,
     zero,
+    zeros,
 )
 from fastconv.backends.numba_cpu.simd.instruction_set import AVX512
 
@@ -57,29 +64,53 @@ def windows(places: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 
 @inner
-def list_argmax(simd, count, gradient, indices, before, columns, table, windows, places, numbers):
+def places_of(simd, args, numbers):
+    """Return the address of the places of the list whose gradients are at ``numbers``."""
+    return numbers + (args.block_rows * (args.J // 2) * simd.itemsize + 63) // 64 * 64
+
+
+@inner
+def list_step(simd, args):
+    """Return the bytes from one list to the next: `list_bytes` of a block's windows."""
+    return places_of(simd, args, 0) + (args.block_rows * (args.J // 2) * 4 + 63) // 64 * 64
+
+
+@inner
+def list_argmax(simd, args, first, count, before, numbers, sums):
     """List the argmax pixels of ``count`` windows whose gradient isn't zero; return how many they are.
 
     Args:
         simd: the type of the numbers.
-        count: windows.
-        gradient, indices: addresses of the gradient and the index of the first window.
-        before: the index of the first pixel in ``table``.
-        columns: pixels in a row.
-        table: address of the place of each pixel, 64-bit integers.
-        windows: addresses of the first pixel of each window and of its place, 32-bit integers.
-        places, numbers: addresses of the lists to write, of patches and gradients, each with room for ``count``.
+        args: the task's `ArgmaxArguments`.
+        first: the first of the windows, counted in the whole gradient.
+        count: windows, which begin at a row of them, at most a block's.
+        before: the index of their first pixel.
+        numbers: address of the list to write, see `places_of`.
+        sums: address of a vector to whose lanes the sums of the gradients are added.
     """
-    found, whole = 0, count // simd.lanes * simd.lanes * _by_vectors(simd)
+    size, J, table, places = simd.itemsize, args.J, args.places, places_of(simd, args, numbers)
+    gradient, indices = args.grad + size * first, args.indices + 8 * first
+    results = args.results + size * first if args.results else 0
     right = load_integer(table, 1)
-    lower = load_integer(table, columns) - columns * right
+    lower = load_integer(table, J) - J * right
+    given, steps = (gradient, results, indices), (before, right, lower)
+    windows = args.windows, args.windows + 4 * args.block_rows * (J // 2)
+    found, whole = 0, count // simd.lanes * simd.lanes * _by_vectors(simd)
+    sums_before = load(simd, sums, 0)
+    store(simd, sums, 0, zeros(simd))
     for u in range(0, whole, simd.lanes):
-        found += _list_vector(simd, gradient, indices, u, before, right, lower, windows, places, numbers, found)
+        found += _list_vector(simd, given, u, steps, windows, places, numbers, found, sums)
+    total = load_scalar(simd, sums, 0)
     for u in range(whole, count):
         value = load_scalar(simd, gradient, u)
+        if results != 0 and load_scalar(simd, results, u) <= zero(simd):
+            value = zero(simd)
+        total += value
         _store_short(places, found, load_integer(table, load_integer(indices, u) - before))
         store_scalar(simd, numbers, found, value)
         found += value != zero(simd)
+    store_scalar(simd, sums, 0, total)
+    store(simd, sums, 0, add(simd, sums_before, load(simd, sums, 0)))
     return found
 
 
@@ -106,16 +137,18 @@ def _store_short(typing, base, index, value):
 
 
 @intrinsic
-def _list_vector(typing, simd, gradient, indices, u, before, right, lower, windows, places, numbers, found):
+def _list_vector(typing, simd, given, u, steps, windows, places, numbers, found, sums):
     """List a vector of windows from window ``u`` on, after ``found`` others; return how many were added.
 
-    ``right`` is how much further the place of the next pixel to the right is, and ``lower`` what a pixel of the lower
-    row adds to that. ``windows`` are two addresses, see `list_argmax`.
+    ``given`` are the addresses of gradients, results and indices, and ``windows`` those of the first pixels and of
+    their places. ``steps`` are the index of the block's first pixel, how much further the place of the next pixel to
+    the right is, and what a pixel of the lower row adds to that.
     """
 
     def generate(context, builder, signature, arguments):
-        _, gradient, indices, u, before, right, lower, windows, places, numbers, found = arguments
-        lanes = simd.simd.lanes
+        _, given, u, steps, windows, places, numbers, found, sums = arguments
+        (gradient, results, indices), steps = (cgutils.unpack_tuple(builder, each, 3) for each in (given, steps))
+        lanes, nothing = simd.simd.lanes, ir.Constant(vector_of(simd).llvm, None)
         shorts, longs = ir.VectorType(_I32, lanes), ir.VectorType(_I64, lanes)
 
         def integers(base, kind, index):
@@ -127,24 +160,28 @@ def _list_vector(typing, simd, gradient, indices, u, before, right, lower, windo
             value.align = kind.element.width // 8
             return value
 
-        def everywhere(value):
-            return broadcast_value(builder, builder.trunc(value, _I32), lanes)
-
+        before, right, lower = (broadcast_value(builder, builder.trunc(value, _I32), lanes) for value in steps)
         first, place = (load_integers(base, shorts) for base in cgutils.unpack_tuple(builder, windows, 2))
-        index = builder.sub(builder.trunc(load_integers(indices, longs), shorts), everywhere(before))
-        added = builder.sub(index, first)
+        added = builder.sub(builder.sub(builder.trunc(load_integers(indices, longs), shorts), before), first)
         is_lower = builder.icmp_signed(">", added, ir.Constant(shorts, [1] * lanes))
-        place = builder.add(place, builder.mul(added, everywhere(right)))
-        place = builder.add(place, builder.select(is_lower, everywhere(lower), ir.Constant(shorts, None)))
-        value = load_vector(builder, simd, gradient, u)
-        listed = builder.fcmp_unordered("!=", value, ir.Constant(vector_of(simd).llvm, None))
+        place = builder.add(place, builder.mul(added, right))
+        place = builder.add(place, builder.select(is_lower, lower, ir.Constant(shorts, None)))
+
+        # Without a ReLU the gradient is compared, and the outcome left.
+        no_relu = builder.icmp_signed("==", results, ir.Constant(_I64, 0))
+        result = load_vector(builder, simd, builder.select(no_relu, gradient, results), u)
+        passes = builder.or_(builder.fcmp_unordered(">", result, nothing), broadcast_value(builder, no_relu, lanes))
+        value = builder.select(passes, load_vector(builder, simd, gradient, u), nothing)
+        start = ir.Constant(_I64, 0)
+        store_vector(builder, simd, builder.fadd(load_vector(builder, simd, sums, start), value), sums, start)
+        listed = builder.fcmp_unordered("!=", value, nothing)
         store_vector(builder, simd, _compressed(builder, value, listed), numbers, found)
         builder.store(_compressed(builder, place, listed), integers(places, shorts, found)).align = 4
         return builder.zext(builder.ctpop(builder.bitcast(listed, ir.IntType(lanes))), _I64)
 
     integer = types.intp
-    given = [integer] * 6 + [types.UniTuple(integer, 2)] + [integer] * 3
-    return integer(simd, *given), generate
+    two, three = (types.UniTuple(integer, count) for count in (2, 3))
+    return integer(simd, three, integer, three, two, integer, integer, integer, integer), generate
 
 
 def _compressed(builder, value, chosen):

@@ -33,13 +33,17 @@ PLANS_BYTES = 32 << 20
 
 
 class ArgmaxWeightGradient(WeightGradient):
-    """Plans a weight gradient from the source, the pooled gradient and the indices that pooling kept."""
+    """Plans a weight gradient from the source, the pooled gradient and the indices that pooling kept.
+
+    Two operands more may be None: the pooled results, for the gradient before a ReLU, and the bias gradient of each of
+    the ``parts``.
+    """
 
     arguments = ArgmaxArguments
 
     def __init__(self, simd: Simd, job: Job, cut: ArgmaxTiling) -> None:
         p = job.problem
-        operands = "source", "grad", "indices", "target"
+        operands = "source", "grad", "indices", "results", "bias_grad", "target"
         super().__init__(simd, job, cut, argmax_weight.workspace_bytes(simd, p, cut), operands)
         self._offsets = tap_offsets(self.args, p)
         self._set(extent(p))
@@ -53,17 +57,21 @@ class ArgmaxWeightGradient(WeightGradient):
         self._kernels = _kernels(argmax.gather_kernel, simd, cut)
         self.args["kernel"] = self._kernels.ctypes.data
         self._first = argmax_weight.accumulate(simd), cut.splits * int(blocks)
+        self.parts = cut.splits
 
 
 class ArgmaxInputGradient(Plan):
-    """Plans an input gradient from the pooled gradient, the weight and the indices that pooling kept."""
+    """Plans an input gradient from the pooled gradient, the weight and the indices that pooling kept.
+
+    One operand more may be None: the pooled results, for the gradient before a ReLU.
+    """
 
     arguments = ArgmaxArguments
 
     def __init__(self, simd: Simd, job: Job, cut: ArgmaxTiling) -> None:
         p = job.problem
         panels = p.rows * cut.groups * cut.vectors * simd.lanes * simd.itemsize
-        operands = "grad", "weight", "indices", "target"
+        operands = "grad", "weight", "indices", "results", "target"
         thread_bytes = argmax_input.workspace_bytes(simd, p, cut)
         super().__init__(simd, job, cut, thread_bytes, panels, operands, "panels")
         self._set(extent(p))

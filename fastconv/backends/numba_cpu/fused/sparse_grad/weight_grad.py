@@ -13,6 +13,9 @@ planes with channels in the lanes (channel_planes.py), one plane for each vector
 A task does a part of the batch and a block of target channels. The parts are added in order, so the result has the same
 bits for any number of threads. A pixel that isn't finite would make NaN of the zeros that are left out here, so a task
 that sees one sets the argument ``infinite``.
+
+The bias gradient comes along, in parts too: the listing adds the gradients of a target channel to the lanes of a
+vector.
 """
 
 from __future__ import annotations
@@ -22,7 +25,12 @@ import numpy as np
 from fastconv.backends.compiler import inner
 from fastconv.backends.numba_cpu.fused.sparse_grad.arguments import ArgmaxArguments
 from fastconv.backends.numba_cpu.fused.sparse_grad.channel_planes import fill_plane
-from fastconv.backends.numba_cpu.fused.sparse_grad.listing import list_argmax, list_bytes
+from fastconv.backends.numba_cpu.fused.sparse_grad.listing import (
+    list_argmax,
+    list_bytes,
+    list_step,
+    places_of,
+)
 from fastconv.backends.numba_cpu.fused.sparse_grad.strips import fill_strip, strip_numbers
 from fastconv.backends.numba_cpu.fused.sparse_grad.tiling import ArgmaxTiling
 from fastconv.backends.numba_cpu.gemm.packing import is_finite
@@ -35,6 +43,7 @@ from fastconv.backends.numba_cpu.simd import (
     store,
     store_integer,
     store_scalar,
+    zero,
     zeros,
 )
 from fastconv.backends.numba_cpu.simd.task import task
@@ -52,7 +61,8 @@ def workspace_bytes(simd: Simd, p: Problem, cut: ArgmaxTiling) -> int:
     """Return the workspace of a thread, in bytes: a block's pixels, a block of channels' sums, and their lists."""
     sums = cut.channels * cut.groups * cut.vectors * simd.lanes
     lists = cut.channels * (list_bytes(simd, cut.block_rows * (p.lattice[1] // 2)) + 8)
-    return (pixel_numbers(simd, p, cut) + sums) * simd.itemsize + lists + 64
+    of_biases = cut.channels * simd.lanes
+    return (pixel_numbers(simd, p, cut) + sums + of_biases) * simd.itemsize + lists + 64
 
 
 def places(simd: Simd, p: Problem, cut: ArgmaxTiling) -> np.ndarray:
@@ -99,9 +109,7 @@ def accumulate(simd, args, task, thread):
     depth, channels = args.depth, args.rows
     first_channel = block * args.block_channels
     count = min(channels, first_channel + args.block_channels) - first_channel
-    I, J = args.I, args.J
-    pooled_rows, pooled_columns, block_rows = I // 2, J // 2, args.block_rows
-    most = block_rows * pooled_columns
+    pooled_rows, pooled_columns, block_rows = args.I // 2, args.J // 2, args.block_rows
     patch_rows, tile_rows = args.patch_rows, args.tile_rows
     row_numbers = args.patch_vectors * lanes
     groups, step = args.channel_groups, args.row_step
@@ -110,12 +118,12 @@ def accumulate(simd, args, task, thread):
 
     pixels = args.workspace + thread * args.thread_bytes
     sums = pixels + size * args.pixel_numbers
-    lists = (sums + size * args.block_channels * channel_sums + 63) // 64 * 64
-    number_bytes = (most * size + 63) // 64 * 64
-    list_step = number_bytes + (most * 4 + 63) // 64 * 64
-    counts = lists + count * list_step
+    bias_sums = sums + size * args.block_channels * channel_sums
+    lists = (bias_sums + size * args.block_channels * lanes + 63) // 64 * 64
+    step_to_list = list_step(simd, args)
+    counts = lists + count * step_to_list
     image = depth * args.H * args.W
-    for i in range(0, count * channel_sums, lanes):
+    for i in range(0, args.block_channels * (channel_sums + lanes), lanes):
         store(simd, sums, i, zeros(simd))
     first = part * args.split_steps
     for n in range(first, min(args.N, first + args.split_steps)):
@@ -124,39 +132,35 @@ def accumulate(simd, args, task, thread):
         for row in range(0, pooled_rows, block_rows):
             rows = min(block_rows, pooled_rows - row)
             for k in range(count):
-                place = ((n * channels + first_channel + k) * pooled_rows + row) * pooled_columns
-                gradient = args.grad + size * place
-                indices = args.indices + 8 * place
-                numbers = lists + k * list_step
-                listed = list_argmax(
-                    simd,
-                    rows * pooled_columns,
-                    gradient,
-                    indices,
-                    2 * row * J,
-                    J,
-                    args.places,
-                    (args.windows, args.windows + 4 * most),
-                    numbers + number_bytes,
-                    numbers,
-                )
+                window = ((n * channels + first_channel + k) * pooled_rows + row) * pooled_columns
+                numbers, total = lists + k * step_to_list, bias_sums + size * k * lanes
+                listed = list_argmax(simd, args, window, rows * pooled_columns, 2 * row * args.J, numbers, total)
                 store_integer(counts, k, listed)
             for group in range(groups):
                 _fill(simd, args, n, group, row, rows, pixels)
                 for k in range(count):
-                    numbers = lists + k * list_step
+                    numbers = lists + k * step_to_list
+                    listed, places = load_integer(counts, k), places_of(simd, args, numbers)
                     for r in range(0, patch_rows, tile_rows):
                         kernel = load_integer(kernels, 0 if r + tile_rows <= patch_rows else 1)
                         target = sums + size * (k * channel_sums + (group * patch_rows + r) * row_numbers)
-                        corner = pixels + size * r * step
-                        call(kernel, (load_integer(counts, k), numbers, numbers + number_bytes, corner, step, target))
+                        call(kernel, (listed, numbers, places, pixels + size * r * step, step, target))
+    for k in range(count):
+        _write(simd, args, part, first_channel + k, sums + size * k * channel_sums, bias_sums + size * k * lanes)
 
-    numbers = depth * args.tap_count
+
+@inner
+def _write(simd, args, part, k, sums, bias_sums):
+    """Write a part's weight gradient of target channel ``k``, and its bias gradient if that is wanted."""
+    numbers = args.depth * args.tap_count
     target = args.target
     if args.splits > 1:
-        target = args.partial + size * part * channels * numbers
+        target = args.partial + simd.itemsize * part * args.rows * numbers
     goes = args.sums
-    for k in range(count):
-        for i in range(numbers):
-            total = load_scalar(simd, sums, k * channel_sums + load_integer(goes, i))
-            store_scalar(simd, target, (first_channel + k) * numbers + i, total)
+    for i in range(numbers):
+        store_scalar(simd, target, k * numbers + i, load_scalar(simd, sums, load_integer(goes, i)))
+    if args.bias_grad:
+        total = zero(simd)
+        for lane in range(simd.lanes):
+            total += load_scalar(simd, bias_sums, lane)
+        store_scalar(simd, args.bias_grad, part * args.rows + k, total)
