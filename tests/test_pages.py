@@ -58,7 +58,6 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("fastconv.models.data.mnist.MIRRORS", ())
     monkeypatch.setattr("fastconv.models.data.mnist.SHA256", {})  # the small data set stands for MNIST
     monkeypatch.setenv("FASTCONV_DATA", str(data))
-    monkeypatch.setenv("GOMP_SPINCOUNT", "300000")  # what a command sets would stay
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
 

@@ -5,7 +5,6 @@ torch, fastconv and the data sets are imported by the commands that need them, s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,6 @@ from fastconv.models.inspection import commands
 from fastconv.models.recipes import MOST_VALUES, ImageShape
 from fastconv.models.screen import prepare_process, screen
 from fastconv.models.training.schedules import SCHEDULES
-from fastconv.models.waits import short_waits
 
 
 @contextmanager
@@ -155,7 +153,6 @@ def train(
     """
     if dataset is not None:
         check_name(dataset)
-    os.environ.update(short_waits(network, backend))
     from fastconv.models.training.command import run_train
 
     run_train(

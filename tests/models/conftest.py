@@ -27,7 +27,6 @@ def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastconv.models.data.mnist.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr("fastconv.models.data.mnist.MIRRORS", ())
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "300000")  # what a command sets would stay
     for variable in ("FASTCONV_DATA", "FASTCONV_BACKEND"):
         monkeypatch.delenv(variable, raising=False)
 

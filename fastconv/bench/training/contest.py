@@ -21,7 +21,6 @@ from fastconv.bench.training import worker
 from fastconv.bench.training.contestants import PLAIN
 from fastconv.bench.training.results import Race
 from fastconv.bench.training.worker import answer
-from fastconv.models.waits import short_waits
 
 TURN = 1.0
 """Seconds."""
@@ -111,8 +110,7 @@ def _started(network: str, names: Sequence[str], threads: int) -> Iterator[dict[
         for name in names:
             pipes[name], theirs = context.Pipe()
             process = context.Process(target=worker.serve, args=(theirs, name, threads), daemon=True)
-            environment = dict.fromkeys(THREAD_VARIABLES, str(threads)) | short_waits(network, name)
-            with mock.patch.dict(os.environ, environment):
+            with mock.patch.dict(os.environ, dict.fromkeys(THREAD_VARIABLES, str(threads))):
                 process.start()
             theirs.close()
             processes.append(process)

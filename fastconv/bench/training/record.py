@@ -7,19 +7,16 @@ the network, loading compiled kernels from their cache, all steps and the test a
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from unittest import mock
 
 from rich.console import Console
 
 from fastconv.bench.process import keep_to
 from fastconv.bench.training import files
-from fastconv.models.waits import short_waits
 
 FORMAT = "record 1"
 
@@ -41,7 +38,7 @@ def attempts(
     """Yields attempts with the seeds 0, 1, ..., in turn. Raises ModelsError as `fastconv.models.training.settings`."""
     context = multiprocessing.get_context("spawn")
     for seed in range(seeds):
-        with mock.patch.dict(os.environ, short_waits(network, backend)), context.Pool(1) as process:
+        with context.Pool(1) as process:
             yield process.apply(attempt, (network, backend, seed, dataset, folder, threads))
 
 
