@@ -2,6 +2,7 @@
 
 formulas/            the activations and their gradients, as formulas on vectors
 post_op.py           a pass over an array: adds a residual, applies an activation; its gradient
+averaged_grad.py     the gradient through average pooling and the activation before it, in one pass
 saved.py             what a block saves for its gradients
 convolving.py        a convolution's plan, with as much of what follows as the plan does by itself
 lowering.py          writes the jobs of a block into a program, some images at a time

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from fastconv.backends.block import Block, pairs_of
-from fastconv.backends.numba_cpu.fused import post_op
+from fastconv.backends.numba_cpu.fused import averaged_grad, post_op
 from fastconv.backends.numba_cpu.fused.bias_grad import bias_gradient
 from fastconv.backends.numba_cpu.fused.convolving import Convolving, Planner, convolving
 from fastconv.backends.numba_cpu.fused.formulas.activations import ACTIVATIONS
@@ -177,10 +177,7 @@ class Lowering:
         biases = self._buffer(len(parts) * g.K) if several and at.b is not None else at.b
         for number, (first, part) in enumerate(parts):
             conv = part.geometry
-            change, pooled = self._before(block, part, at, first)
-            if biases is not None:
-                sums = biases + number * g.K * size
-                self._bias(part, change if pooled is None else pooled, sums, pooled=pooled is not None)
+            change = self._before(block, part, at, first, None if biases is None else biases + number * g.K * size)
             if at.x is not None:
                 begin = at.x + first * math.prod(conv.input_shape[1:]) * size
                 self.input_gradient(conv, change, at.forward.w, begin)
@@ -192,14 +189,15 @@ class Lowering:
                 if found is not None and target is not None:
                     reduce.record(self.program, self.simd, found, target, count, len(parts))
 
-    def _before(self, block: Block, part: Block, at: Backward, first: int) -> tuple[Place, Place | None]:
-        """Return the places of two gradients of a slab: of the convolution's results, and of the pooled results.
+    def _before(self, block: Block, part: Block, at: Backward, first: int, biases: Place | None) -> Place:
+        """Return the place of the gradient of a convolution's results, for the slab from image ``first`` on.
 
-        The second is None unless it has the same sums, from which the bias gradient can be made.
+        Its sums, the bias gradient, are written to ``biases``.
         """
         program, simd, size = self.program, self.simd, self.simd.itemsize
         conv, activation, what = part.geometry, part.activation, Saved.of(block)
-        pooled, whole = math.prod(part.result_shape), math.prod(conv.output_shape)
+        N, K, P, Q = conv.output_shape
+        whole = math.prod(conv.output_shape)
         begin, begin_whole = (first * math.prod(each.result_shape[1:]) for each in (block, replace(block, pool=None)))
         change = self._buffer(whole) if at.residual is None else at.residual + begin_whole * size
         grad, saved = at.grad + begin * size, at.forward.saved
@@ -207,32 +205,37 @@ class Lowering:
         if what.numbers:
             assert saved is not None
             read = saved + what.numbers_at(block) + begin_whole * size
-        if activation is not None and not what.numbers and part.pool == "max":
-            # The pooled gradient is a quarter as large, and its sums are the same.
-            through = self._buffer(pooled)
-            post_op.record_gradient(program, simd, activation, grad, read, through, pooled)
-            grad, activation = through, None
-        if part.pool == "avg":
-            average_backward(simd, pairs_of(conv))[0].record(program, change, grad, None)
-        elif part.pool == "max":
+        if activation is not None and part.pool == "avg":
+            sums = None if biases is None else self._buffer(N * K)
+            averaged_grad.record(program, simd, activation, grad, read, change, N * K, (P, Q), sums)
+            if sums is not None and biases is not None:
+                bias_gradient(simd, N, K, 1).record(program, sums, biases)
+            return change
+        pixels, summed = P * Q, change
+        if part.pool == "max":
             assert saved is not None
-            window = pairs_of(conv)
-            job = max_backward(simd, conv.N * conv.K, (conv.P, conv.Q), (window.P, window.Q))
+            pixels = math.prod(part.result_shape[2:])
+            if activation is not None and not what.numbers:
+                # The pooled gradient is a quarter as large, and its sums are the same.
+                through = self._buffer(N * K * pixels)
+                post_op.record_gradient(program, simd, activation, grad, read, through, N * K * pixels)
+                grad, activation = through, None
+            window, summed = pairs_of(conv), grad
+            job = max_backward(simd, N * K, (P, Q), (window.P, window.Q))
             job.record(program, change, grad, saved + begin * 8)
+            grad = change
+        elif part.pool == "avg":
+            average_backward(simd, pairs_of(conv))[0].record(program, change, grad, None)
         elif activation is None and at.residual is None:
-            return grad, None
+            change = summed = grad
         elif activation is None:
             post_op.record_forward(program, simd, None, grad, change, whole)
         if activation is not None:
-            post_op.record_gradient(
-                program, simd, activation, grad if part.pool is None else change, read, change, whole
-            )
-            return change, None
-        return change, grad if part.pool == "max" else None
-
-    def _bias(self, part: Block, grad: Place, target: Place, *, pooled: bool) -> None:
-        N, K, P, Q = part.result_shape if pooled else part.geometry.output_shape
-        bias_gradient(self.simd, N, K, P * Q).record(self.program, grad, target)
+            post_op.record_gradient(program, simd, activation, grad, read, change, whole)
+            pixels, summed = P * Q, change
+        if biases is not None:
+            bias_gradient(simd, N, K, pixels).record(program, summed, biases)
+        return change
 
     def input_gradient(self, g: ConvGeometry, grad: Place, w: Place, target: Place) -> None:
         """Write the jobs that compute a convolution's input gradient, also a transposed convolution."""
@@ -277,7 +280,7 @@ class Lowering:
             if at.b is not None and biases is not None and parts > 1:
                 reduce.record(self.program, simd, biases, at.b, g.K, parts)
         elif at.b is not None:
-            self._bias(block, grad, at.b, pooled=True)
+            bias_gradient(simd, g.N, g.K, math.prod(block.result_shape[2:])).record(self.program, grad, at.b)
         if for_input is not None:
             for_input.record(self.program, grad, at.forward.w, saved, results, at.x, watch=True)
         return replace(at, x=None if for_input else at.x, w=None if for_weight else at.w, b=None)
