@@ -61,3 +61,28 @@ def test_the_same_bits(name: str, dtype: torch.dtype) -> None:
         assert torch.equal(one, other)
         for key, value in optimizers[1].state[other].items():
             assert value is None or torch.equal(optimizers[0].state[one][key], value), key
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_least_averages_become_zero_and_parameters_keep_their_bits(decay: float) -> None:
+    """A unit that dies after some steps: its averages shrink to denormal numbers in torch, a thousand steps later."""
+    models = [nn.Linear(9, 40) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers = [AdamW(model.parameters(), 1e-3, weight_decay=decay, fused=True) for model in models]
+    step = FusedStep(optimizers[0])
+    tiny = torch.finfo(torch.float32).tiny
+    for at in range(1100):
+        x = torch.randn(5, 9, generator=torch.Generator().manual_seed(at))
+        for model, take in zip(models, (step, optimizers[1].step), strict=True):
+            alive = torch.ones(40) if at < 20 else (torch.arange(40) % 2).float()
+            model.zero_grad()
+            (model(x) * alive).square().sum().backward()
+            take()
+    for mine, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        average, other = (
+            optimizer.state[p]["exp_avg"] for optimizer, p in zip(optimizers, (mine, theirs), strict=True)
+        )
+        assert ((other != 0) & (other.abs() < tiny)).any()
+        assert (average[::2] == 0).all()
+        assert torch.equal(average[1::2], other[1::2])

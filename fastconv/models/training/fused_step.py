@@ -4,7 +4,12 @@ torch's `Adam(fused=True).step()` runs hooks, looks at every parameter and its s
 type, before it calls one function for all of them. For ten parameters that takes 250 us, in LeNet-5 as long as a
 fourth of the forward pass, and the function 60. A training's parameters and states stay the same tensors, so they are
 listed once, and the counters of steps are made elements of one tensor: to add 1 to it takes 2 us, to ten of them 70.
-The function is torch's own: results have the same bits. Where it isn't there, the step is torch's.
+The function is torch's own: parameters have the same bits. Where it isn't there, the step is torch's.
+
+AdamW's average of a gradient that has become zero, as that of a unit which no image activates, shrinks by a tenth in
+each step. After 800 steps it is a denormal number, with which an operation takes a hundred cycles: the step of
+SimpleConvNet's 440,000 parameters took 940 us then, and 265 before. Averages are set to zero long before, when they
+change no parameter any more.
 """
 
 from __future__ import annotations
@@ -14,6 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
+
+LEAST, LEAST_SQUARE = 1e-33, 1e-36
+"""The least average of a gradient, and of its square, that are kept. A parameter moves by 1e-28 or less for a smaller
+average, as the denominator is 1e-8 or more; to that a smaller square adds nothing that float32 shows."""
+
+OFTEN = 64
+"""Steps from one look at the averages to the next. In these an average shrinks to a thousandth, which is no denormal
+number yet; a look takes 300 us."""
 
 
 class FusedStep:
@@ -34,10 +47,22 @@ class FusedStep:
         state = self._optimizer.state
         if self._memory is not None and state.get(self._parameters[0]) is self._state and all(map(_exists, gradients)):
             self._call(gradients)
-            return
-        self._optimizer.step()
-        self._memory = self._listed() if self._is_simple() else None
-        self._state = state.get(self._parameters[0])
+        else:
+            self._optimizer.step()
+            self._memory = self._listed() if self._is_simple() else None
+            self._state = state.get(self._parameters[0])
+        if self._memory is not None and len(self._memory) == 3 and int(self._counter[0]) % OFTEN == 0:
+            self._forget_least()
+
+    @torch.no_grad()
+    def _forget_least(self) -> None:
+        """Set averages to zero that change no parameter any more."""
+        assert self._memory is not None
+        averages, squares, _ = self._memory
+        for average, square in zip(averages, squares, strict=True):
+            if average.dtype is torch.float32:
+                average.mul_(average.abs() >= LEAST)
+                square.mul_(square >= LEAST_SQUARE)
 
     def clear(self) -> None:
         """Forget the gradients."""
