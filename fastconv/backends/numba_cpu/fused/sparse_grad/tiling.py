@@ -151,7 +151,8 @@ def input_tiling(simd: Simd, p: Problem, live: float) -> ArgmaxTiling | None:
     task_groups = -(-groups // blocks)
     blocks = -(-groups // task_groups)
     step = (tap_rows[1] - tap_rows[0]) * wide * simd.lanes if rows > 1 else 0
-    kernel = groups * _kernel_cycles(rows, columns, tile_rows, COST.update)
+    update = COST.update if plane_bytes <= COST.near_bytes else COST.update_far
+    kernel = groups * _kernel_cycles(rows, columns, tile_rows, update)
     work = blocks * _list_cycles(simd, math.prod(pooled)) + math.prod(pooled) * live * kernel
     calls = groups * (-(-rows // tile_rows) * COST.call + COST.weights * rows * columns)
     write = groups * (p.size[0] * _row_cycles(simd, p.size[1]) + 2 * plane_rows * wide)
