@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 LEAST, LEAST_SQUARE = 1e-33, 1e-36
-"""The least average of a gradient, and of its square, that are kept. A parameter moves by 1e-28 or less for a smaller
-average, as the denominator is 1e-8 or more; to that a smaller square adds nothing that float32 shows."""
+"""Averages of a gradient and of its square below these become zero. AdamW divides an average by the root of the other
+plus 1e-8, so at a learning rate of 0.001 a smaller average moves its parameter by 1e-28 at most, and the root of a
+smaller square, 1e-18, is lost beside 1e-8 in float32."""
 
 OFTEN = 64
-"""Steps from one look at the averages to the next. In these an average shrinks to a thousandth, which is no denormal
-number yet; a look takes 300 us."""
+"""Steps from one look at the averages to the next, which takes 300 us. Meanwhile an average just above `LEAST` shrinks
+to 1e-36, which is no denormal number yet."""
 
 
 class FusedStep:

@@ -35,7 +35,7 @@ _TASKS = 32
 """Largest number of tasks. It must not depend on the number of threads."""
 
 _CHUNK = 1 << 14
-"""Least numbers that a task writes, if there are so many."""
+"""A task writes whole planes until it has written this many numbers, so that it is worth waking a thread for."""
 
 
 class AveragedArguments(Arguments):
